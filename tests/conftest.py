@@ -1,0 +1,61 @@
+import os
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from atdsr.model import ATD
+from networks import ROOT, TINY, lively
+
+
+@pytest.fixture
+def tiny() -> ATD:
+    return lively(TINY)
+
+
+@pytest.fixture(scope="session")
+def benchmarks() -> Path:
+    """The folder with `Set5/HR`, `Set5/LR_matlab/X2` and so on, which are not ours to ship."""
+    folder = Path(os.environ.get("ATDSR_BENCHMARKS", ROOT.parent / "shared/data/benchmarks"))
+    if not folder.is_dir():
+        pytest.skip(f"no benchmark pictures at {folder}; set ATDSR_BENCHMARKS to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """The folder with `trained_light_x2.pth`, an official file with trained weights."""
+    folder = Path(os.environ.get("ATDSR_REFERENCE", ROOT.parent / "shared/reference"))
+    if not (folder / "trained_light_x2.pth").is_file():
+        pytest.skip(f"no trained_light_x2.pth in {folder}; set ATDSR_REFERENCE to its folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def spandrel() -> ModuleType:
+    """The independent oracle.
+
+    It imports torchvision, whose build on PyPI lacks the CPU operators and says so when it
+    describes them to torch.compile; nothing here uses them, so those descriptions are skipped.
+    """
+    register = torch.library.register_fake
+
+    def without_torchvision(name, *args, **kwargs):
+        if str(name).startswith("torchvision::"):
+            return lambda function: function
+        return register(name, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.setattr(torch.library, "register_fake", without_torchvision)
+        import spandrel
+    return spandrel
+
+
+@pytest.fixture
+def stable_sort(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oracle's sort with ties in the order of positions, which is what this project means."""
+    sort = torch.sort
+    monkeypatch.setattr(torch, "sort", lambda x, dim, stable: sort(x, dim=dim, stable=True))
