@@ -1,0 +1,96 @@
+"""Writing a file so that nobody ever sees half of it."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from atdsr.errors import AtdsrError
+
+
+class FileError(AtdsrError):
+    """A file or folder that cannot be written; the sentence names it."""
+
+
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """Find out before long work whether `replacing` would refuse the path.
+
+    Raises:
+        FileError: a folder or a file is in the way, or the folder to write into is no folder or
+            may not be written.
+    """
+    if path.is_dir():
+        raise FileError(f"{path}: this is a folder; name a file.")
+    if not overwrite and path.exists():
+        raise FileError(f"{path}: {_KEPT}")
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise FileError(f"{path}: {folder} is no folder.")
+    if not os.access(folder, os.W_OK):
+        raise FileError(f"{path}: the folder {folder} may not be written.")
+
+
+@contextmanager
+def replacing(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; what is written there becomes `path` at the end.
+
+    If the block raises, or is interrupted, the temporary file goes away and `path` is as before.
+
+    Args:
+        path: the file to write; its folder is made if need be.
+        overwrite: whether an existing file may be replaced. Where it may not, a file that
+            appears in the meantime is kept too.
+
+    Raises:
+        FileError: see `check_target`, or the system refuses in the middle.
+    """
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    with _as_sentence(path):
+        check_target(path, overwrite=overwrite)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())  # some file systems tell of a full disk only now
+            if overwrite:
+                temporary.replace(path)
+            else:
+                _rename_new(temporary, path)
+        finally:  # also on an interrupt
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+_KEPT = "the file exists and is kept; allow overwriting it, or name another."
+
+
+def _rename_new(temporary: Path, path: Path) -> None:
+    """Give a whole file its name unless another came first."""
+    try:
+        path.hardlink_to(temporary)  # unlike a rename, it never replaces
+    except FileExistsError:
+        raise FileError(f"{path}: {_KEPT}") from None
+    except OSError:  # no hard links here (FAT, some network folders): claim the name, then fill it
+        try:
+            path.open("xb").close()
+        except FileExistsError:
+            raise FileError(f"{path}: {_KEPT}") from None
+        try:
+            temporary.replace(path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _as_sentence(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FileError(
+            f"{path}: the file cannot be written: {error.strerror or error}."
+        ) from error
