@@ -1,0 +1,216 @@
+"""The three attentions of ATD as functions of tensors; parameters stay in `model.py`.
+
+Equation numbers are those of `docs/model.md`.
+
+Each has one plain reference, written as its equation, and where it pays a faster path
+beside it that computes the same function (`tests/unit/test_attention.py` holds them together).
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from atdsr.windows import merge, partition, shift, unshift
+
+MAX_LOGIT_SCALE = math.log(100.0)
+"""Upper bound of the category attention's learned `logit_scale`, before its exponential."""
+
+
+# --------------------------------------------------------------------------- window attention
+
+
+def window_attention_reference(
+    qkv: Tensor, bias: Tensor, penalties: Tensor | None, side: int
+) -> Tensor:
+    """Self-attention inside windows, every score matrix written out.
+
+    Args:
+        qkv: `b h w 3c`, channel = part * c + head * (c / heads) + i.
+        bias: `heads n n` with n = side * side, the relative position bias.
+        penalties: `2 2 n n` of `windows.shift_penalties` for a shifted layer, None otherwise.
+        side: side of a window in tokens; divides h and w.
+
+    Returns:
+        `b h w c`, before the projection. Equation (6), SW-MSA.
+    """
+    heads = bias.shape[0]
+    if penalties is not None:
+        qkv = shift(qkv, side)
+    q, k, v = split_heads(partition(qkv, side), heads)  # b rows columns heads n d
+    scores = (q * q.shape[-1] ** -0.5) @ k.mT + bias
+    if penalties is not None:
+        rows, columns = scores.shape[1:3]
+        last_row = torch.arange(rows, device=qkv.device) == rows - 1
+        last_column = torch.arange(columns, device=qkv.device) == columns - 1
+        scores = scores + penalties[last_row.long()[:, None], last_column.long()][:, :, None]
+    out = merge(join_heads(scores.softmax(-1) @ v), side)
+    return out if penalties is None else unshift(out, side)
+
+
+def window_attention(qkv: Tensor, bias: Tensor, penalties: Tensor | None, side: int) -> Tensor:
+    """`window_attention_reference` without a score matrix in memory.
+
+    The windows of a shifted layer are four rectangles (inside, right, bottom, corner), each with
+    one bias for all its windows, so no mask ever grows with the picture.
+    """
+    if penalties is None:
+        return merge(_biased_attention(partition(qkv, side), bias), side)
+    windows = partition(shift(qkv, side), side)  # b rows columns n 3c
+    rows = []
+    for last_row, of_rows in enumerate(_all_but_last_and_last(windows.shape[1])):
+        parts = [
+            _biased_attention(windows[:, of_rows, of_columns], bias + penalties[last_row, last])
+            for last, of_columns in enumerate(_all_but_last_and_last(windows.shape[2]))
+        ]
+        rows.append(torch.cat(parts, dim=2))
+    return unshift(merge(torch.cat(rows, dim=1), side), side)
+
+
+def _all_but_last_and_last(count: int) -> tuple[slice, slice]:
+    return slice(0, count - 1), slice(count - 1, count)
+
+
+def _biased_attention(windows: Tensor, bias: Tensor) -> Tensor:
+    """Attention of `b rows columns n 3c` under one `heads n n` bias -> `b rows columns n c`."""
+    grid = windows.shape[:3]
+    q, k, v = split_heads(windows.flatten(0, 2), bias.shape[0])
+    if 0 in grid:  # a picture of one row or column of windows has nothing but a last one
+        out = q
+    elif torch.is_grad_enabled() and bias.requires_grad:
+        # SDPA has no fused backward that gives the bias a gradient on every device
+        out = (q * q.shape[-1] ** -0.5 @ k.mT + bias).softmax(-1) @ v
+    else:
+        # the batch axis is what lets the fused CPU kernel take the mask
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
+    return join_heads(out).unflatten(0, grid)
+
+
+# ----------------------------------------------------------------------- dictionary attention
+
+
+def dictionary_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-attention of the picture's tokens to the token dictionary, TDCA (equations 7, 8).
+
+    Args:
+        q: `b n d`, queries of the picture's tokens.
+        k: `b m d`, keys of the dictionary.
+        v: `b m c`, values of the dictionary.
+        scale: `m`, learned, clamped to [0, 1]; the cosine is multiplied by 1 + scale * ln m.
+
+    Returns:
+        The attended values `b n c` and the attention map A `b n m`, whose rows sum to 1.
+    """
+    temperature = 1 + scale.clamp(0, 1) * math.log(k.shape[1])
+    k = F.normalize(k, dim=-1, eps=1e-12) * temperature[:, None]
+    attention = (F.normalize(q, dim=-1, eps=1e-12) @ k.mT).softmax(-1)
+    return attention @ v, attention
+
+
+def refine_dictionary(
+    dictionary: Tensor, attention: Tensor, x: Tensor, weight: Tensor, sigma: Tensor
+) -> Tensor:
+    """Adaptive dictionary refinement (equations 9, 10).
+
+    The paper normalises A^T over the tokens (InstanceNorm, affine) before a softmax over the
+    tokens. The softmax does not see what is added to a whole row, so neither the mean nor the
+    affine bias changes the result; only the deviation and the affine weight remain.
+
+    Args:
+        dictionary: `b m c`.
+        attention: A, `b n m`.
+        x: `b n c`, the layer's output.
+        weight: `m`, the instance norm's affine weight.
+        sigma: `m 1`; its sigmoid is the share of the old dictionary that is kept.
+
+    Returns:
+        The refined dictionary, `b m c`.
+    """
+    variance = attention.var(dim=1, keepdim=True, correction=0)
+    share = (attention * (weight * (variance + 1e-5).rsqrt())).softmax(dim=1)  # b n m
+    keep = sigma.sigmoid()
+    return keep * dictionary + (1 - keep) * (share.mT @ x)
+
+
+# ------------------------------------------------------------------------- category attention
+
+
+def category_attention(
+    qkv: Tensor, categories: Tensor, logit_scale: Tensor, heads: int, group: int
+) -> Tensor:
+    """Adaptive category-based attention, AC-MSA (equations 12, 13).
+
+    Tokens are sorted by category, ties by position on every device, and attend to the others of
+    their run of `group` sorted tokens. A last run that is short borrows the tokens before its
+    end, mirrored; what it computes for them is dropped.
+
+    Args:
+        qkv: `b n 3c`, channel = part * c + head * (c / heads) + i.
+        categories: integer `b n`, the dictionary token that each token attends to most.
+        logit_scale: scalar tensor; scores are multiplied by exp(min(logit_scale, ln 100)).
+        heads: number of heads.
+        group: tokens in a run; a picture of fewer tokens is one run.
+
+    Returns:
+        `b n c` in the original order, before the projection.
+    """
+    b, n, _ = qkv.shape
+    group = min(n, group)
+    order = categories.sort(dim=1, stable=True).indices
+    inverse = torch.empty_like(order).scatter_(
+        1, order, torch.arange(n, device=order.device).expand(b, n)
+    )
+    runs = permute_tokens(qkv, order, inverse)
+    missing = -n % group
+    if missing:
+        runs = torch.cat([runs, runs[:, n - missing :].flip(1)], dim=1)
+    q, k, v = split_heads(runs.reshape(-1, group, runs.shape[-1]), heads)
+    scale = logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
+    out = F.scaled_dot_product_attention(q * scale, k, v, scale=1.0)
+    out = join_heads(out).reshape(b, n + missing, -1)
+    return permute_tokens(out[:, :n], inverse, order)
+
+
+class _PermuteTokens(torch.autograd.Function):
+    """A row gather whose gradient is the gather of the inverse, not a scatter-add."""
+
+    @staticmethod
+    def forward(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+        return _gather_tokens(x, order)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        _, order, inverse = inputs
+        ctx.save_for_backward(order, inverse)
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor):
+        order, inverse = ctx.saved_tensors
+        return permute_tokens(grad_outputs[0], inverse, order), None, None
+
+
+def permute_tokens(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+    """Tokens of `b n c` in the given order (`b n`), `inverse` being the way back."""
+    return _PermuteTokens.apply(x, order, inverse)
+
+
+def _gather_tokens(x: Tensor, order: Tensor) -> Tensor:
+    b, n, c = x.shape
+    start = torch.arange(0, b * n, n, device=x.device)[:, None]
+    return x.reshape(b * n, c).index_select(0, (order + start).flatten()).reshape(b, n, c)
+
+
+# --------------------------------------------------------------------------------------- heads
+
+
+def split_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values `... heads n d` of `... n 3c`."""
+    parts = qkv.unflatten(-1, (3, heads, -1))  # ... n 3 heads d
+    q, k, v = parts.transpose(-4, -2).unbind(-3)  # ... heads 3 n d -> heads n d
+    return q, k, v
+
+
+def join_heads(x: Tensor) -> Tensor:
+    """`... heads n d` -> `... n c`, the inverse of one part of `split_heads`."""
+    return x.transpose(-3, -2).flatten(-2)
