@@ -1,0 +1,33 @@
+"""atdsr: the Adaptive Token Dictionary super-resolution transformer as software.
+
+>>> import atdsr
+>>> upscaler = atdsr.load("atd-light-x2")        # doctest: +SKIP
+>>> upscaler(PIL.Image.open("photo.jpg"))        # doctest: +SKIP
+"""
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+__all__ = ["ATD", "ATDConfig", "AtdsrError", "Upscaler", "load"]
+
+if TYPE_CHECKING:
+    from atdsr.errors import AtdsrError
+    from atdsr.model import ATD, ATDConfig
+    from atdsr.upscale import Upscaler, load
+
+_HOME = {
+    "ATD": "model",
+    "ATDConfig": "model",
+    "AtdsrError": "errors",
+    "Upscaler": "upscale",
+    "load": "upscale",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import PyTorch only when something that needs it is asked for."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'atdsr' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"atdsr.{_HOME[name]}"), name)

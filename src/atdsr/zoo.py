@@ -1,0 +1,96 @@
+"""The named models: what they are, where their weights lie, what to expect of them."""
+
+import difflib
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+
+from atdsr import checkpoint
+from atdsr.checkpoint import CheckpointError, Weights
+from atdsr.model import ATDConfig, atd_light
+
+
+@dataclass(frozen=True)
+class ZooModel:
+    """A model that can be named.
+
+    Attributes:
+        name: what a user writes.
+        config: the network.
+        file: its weights, a file name in the package's `weights` folder.
+        sha256: of that file, in hexadecimal.
+        parameters: how many numbers the network has learned.
+        psnr_y: PSNR in dB on Y, by name of the test set, as `docs/protocol.md` takes it.
+        origin: who trained it, on what.
+        licence: of the weights.
+    """
+
+    name: str
+    config: ATDConfig
+    file: str
+    sha256: str
+    parameters: int
+    psnr_y: dict[str, float]
+    origin: str
+    licence: str
+
+    def load(self) -> Weights:
+        """The weights, after a check of their SHA-256.
+
+        Raises:
+            CheckpointError: the file is missing or is not the one this version came with.
+        """
+        with as_file(files("atdsr") / "weights" / self.file) as path:
+            if not path.is_file():
+                raise CheckpointError(f"{path} is missing; install atdsr again.")
+            if hashlib.sha256(path.read_bytes()).hexdigest() != self.sha256:
+                raise CheckpointError(f"{path} is damaged (SHA-256 differs); install atdsr again.")
+            return checkpoint.load(path)
+
+
+MODELS = (
+    ZooModel(
+        name="atd-light-x2",
+        config=atd_light(2),
+        file="atd-light-x2.safetensors",
+        sha256="b345591f7d67f209a755686b9e3156621f919c18d2b1186279c9a16e81cba2b7",
+        parameters=753_204,
+        psnr_y={},
+        origin="this project, 420 pictures",
+        licence="CC-BY-SA-4.0",
+    ),
+)
+"""Every model that can be named, one per line of `atdsr models`."""
+
+
+def find(name: str) -> ZooModel:
+    """The model of that name.
+
+    Raises:
+        CheckpointError: there is none; the sentence names the nearest.
+    """
+    for model in MODELS:
+        if model.name == name:
+            return model
+    names = [model.name for model in MODELS]
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0)[0]
+    raise CheckpointError(
+        f"there is neither a file nor a model called {name!r}; did you mean {near}? "
+        "`atdsr models` lists them."
+    )
+
+
+def for_scale(scale: int) -> ZooModel:
+    """The model to use where none is named.
+
+    Raises:
+        CheckpointError: no model of that scale comes with this version.
+    """
+    for model in MODELS:
+        if model.config.scale == scale:
+            return model
+    scales = ", ".join(str(model.config.scale) for model in MODELS)
+    raise CheckpointError(
+        f"no model for scale {scale} comes with this version (bundled: scale {scales}); "
+        "name a file of weights with --model."
+    )

@@ -1,0 +1,162 @@
+"""`Upscaler`: the same kind back, whatever the kind."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import atdsr
+from atdsr import checkpoint, memory, pixels, resample
+from atdsr.checkpoint import CheckpointError, Weights
+from atdsr.upscale import UpscaleError, Upscaler, choose_device
+from networks import TINY, lively
+
+
+@pytest.fixture(scope="module")
+def upscaler() -> Upscaler:
+    return Upscaler(lively(TINY), device="cpu")
+
+
+def noise(channels: int, dtype: type = np.uint8) -> np.ndarray:
+    high = np.iinfo(dtype).max
+    return np.random.default_rng(0).integers(0, high, (9, 14, channels), dtype, endpoint=True)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_arrays(upscaler: Upscaler, channels: int, dtype: type) -> None:
+    out = upscaler(noise(channels, dtype))
+    assert out.shape == (18, 28, channels)
+    assert out.dtype == dtype
+
+
+def test_rgb_is_the_network_rounded(upscaler: Upscaler) -> None:
+    samples = noise(3)
+    with torch.inference_mode():
+        expected = upscaler.model(pixels.to_tensor(samples))
+    assert np.array_equal(upscaler(samples), pixels.to_array(expected))
+
+
+def test_gray_is_the_luma_of_what_the_network_makes_of_three_equal_channels(
+    upscaler: Upscaler,
+) -> None:
+    gray = noise(1, np.uint16)
+    with torch.inference_mode():
+        rgb = upscaler.model(pixels.to_tensor(gray.repeat(3, axis=2))).clamp(0, 1)
+    assert np.array_equal(upscaler(gray), pixels.to_array(pixels.luma(rgb), np.uint16))
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_alpha_is_enlarged_and_changes_no_colour(upscaler: Upscaler, channels: int) -> None:
+    samples = noise(channels)
+    out = upscaler(samples)
+    assert np.array_equal(out[..., :-1], upscaler(samples[..., :-1]))
+    assert np.array_equal(out[..., -1:], resample.upscale(samples[..., -1:], 2))
+    samples[..., -1] = 255
+    assert (upscaler(samples)[..., -1] == 255).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_tensors(upscaler: Upscaler, channels: int, dtype: torch.dtype) -> None:
+    image = torch.rand(2, channels, 5, 8).to(dtype)
+    out = upscaler(image)
+    assert out.shape == (2, channels, 10, 16)
+    assert out.dtype == dtype
+    assert out.min() >= 0
+    assert out.max() <= 1
+    (out * torch.ones((), dtype=dtype, requires_grad=True)).sum().backward()  # a normal tensor
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [("L", "L"), ("LA", "LA"), ("RGB", "RGB"), ("RGBA", "RGBA"), ("1", "L"), ("I;16", "I;16")],
+)
+def test_pillow_images(upscaler: Upscaler, mode: str, expected: str) -> None:
+    out = upscaler(Image.new(mode, (6, 4)))
+    assert out.mode == expected
+    assert out.size == (12, 8)
+
+
+def test_the_colour_profile_is_kept(upscaler: Upscaler) -> None:
+    profile = bytes(16) + b"RGB " + bytes(108)
+    assert upscaler(pixels.Picture(noise(3), profile)).icc == profile
+
+
+def test_progress_rises_to_one(upscaler: Upscaler) -> None:
+    seen: list[float] = []
+    upscaler(noise(3), progress=seen.append)
+    assert seen == sorted(seen)
+    assert len(seen) == len(upscaler.model.layers)
+    assert seen[-1] == 1
+    upscaler(noise(3))
+    assert len(seen) == len(upscaler.model.layers)  # the hooks are gone
+
+
+def test_bf16_is_close(upscaler: Upscaler) -> None:
+    rounded = Upscaler(lively(TINY), device="cpu", precision="bf16")
+    image = torch.rand(1, 3, 16, 16)
+    out = rounded(image)
+    assert out.dtype == torch.float32
+    assert 0 < (out - upscaler(image)).abs().quantile(0.9) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("picture", "sentence"),
+    [
+        ("photo.png", "str is no picture"),
+        (torch.zeros(3, 4, 4), "b c h w"),
+        (torch.zeros(1, 2, 4, 4), "1 or 3 channels"),
+        (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), "floats"),
+        (torch.zeros(1, 3, 0, 4), "no picture"),
+        (np.zeros((4, 4), np.uint8), "h w c"),
+        (np.zeros((4, 4, 3), np.float32), "uint8 or uint16"),
+        (np.zeros((4, 4, 5), np.uint8), "1 to 4 channels"),
+    ],
+)
+def test_what_is_no_picture(upscaler: Upscaler, picture, sentence: str) -> None:
+    with pytest.raises(atdsr.AtdsrError, match=sentence):
+        upscaler(picture)
+
+
+def test_a_picture_that_does_not_fit_is_refused_before_the_work(
+    upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    with pytest.raises(UpscaleError, match=r"14x9 is too large.*GiB"):
+        upscaler(noise(3))
+    monkeypatch.setattr(memory, "available_bytes", lambda: None)
+    assert upscaler(noise(3)).shape == (18, 28, 3)
+
+
+def test_load_by_name_and_by_file(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.safetensors"
+    checkpoint.save(Weights(TINY, lively(TINY).state_dict()), path)
+    assert atdsr.load(path, device="cpu").model.config == TINY
+    assert atdsr.load("atd-light-x2", device="cpu").scale == 2
+    with pytest.raises(CheckpointError, match="did you mean atd-light-x2"):
+        atdsr.load("atd-lihgt-x2")
+    with pytest.raises(CheckpointError, match=r"gone\.pth does not exist"):
+        atdsr.load(tmp_path / "gone.pth")
+
+
+def test_devices_and_precisions_that_are_not_here() -> None:
+    with pytest.raises(UpscaleError, match="no device 'tpu9'"):
+        choose_device("tpu9")
+    if not torch.cuda.is_available():
+        with pytest.raises(UpscaleError, match="no cuda device here"):
+            choose_device("cuda")
+    with pytest.raises(UpscaleError, match="precision is 'fp8'"):
+        Upscaler(lively(TINY), precision="fp8")  # pyright: ignore[reportArgumentType]
+
+
+def test_importing_the_package_does_not_import_pytorch() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, atdsr, atdsr.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = atdsr.nothing
