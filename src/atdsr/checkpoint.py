@@ -352,7 +352,9 @@ def save(weights: Weights, path: str | Path, *, overwrite: bool = False) -> None
         raise CheckpointError(f"{path}: weights are written as .safetensors or .pth.")
     with replacing(path, overwrite=overwrite) as temporary:
         if path.suffix.lower() == ".safetensors":
-            metadata = {"format": "pt", _CONFIG_KEY: json.dumps(dataclasses.asdict(weights.config))}
+            # one key alone: safetensors writes several in random order, and equal weights shall
+            # give equal files
+            metadata = {_CONFIG_KEY: json.dumps(dataclasses.asdict(weights.config))}
             safetensors.torch.save_file(tensors, temporary, metadata)
         else:
             torch.save({"params_ema": tensors}, temporary)

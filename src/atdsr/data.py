@@ -202,11 +202,18 @@ def pack(
         raise DataError(f"scales {tuple(scales)} must be among 2, 3 and 4.")
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder.")
-    paths = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in pixels.READABLE_SUFFIXES]
+    paths = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in pixels.READABLE_SUFFIXES and path.is_file()
+    ]
     if not paths:
         raise DataError(f"{folder} holds no pictures.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", suffix=".tmp", dir=out.parent))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", suffix=".tmp", dir=out.parent))
+    except OSError as error:
+        raise DataError(f"{out} cannot be written: {error.strerror or error}.") from None
     try:
         entries = _write_pixels(paths, folder, temporary, scales, progress)
         index = {

@@ -110,11 +110,14 @@ def find_pictures(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise EvaluationError(f"{folder} is no folder; name the folder of a test set.")
     inner = folder / "HR"
-    paths = sorted(
-        path
-        for path in (inner if inner.is_dir() else folder).iterdir()
-        if path.suffix.lower() in pixels.READABLE_SUFFIXES
-    )
+    try:
+        paths = sorted(
+            path
+            for path in (inner if inner.is_dir() else folder).iterdir()
+            if path.suffix.lower() in pixels.READABLE_SUFFIXES and path.is_file()
+        )
+    except OSError as error:
+        raise EvaluationError(f"{folder} cannot be read: {error.strerror}.") from None
     if not paths:
         raise EvaluationError(f"{folder} holds no pictures.")
     return paths

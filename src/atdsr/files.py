@@ -65,7 +65,7 @@ def replacing(path: Path, *, overwrite: bool) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
-_KEPT = "the file exists and is kept; allow overwriting it, or name another."
+_KEPT = "the file exists and is kept; allow overwriting it (--overwrite), or name another."
 
 
 def _rename_new(temporary: Path, path: Path) -> None:

@@ -291,7 +291,7 @@ def check_target(
     """
     path = Path(path)
     with _as_sentence(path, "the picture cannot be written"):
-        name = _format_of(path)
+        name = format_of(path)
         if alpha and name in _WITHOUT_ALPHA:
             raise PictureError(f"no transparency in {name}; write PNG, TIFF, WebP or AVIF.")
         files.check_target(path, overwrite=overwrite)
@@ -327,13 +327,18 @@ def write(
     with _as_sentence(path, "the picture cannot be written"):
         if quality is not None and not 1 <= quality <= 100:
             raise PictureError(f"quality is from 1 to 100, not {quality}.")
-        name = _format_of(path)
+        name = format_of(path)
         data = _encode_bmp(picture) if name == "bmp" else _encode(picture, name, quality)
         with files.replacing(path, overwrite=overwrite) as temporary:
             temporary.write_bytes(data)
 
 
-def _format_of(path: Path) -> str:
+def format_of(path: Path) -> str:
+    """The name of the format that a path's suffix stands for, of `FORMATS`.
+
+    Raises:
+        PictureError: none has that suffix.
+    """
     name = _FORMAT_OF_SUFFIX.get(path.suffix.lower())
     if name is None:
         known = " ".join(FORMATS.values())

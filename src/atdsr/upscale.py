@@ -109,6 +109,10 @@ class Upscaler:
                 out = self.model(pixels.gray_to_rgb(work))
             except torch.OutOfMemoryError:
                 raise UpscaleError(_too_large(image)) from None
+            except RuntimeError as error:  # what the CPU's allocator raises
+                if "can't allocate memory" not in str(error):
+                    raise
+                raise UpscaleError(_too_large(image)) from None
         out = out.clamp(0, 1)
         if image.shape[1] == 1:
             out = pixels.luma(out)

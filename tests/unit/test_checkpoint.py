@@ -95,6 +95,13 @@ def test_which_set_of_an_official_file_is_taken(tmp_path: Path, weights: Weights
         assert first() == kept
 
 
+def test_equal_weights_give_equal_files(tmp_path: Path, weights: Weights) -> None:
+    for name in ("a.safetensors", "b.safetensors"):
+        checkpoint.save(weights, tmp_path / name)
+    a, b = ((tmp_path / name).read_bytes() for name in ("a.safetensors", "b.safetensors"))
+    assert a == b
+
+
 def test_the_built_network_is_the_saved_one(tmp_path: Path) -> None:
     model = lively(TINY)
     checkpoint.save(Weights(TINY, model.state_dict()), tmp_path / "m.safetensors")
