@@ -1,0 +1,5 @@
+"""`python -m atdsr` is `atdsr`."""
+
+from atdsr.cli import main
+
+main()
