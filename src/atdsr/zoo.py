@@ -53,11 +53,11 @@ MODELS = (
         name="atd-light-x2",
         config=atd_light(2),
         file="atd-light-x2.safetensors",
-        sha256="b345591f7d67f209a755686b9e3156621f919c18d2b1186279c9a16e81cba2b7",
+        sha256="a1015b492a121624352ec86a12f8a87acdcebcb54444c356d74557774b11ca21",
         parameters=753_204,
-        psnr_y={},
+        psnr_y={"Set5": 36.79, "Set14": 32.50},
         origin="this project, 420 pictures",
-        licence="CC-BY-SA-4.0",
+        licence="Apache-2.0",
     ),
 )
 """Every model that can be named, one per line of `atdsr models`."""
