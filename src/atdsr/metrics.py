@@ -1,6 +1,6 @@
 """BT.601 luma, PSNR and SSIM as the super-resolution literature takes them.
 
-Every function is pure and works in float64. ``docs/protocol.md`` says why each choice is as it is.
+Every function is pure and works in float64. `docs/protocol.md` says why each choice is as it is.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ class MetricError(AtdsrError):
 
 
 def luma(rgb: Picture) -> Plane:
-    """Y of ITU-R BT.601 in studio range, not rounded: what MATLAB's ``rgb2ycbcr`` calls Y.
+    """Y of ITU-R BT.601 in studio range, not rounded: what MATLAB's `rgb2ycbcr` calls Y.
 
     Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255
 
@@ -51,7 +51,7 @@ def luma(rgb: Picture) -> Plane:
 
 
 def shave(samples: NDArray[Any], border: int) -> NDArray[Any]:
-    """Cut ``border`` pixels from each of the four sides of (h, w, ...); a view, not a copy.
+    """Cut `border` pixels from each of the four sides of (h, w, ...); a view, not a copy.
 
     Raises:
         MetricError: The border is negative, or nothing would be left.
@@ -132,7 +132,7 @@ def ssim(a: Plane, b: Plane) -> float:
 
 
 def psnr_y(hr: Picture, sr: Picture, border: int) -> float:
-    """``psnr`` on ``luma`` of two pictures (h, w, 3), uint8, shaved by ``border`` pixels.
+    """`psnr` on `luma` of two pictures (h, w, 3), uint8, shaved by `border` pixels.
 
     >>> picture = np.zeros((9, 9, 3), np.uint8)
     >>> psnr_y(picture, picture, border=2)
@@ -142,7 +142,7 @@ def psnr_y(hr: Picture, sr: Picture, border: int) -> float:
 
 
 def ssim_y(hr: Picture, sr: Picture, border: int) -> float:
-    """``ssim`` on ``luma`` of two pictures (h, w, 3), uint8, shaved by ``border`` pixels.
+    """`ssim` on `luma` of two pictures (h, w, 3), uint8, shaved by `border` pixels.
 
     >>> picture = np.zeros((15, 15, 3), np.uint8)
     >>> ssim_y(picture, picture, border=2)

@@ -1,4 +1,4 @@
-"""Antialiased bicubic resampling that agrees with MATLAB's ``imresize`` bit for bit.
+"""Antialiased bicubic resampling that agrees with MATLAB's `imresize` bit for bit.
 
 The field makes its low-resolution pictures with MATLAB, so a PSNR can be compared with a
 published one only where the bicubic is the same. MATLAB's recipe: the cubic kernel with
@@ -27,7 +27,7 @@ class ResampleError(AtdsrError):
 
 
 def crop_to_multiple(samples: Samples, scale: int) -> Samples:
-    """Cut (h, w, c) at the bottom and right to multiples of ``scale``; a view, not a copy.
+    """Cut (h, w, c) at the bottom and right to multiples of `scale`; a view, not a copy.
 
     Raises:
         ResampleError: The scale is below 1, or the picture is smaller than the scale.
@@ -42,7 +42,7 @@ def crop_to_multiple(samples: Samples, scale: int) -> Samples:
 
 
 def downscale(samples: Samples, scale: int) -> Samples:
-    """The low-resolution picture of a benchmark: ``crop_to_multiple``, then 1/``scale``.
+    """The low-resolution picture of a benchmark: `crop_to_multiple`, then 1/`scale`.
 
     >>> downscale(np.full((5, 7, 3), 9, np.uint8), 2).shape
     (2, 3, 3)
@@ -57,7 +57,7 @@ def upscale(samples: Samples, scale: int) -> Samples:
 
 
 def resize(samples: Samples, height: int, width: int) -> Samples:
-    """Resample a picture (h, w, c) to (``height``, ``width``, c), the dtype kept.
+    """Resample a picture (h, w, c) to (`height`, `width`, c), the dtype kept.
 
     The scale of an axis is the ratio of its two lengths, so that the picture is stretched over
     exactly the new grid. Where MATLAB is given a scale and rounds the new length up, the two
@@ -101,7 +101,7 @@ class _Taps(NamedTuple):
 
 
 def _taps(length: int, new_length: int) -> _Taps:
-    """MATLAB's ``contributions``, in its order of operations, with indices counted from 0."""
+    """MATLAB's `contributions`, in its order of operations, with indices counted from 0."""
     scale = new_length / length
     stretch = min(scale, 1.0)
     reach = 4 / stretch
@@ -126,7 +126,7 @@ def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _weigh(rows: Samples, taps: _Taps) -> Samples:
-    """Sum ``rows`` (n, ...) by the taps to (outputs, ...), tap after tap, as MATLAB does."""
+    """Sum `rows` (n, ...) by the taps to (outputs, ...), tap after tap, as MATLAB does."""
     working = _working_dtype(rows.dtype, taps.weights)
     weights = taps.weights.astype(working)[:, :, None, None]
     total = np.zeros((len(weights), *rows.shape[1:]), working)

@@ -52,6 +52,7 @@ class Settings:
         cooldown: last steps, in which the rate falls linearly towards 0.
         ema: decay of the moving average of the weights, which starts as a copy of them.
         init_from: file to take every parameter from whose name and shape match.
+        activation_checkpointing: recompute layers in the backward pass to save memory.
         seed: of the fresh parameters and of the crops.
         log_every: steps between two lines of the log.
         save_every: steps between two saved states.
@@ -70,6 +71,7 @@ class Settings:
     cooldown: int = 0
     ema: float = 0.999
     init_from: Path | None = None
+    activation_checkpointing: bool = False
     seed: int = 0
     log_every: int = 20
     save_every: int = 200
@@ -187,7 +189,7 @@ class _Run:
     def start(cls, config: ATDConfig, settings: Settings, device: torch.device) -> "_Run":
         """Fresh, or from `init_from`, or as the output folder has it."""
         torch.manual_seed(settings.seed)
-        model = ATD(config)
+        model = ATD(config, activation_checkpointing=settings.activation_checkpointing)
         ema = copy.deepcopy(model).requires_grad_(False)
         if settings.init_from is not None:
             for network, key in ((model, "params"), (ema, "params_ema")):
