@@ -50,7 +50,7 @@ def window_attention_reference(
 
 
 def window_attention(qkv: Tensor, bias: Tensor, penalties: Tensor | None, side: int) -> Tensor:
-    """`window_attention_reference` without a score matrix in memory.
+    """`window_attention_reference`, without a score matrix in memory but in training.
 
     The windows of a shifted layer are four rectangles (inside, right, bottom, corner), each with
     one bias for all its windows, so no mask ever grows with the picture.

@@ -246,7 +246,8 @@ def test_the_summary_counts():
 
 @pytest.mark.parametrize("moment", ["read", "write"])
 def test_ctrl_c_waits_for_libvips_which_would_lose_it(monkeypatch: pytest.MonkeyPatch, moment: str):
-    job, handler = square("a.png"), signal.getsignal(signal.SIGINT)
+    job = square("a.png")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a batch job may ignore it
     function, over = getattr(pixels, moment), []
 
     def disturbed(*args: Any, **options: Any) -> Any:
@@ -256,11 +257,14 @@ def test_ctrl_c_waits_for_libvips_which_would_lose_it(monkeypatch: pytest.Monkey
         return made
 
     monkeypatch.setattr(pixels, moment, disturbed)
-    with pytest.raises(KeyboardInterrupt):
-        job.run(Doubler())
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            job.run(Doubler())
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert over == [moment]
     assert job.target.exists() == (moment == "write")
-    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_where_ctrl_c_is_ignored_it_stays_so(monkeypatch: pytest.MonkeyPatch):
