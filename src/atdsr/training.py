@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from atdsr import checkpoint
 from atdsr.data import CropSampler, PackedSet
 from atdsr.errors import AtdsrError
+from atdsr.files import replacing
 from atdsr.model import ATD, ATDConfig
 
 STATE_FILE = "state.pt"
@@ -101,7 +102,7 @@ class Settings:
         return rate * min(1.0, remaining / (self.cooldown + 1))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Report:
     """What a run says of itself at a line of its log.
 
@@ -153,20 +154,16 @@ def fit(
             lr, hr = (x.to(device) for x in crops.batch(run.step, settings.batch))
             losses.append(run.advance(lr, hr, settings))
             if run.step % settings.log_every == 0 or run.step == settings.iterations:
-                now = time.perf_counter()
-                loss = torch.stack(losses).mean().item()
+                now, loss = time.perf_counter(), _finite_mean(losses, run.step)
                 line = Report(run.step, loss, settings.learning_rate(run.step), now - since)
-                if not math.isfinite(loss):
-                    raise TrainingError(
-                        f"the loss became {loss} before step {run.step}; lower lr and start again "
-                        f"from the state in {settings.output}."
-                    )
                 log.write(json.dumps(asdict(line)) + "\n")
                 log.flush()
                 report(line)
                 losses, since = [], now
             if run.step % settings.save_every == 0:
+                _finite_mean(losses, run.step)  # a broken state never replaces a good one
                 run.save(settings.output)
+        _finite_mean(losses, run.step)
         run.save(settings.output)
     if run.step < settings.iterations:
         raise StoppedError(
@@ -174,6 +171,21 @@ def fit(
             f"{settings.output}, and the same command goes on from there."
         )
     return settings.output / WEIGHTS_FILE
+
+
+def _finite_mean(losses: list[Tensor], step: int) -> float:
+    """Mean of the losses since the last report; 0 where there are none.
+
+    Raises:
+        TrainingError: one of them is no finite number.
+    """
+    mean = torch.stack(losses).mean().item() if losses else 0.0
+    if not math.isfinite(mean):
+        raise TrainingError(
+            f"the loss became {mean} before step {step}; lower lr and start the command again: it "
+            "goes on from the last saved state."
+        )
+    return mean
 
 
 class _Run:
@@ -286,9 +298,16 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
 def _log(settings: Settings, step: int) -> Iterator[TextIO]:
     """The run's log, without the lines after the step that a restart goes on from."""
     path = settings.output / LOG_FILE
-    settings.output.mkdir(parents=True, exist_ok=True)
     lines = path.read_text().splitlines() if path.exists() else []
-    kept = [line for line in lines if json.loads(line)["step"] <= step]
-    with path.open("w") as log:
-        log.writelines(line + "\n" for line in kept)
+    with replacing(path, overwrite=True) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines if _step_of(line) <= step))
+    with path.open("a") as log:
         yield log
+
+
+def _step_of(line: str) -> float:
+    """The step that a line of the log is about; infinite where a kill cut it short."""
+    try:
+        return json.loads(line)["step"]
+    except ValueError:
+        return math.inf

@@ -120,6 +120,18 @@ def test_compiles_to_the_same_function() -> None:
         assert torch.allclose(compiled(image), model(image), atol=1e-12, rtol=0)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_computes_the_same_and_twice_the_same(tiny: ATD) -> None:
+    image = torch.rand(2, 3, 40, 56, dtype=torch.float64)
+    there = copy.deepcopy(tiny).double().cuda()
+    with torch.inference_mode():
+        expected = tiny.double()(image)
+        out, again = there(image.cuda()), there(image.cuda())
+    assert (out.cpu() - expected).abs().max() <= 1e-9
+    assert torch.equal(out, again)
+
+
 def test_initialisation() -> None:
     torch.manual_seed(0)
     model = ATD(atd_light(2))

@@ -81,6 +81,8 @@ def test_train_4_is_train_2_and_resume_2(settings: Settings, tmp_path: Path, opt
     with pytest.raises(StoppedError, match="stopped at step 2 of 4"):
         fit(TINY, parted, report=stop_after_2)
     assert final_state(parted)["step"] == 2
+    with (parted.output / training.LOG_FILE).open("a") as log:
+        log.write('{"step": 3, "loss": 1, "lr": 1, "seconds": 1}\n{"step": 4, "lo')  # a kill
     fit(TINY, parted)
     assert_same(final_state(parted), final_state(settings))
     assert_same(
@@ -184,8 +186,10 @@ def test_a_loss_that_is_no_number_stops_the_run(settings: Settings, tmp_path: Pa
     with torch.no_grad():
         sick.conv_first.weight[0] = float("nan")
     checkpoint.save(Weights(TINY, sick.state_dict()), tmp_path / "sick.safetensors")
-    with pytest.raises(TrainingError, match="loss became nan before step 1"):
-        fit(TINY, dataclasses.replace(settings, init_from=tmp_path / "sick.safetensors"))
+    settings = dataclasses.replace(settings, init_from=tmp_path / "sick.safetensors")
+    for log_every in (1, 4):  # also where a save comes before the next line of the log
+        with pytest.raises(TrainingError, match="loss became nan before step 1"):
+            fit(TINY, dataclasses.replace(settings, log_every=log_every))
     assert not (settings.output / training.STATE_FILE).exists()
 
 
