@@ -3,8 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# more threads than cores at work must not spin against each other
-export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: demo test lint format clean
@@ -12,6 +10,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 demo: $(VENV)/installed  ## enlarge a sample photo; pictures in demo/
 	$(BIN)/atdsr demo --output demo
 
+# tests may share the machine with other work, and spinning threads would wait for each other
+test: export OMP_WAIT_POLICY = PASSIVE
 test: lint  ## every check there is
 	$(BIN)/python -m pytest
 
