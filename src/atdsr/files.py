@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,7 +54,11 @@ def replacing(path: Path, *, overwrite: bool) -> Iterator[Path]:
         check_target(path, overwrite=overwrite)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            temporary.touch(exist_ok=False)
+            mode = stat.S_IMODE(temporary.stat().st_mode)  # what the umask leaves
             yield temporary
+            if stat.S_IMODE(temporary.stat().st_mode) != mode:  # safetensors makes a private file
+                temporary.chmod(mode)
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())  # some file systems tell of a full disk only now
             if overwrite:

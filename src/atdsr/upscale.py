@@ -172,7 +172,7 @@ def load(
         UpscaleError: no such device or precision.
     """
     path = Path(name_or_path)
-    if path.suffix.lower() in checkpoint.SUFFIXES or path.exists():
+    if path.suffix.lower() in checkpoint.SUFFIXES or path.is_file():
         weights = checkpoint.load(path, category_size=category_size)
     else:
         weights = zoo.find(str(name_or_path)).load()

@@ -102,6 +102,17 @@ def test_equal_weights_give_equal_files(tmp_path: Path, weights: Weights) -> Non
     assert a == b
 
 
+@pytest.mark.parametrize("suffix", checkpoint.SUFFIXES)
+def test_a_new_file_obeys_the_umask(tmp_path: Path, weights: Weights, suffix: str) -> None:
+    path = tmp_path / f"model{suffix}"
+    old = os.umask(0o027)
+    try:
+        checkpoint.save(weights, path)
+    finally:
+        os.umask(old)
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
 def test_the_built_network_is_the_saved_one(tmp_path: Path) -> None:
     model = lively(TINY)
     checkpoint.save(Weights(TINY, model.state_dict()), tmp_path / "m.safetensors")
