@@ -172,7 +172,8 @@ def load(
         UpscaleError: no such device or precision.
     """
     path = Path(name_or_path)
-    if path.suffix.lower() in checkpoint.SUFFIXES or path.is_file():
+    named = str(name_or_path) in [model.name for model in zoo.MODELS]
+    if not named and (path.suffix.lower() in checkpoint.SUFFIXES or path.exists()):
         weights = checkpoint.load(path, category_size=category_size)
     else:
         weights = zoo.find(str(name_or_path)).load()

@@ -29,13 +29,6 @@ def test_an_official_file_gives_its_known_figures(benchmarks: Path, reference: P
     )
 
 
-def test_an_official_file_gives_its_known_mean_on_set14(benchmarks: Path, reference: Path) -> None:
-    upscaler = atdsr.load(reference / "trained_light_x2.pth", device="cpu")
-    methods = {"official": evaluation.network(upscaler)}
-    (result,) = evaluation.evaluate(methods, benchmarks / "Set14", 2)
-    assert result.psnr_y == pytest.approx(31.772, abs=0.01)
-
-
 @pytest.mark.parametrize("model", zoo.MODELS, ids=lambda model: model.name)
 def test_bundled_weights_give_the_figures_they_are_listed_with(
     model: zoo.ZooModel, benchmarks: Path

@@ -142,6 +142,14 @@ def test_load_by_name_and_by_file(tmp_path: Path) -> None:
         atdsr.load(tmp_path / "gone.pth")
 
 
+def test_a_folder_called_like_a_model_does_not_hide_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("atd-light-x2").mkdir()
+    assert atdsr.load("atd-light-x2", device="cpu").scale == 2
+
+
 def test_devices_and_precisions_that_are_not_here() -> None:
     with pytest.raises(UpscaleError, match="no device 'tpu9'"):
         choose_device("tpu9")
