@@ -202,11 +202,7 @@ def pack(
         raise DataError(f"scales {tuple(scales)} must be among 2, 3 and 4.")
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder.")
-    paths = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in pixels.READABLE_SUFFIXES and path.is_file()
-    ]
+    paths = [path for path in sorted(folder.rglob("*")) if pixels.is_picture_file(path)]
     if not paths:
         raise DataError(f"{folder} holds no pictures.")
     try:
@@ -261,11 +257,7 @@ def _read_rgb8(path: Path) -> NDArray[np.uint8]:
     picture = pixels.read(path)
     if picture.has_alpha:
         raise DataError(f"{path} has transparency; flatten it or take it out of the folder.")
-    samples = picture.samples
-    if samples.dtype == np.uint16:
-        samples = ((samples.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-    if samples.shape[2] == 1:
-        samples = samples.repeat(3, axis=2)
+    samples = pixels.replicate_gray(pixels.to_uint8(picture.samples))
     if min(samples.shape[:2]) < SIDE_MULTIPLE:
         raise DataError(f"{path} is smaller than {SIDE_MULTIPLE} pixels; take it out.")
     return crop_to_multiple(samples, SIDE_MULTIPLE)

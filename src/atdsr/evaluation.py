@@ -114,7 +114,7 @@ def find_pictures(folder: Path) -> list[Path]:
         paths = sorted(
             path
             for path in (inner if inner.is_dir() else folder).iterdir()
-            if path.suffix.lower() in pixels.READABLE_SUFFIXES and path.is_file()
+            if pixels.is_picture_file(path)
         )
     except OSError as error:
         raise EvaluationError(f"{folder} cannot be read: {error.strerror}.") from None
@@ -132,4 +132,4 @@ def _read_rgb(path: Path) -> np.ndarray:
     samples = pixels.read(path).samples
     if samples.dtype != np.uint8 or samples.shape[2] in (2, 4):
         raise EvaluationError(f"{path} is not 8-bit gray or RGB, as the protocol needs.")
-    return np.repeat(samples, 3, axis=2) if samples.shape[2] == 1 else samples
+    return pixels.replicate_gray(samples)

@@ -202,11 +202,7 @@ def _expand(name: str) -> list[Path]:
     else:
         matches = [Path(match) for match in glob.glob(name, recursive=True)]  # noqa: PTH207
         problem = f"no picture matches {name}."
-    found = sorted(
-        match
-        for match in matches
-        if match.suffix.lower() in pixels.READABLE_SUFFIXES and match.is_file()
-    )
+    found = sorted(match for match in matches if pixels.is_picture_file(match))
     if not found:
         raise JobError(problem)
     return found

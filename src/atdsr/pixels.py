@@ -353,7 +353,7 @@ def _encode(picture: Picture, name: str, quality: int | None) -> bytes:
     if icc and picture.is_gray and name in _WITHOUT_GRAY:  # it would not fit the RGB of the file
         samples, icc = _to_srgb(_vips_image(samples, icc)), None
     if name in ("jpg", "webp"):
-        samples = _to_uint8(samples)
+        samples = to_uint8(samples)
     elif name == "avif" and samples.dtype == np.uint16:
         # libvips would shift 16 bits down to 10, which rounds towards zero
         samples = _rescale(samples, 65535, np.uint16, maximum=1023) << 6
@@ -383,7 +383,7 @@ def _save_options(name: str, wide: bool, quality: int | None, size: int) -> dict
 
 
 def _encode_bmp(picture: Picture) -> bytes:
-    samples = _to_uint8(_without_full_alpha(picture.samples, "bmp"))
+    samples = to_uint8(_without_full_alpha(picture.samples, "bmp"))
     file = io.BytesIO()
     Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples).save(file, "BMP")
     return file.getvalue()
@@ -443,6 +443,16 @@ def join_alpha(colour: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     return colour if alpha is None else np.concatenate((colour, alpha), axis=2)
 
 
+def is_picture_file(path: Path) -> bool:
+    """Whether this is a file that a folder's listing should open, by its suffix."""
+    return path.suffix.lower() in READABLE_SUFFIXES and path.is_file()
+
+
+def replicate_gray(samples: np.ndarray) -> np.ndarray:
+    """Samples h w 1 as h w 3; h w 3 is returned as it is."""
+    return samples.repeat(3, axis=2) if samples.shape[2] == 1 else samples
+
+
 def gray_to_rgb(tensor: Tensor) -> Tensor:
     """A tensor n 1 h w as n 3 h w (a view); n 3 h w is returned as it is."""
     return tensor.expand(-1, 3, -1, -1)
@@ -454,7 +464,8 @@ def luma(tensor: Tensor) -> Tensor:
     return (_LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue).unsqueeze(1)
 
 
-def _to_uint8(samples: np.ndarray) -> np.ndarray:
+def to_uint8(samples: np.ndarray) -> np.ndarray:
+    """Samples of any depth as uint8, rounded half up; uint8 is returned as it is."""
     return samples if samples.dtype == np.uint8 else _rescale(samples, 65535, np.uint8)
 
 
@@ -502,7 +513,7 @@ def to_pil(picture: Picture) -> Image.Image:
     """
     samples = picture.samples
     if samples.shape[2] > 1:
-        samples = _to_uint8(samples)
+        samples = to_uint8(samples)
     image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
     if picture.icc is not None:
         image.info["icc_profile"] = picture.icc

@@ -160,7 +160,7 @@ def fit(
                 log.flush()
                 report(line)
                 losses, since = [], now
-            if run.step % settings.save_every == 0:
+            if run.step % settings.save_every == 0 and run.step < settings.iterations:
                 _finite_mean(losses, run.step)  # a broken state never replaces a good one
                 run.save(settings.output)
         _finite_mean(losses, run.step)
