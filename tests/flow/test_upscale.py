@@ -21,6 +21,8 @@ from typer.testing import CliRunner
 import atdsr
 from atdsr import checkpoint, cli, memory, pixels, resample, zoo
 from atdsr.checkpoint import Weights
+from atdsr.cli import console, options
+from atdsr.cli import upscale as upscale_command
 from atdsr.pixels import Picture
 from networks import TINY, lively
 
@@ -146,7 +148,7 @@ def test_the_colour_profile_stays(run: Run):
     assert pixels.read("a_x2.jpg").icc == SRGB
 
 
-@pytest.mark.parametrize("name", list(cli.Format))
+@pytest.mark.parametrize("name", list(options.Format))
 def test_formats(run: Run, name: str):
     run(save("a.png"), "-f", name)
     path = Path("a_x2").with_suffix(pixels.FORMATS[name])
@@ -233,7 +235,7 @@ def test_the_bar_shows_on_a_terminal_only(run: Run, monkeypatch: pytest.MonkeyPa
     screen = io.StringIO()
     terminal = Console(file=screen, force_terminal=True, width=80, soft_wrap=True)
     run(save("a.png"))
-    monkeypatch.setattr(cli, "err", terminal)
+    monkeypatch.setattr(console, "err", terminal)
     run("a.png", "--overwrite")
     assert "%" in screen.getvalue()
     assert "a.png -> a_x2.png" in screen.getvalue()
@@ -479,7 +481,7 @@ def test_ctrl_c_before_the_work(run: Run, monkeypatch: pytest.MonkeyPatch):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_load", interrupt)
+    monkeypatch.setattr(upscale_command, "load_upscaler", interrupt)
     assert run("a.png", code=130) == ["interrupted"]
 
 

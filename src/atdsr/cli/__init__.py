@@ -1,0 +1,88 @@
+"""The command line: parse, call, print, exit code.
+
+Modules are imported where they are used, so that `--help` answers at once.
+"""
+
+import io
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup
+
+import atdsr
+from atdsr.cli import demo, evaluate, models, train, upscale
+from atdsr.cli.console import err, out, say
+from atdsr.cli.options import flag
+from atdsr.errors import AtdsrError
+
+
+class Command(TyperCommand):
+    """A command whose usage line names its arguments as its help text does."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Arguments first, as in the examples."""
+        arguments = [param for param in self.params if isinstance(param, TyperArgument)]
+        return [*(str(argument.metavar) for argument in arguments), "[OPTIONS]"]
+
+
+class Group(TyperGroup):
+    """The commands, and the place where a foreseen failure becomes a sentence and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except AtdsrError as error:
+            say(err, f"error: {error}")
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            say(err, "interrupted")
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Enlarge pictures with ATD, the Adaptive Token Dictionary transformer.",
+)
+app.command(cls=Command, epilog=upscale.EXAMPLES)(upscale.upscale)
+app.command(cls=Command)(models.models)
+app.command(cls=Command)(models.info)
+app.command(cls=Command)(models.convert)
+app.command(cls=Command, name="eval")(evaluate.evaluate)
+app.command(cls=Command)(train.train)
+data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make training sets.")
+app.add_typer(data_app, name="data")
+data_app.command(cls=Command)(train.pack)
+app.command(cls=Command)(demo.demo)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        say(out, f"atdsr {atdsr.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, flag("--version", callback=_version, is_eager=True, help="Print it and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line as a process of its own."""
+    from atdsr.memory import keep_freed_memory
+
+    keep_freed_memory()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names that its encoding lacks
+    app()

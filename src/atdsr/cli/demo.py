@@ -1,0 +1,31 @@
+"""`atdsr demo`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from atdsr.cli.console import out, progress_bar, say
+from atdsr.cli.options import Device, DeviceOption, Precision, load_upscaler
+
+
+def demo(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Where to put the pictures.")
+    ] = Path("demo"),
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Enlarge a sample photo and compare.
+
+    What bicubic and the network make of it is put side by side with the original.
+    """
+    from atdsr import demo as sample
+
+    upscaler = load_upscaler(None, None, None, device, Precision.fp32)
+    with progress_bar(quiet=False) as progress:
+        task = progress.add_task("coffee.png", total=1)
+        made = sample.run(upscaler, output, lambda share: progress.update(task, completed=share))
+    for method, psnr in made.psnr_y.items():
+        out.print(f"{method:10} {psnr:6.2f} dB PSNR-Y")
+    say(out, f"enlarged:   {made.enlarged}")
+    say(out, f"comparison: {made.comparison}")
