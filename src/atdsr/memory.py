@@ -1,12 +1,20 @@
-"""How the process deals with memory; for programs to choose, never done on import."""
+"""How the process deals with memory; what is done is for programs to choose, never on import."""
 
 import ctypes
+import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _LARGEST_INT = 2**31 - 1
+_CGROUPS = Path("/sys/fs/cgroup")
+_PROCESS_CGROUPS = Path("/proc/self/cgroup")
 
 
 def keep_freed_memory() -> bool:
@@ -19,22 +27,119 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether it was done; elsewhere than on Linux with glibc there is nothing to do.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # another C library, such as musl
+    mallopt = _of_glibc("mallopt")
+    if mallopt is None:
         return False
     results = [mallopt(_M_MMAP_THRESHOLD, 2**30), mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)]
     return all(result == 1 for result in results)
 
 
-def available_bytes() -> int | None:
-    """Main memory that can be had without swapping, where the system tells; else None."""
+def release() -> None:
+    """Give back what is free but kept, after memory ran out and before less is asked for."""
+    gc.collect()
+    trim()
+
+
+def trim() -> None:
+    """Give back what glibc keeps of freed memory, so that a measured peak is of what follows."""
+    malloc_trim = _of_glibc("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+def _of_glibc(name: str) -> "ctypes._NamedFuncPointer | None":
+    if not sys.platform.startswith("linux"):
+        return None
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
+        return getattr(ctypes.CDLL(None), name)
+    except (OSError, AttributeError):  # another C library, such as musl
+        return None
+
+
+def available_bytes() -> int:
+    """Main memory that this process can still have without swapping.
+
+    The least of what the system has left, what the control group of a container leaves (Linux),
+    and what `ulimit -v` or `-d` leaves of this process's address space.
+    """
+    return max(0, min([psutil.virtual_memory().available, *_left_in_cgroups(), *_left_by_ulimit()]))
+
+
+def _left_in_cgroups() -> list[int]:
+    """What the limits of the process's control groups leave, version 2 or 1, innermost first."""
+    try:
+        lines = _PROCESS_CGROUPS.read_text().splitlines()
     except OSError:
-        pass
-    return None
+        return []
+    left: list[int] = []
+    for _, controllers, path in (line.split(":", 2) for line in lines):
+        if controllers == "":  # version 2
+            root, names = _CGROUPS, ("memory.max", "memory.current")
+        elif "memory" in controllers.split(","):
+            root = _CGROUPS / "memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        else:
+            continue
+        inner = root / path.lstrip("/")
+        # a container sees its own group as the root, whatever the path says
+        folders = [folder for folder in (inner, *inner.parents) if folder.is_relative_to(root)]
+        left += [rest for folder in folders if (rest := _left_in(folder, *names)) is not None]
+    return left
+
+
+def _left_in(folder: Path, limit_name: str, usage_name: str) -> int | None:
+    try:
+        limit = (folder / limit_name).read_text().strip()
+        usage = int((folder / usage_name).read_text())
+        statistics = dict(
+            line.split() for line in (folder / "memory.stat").read_text().splitlines()
+        )
+    except (OSError, ValueError):
+        return None
+    # pages of files that nobody needs right now are counted as used, but go when asked for
+    return None if limit == "max" else int(limit) - usage + int(statistics.get("inactive_file", 0))
+
+
+def _left_by_ulimit() -> list[int]:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return []
+    left: list[int] = []
+    used = psutil.Process().memory_info()
+    for kind, taken in (("RLIMIT_AS", used.vms), ("RLIMIT_DATA", getattr(used, "data", 0))):
+        limit = resource.getrlimit(getattr(resource, kind))[0]
+        if limit != resource.RLIM_INFINITY:
+            left.append(limit - taken)
+    return left
+
+
+@dataclass
+class Peak:
+    """What `peak` found.
+
+    Attributes:
+        bytes: the most main memory that the process had during the block; None where the system
+            cannot tell.
+    """
+
+    bytes: int | None = None
+
+
+@contextmanager
+def peak() -> Iterator[Peak]:
+    """Measure the most main memory that this process has while the block runs (Linux only).
+
+    The measure is of the whole process, so blocks that run beside each other in threads, or one
+    inside the other, disturb each other.
+    """
+    found = Peak()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark to what is now
+    except OSError:
+        yield found
+        return
+    yield found
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            found.bytes = int(line.split()[1]) * 1024

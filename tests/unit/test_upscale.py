@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 
 import atdsr
-from atdsr import checkpoint, memory, pixels, resample
+from atdsr import checkpoint, pixels, resample
 from atdsr.checkpoint import CheckpointError, Weights
-from atdsr.upscale import UpscaleError, Upscaler, choose_device
+from atdsr.inference import choose_device
+from atdsr.upscale import UpscaleError, Upscaler
 from networks import TINY, lively
 
 
@@ -121,14 +122,80 @@ def test_what_is_no_picture(upscaler: Upscaler, picture, sentence: str) -> None:
         upscaler(picture)
 
 
-def test_a_picture_that_does_not_fit_is_refused_before_the_work(
-    upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_any_size(upscaler: Upscaler, channels: int, dtype: type) -> None:
+    samples = noise(channels, dtype)
+    out = upscaler(samples, size=(50, 33))  # twice the network, then down
+    assert out.shape == (33, 50, channels)
+    assert out.dtype == dtype
+    assert upscaler(torch.rand(2, 3, 9, 14), size=(15, 10)).shape == (2, 3, 10, 15)
+
+
+def test_a_size_is_the_network_then_the_antialiased_bicubic(upscaler: Upscaler) -> None:
+    samples = noise(3)
+    wide = upscaler(samples.astype(np.uint16) * 257)  # the same picture in 16 bits
+    assert np.array_equal(
+        upscaler(samples, size=(20, 11)), pixels.to_uint8(resample.resize(wide, 11, 20))
+    )
+    twice = upscaler(wide)
+    assert np.array_equal(
+        upscaler(samples, size=(20, 19)), pixels.to_uint8(resample.resize(twice, 19, 20))
+    )
+
+
+def test_the_size_that_comes_by_itself_is_not_resampled(upscaler: Upscaler) -> None:
+    assert np.array_equal(upscaler(noise(3), size=(28, 18)), upscaler(noise(3)))
+    image = torch.rand(1, 3, 9, 14)
+    assert torch.equal(upscaler(image, size=(28, 18)), upscaler(image))
+
+
+def test_what_is_as_large_already_is_reduced_without_the_network(upscaler: Upscaler) -> None:
+    samples = noise(4)
+    assert np.array_equal(upscaler(samples, size=(7, 5)), resample.resize(samples, 5, 7))
+    assert np.array_equal(upscaler(samples, size=(14, 9)), samples)
+    image = torch.rand(1, 3, 9, 14)
+    kept = upscaler(image, size=(14, 9))
+    assert torch.equal(kept, image)
+    kept.zero_()
+    assert image.max() > 0  # it was a copy
+    with pytest.raises(UpscaleError, match="0x5"):
+        upscaler(samples, size=(0, 5))
+
+
+def test_the_result_can_go_where_there_is_room_for_it(upscaler: Upscaler, tmp_path: Path) -> None:
+    samples = noise(4)
+    room = np.memmap(tmp_path / "room", np.uint8, "w+", shape=(18, 28, 4))
+    assert upscaler(samples, out=room) is room
+    assert np.array_equal(room, upscaler(samples))
+    with pytest.raises(UpscaleError, match=r"out is \(18, 28, 4\) of uint8 and the result"):
+        upscaler(samples, size=(20, 10), out=room)
+    with pytest.raises(UpscaleError, match="tensor of its own"):
+        upscaler(torch.rand(1, 3, 4, 4), out=room)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("size", [None, (20, 11)])
+def test_a_batch_is_what_each_picture_becomes(
+    upscaler: Upscaler, channels: int, size: tuple[int, int] | None
 ) -> None:
-    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
-    with pytest.raises(UpscaleError, match=r"14x9 is too large.*GiB"):
-        upscaler(noise(3))
-    monkeypatch.setattr(memory, "available_bytes", lambda: None)
-    assert upscaler(noise(3)).shape == (18, 28, 3)
+    pictures = [pixels.Picture(np.roll(noise(channels), n, 0)) for n in range(3)]
+    seen: list[float] = []
+    made = upscaler.batch(pictures, size=size, progress=seen.append)
+    for out, picture in zip(made, pictures, strict=True):
+        alone = upscaler(picture, size=size).samples
+        # a batch is multiplied in another order: at a tie of rounding a level may differ
+        assert np.abs(out.samples.astype(int) - alone).max() <= 1
+    assert seen[-1] == 1
+    with pytest.raises(UpscaleError, match="of one size"):
+        upscaler.batch([pictures[0], pixels.Picture(noise(3))])
+
+
+def test_the_result_is_no_part_of_what_was_given(upscaler: Upscaler) -> None:
+    samples = noise(3)
+    before = samples.copy()
+    upscaler(samples, size=(14, 9))[:] = 0
+    assert np.array_equal(samples, before)
 
 
 def test_load_by_name_and_by_file(tmp_path: Path) -> None:
@@ -158,6 +225,11 @@ def test_devices_and_precisions_that_are_not_here() -> None:
             choose_device("cuda")
     with pytest.raises(UpscaleError, match="precision is 'fp8'"):
         Upscaler(lively(TINY), precision="fp8")  # pyright: ignore[reportArgumentType]
+
+
+def test_a_category_size_is_for_files(tmp_path: Path) -> None:
+    with pytest.raises(UpscaleError, match="atd-light-x2 knows its category size"):
+        atdsr.load("atd-light-x2", category_size=64)
 
 
 def test_importing_the_package_does_not_import_pytorch() -> None:

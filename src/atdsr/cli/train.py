@@ -19,7 +19,7 @@ def train(
     RECIPE is a YAML file; docs/training.md says what it may hold. The same command goes on where
     an interrupted run stopped.
     """
-    from atdsr import recipes, training, upscale
+    from atdsr import inference, recipes, training
 
     wanted = recipes.load(recipe)
     total = wanted.settings.iterations
@@ -33,7 +33,7 @@ def train(
 
     try:
         weights = training.fit(
-            wanted.config, wanted.settings, device=upscale.choose_device(device), report=report
+            wanted.config, wanted.settings, device=inference.choose_device(device), report=report
         )
     except training.StoppedError as stopped:
         say(err, str(stopped))

@@ -1,0 +1,294 @@
+"""The network on a picture of any size: device, precision, memory, tiles, self-ensemble."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from atdsr import memory, pixels, tiles
+from atdsr.errors import AtdsrError
+from atdsr.model import ATD
+
+Precision = Literal["fp32", "bf16"]
+Tile = Literal["auto", "off"] | int
+Progress = Callable[[float], None]
+Tell = Callable[[str], None]
+
+OVERLAP = 32
+"""Pixels that neighbouring tiles share by default; `docs/tiles.md` has the measurements."""
+
+_LARGEST_AUTOMATIC_TILE = 1024  # larger ones come hardly closer to the whole (`docs/tiles.md`)
+_SHARE = 0.85  # of the free memory; the rest is for what the estimate does not know
+_NOTEWORTHY = 2**30  # bytes; an estimate above this is worth a line
+
+
+class UpscaleError(AtdsrError):
+    """A picture that cannot be enlarged here, or an option that does not exist here."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Pictures of one size whose parts are read when they are needed.
+
+    Attributes:
+        read: rows and columns -> that part of the pictures, `b c h w` of floats in [0, 1] with
+            one channel or three.
+        batch: how many pictures.
+        height: in pixels.
+        width: in pixels.
+    """
+
+    read: Callable[[slice, slice], Tensor]
+    batch: int
+    height: int
+    width: int
+
+
+class Engine:
+    """A network with all that is to know about running it.
+
+    Attributes:
+        model: `b 3 h w` -> `b 3 h*scale w*scale`, RGB in [0, 1], unclamped.
+        device: where the network is.
+        precision: see `upscale.Upscaler`, like the next three.
+        tile: a multiple of the network's window if it is a number.
+        overlap: at most half a tile.
+        ensemble: whether to take the mean over eight flips and transposes.
+    """
+
+    def __init__(
+        self,
+        model: ATD,
+        *,
+        device: str | torch.device,
+        precision: Precision,
+        tile: Tile,
+        overlap: int | None,
+        ensemble: bool,
+    ) -> None:
+        if precision not in ("fp32", "bf16"):
+            raise UpscaleError(f"precision is {precision!r}; it is 'fp32' or 'bf16'.")
+        self.device = choose_device(device)
+        self.model = model.to(self.device).eval()
+        self.precision = precision
+        self.tile = self._checked_tile(tile)
+        self.overlap = self._checked_overlap(overlap)
+        self.ensemble = ensemble
+
+    @property
+    def _window(self) -> int:
+        return self.model.config.window
+
+    @property
+    def _smallest_tile(self) -> int:
+        return 2 * self._window  # a shifted layer needs a neighbour
+
+    def _checked_tile(self, tile: Tile) -> Tile:
+        if tile in ("auto", "off"):
+            return tile
+        if not isinstance(tile, int) or tile < self._smallest_tile:
+            raise UpscaleError(
+                f"tile is {tile!r}; it is 'auto', 'off' or a number of pixels from "
+                f"{self._smallest_tile} on."
+            )
+        return self._whole_windows(tile)
+
+    def _checked_overlap(self, overlap: int | None) -> int:
+        most = self.tile // 2 if isinstance(self.tile, int) else _LARGEST_AUTOMATIC_TILE // 2
+        if overlap is None:
+            return min(OVERLAP, most)
+        if not 0 <= overlap <= most:
+            raise UpscaleError(f"overlap is {overlap}; it is from 0 to {most}, half a tile.")
+        return overlap
+
+    def _whole_windows(self, side: int) -> int:
+        return side - side % self._window
+
+    def estimate(self, height: int, width: int) -> int:
+        """Main memory in bytes that the network takes at its peak for a picture of that size.
+
+        Fitted to what `benchmarks/memory.py` measures on a CPU in float32, all of it whole: per
+        pixel 6.5 kB for the light network and 23 kB for the classical one.
+        """
+        config = self.model.config
+        height, width = (side + -side % config.window for side in (height, width))
+        per_pixel = 4 * (23 * config.width + 8 * config.dictionary_size)
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        return 20 * 2**20 + 2 * parameters + per_pixel * height * width
+
+    # ----------------------------------------------------------------------- memory and tiles
+
+    def parts(self, source: Source, progress: Progress, tell: Tell) -> Iterator[tuple[int, Tensor]]:
+        """Enlarge a picture, or a batch, and yield it in parts from top to bottom.
+
+        Where memory runs out, it begins again at the top with smaller tiles and yields those
+        rows again, so that all parts are of one piece in the end.
+
+        Args:
+            source: what to enlarge.
+            progress: called with the share of the work that is done, from 0 to 1; it falls back
+                where the work begins again.
+            tell: called with a sentence where it takes much memory, or tiles.
+
+        Yields:
+            The enlarged row at which a part begins, and the part, `b c rows width*scale` in
+            [0, 1], of the channels, dtype and device that `source.read` gives.
+
+        Raises:
+            UpscaleError: there is not even memory for the smallest tile, or for the whole where
+                tiles are off.
+        """
+        tile = self._first_tile(source, tell)
+        while True:
+            try:
+                yield from self._tiled(source, tile, progress)
+                return
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise  # otherwise out of this block, where the traceback keeps tensors alive
+            self._release()
+            if tile <= self._smallest_tile or self.tile == "off":
+                raise UpscaleError(_too_large(source))
+            half = self._whole_windows(min(tile, max(source.height, source.width)) // 2)
+            tile = max(self._smallest_tile, half)
+            tell(f"memory ran out, so it begins again {self._in_tiles_of(tile)}.")
+
+    def _first_tile(self, source: Source, tell: Tell) -> int:
+        """The tile to begin with; one that holds the picture is no tile but the whole.
+
+        Raises:
+            UpscaleError: tiles are off, and the main memory is clearly too small.
+        """
+        tile = self.tile if isinstance(self.tile, int) else max(source.height, source.width)
+        if self.device.type != "cpu":
+            return tile  # there, running out of memory costs a moment and not the process
+        height, width = min(tile, source.height), min(tile, source.width)
+        need = source.batch * self.estimate(height, width)
+        free = memory.available_bytes()
+        takes = f"takes about {_gib(need)} of memory and {_gib(free)} are free"
+        if self.tile == "off" and need > free:
+            raise UpscaleError(f"{_too_large(source)} It {takes}.")
+        if self.tile != "off" and need > _SHARE * free:
+            tile = self._largest_tile(_SHARE * free / source.batch)
+            tell(f"{width}x{height} {takes}, so it is done {self._in_tiles_of(tile)}.")
+        elif need > _NOTEWORTHY:
+            tell(f"{width}x{height} {takes}.")
+        return tile
+
+    def _largest_tile(self, budget: float) -> int:
+        """Side of the largest tile that takes no more than so many bytes."""
+        sides = range(_LARGEST_AUTOMATIC_TILE, self._smallest_tile, -self._window)
+        fitting = (side for side in sides if self.estimate(side, side) <= budget)
+        return next(fitting, self._smallest_tile)
+
+    def _in_tiles_of(self, tile: int) -> str:
+        return f"in tiles of {tile} with an overlap of {min(self.overlap, tile // 2)}"
+
+    def _tiled(self, source: Source, tile: int, progress: Progress) -> Iterator[tuple[int, Tensor]]:
+        overlap = min(self.overlap, tile // 2)
+        rows = tiles.spans(source.height, tile, overlap, self._window)
+        columns = tiles.spans(source.width, tile, overlap, self._window)
+        runs = len(rows) * len(columns) * (8 if self.ensemble else 1)
+        done = 0
+
+        def advance(*_: object) -> None:
+            nonlocal done
+            done += 1
+            progress(done / (runs * len(self.model.layers)))
+
+        def enlarge(rows: slice, columns: slice) -> Tensor:
+            return self._run(source.read(rows, columns))
+
+        with self._after_each_layer(advance):
+            yield from tiles.join_rows(rows, columns, self.model.config.scale, enlarge)
+
+    def _run(self, image: Tensor) -> Tensor:
+        """`b c h w` -> `b c h*scale w*scale`, in [0, 1]."""
+        autocast = torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.precision == "bf16"
+        )
+        with torch.inference_mode(), autocast:
+            work = image.to(self.device, next(self.model.parameters()).dtype)
+            work = pixels.gray_to_rgb(work)
+            out = self_ensemble(self.model, work) if self.ensemble else self.model(work)
+            out = out.clamp(0, 1)
+            if image.shape[1] == 1:
+                out = pixels.luma(out)
+        return out.to(image.device, image.dtype).clone()  # a normal tensor again
+
+    def _release(self) -> None:
+        memory.release()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif self.device.type == "mps":
+            torch.mps.empty_cache()
+
+    @contextmanager
+    def _after_each_layer(self, call: Callable[..., None]) -> Iterator[None]:
+        hooks = [layer.register_forward_hook(call) for layer in self.model.layers]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def self_ensemble(network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """The mean over the eight symmetries of the square, each undone after the network.
+
+    Args:
+        network: `b c h w` -> `b c' h*scale w*scale`.
+        image: `b c h w`.
+
+    Source:
+        "Enhanced Deep Residual Networks for Single Image Super-Resolution", section 3.4,
+        https://arxiv.org/abs/1707.02921
+    """
+    total: Tensor | None = None
+    for axes in ((), (-1,), (-2,), (-2, -1)):
+        for turned in (False, True):
+            flipped = image.flip(axes)
+            out = network(flipped.mT if turned else flipped)
+            out = (out.mT if turned else out).flip(axes)
+            total = out if total is None else total.add_(out)
+    assert total is not None, "there are eight"
+    return total / 8
+
+
+def choose_device(device: str | torch.device) -> torch.device:
+    """The device of that name, "auto" being the fastest there is.
+
+    Raises:
+        UpscaleError: unknown, or not on this machine.
+    """
+    here = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if device == "auto":
+        return torch.device(next((name for name, there in here.items() if there()), "cpu"))
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise UpscaleError(f"there is no device {device!r}; use auto, cpu, cuda or mps.") from None
+    if chosen.type != "cpu" and not here.get(chosen.type, lambda: False)():
+        raise UpscaleError(f"this PyTorch has no {chosen.type} device here; use auto or cpu.")
+    return chosen
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether this is what PyTorch raises on any device when there is no memory."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    sentences = ("can't allocate memory", "out of memory", "bad_alloc", "could not create a memory")
+    return any(sentence in str(error) for sentence in sentences)
+
+
+def _too_large(source: Source) -> str:
+    return (
+        f"a picture of {source.width}x{source.height} is too large for the memory of this machine."
+    )
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB"
