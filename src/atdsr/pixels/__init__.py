@@ -1,0 +1,72 @@
+"""Picture file <-> integer samples h w c <-> float tensor n c h w in [0, 1].
+
+Everything about files is decided here and nowhere else: colour, alpha, bit depth, orientation,
+colour profiles, atomic writes, and the only rounding of the project (`to_array`; samples of one
+depth are brought to another by `rescale`, which rounds the same way).
+
+The formats are PNG, TIFF, JPEG, WebP and AVIF through libvips, BMP and GIF through Pillow; frames
+of animations are composited by Pillow and written by `animation`. A file is recognised by its
+first bytes and handed to the one decoder for that format by name, so no other decoder ever sees
+it and characters that libvips would read as options in a name mean nothing.
+
+EXIF, XMP and resolution stay with a picture where the format holds them, without what would be
+wrong for another picture (see `metadata`). A picture without a profile is sRGB. libvips is loaded
+on first use; nothing here prints or changes global state.
+"""
+
+from atdsr.pixels.disk import release, scratch
+from atdsr.pixels.encode import check_target, write
+from atdsr.pixels.formats import (
+    FORMATS,
+    READABLE_SUFFIXES,
+    WRITABLE_SUFFIXES,
+    format_of,
+    is_picture_file,
+    recognise,
+)
+from atdsr.pixels.frames import MAX_FRAMES, MAX_PIXELS, Frames, open_frames, read, write_frames
+from atdsr.pixels.picture import (
+    Metadata,
+    Picture,
+    PictureError,
+    join_alpha,
+    replicate_gray,
+    split_alpha,
+    to_uint8,
+    without_metadata,
+)
+from atdsr.pixels.pil import from_pil, to_pil
+from atdsr.pixels.tensors import gray_to_rgb, luma, to_array, to_tensor
+
+__all__ = [
+    "FORMATS",
+    "MAX_FRAMES",
+    "MAX_PIXELS",
+    "READABLE_SUFFIXES",
+    "WRITABLE_SUFFIXES",
+    "Frames",
+    "Metadata",
+    "Picture",
+    "PictureError",
+    "check_target",
+    "format_of",
+    "from_pil",
+    "gray_to_rgb",
+    "is_picture_file",
+    "join_alpha",
+    "luma",
+    "open_frames",
+    "read",
+    "recognise",
+    "release",
+    "replicate_gray",
+    "scratch",
+    "split_alpha",
+    "to_array",
+    "to_pil",
+    "to_tensor",
+    "to_uint8",
+    "without_metadata",
+    "write",
+    "write_frames",
+]

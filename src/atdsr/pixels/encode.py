@@ -1,0 +1,127 @@
+"""`write`: a picture becomes a file, wholly or not at all."""
+
+import os
+from pathlib import Path
+
+from PIL import Image
+
+from atdsr import files
+from atdsr.pixels import animation, metadata, pages, png, saving, vips
+from atdsr.pixels.formats import WITHOUT_ALPHA, check_fits, format_of
+from atdsr.pixels.picture import Picture, PictureError, split_alpha, to_uint8
+
+_UNWRITTEN = "the picture cannot be written"
+
+
+def check_target(
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    alpha: bool = False,
+    size: tuple[int, int] | None = None,
+    frames: int = 1,
+) -> None:
+    """Find out before the work whether `write` or `write_frames` would refuse the path.
+
+    Args:
+        path: the file to be.
+        overwrite: whether an existing file may be replaced.
+        alpha: whether the picture will be transparent.
+        size: width and height that it will have, in pixels; None skips the question.
+        frames: how many pictures the file will hold.
+
+    Raises:
+        PictureError: an unknown suffix, or a format that cannot hold such a picture.
+        FileError: something is in the way, or the folder may not be written.
+    """
+    path = Path(path)
+    with vips.as_sentence(path, _UNWRITTEN):
+        name = format_of(path)
+        if alpha and name in WITHOUT_ALPHA:
+            raise PictureError(f"no transparency in {name}; write PNG, TIFF, WebP or AVIF.")
+        check_fits(name, *(size or (1, 1)), frames)
+        files.check_target(path, overwrite=overwrite)
+
+
+def check_quality(quality: int | None) -> None:
+    """See that a quality is one.
+
+    Raises:
+        PictureError: it is not.
+    """
+    if quality is not None and not 1 <= quality <= 100:
+        raise PictureError(f"quality is from 1 to 100, not {quality}.")
+
+
+def write(
+    picture: Picture,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    quality: int | None = None,
+) -> None:
+    """Write a picture in the format of the suffix, wholly or not at all.
+
+    16-bit samples stay so in PNG and TIFF, become 10-bit in AVIF, and are rounded to 8-bit
+    elsewhere. WebP and AVIF have no gray: it is written as RGB. JPEG and BMP have no alpha: full
+    alpha is dropped, transparency is refused. BMP and GIF have no profile. Colour is never
+    subsampled, but by lossy WebP, which can do no other. GIF has 255 colours and no soft edges.
+
+    Args:
+        picture: what to write.
+        path: the file; its folder is made if need be.
+        overwrite: whether an existing file may be replaced.
+        quality: 1 to 100 for JPEG, WebP and AVIF; the others ignore it. By default JPEG takes 95,
+            AVIF 90, and WebP is lossless.
+
+    Raises:
+        PictureError: the format is unknown or cannot hold the picture.
+        FileError: a file is in the way, or the disk refuses; it is then as it was.
+    """
+    path = Path(path)
+    size = picture.width, picture.height
+    check_target(path, overwrite=overwrite, alpha=picture.is_transparent, size=size)
+    name = format_of(path)
+    with vips.as_sentence(path, _UNWRITTEN):
+        check_quality(quality)
+    with files.replacing(path, overwrite=overwrite) as temporary:
+        if name == "gif":
+            animation.write(iter([picture]), temporary, name, animation.Settings(path))
+            return
+        try:
+            with vips.as_sentence(path, _UNWRITTEN):
+                _write(picture, temporary, name, quality)
+        except PictureError:
+            _raise_if_full(temporary)
+            raise
+
+
+def _write(picture: Picture, temporary: Path, name: str, quality: int | None) -> None:
+    if name == "bmp":
+        _write_bmp(picture, temporary)
+        return
+    said = metadata.clean(picture.metadata, picture.width, picture.height)
+    image, options = saving.prepared(picture, name, said, quality)
+    # the saver by name: that of the suffix would read the name for options
+    getattr(image, f"{vips.NAMES.get(name, name)}save")(str(temporary), **options)
+    if name == "tiff" and said.exif:
+        pages.add_exif(temporary, said.exif)
+    if name == "png" and said.xmp:
+        png.add_xmp(temporary, said.xmp)
+
+
+def _raise_if_full(path: Path) -> None:
+    """Find out whether the disk takes no more; the libraries only say that they could not write.
+
+    Raises:
+        OSError: it does not.
+    """
+    with path.open("ab") as file:
+        file.write(bytes(2**20))
+
+
+def _write_bmp(picture: Picture, temporary: Path) -> None:
+    samples = to_uint8(split_alpha(picture.samples)[0])  # alpha is full: `check_target` saw to it
+    image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
+    dpi = picture.metadata.dpi
+    image.save(temporary, "BMP", **({"dpi": dpi} if dpi else {}))

@@ -1,0 +1,300 @@
+"""Files of one or several pictures: `read`, `open_frames` and `write_frames`."""
+
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from PIL.GifImagePlugin import GifImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from atdsr import files
+from atdsr.pixels import animation, metadata, pages, tags, vips
+from atdsr.pixels.decode import PIL_FILES, decode, header
+from atdsr.pixels.encode import check_quality, check_target
+from atdsr.pixels.formats import ANIMATED, FORMATS, check_fits, format_of, recognise
+from atdsr.pixels.picture import (
+    Picture,
+    PictureError,
+    join_alpha,
+    replicate_gray,
+    split_alpha,
+    to_uint8,
+)
+from atdsr.pixels.pil import picture_of, pillow
+from atdsr.pixels.timeline import Timeline, timeline
+
+MAX_PIXELS = 2**28
+"""Height times width of the largest picture that `read` decodes: a square of 16384."""
+
+MAX_FRAMES = 10_000
+"""The most pages or frames of a file."""
+
+_TOTAL = 256  # all frames together: so many times the limit of pixels
+_UNWRITTEN = "the picture cannot be written"
+_ANIMATIONS = {"gif": GifImageFile, "png": PngImageFile, "webp": WebPImageFile}
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """The pictures in a file, each decoded when its turn comes; one can go through them again.
+
+    Attributes:
+        path: the file, as it was named.
+        height: of the first picture in pixels, upright; the frames of an animation are all of
+            one size, the pages of a TIFF file may differ.
+        width: likewise.
+        durations: milliseconds of each frame; None for pages, and for a file of one picture.
+        loop: how often an animation is shown; 0 is for ever.
+    """
+
+    path: Path
+    height: int
+    width: int
+    durations: tuple[int, ...] | None = None
+    loop: int = 1
+    _tables: tuple[int, ...] = (0,)  # of pages: where their tags are
+    _data: bytes = field(default=b"", repr=False)
+    _name: str = ""
+    _cover: bool = False
+
+    def __len__(self) -> int:
+        """How many pictures there are."""
+        return len(self._tables if self.durations is None else self.durations)
+
+    def __iter__(self) -> Iterator[Picture]:
+        """Decode one after another.
+
+        Raises:
+            PictureError: a picture is damaged or cut short, or of no kind that `Picture` has.
+        """
+        pictures = self._decoded()
+        while True:
+            with vips.as_sentence(self.path, "the picture cannot be read"):
+                picture = next(pictures, None)
+            if picture is None:
+                return
+            yield picture
+
+    def _decoded(self) -> Iterator[Picture]:
+        if self.durations is None:
+            for page, table in enumerate(self._tables):
+                yield decode(self._data, self._name, page, table)
+            return
+        with pillow():
+            image = _ANIMATIONS[self._name](io.BytesIO(self._data))
+        exif = image.info.get("exif")
+        for number in range(len(self)):
+            with pillow():
+                image.seek(number + self._cover)
+                # alpha is always there, so that all frames are of one kind
+                picture = _with_alpha(picture_of(image, exif))
+            if (picture.width, picture.height) != (self.width, self.height):
+                raise PictureError("the animation is damaged or cut short.")
+            yield picture
+
+
+def _with_alpha(picture: Picture) -> Picture:
+    """A frame as RGB and alpha of 8 bits."""
+    colour, alpha = split_alpha(to_uint8(picture.samples))
+    if alpha is None:
+        alpha = np.full((*colour.shape[:2], 1), 255, np.uint8)
+    samples = join_alpha(replicate_gray(colour), alpha)
+    return replace(picture, samples=samples, icc=vips.matching(picture.icc, 4))
+
+
+def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Read a PNG, TIFF, JPEG, WebP, AVIF, BMP or GIF file of one picture, whatever its suffix.
+
+    Palettes are expanded, 1-bit samples become 8-bit gray, AVIF of 10 or 12 bits becomes uint16,
+    CMYK becomes sRGB through the file's profile (libvips' own where it has none), and the EXIF
+    orientation is applied.
+
+    Args:
+        path: the file.
+        max_pixels: refuse a larger picture (height times width) before decoding it.
+
+    Raises:
+        PictureError: the file is missing, unreadable, empty, not a picture of these formats,
+            damaged or cut short, too large, of several pages or frames, or of samples other
+            than unsigned integers of 1 to 16 bits.
+    """
+    frames = open_frames(path, max_pixels=max_pixels)
+    if len(frames) > 1:
+        raise PictureError(
+            f"{frames.path}: the file holds several pages or frames; save the one you want as a "
+            "file of its own."
+        )
+    return next(iter(frames))
+
+
+def open_frames(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Frames:
+    """Look into a file of one or several pictures: any that `read` takes, TIFF pages, animations.
+
+    Animated GIF, WebP and PNG are composited: each frame is what a viewer would show, in RGB and
+    alpha of 8 bits. The file itself stays in memory, its pictures do not.
+
+    Args:
+        path: the file.
+        max_pixels: refuse a larger picture (height times width) before decoding anything; all
+            together may have 256 times as many.
+
+    Raises:
+        PictureError: as `read`, but for several pictures; also more than `MAX_FRAMES`, an
+            animation that is cut short anywhere, and an AVIF sequence.
+    """
+    path = Path(path)
+    with vips.as_sentence(path, "the picture cannot be read"):
+        data, name = _load(path)
+        moving = timeline(data, name)
+        if moving is not None and len(moving.durations) > 1:
+            sizes = [(moving.width, moving.height)] * len(moving.durations)
+            _check(sizes, max_pixels)
+            return _animated(path, data, name, moving)
+        if name == "tiff":
+            found = list(tags.tables(data, MAX_FRAMES))
+            tables = tuple(at for at, _ in found)
+            sizes = [_page_size(table, data) for _, table in found]
+        else:
+            tables, sizes = (0,), [_size(data, name)]
+        _check(sizes, max_pixels)
+        width, height = sizes[0]
+        if name not in PIL_FILES:
+            upright = header(data, name).autorot()
+            width, height = upright.width, upright.height
+        return Frames(path, height, width, _tables=tables, _data=data, _name=name)
+
+
+def _load(path: Path) -> tuple[bytes, str]:
+    """The content of a file and the name of its format; a foreign file is not read to its end."""
+    with path.open("rb") as file:
+        head = file.read(64)
+        name = recognise(head)
+        if name is not None:
+            return head + file.read(), name
+    if not head:
+        raise PictureError("the file is empty.")
+    raise PictureError(f"not a picture in one of the formats {', '.join(FORMATS)}.")
+
+
+def _animated(path: Path, data: bytes, name: str, moving: Timeline) -> Frames:
+    """The frames of an animation; the orientation in a file's EXIF is that of all of them."""
+    with pillow():
+        exif = _ANIMATIONS[name](io.BytesIO(data)).info.get("exif")
+    turned = metadata.orientation(exif) > 4
+    width, height = (moving.width, moving.height)[:: -1 if turned else 1]
+    return Frames(
+        path,
+        height,
+        width,
+        durations=moving.durations,
+        loop=moving.loop,
+        _data=data,
+        _name=name,
+        _cover=moving.cover,
+    )
+
+
+def _page_size(table: tags.Table, data: bytes) -> tuple[int, int]:
+    layout = tags.layout_of(data)
+    try:
+        width, height = (table[tag].numbers(layout)[0] for tag in (tags.WIDTH, tags.HEIGHT))
+    except KeyError:
+        raise PictureError("it is damaged or cut short.") from None
+    return width, height
+
+
+def _size(data: bytes, name: str) -> tuple[int, int]:
+    """Width and height of a still picture, before it is decoded."""
+    if name in PIL_FILES:
+        with pillow():
+            return PIL_FILES[name](io.BytesIO(data)).size
+    image = header(data, name)
+    if image.get_typeof("n-pages") and image.get("n-pages") > 1:
+        raise PictureError(
+            f"the file holds several pages or frames, which {name} does not order; save the one "
+            "you want as a file of its own."
+        )
+    return image.width, image.height
+
+
+def _check(sizes: Sequence[tuple[int, int]], max_pixels: int) -> None:
+    """Refuse what is too much, before anything is decoded."""
+    if not sizes:
+        raise PictureError("it is damaged or cut short.")
+    if len(sizes) > MAX_FRAMES:
+        raise PictureError(f"{len(sizes):,} frames are more than the limit of {MAX_FRAMES:,}.")
+    width, height = max(sizes, key=lambda size: size[0] * size[1])
+    if width * height > max_pixels:
+        raise PictureError(
+            f"{width}x{height} is {width * height:,} pixels, more than the limit of "
+            f"{max_pixels:,}; cut it into parts, or raise the limit if you trust the file."
+        )
+    total = sum(width * height for width, height in sizes)
+    if total > _TOTAL * max_pixels:
+        raise PictureError(
+            f"{len(sizes):,} pictures of together {total:,} pixels are more than the limit of "
+            f"{_TOTAL * max_pixels:,}; cut the file into parts."
+        )
+
+
+def write_frames(
+    pictures: Iterable[Picture],
+    path: str | os.PathLike[str],
+    *,
+    durations: Sequence[int] | None = None,
+    loop: int = 0,
+    overwrite: bool = False,
+    quality: int | None = None,
+) -> None:
+    """Write pages or an animation in the format of the suffix, wholly or not at all.
+
+    Each picture is taken when the one before it is written, so that few are in memory at a time.
+    The frames of an animation become 8-bit, whole, and of the profile and metadata of the first.
+
+    Args:
+        pictures: pages of any size and kind for TIFF; for GIF, WebP and PNG frames of one size
+            and number of channels.
+        path: the file; its folder is made if need be.
+        durations: milliseconds of each frame (GIF counts in steps of 10); None for pages.
+        loop: how often an animation is shown; 0 is for ever.
+        overwrite: whether an existing file may be replaced.
+        quality: 1 to 100 for WebP, which is lossless by default.
+
+    Raises:
+        PictureError: the format does not hold pages, or frames, or these.
+        FileError: a file is in the way, or the disk refuses; it is then as it was.
+    """
+    path = Path(path)
+    check_target(path, overwrite=overwrite)
+    name = format_of(path)
+    with vips.as_sentence(path, _UNWRITTEN):
+        check_quality(quality)
+        if durations is None and name != "tiff":
+            raise PictureError(f"{name} holds no pages; write TIFF.")
+        if durations is not None and name not in ANIMATED:
+            raise PictureError(f"{name} holds no animation; write GIF, WebP or PNG.")
+        if durations is not None and loop < 0:
+            raise PictureError(f"loop is how often to show it, 0 for ever, not {loop}.")
+    with files.replacing(path, overwrite=overwrite) as temporary:
+        checked = _fitting(pictures, path, name)
+        if durations is None:
+            pages.write(checked, temporary, path)
+        else:
+            settings = animation.Settings(path, tuple(durations), loop, quality)
+            animation.write(checked, temporary, name, settings)
+
+
+def _fitting(pictures: Iterable[Picture], path: Path, name: str) -> Iterator[Picture]:
+    """The pictures, each of a size that the format holds, and at least one."""
+    empty = True
+    for picture in pictures:
+        empty = False
+        with vips.as_sentence(path, _UNWRITTEN):
+            check_fits(name, picture.width, picture.height, 1)
+        yield picture
+    if empty:
+        raise PictureError(f"{path}: {_UNWRITTEN}: there is none.")

@@ -1,0 +1,96 @@
+"""Pillow images in and out."""
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from atdsr.pixels import metadata, vips
+from atdsr.pixels.picture import Metadata, Picture, PictureError, to_uint8
+
+_GRAY = ("1", "L", "LA", "La")
+_COLOUR = ("P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "YCbCr", "HSV")
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def from_pil(image: Image.Image) -> Picture:
+    """The picture in a Pillow image (its current frame), upright, with its profile and metadata.
+
+    Raises:
+        PictureError: the mode is LAB, I or F, or the file behind the image cannot be decoded.
+    """
+    with vips.as_sentence("Pillow image", "the picture cannot be read"):
+        image.load()
+        try:
+            exif = image.getexif().tobytes()
+        except Exception:  # malformed in one of many ways; the picture is as good without
+            exif = None
+        return picture_of(image, exif)
+
+
+@contextlib.contextmanager
+def pillow() -> Iterator[None]:
+    """Turn what Pillow raises for damaged files, which is of many kinds, into a PictureError."""
+    try:
+        yield
+    except (MemoryError, PictureError, vips.load().Error):
+        raise
+    except Exception as error:
+        raise PictureError(f"the picture cannot be read: {str(error).rstrip('.')}.") from error
+
+
+def picture_of(image: Image.Image, exif: bytes | None = None) -> Picture:
+    """The picture in a Pillow image; `exif` is said of it beside what its `info` has."""
+    image.load()
+    turned = metadata.orientation(exif)
+    image = image.transpose(_UPRIGHT[turned]) if turned > 1 else image
+    said = metadata.clean(_said(image, exif), image.width, image.height)
+    icc = image.info.get("icc_profile")
+    if image.mode == "CMYK":
+        inks = vips.with_profile(vips.to_vips(np.array(image), "cmyk"), icc)
+        return Picture(vips.from_vips(vips.to_srgb(inks)), metadata=said)
+    if image.mode.startswith("I;16"):
+        samples = np.array(image).astype(np.uint16)[..., None]
+    elif image.mode in _GRAY + _COLOUR:
+        # alpha is a channel, or one colour or palette entry declared transparent
+        alpha = "A" if image.has_transparency_data else ""
+        samples = np.array(image.convert(("L" if image.mode in _GRAY else "RGB") + alpha))
+        samples = samples.reshape(image.height, image.width, -1)
+    else:
+        raise PictureError(f"the mode {image.mode} is not supported; convert it to L or RGB.")
+    return Picture(samples, vips.matching(icc, samples.shape[2]), said)
+
+
+def _said(image: Image.Image, exif: bytes | None) -> Metadata:
+    xmp, dpi = image.info.get("xmp"), image.info.get("dpi")
+    try:
+        dots = dpi and metadata.sensible(float(dpi[0]), float(dpi[1]))
+    except (TypeError, ValueError, ZeroDivisionError, IndexError):
+        dots = None
+    xmp = xmp.encode() if isinstance(xmp, str) else xmp
+    return Metadata(exif, xmp if isinstance(xmp, bytes) else None, dots or None)
+
+
+def to_pil(picture: Picture) -> Image.Image:
+    """A Pillow image: I;16 for 16-bit gray, else L, LA, RGB or RGBA, rounded to 8 bits.
+
+    Pillow has no mode for 16-bit colour or for 16-bit gray with alpha. Profile, EXIF, XMP and
+    resolution stand in its `info`.
+    """
+    samples = picture.samples
+    if samples.shape[2] > 1:
+        samples = to_uint8(samples)
+    image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
+    said = metadata.clean(picture.metadata, picture.width, picture.height)
+    info = {"icc_profile": picture.icc, "exif": said.exif, "xmp": said.xmp, "dpi": said.dpi}
+    image.info.update({key: value for key, value in info.items() if value is not None})
+    return image

@@ -1,0 +1,52 @@
+"""Pictures, profiles and files that the tests make."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def gray_profile() -> bytes:
+    """A minimal ICC v2 profile for gray of gamma 2.2: white point and tone curve."""
+    white = b"XYZ \0\0\0\0" + struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D)
+    curve = b"curv\0\0\0\0" + struct.pack(">IHxx", 1, round(2.2 * 256))
+    tags = struct.pack(">I", 2)
+    tags += b"wtpt" + struct.pack(">II", 156, len(white))
+    tags += b"kTRC" + struct.pack(">II", 156 + len(white), len(curve))
+    body = tags + white + curve
+    header = struct.pack(">I4sI", 128 + len(body), b"\0\0\0\0", 0x02100000) + b"mntrGRAYXYZ "
+    header += struct.pack(">6H", 2020, 1, 1, 0, 0, 0) + b"acsp"
+    header = header.ljust(68, b"\0") + struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D)
+    return header.ljust(128, b"\0") + body
+
+
+def noise(channels: int, dtype: type = np.uint8, h: int = 23, w: int = 37) -> np.ndarray:
+    high = np.iinfo(dtype).max
+    return np.random.default_rng(0).integers(0, high, (h, w, channels), dtype, endpoint=True)
+
+
+def smooth(channels: int, h: int = 40, w: int = 56) -> np.ndarray:
+    y, x = np.mgrid[0:h, 0:w]
+    planes = [128 + 100 * np.sin(x / 17 + k) * np.cos(y / 13 - k) for k in range(channels)]
+    return np.stack(planes, 2).round().astype(np.uint8)
+
+
+def saved(image: Image.Image, path: Path, **options) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def encoded(name: str) -> bytes:
+    file = io.BytesIO()
+    form = {"jpg": "JPEG", "tiff": "TIFF"}.get(name, name.upper())
+    Image.fromarray(noise(3, h=64, w=64)).save(file, form)
+    return file.getvalue()
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

@@ -1,0 +1,118 @@
+"""Files that are no pictures, or not whole, or too much."""
+
+import contextlib
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import pyvips
+from PIL import Image
+
+from atdsr import pixels
+from atdsr.pixels import Picture, PictureError, read, write
+from pictures import chunk, encoded, noise, saved
+
+ALL = sorted(pixels.FORMATS)
+
+
+@pytest.mark.parametrize("part", [0.9, 0.5, 0.01])
+@pytest.mark.parametrize("name", ALL)
+def test_truncated_file_is_an_error(tmp_path, name, part):
+    data = encoded(name)
+    path = tmp_path / f"x.{name}"
+    path.write_bytes(data[: max(16, int(len(data) * part))])
+    with pytest.raises(PictureError, match=rf"x\.{name}: ") as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+
+
+def bomb() -> bytes:
+    head = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"0"))
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "the file is empty"),
+        (b"hello\n" * 100, "not a picture in one of the formats"),
+        (b"BMhello\n" * 100, "cannot be read"),
+        (b"GIF89a" + bytes(100), "the file is damaged or cut short"),
+        (bomb(), "100000x100000 is 10,000,000,000 pixels"),
+    ],
+)
+def test_foreign_content_is_one_sentence(tmp_path, content, sentence):
+    path = tmp_path / "x.png"
+    path.write_bytes(content)
+    with pytest.raises(PictureError, match=rf"x\.png: .*{sentence}") as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(PictureError, match=r"gone\.png: .*No such file"):
+        read(tmp_path / "gone.png")
+    with pytest.raises(PictureError, match=r"Is a directory"):
+        read(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_file(tmp_path):
+    path = saved(Image.fromarray(noise(3)), tmp_path / "x.png")
+    path.chmod(0)
+    with pytest.raises(PictureError, match=r"x\.png: .*Permission denied"):
+        read(path)
+
+
+def test_limit_of_pixels_is_the_callers(tmp_path):
+    for name in ("png", "bmp"):
+        path = saved(Image.fromarray(noise(3)), tmp_path / f"x.{name}")
+        assert read(path, max_pixels=23 * 37).height == 23
+        with pytest.raises(PictureError, match="more than the limit of 850"):
+            read(path, max_pixels=850)
+
+
+@pytest.mark.parametrize("name", ["png", "tif", "webp", "avif"])
+def test_several_frames_are_refused(tmp_path, name):
+    first, *rest = [Image.fromarray(np.roll(noise(3), k, 0)) for k in range(3)]
+    path = saved(first, tmp_path / f"x.{name}", save_all=True, append_images=rest)
+    with pytest.raises(PictureError, match="several pages or frames"):
+        read(path)
+
+
+def test_unusual_samples_are_refused(tmp_path):
+    path = saved(Image.fromarray(noise(1)[..., 0].astype(np.float32)), tmp_path / "x.tif")
+    with pytest.raises(PictureError, match=r"samples are of the type float; save it"):
+        read(path)
+    pyvips.Image.new_from_array(noise(3)).colourspace("lab").tiffsave(str(tmp_path / "lab.tif"))
+    with pytest.raises(PictureError, match=r"3 channels of the kind lab are not supported"):
+        read(tmp_path / "lab.tif")
+    five = np.concatenate([noise(4), noise(1)], 2)
+    pyvips.Image.new_from_array(five).copy(interpretation="srgb").tiffsave(str(tmp_path / "5.tif"))
+    with pytest.raises(PictureError, match=r"5 channels of the kind srgb are not supported"):
+        read(tmp_path / "5.tif")
+
+
+def test_names_are_never_options(tmp_path):
+    path = tmp_path / "x[page=1,Q=5].png"
+    write(Picture(noise(3)), path)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    assert np.array_equal(read(path).samples, noise(3))
+
+
+def test_content_counts_not_the_suffix(tmp_path):
+    write(Picture(noise(3)), tmp_path / "x.png")
+    (tmp_path / "x.png").rename(tmp_path / "x.jpg")
+    assert np.array_equal(read(tmp_path / "x.jpg").samples, noise(3))
+
+
+def test_nothing_is_printed(tmp_path, capfd):
+    data = bytearray(encoded("jpg"))
+    data[len(data) // 2] ^= 0xFF
+    for content in (bytes(data), encoded("tiff")[:100], encoded("avif")[:300]):
+        (tmp_path / "x").write_bytes(content)
+        with contextlib.suppress(PictureError):
+            read(tmp_path / "x")
+    assert capfd.readouterr() == ("", "")
