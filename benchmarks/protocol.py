@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from atdsr import pixels
-from atdsr.evaluation import find_pictures
+from atdsr.evaluation import testsets
 from atdsr.metrics import luma, psnr, psnr_y, shave, ssim
 from atdsr.resample import crop_to_multiple, downscale, upscale
 
@@ -39,7 +39,8 @@ def main(folder: Path) -> None:
 
 def measure_set(folder: Path, scale: int) -> dict[str, float]:
     """The means over a set's pictures of what `measure` gives."""
-    found = [measure(path, scale) for path in find_pictures(folder)]
+    (pictures,) = testsets.find(folder, scale)
+    found = [measure(pair.hr, scale) for pair in pictures.pairs]
     return {choice: float(np.mean([each[choice] for each in found])) for choice in found[0]}
 
 

@@ -1,11 +1,11 @@
 import os
-import warnings
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
+from atdsr.evaluation import peers
 from atdsr.model import ATD
 from networks import ROOT, TINY, lively
 
@@ -35,23 +35,8 @@ def reference() -> Path:
 
 @pytest.fixture(scope="session")
 def spandrel() -> ModuleType:
-    """The independent oracle.
-
-    It imports torchvision, whose build on PyPI lacks the CPU operators and says so when it
-    describes them to torch.compile; nothing here uses them, so those descriptions are skipped.
-    """
-    register = torch.library.register_fake
-
-    def without_torchvision(name, *args, **kwargs):
-        if str(name).startswith("torchvision::"):
-            return lambda function: function
-        return register(name, *args, **kwargs)
-
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        patch.setattr(torch.library, "register_fake", without_torchvision)
-        import spandrel
-    return spandrel
+    """The independent oracle."""
+    return peers.import_spandrel()
 
 
 @pytest.fixture

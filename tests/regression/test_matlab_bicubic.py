@@ -4,11 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from PIL import Image
 
-from atdsr.metrics import psnr_y, ssim_y
-from atdsr.resample import crop_to_multiple, downscale, upscale
+from atdsr import evaluation
+from atdsr.evaluation import methods, testsets
 
 COUNTS = {"Set5": 5, "Set14": 14, "B100": 100}
 
@@ -26,18 +24,13 @@ BICUBIC = [
 ]
 
 
-def pictures(benchmarks: Path, name: str) -> list[Path]:
-    folder = benchmarks / name / "HR"
-    if not folder.is_dir():
-        pytest.skip(f"{name} is absent: no folder {folder}")
-    found = sorted(folder.iterdir())
-    assert len(found) == COUNTS[name]
+def find(benchmarks: Path, name: str, scale: int, lr: str | None = None) -> testsets.TestSet:
+    if not (benchmarks / name).is_dir():
+        pytest.skip(f"{name} is absent: no folder {benchmarks / name}")
+    (found,) = testsets.find(benchmarks / name, scale, lr)
+    assert found.name == name
+    assert len(found.pairs) == COUNTS[name]
     return found
-
-
-def read(path: Path) -> NDArray[np.uint8]:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -46,25 +39,22 @@ def test_every_sample_is_matlabs(benchmarks: Path, name: str, scale: int) -> Non
     folder = benchmarks / name / "LR_matlab" / f"X{scale}"
     if not folder.is_dir():
         pytest.skip(f"no files written by MATLAB: no folder {folder}")
+    made = find(benchmarks, name, scale)
+    matlabs = find(benchmarks, name, scale, "LR_matlab")
     different = [
-        path.name
-        for path in pictures(benchmarks, name)
-        if not np.array_equal(
-            downscale(read(path), scale), read(folder / f"{path.stem}x{scale}.png")
-        )
+        theirs.name
+        for ours, theirs in zip(made.pairs, matlabs.pairs, strict=True)
+        if not all(map(np.array_equal, ours.load(scale), theirs.load(scale)))
     ]
     assert not different
+    assert all(pair.lr is not None for pair in matlabs.pairs)
 
 
 @pytest.mark.parametrize(("name", "scale", "decibels", "similarity"), BICUBIC)
 def test_bicubic_figures(
     benchmarks: Path, name: str, scale: int, decibels: float, similarity: float
 ) -> None:
-    scores = []
-    for path in pictures(benchmarks, name):
-        hr = crop_to_multiple(read(path), scale)
-        sr = upscale(downscale(hr, scale), scale)
-        scores.append((psnr_y(hr, sr, scale), ssim_y(hr, sr, scale)))
-    mean_psnr, mean_ssim = np.mean(scores, axis=0)
-    assert mean_psnr == pytest.approx(decibels, abs=0.01)
-    assert mean_ssim == pytest.approx(similarity, abs=0.0001)
+    bicubic = methods.baseline("bicubic", scale)
+    (row,) = evaluation.evaluate([bicubic], [find(benchmarks, name, scale)]).rows
+    assert row.psnr_y == pytest.approx(decibels, abs=0.01)
+    assert row.ssim_y == pytest.approx(similarity, abs=0.0001)

