@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 import atdsr
-from atdsr.cli import demo, evaluate, models, train, upscale
+from atdsr.cli import demo, evaluate, explain, models, train, upscale
 from atdsr.cli.console import err, out, say
 from atdsr.cli.options import flag
 from atdsr.errors import AtdsrError
@@ -54,11 +54,12 @@ app.command(cls=Command, epilog=upscale.EXAMPLES)(upscale.upscale)
 app.command(cls=Command)(models.models)
 app.command(cls=Command)(models.info)
 app.command(cls=Command)(models.convert)
-app.command(cls=Command, name="eval")(evaluate.evaluate)
+app.command(cls=Command, name="eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(cls=Command)(train.train)
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make training sets.")
 app.add_typer(data_app, name="data")
 data_app.command(cls=Command)(train.pack)
+app.command(cls=Command)(explain.explain)
 app.command(cls=Command)(demo.demo)
 
 

@@ -1,0 +1,96 @@
+"""`atdsr explain`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from atdsr.cli.console import err, out, printable, progress_bar, say
+from atdsr.cli.options import (
+    CategorySizeOption,
+    Device,
+    DeviceOption,
+    ModelOption,
+    OverwriteOption,
+    Precision,
+    argument,
+    load_upscaler,
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A pixel of a picture: column and row from the top left, from 0."""
+
+    x: int
+    y: int
+
+
+def _parse_place(text: str) -> Place:
+    """The place in what a person typed."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+        raise typer.BadParameter(f"{text!r} is no place; give column and row, such as 120,80.")
+    return Place(int(parts[0]), int(parts[1]))
+
+
+def explain(
+    picture: Annotated[Path, argument("PICTURE")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Where to put the pictures.")
+    ],
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BLOCK.LAYER",
+            help="The layer to look into, counted from 0.  [default: the one whose category map "
+            "has the most structure]",
+        ),
+    ] = None,
+    at: Annotated[
+        Place | None,
+        typer.Option(
+            metavar="X,Y",
+            parser=_parse_place,
+            help="The pixel whose attention is shown, column and row from the top left.  "
+            "[default: one that attends to what is alike and far away]",
+        ),
+    ] = None,
+    max_side: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Reduce a picture whose longer side has more pixels first."
+        ),
+    ] = 512,
+    overwrite: OverwriteOption = False,
+    model: ModelOption = None,
+    category_size: CategorySizeOption = None,
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Show how the network sees a picture.
+
+    Writes which token of its dictionary each pixel looks up (categories.png, masks.png), which
+    pixels from all over the picture one pixel attends to (attention.png), how similar the tokens
+    are (dictionary.png), and index.html, a page that shows all of it.
+    """
+    from atdsr import explain as explaining
+
+    upscaler = load_upscaler(model, None, category_size, device, Precision.fp32)
+    with progress_bar(quiet=False) as progress:
+        task = progress.add_task(printable(picture.name), total=1)
+        made = explaining.run(
+            upscaler,
+            picture,
+            output,
+            layer=layer,
+            at=None if at is None else (at.x, at.y),
+            max_side=max_side,
+            overwrite=overwrite,
+            progress=lambda share: progress.update(task, completed=share),
+        )
+    if made.reduced:
+        say(err, f"{picture}: reduced to {made.size[0]}x{made.size[1]} first (--max-side)")
+    out.print(f"layer {made.layer}, attention of the pixel at {made.at[0]},{made.at[1]}")
+    for path in made.files:
+        say(out, f"{path}")
