@@ -1,7 +1,8 @@
 """The options that several commands share, and what they stand for."""
 
+import re
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -9,6 +10,10 @@ from atdsr.errors import AtdsrError
 
 if TYPE_CHECKING:
     from atdsr.upscale import Upscaler
+
+
+MOST_TIMES = 64
+"""The largest factor that --outscale takes."""
 
 
 class Device(StrEnum):
@@ -36,6 +41,7 @@ class Format(StrEnum):
     webp = "webp"
     avif = "avif"
     bmp = "bmp"
+    gif = "gif"
 
 
 def parse_scale(text: str) -> int:
@@ -50,6 +56,50 @@ def at_least_1(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise typer.BadParameter(f"{text!r} is not a whole number from 1 on.")
     return int(text)
+
+
+def at_least_0(text: str) -> int:
+    """The whole number, from 0 on, in what a person typed."""
+    return 0 if text == "0" else at_least_1(text)
+
+
+def parse_quality(text: str) -> int:
+    """The quality, from 1 to 100, in what a person typed."""
+    if at_least_1(text) > 100:
+        raise typer.BadParameter(f"{text!r} is not a whole number from 1 to 100.")
+    return int(text)
+
+
+def parse_tile(text: str) -> int | Literal["auto", "off"]:
+    """The side of a tile, or when to use tiles, in what a person typed."""
+    if text == "auto" or text == "off":
+        return text
+    if not text.isdecimal():
+        raise typer.BadParameter(f"{text!r} is neither auto nor off nor a number of pixels.")
+    return at_least_1(text)
+
+
+def parse_factor(text: str) -> float:
+    """How many times the sides grow, in what a person typed."""
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0.0
+    if not 1 < factor <= MOST_TIMES:
+        raise typer.BadParameter(f"{text!r} is not a number above 1 and up to {MOST_TIMES}.")
+    return factor
+
+
+def parse_size(text: str) -> tuple[int | None, int | None, bool]:
+    """Width, height and whether they are exact, in what a person typed, such as 1920x1080."""
+    match = re.fullmatch(r"(\d{0,6})x(\d{0,6})(!?)", text, re.ASCII)
+    width, height = (
+        (int(side) if side else None for side in match.groups()[:2]) if match else (0, 0)
+    )
+    exact = text.endswith("!")
+    if 0 in (width, height) or (width or height) is None or (exact and None in (width, height)):
+        raise typer.BadParameter(f"{text!r} is not like 1920x1080, 1920x, x1080 or 1920x1080!.")
+    return width, height, exact
 
 
 def flag(*names: str, **settings: Any) -> Any:
@@ -101,6 +151,23 @@ PrecisionOption = Annotated[
 ]
 OverwriteOption = Annotated[bool, flag("--overwrite", help="Replace existing outputs.")]
 QuietOption = Annotated[bool, flag("-q", "--quiet", help="Print nothing but errors.")]
+TileOption = Annotated[
+    Any,
+    typer.Option(
+        metavar="auto|off|N",
+        parser=parse_tile,
+        help="Work in tiles of N pixels of the input; auto: only where memory is too small for "
+        "the whole picture.",
+    ),
+]
+OverlapOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", parser=at_least_0, help="Pixels that neighbouring tiles share."),
+]
+EnsembleOption = Annotated[
+    bool,
+    flag("--ensemble", help="Mean over 8 flips and turns: slightly better, 8 times as long."),
+]
 
 
 def load_upscaler(
@@ -109,6 +176,10 @@ def load_upscaler(
     category_size: int | None,
     device: Device,
     precision: Precision,
+    *,
+    tile: int | Literal["auto", "off"] = "auto",
+    overlap: int | None = None,
+    ensemble: bool = False,
 ) -> "Upscaler":
     """The named model, or the one for the scale.
 
@@ -118,7 +189,13 @@ def load_upscaler(
     from atdsr import upscale
 
     upscaler = upscale.load(
-        model or default_name(scale), device.value, precision.value, category_size=category_size
+        model or default_name(scale),
+        device.value,
+        precision.value,
+        category_size=category_size,
+        tile=tile,
+        overlap=overlap,
+        ensemble=ensemble,
     )
     if scale is not None and scale != upscaler.scale:
         raise AtdsrError(f"{model} enlarges by {upscaler.scale}, not by {scale}; drop --scale.")

@@ -1,34 +1,45 @@
 """`atdsr upscale`."""
 
-from typing import TYPE_CHECKING, Annotated
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atdsr.cli.console import err, printable, progress_bar, say
+from atdsr.cli.console import err, out, printable, progress_bar, say
 from atdsr.cli.options import (
     CategorySizeOption,
     Device,
     DeviceOption,
+    EnsembleOption,
     Format,
     ModelOption,
+    OverlapOption,
     OverwriteOption,
     Precision,
     PrecisionOption,
     QuietOption,
     ScaleOption,
+    TileOption,
     argument,
+    default_name,
+    flag,
     load_upscaler,
+    parse_factor,
+    parse_quality,
+    parse_size,
 )
 
 if TYPE_CHECKING:
-    from atdsr.jobs import Plan, Result
+    from atdsr.jobs import Goal, Plan, Result
     from atdsr.upscale import Upscaler
 
 EXAMPLES = """\b
 Examples:
   atdsr upscale photo.jpg                    makes photo_x2.jpg beside it
   atdsr upscale photo.jpg -o large.png       a name and a format of your own
-  atdsr upscale photos -o large              a whole folder, into another
+  atdsr upscale photo.jpg --size 1920x1080   as large as fits into a screen
+  atdsr upscale photos -r -o large           a tree of folders, into another
   atdsr upscale "photos/*.png" -f webp       a glob; all become WebP
   atdsr upscale art.png -m my.safetensors    weights of your own
 """
@@ -46,28 +57,75 @@ def upscale(
             "several files.  [default: NAME_x2 beside each input]",
         ),
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEMPLATE",
+            help="What outputs are called, of {stem} {name} {parent} {scale} {width} {height} "
+            "{model} {ext}.  [default: {stem}_x{scale}{ext}]",
+        ),
+    ] = None,
+    recursive: Annotated[
+        bool, flag("-r", "--recursive", help="Enter folders in INPUT; OUT gets the same tree.")
+    ] = False,
+    overwrite: OverwriteOption = False,
     format_name: Annotated[
         Format | None,
         typer.Option(
             "-f",
             "--format",
             metavar="FORMAT",
-            help="Of the outputs: png, tiff, jpg, webp, avif or bmp.  [default: as OUT or INPUT]",
+            help="Of the outputs: png, tiff, jpg, webp, avif, bmp or gif.  [default: as OUT or "
+            "INPUT]",
         ),
     ] = None,
-    overwrite: OverwriteOption = False,
+    quality: Annotated[
+        int | None,
+        typer.Option(
+            metavar="1..100",
+            parser=parse_quality,
+            help="Of JPEG, WebP and AVIF.  [default: 95, lossless, 90]",
+        ),
+    ] = None,
+    strip_metadata: Annotated[
+        bool, flag("--strip-metadata", help="Leave out what tells of camera, place and author.")
+    ] = False,
+    outscale: Annotated[
+        Any,
+        typer.Option(
+            metavar="FACTOR",
+            parser=parse_factor,
+            help="How many times the sides grow, such as 3.5; the network is used as often as it "
+            "takes.",
+        ),
+    ] = None,
+    size: Annotated[
+        Any,
+        typer.Option(
+            metavar="WxH",
+            parser=parse_size,
+            help="Fit into so many pixels; Wx or xH gives one side, WxH! stretches.",
+        ),
+    ] = None,
     scale: ScaleOption = None,
     model: ModelOption = None,
+    ensemble: EnsembleOption = False,
+    tile: TileOption = "auto",
+    overlap: OverlapOption = None,
     category_size: CategorySizeOption = None,
     device: DeviceOption = Device.auto,
     precision: PrecisionOption = Precision.fp32,
+    json_lines: Annotated[
+        bool, flag("--json", help="Print a line of JSON for each picture, for programs.")
+    ] = False,
     quiet: QuietOption = False,
 ) -> None:
     """Enlarge picture files.
 
     INPUT is a picture, several, a folder (the pictures right in it) or a glob in quotes. PNG,
-    TIFF, JPEG, WebP, AVIF and BMP are read and written; transparency, 16 bits and the colour
-    profile are kept where the format can, and a photo comes out upright.
+    TIFF, JPEG, WebP, AVIF, BMP and GIF are read and written; transparency, 16 bits, metadata and
+    the colour profile are kept where the format can, and a photo comes out upright. Animations
+    and documents of several pages stay such.
 
     An input is never overwritten. An existing output is kept unless --overwrite is given: for a
     single picture that is an error, among several it is passed over, so that the same command
@@ -76,24 +134,51 @@ def upscale(
     """
     from atdsr import jobs
 
-    upscaler = load_upscaler(model, scale, category_size, device, precision)
-    plan = jobs.plan(inputs, output, upscaler.scale, format_name)
-    results, interrupted = _enlarge(plan, upscaler, overwrite, quiet)
-    failures = [result.line for result in results if result.outcome == jobs.Outcome.FAILED]
-    for failure in failures:
-        say(err, f"error: {failure}")
-    summary = jobs.summary(results, len(plan.jobs))
-    if interrupted:
-        say(err, f"interrupted: {summary}")
-        raise typer.Exit(130)
-    if plan.several and not quiet:
-        say(err, summary)
-    if failures:
-        raise typer.Exit(1)
+    goal = _goal(outscale, size)
+    if model is None and scale is None and goal is not None:
+        scale = _network_scale(goal)
+    upscaler = load_upscaler(
+        *(model, scale, category_size, device, precision),
+        tile=tile,
+        overlap=overlap,
+        ensemble=ensemble,
+    )
+    order = jobs.Order(
+        goal or jobs.Times(upscaler.scale),
+        format_name=format_name,
+        template=name,
+        model=Path(model).stem if model else default_name(scale),
+        recursive=recursive,
+        overwrite=overwrite,
+        quality=quality,
+        strip_metadata=strip_metadata,
+    )
+    plan = jobs.plan(inputs, output, order)
+    results, interrupted = _enlarge(plan, upscaler, json_lines, quiet)
+    _conclude(plan, results, interrupted, json_lines, quiet)
+
+
+def _goal(
+    outscale: float | None, size: tuple[int | None, int | None, bool] | None
+) -> "Goal | None":
+    """How large the results are to be; None is as large as the network makes them."""
+    from atdsr import jobs
+
+    if outscale is not None and size is not None:
+        raise typer.BadParameter("--outscale and --size exclude each other; give one of them.")
+    if outscale is not None:
+        return jobs.Times(outscale)
+    return None if size is None else jobs.Box(*size)
+
+
+def _network_scale(goal: "Goal") -> int | None:
+    from atdsr import jobs, zoo
+
+    return jobs.network_scale(goal, [model.config.scale for model in zoo.MODELS])
 
 
 def _enlarge(
-    plan: "Plan", upscaler: "Upscaler", overwrite: bool, quiet: bool
+    plan: "Plan", upscaler: "Upscaler", json_lines: bool, quiet: bool
 ) -> tuple[list["Result"], bool]:
     """Do what is planned and show how it goes.
 
@@ -104,8 +189,9 @@ def _enlarge(
     from atdsr import jobs
 
     results: list[Result] = []
-    with progress_bar(quiet) as progress:
-        task = progress.add_task("", total=len(plan.jobs))
+    # a bar would catch what is meant for standard output
+    with progress_bar(quiet or json_lines) as progress:
+        task = progress.add_task("", total=plan.total)
 
         def show(job: jobs.Job, done: float) -> None:
             progress.update(task, description=printable(job.source.name), completed=done)
@@ -116,11 +202,44 @@ def _enlarge(
 
         for path in plan.left_out:
             tell(f"{path}: left out as an earlier output; name it alone to enlarge it")
+        done = jobs.run(
+            plan,
+            upscaler,
+            progress=show,
+            tell=lambda job, sentence: tell(f"{job.source}: {sentence}"),
+        )
         try:
-            for result in jobs.run(plan, upscaler, overwrite=overwrite, progress=show):
+            for result in done:
                 results.append(result)
+                if json_lines:
+                    say(out, json.dumps(result.record()))
                 if result.outcome != jobs.Outcome.FAILED:
-                    tell(result.line)
+                    tell(result.message)
         except KeyboardInterrupt:
             return results, True
     return results, False
+
+
+def _conclude(
+    plan: "Plan", results: list["Result"], interrupted: bool, json_lines: bool, quiet: bool
+) -> None:
+    """Say what failed and what it comes to.
+
+    Raises:
+        typer.Exit: with 1 if a picture failed, with 130 after Ctrl-C.
+    """
+    from atdsr import jobs
+
+    failures = [result.message for result in results if result.outcome == jobs.Outcome.FAILED]
+    for failure in failures:
+        say(err, f"error: {failure}")
+    if json_lines:
+        say(out, json.dumps(jobs.totals(results, plan, interrupted=interrupted)))
+    summary = jobs.summary(results, plan.total)
+    if interrupted:
+        say(err, f"interrupted: {summary}")
+        raise typer.Exit(130)
+    if plan.several and not quiet:
+        say(err, summary)
+    if failures:
+        raise typer.Exit(1)

@@ -1,0 +1,36 @@
+"""Which picture file becomes which, and doing so: one bad file never stops the others.
+
+`plan` turns what a person types, an `Order`, into a `Plan` of `Job`s, and `run` does them.
+"""
+
+from atdsr.jobs.naming import FIELDS, Template
+from atdsr.jobs.order import Box, Goal, JobError, Order, Times, network_scale
+from atdsr.jobs.planning import Job, Plan, plan
+from atdsr.jobs.running import (
+    LARGE,
+    Outcome,
+    Result,
+    run,
+    summary,
+    totals,
+)
+
+__all__ = [
+    "FIELDS",
+    "LARGE",
+    "Box",
+    "Goal",
+    "Job",
+    "JobError",
+    "Order",
+    "Outcome",
+    "Plan",
+    "Result",
+    "Template",
+    "Times",
+    "network_scale",
+    "plan",
+    "run",
+    "summary",
+    "totals",
+]
