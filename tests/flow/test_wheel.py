@@ -29,6 +29,9 @@ def test_what_is_in_it(wheel: Path) -> None:
     assert "atdsr/py.typed" in names
     assert "atdsr/weights/atd-light-x2.safetensors" in names
     assert "atdsr/sample/coffee.png" in names
+    assert "atdsr/evaluation/published.json" in names
+    for page in ("report", "explain"):
+        assert {f"atdsr/{page}/{page}.css", f"atdsr/{page}/{page}.js"} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if name.startswith(("tests/", "docs/"))]
     assert wheel.stat().st_size < 12 * 2**20
