@@ -15,7 +15,7 @@ import numpy as np
 from atdsr import memory, metrics, pixels, resample, upscale
 
 SMALL = [(64, 16), (128, 16), (128, 32), (256, 16), (256, 32), (256, 64)]
-LARGE = [(256, 32), (384, 32), (512, 32)]
+LARGE = [(256, 32), (512, 32)]
 MODEL = "atd-light-x2"
 
 

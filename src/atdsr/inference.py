@@ -20,7 +20,6 @@ Tell = Callable[[str], None]
 OVERLAP = 32
 """Pixels that neighbouring tiles share by default; `docs/tiles.md` has the measurements."""
 
-_LARGEST_AUTOMATIC_TILE = 1024  # larger ones come hardly closer to the whole (`docs/tiles.md`)
 _SHARE = 0.85  # of the free memory; the rest is for what the estimate does not know
 _NOTEWORTHY = 2**30  # bytes; an estimate above this is worth a line
 
@@ -73,6 +72,7 @@ class Engine:
             raise UpscaleError(f"precision is {precision!r}; it is 'fp32' or 'bf16'.")
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
+        self._parameters = sum(parameter.numel() for parameter in model.parameters())
         self.precision = precision
         self.tile = self._checked_tile(tile)
         self.overlap = self._checked_overlap(overlap)
@@ -97,11 +97,12 @@ class Engine:
         return self._whole_windows(tile)
 
     def _checked_overlap(self, overlap: int | None) -> int:
-        most = self.tile // 2 if isinstance(self.tile, int) else _LARGEST_AUTOMATIC_TILE // 2
+        most = self.tile // 2 if isinstance(self.tile, int) else None
         if overlap is None:
-            return min(OVERLAP, most)
-        if not 0 <= overlap <= most:
-            raise UpscaleError(f"overlap is {overlap}; it is from 0 to {most}, half a tile.")
+            return OVERLAP if most is None else min(OVERLAP, most)
+        if overlap < 0 or (most is not None and overlap > most):
+            limit = "on" if most is None else f"to {most}, half a tile"
+            raise UpscaleError(f"overlap is {overlap}; it is from 0 {limit}.")
         return overlap
 
     def _whole_windows(self, side: int) -> int:
@@ -110,14 +111,13 @@ class Engine:
     def estimate(self, height: int, width: int) -> int:
         """Main memory in bytes that the network takes at its peak for a picture of that size.
 
-        Fitted to what `benchmarks/memory.py` measures on a CPU in float32, all of it whole: per
-        pixel 6.5 kB for the light network and 23 kB for the classical one.
+        Fitted to what `benchmarks/memory.py` measures on a CPU in float32: per pixel 6.7 kB for
+        the light network and 24 kB for the classical one.
         """
         config = self.model.config
         height, width = (side + -side % config.window for side in (height, width))
-        per_pixel = 4 * (23 * config.width + 8 * config.dictionary_size)
-        parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        return 20 * 2**20 + 2 * parameters + per_pixel * height * width
+        per_pixel = 4 * (24 * config.width + 8 * config.dictionary_size)
+        return 20 * 2**20 + 2 * self._parameters + per_pixel * height * width
 
     # ----------------------------------------------------------------------- memory and tiles
 
@@ -172,17 +172,20 @@ class Engine:
         if self.tile == "off" and need > free:
             raise UpscaleError(f"{_too_large(source)} It {takes}.")
         if self.tile != "off" and need > _SHARE * free:
-            tile = self._largest_tile(_SHARE * free / source.batch)
+            tile = self._largest_tile(source, _SHARE * free)
             tell(f"{width}x{height} {takes}, so it is done {self._in_tiles_of(tile)}.")
         elif need > _NOTEWORTHY:
             tell(f"{width}x{height} {takes}.")
         return tile
 
-    def _largest_tile(self, budget: float) -> int:
+    def _largest_tile(self, source: Source, budget: float) -> int:
         """Side of the largest tile that takes no more than so many bytes."""
-        sides = range(_LARGEST_AUTOMATIC_TILE, self._smallest_tile, -self._window)
-        fitting = (side for side in sides if self.estimate(side, side) <= budget)
-        return next(fitting, self._smallest_tile)
+        whole = self._whole_windows(max(source.height, source.width))
+        for side in range(whole, self._smallest_tile, -self._window):
+            need = self.estimate(min(side, source.height), min(side, source.width))
+            if source.batch * need <= budget:
+                return side
+        return self._smallest_tile
 
     def _in_tiles_of(self, tile: int) -> str:
         return f"in tiles of {tile} with an overlap of {min(self.overlap, tile // 2)}"

@@ -74,7 +74,7 @@ def test_tiles_of_tensors_batches_and_gray() -> None:
         ({"tile": 31}, "tile is 31; it is 'auto', 'off' or a number of pixels from 32 on"),
         ({"tile": "small"}, "tile is 'small'"),
         ({"tile": 64, "overlap": 33}, "overlap is 33; it is from 0 to 32"),
-        ({"overlap": -1}, "overlap is -1"),
+        ({"overlap": -1}, "overlap is -1; it is from 0 on"),
     ],
 )
 def test_tiles_that_cannot_be(options: dict, sentence: str) -> None:
@@ -105,6 +105,13 @@ def test_what_does_not_fit_is_done_in_the_largest_tiles_that_do(
     (line,) = told
     assert line.startswith("104x80 takes about 0.0 GiB of memory and 0.0 GiB are free")
     assert line.endswith("so it is done in tiles of 64 with an overlap of 32.")
+
+
+def test_a_long_picture_is_cut_across_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, told = upscaler(), []
+    free_memory(monkeypatch, int(small.estimate(16, 160) / 0.84))
+    small(smooth(16, 320), tell=told.append)
+    assert "in tiles of 160 with" in told[0]  # a square of 160 would not fit
 
 
 def test_tiles_that_are_off_mean_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
