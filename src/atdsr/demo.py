@@ -99,8 +99,7 @@ def _most_gained(first: np.ndarray, second: np.ndarray, original: np.ndarray) ->
     """Top and left of the part in which the squared error falls most from first to second."""
     before, after = ((p.astype(np.int64) - original) ** 2 for p in (first, second))
     gain = (before - after).sum(axis=2)
-    table = np.pad(gain.cumsum(0).cumsum(1), ((1, 0), (1, 0)))  # sums of all rectangles from 0, 0
-    w, h = _DETAIL
-    sums = table[h:, w:] - table[:-h, w:] - table[h:, :-w] + table[:-h, :-w]
+    width, height = _DETAIL
+    sums = metrics.window_sums(gain, height, width)
     top, left = np.unravel_index(sums.argmax(), sums.shape)
     return int(top), int(left)

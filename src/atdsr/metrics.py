@@ -151,6 +151,25 @@ def ssim_y(hr: Picture, sr: Picture, border: int) -> float:
     return ssim(*_shaved_luma(hr, sr, border))
 
 
+def window_sums(values: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """The sum over every window that lies wholly inside, in one pass (an integral image).
+
+    Args:
+        values: Plane (h, w) of numbers.
+        height: Of the window, at most h.
+        width: Of the window, at most w.
+
+    Returns:
+        Plane (h - height + 1, w - width + 1): the window's sum at its top left corner.
+
+    >>> window_sums(np.array([[1, 2, 3], [4, 5, 6]]), 2, 2)
+    array([[12, 16]])
+    """
+    table = np.pad(values.cumsum(0).cumsum(1), ((1, 0), (1, 0)))  # sums of rectangles from 0, 0
+    below, above = table[height:], table[:-height]
+    return below[:, width:] - above[:, width:] - below[:, :-width] + above[:, :-width]
+
+
 def _shaved_luma(hr: Picture, sr: Picture, border: int) -> tuple[Plane, Plane]:
     _require_same_shape(hr, sr)  # before shaving, so that the error names the pictures' own sizes
     return luma(shave(hr, border)), luma(shave(sr, border))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from atdsr.metrics import MetricError, luma, psnr, psnr_y, shave, ssim, ssim_y
+from atdsr.metrics import MetricError, luma, psnr, psnr_y, shave, ssim, ssim_y, window_sums
 
 
 def planes(height: int, width: int, seed: int = 0) -> tuple[NDArray[np.float64], ...]:
@@ -120,3 +120,10 @@ def test_other_shapes_and_types_are_refused() -> None:
         luma(rgb[:, :, :1])
     with pytest.raises(MetricError, match="uint8 RGB"):
         luma(rgb / np.float64(255))  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 2), (7, 9)])
+def test_window_sums_are_the_sums_of_windows(height: int, width: int):
+    values = np.random.default_rng(0).integers(-9, 9, (7, 9))
+    windows = np.lib.stride_tricks.sliding_window_view(values, (height, width))
+    assert np.array_equal(window_sums(values, height, width), windows.sum((2, 3)))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from atdsr import metrics
 from atdsr.explain import colours, layout
 from atdsr.explain.colours import BALANCE, HEAT
 from atdsr.explain.layout import GAP, INK, above, beside, captioned, enlarged, text
@@ -162,8 +163,7 @@ def _sums_around(values: np.ndarray) -> np.ndarray:
     """The sum of numbers `h w` over the square around each place, 0 outside, `h w`."""
     radius = _CUTOUT // 4
     side = 2 * radius + 1
-    table = np.pad(np.pad(values, radius).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    return table[side:, side:] - table[:-side, side:] - table[side:, :-side] + table[:-side, :-side]
+    return metrics.window_sums(np.pad(values, radius), side, side)
 
 
 def _cutout(photo: NDArray[np.uint8], x: int, y: int, shown: int = _CUTOUT_SHOWN) -> Image.Image:

@@ -80,11 +80,7 @@ def most_different(planes: Iterable[np.ndarray], size: tuple[int, int], step: in
     least = most = None
     for plane in planes:
         squares = np.square(plane, dtype=np.float64)
-        table = np.pad(
-            squares.cumsum(0).cumsum(1), ((1, 0), (1, 0))
-        )  # sums of rectangles from 0, 0
-        sums = table[height:, width:] - table[:-height, width:]
-        sums = (sums - table[height:, :-width] + table[:-height, :-width])[::step, ::step]
+        sums = metrics.window_sums(squares, height, width)[::step, ::step]
         most = sums if most is None else np.maximum(most, sums)
         # Beside a single method stands a perfect one, whose error is 0.
         least = np.zeros_like(sums) if least is None else np.minimum(least, sums)
