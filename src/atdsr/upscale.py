@@ -303,10 +303,8 @@ def load(
             named model, which knows its own.
         UpscaleError: no such device, precision, tile or overlap.
     """
-    path = Path(name_or_path)
-    named = str(name_or_path) in [model.name for model in zoo.MODELS]
-    if not named and (path.suffix.lower() in checkpoint.SUFFIXES or path.exists()):
-        weights = checkpoint.load(path, category_size=category_size)
+    if zoo.means_file(name_or_path):
+        weights = checkpoint.load(name_or_path, category_size=category_size)
     else:
         weights = zoo.find(str(name_or_path)).load()
         if category_size is not None:

@@ -4,6 +4,7 @@ import difflib
 import hashlib
 from dataclasses import dataclass
 from importlib.resources import as_file, files
+from pathlib import Path
 
 from atdsr import checkpoint
 from atdsr.checkpoint import CheckpointError, Weights
@@ -78,6 +79,17 @@ def find(name: str) -> ZooModel:
         f"there is neither a file nor a model called {name!r}; did you mean {near}? "
         "`atdsr models` lists them."
     )
+
+
+def means_file(name_or_path: str | Path) -> bool:
+    """Whether this stands for a file of weights, also one that is missing, and not for a model.
+
+    A model's name wins over a file or folder that is called like it.
+    """
+    if str(name_or_path) in [model.name for model in MODELS]:
+        return False
+    path = Path(name_or_path)
+    return path.suffix.lower() in checkpoint.SUFFIXES or path.exists()
 
 
 def for_scale(scale: int) -> ZooModel:

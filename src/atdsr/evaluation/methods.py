@@ -158,10 +158,10 @@ def peer(network: Peer, name: str, device: torch.device, identity: str, ensemble
 
 def _network(name: str, settings: Settings) -> Method:
     """An ATD by name or file, or else whatever spandrel makes of the file."""
-    path = Path(name)
-    if name in [model.name for model in zoo.MODELS] or not _is_file_of_weights(path):
+    if not zoo.means_file(name):
         model = zoo.find(name)
         return network(settings.upscaler(model.load()), name, model.sha256, settings.tell)
+    path = Path(name)
     try:
         weights = checkpoint.load(path, category_size=settings.category_size)
     except CheckpointError:
@@ -170,11 +170,6 @@ def _network(name: str, settings: Settings) -> Method:
         device = choose_device(settings.device)
         return peer(peers.load(path, device), path.stem, device, sha256(path), settings.ensemble)
     return network(settings.upscaler(weights), path.stem, sha256(path), settings.tell)
-
-
-def _is_file_of_weights(path: Path) -> bool:
-    """Whether this means a file rather than a name, also where there is no such file."""
-    return path.suffix.lower() in checkpoint.SUFFIXES or path.exists()
 
 
 def _is_atd(path: Path) -> bool:
