@@ -1,28 +1,18 @@
 """Test sets: which HR picture belongs to which LR picture, however their folders are laid out."""
 
 import os
-import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from atdsr import pixels, resample
+from atdsr import pairs, pixels, resample
 from atdsr.errors import AtdsrError
 
 BENCHMARKS = "ATDSR_BENCHMARKS"
 """The environment variable with the folder where a test set is looked up by its name."""
 
 _SYNONYMS = {"BSD100": "B100", "B100": "BSD100"}
-# what publishers of test sets append to the names of the pictures, and then the scale
-_MARK = re.compile(
-    r"[ _-]SRF_(?P<srf>\d)_(HR|LR)"
-    r"|(?P<kind>[ _-](HR|GT|LR|LQ|LRBI|LRBD|LRDN|bicubic))?(?P<dash>[ _-]?)x(?P<scale>\d)"
-    r"|[ _-](HR|GT|LR|LQ|LRBI)",
-    re.IGNORECASE,
-)
 
 
 class TestSetError(AtdsrError):
@@ -89,6 +79,7 @@ class TestSet:
     scale: int | None = None
 
 
+@pairs.errors_as(TestSetError)
 def find(data: str | Path, scale: int, lr: str | Path | None = None) -> tuple[TestSet, ...]:
     """The test sets that a path or a name stands for; `docs/evaluation.md` lists the layouts.
 
@@ -115,32 +106,34 @@ def find(data: str | Path, scale: int, lr: str | Path | None = None) -> tuple[Te
     return tuple(sets)
 
 
-def read(hr: Path, scale: int, lr: Path | None = None, name: str | None = None) -> TestSet:
+@pairs.errors_as(TestSetError)
+def read(
+    hr: Path, scale: int, lr: Path | None = None, name: str | None = None, template: str = "{}"
+) -> TestSet:
     """The test set of a folder of HR pictures and, if given, one of LR pictures.
 
     Args:
         hr: holds the HR pictures.
         scale: between the two.
-        lr: holds an LR picture for each, of the same name but for suffixes such as `x2`.
+        lr: holds an LR picture for each.
         name: of the set; by default `set_name(hr)`.
+        template: name of an LR picture without its suffix; `{}` stands for the HR picture's. With
+            the plain `{}` the names of both may also bear marks such as `x2`.
 
     Raises:
-        TestSetError: a folder cannot be read or holds no pictures, an LR picture is missing, or
-            two pictures have one name.
+        TestSetError: a folder cannot be read or holds no pictures, an LR picture is missing,
+            two pictures have one name, or the template is none.
     """
-    paths = _pictures(hr)
+    paths = pairs.pictures(hr)
     if not paths:
         raise TestSetError(f"{hr} holds no pictures.")
-    names = _names(paths, scale)
-    small = {} if lr is None else _by_name(lr, scale)
-    pairs = []
-    for path in paths:
-        found = small.get(path.stem) or small.get(names[path])
-        if lr is not None and found is None:
-            raise TestSetError(f"{lr} has no LR picture for {path}.")
-        pairs.append(Pair(names[path], path, found))
-    fixed = scale if lr is not None or _scale_of(hr.name) else None
-    return TestSet(name or set_name(hr), tuple(pairs), fixed)
+    names = pairs.names(paths, scale)
+    small: list[Path | None] = [None] * len(paths)
+    if lr is not None:
+        small[:] = pairs.match(paths, hr, pairs.pictures(lr), lr, scale, template)
+    found = (Pair(names[path], path, low) for path, low in zip(paths, small, strict=True))
+    fixed = scale if lr is not None or pairs.scale_of(hr.name) else None
+    return TestSet(name or set_name(hr), tuple(found), fixed)
 
 
 def locate(data: str | Path) -> Path:
@@ -173,7 +166,7 @@ def locate(data: str | Path) -> Path:
 def set_name(folder: Path) -> str:
     """The folder's name, or its parent's where the folder is `HR` or `x2`; BSD100 is B100."""
     folder = folder.resolve()
-    while folder.name.upper() in ("HR", "GT") or _scale_of(folder.name):
+    while folder.name.upper() in ("HR", "GT") or pairs.scale_of(folder.name):
         folder = folder.parent
     return "B100" if folder.name == "BSD100" else folder.name
 
@@ -187,19 +180,19 @@ def _hr_folders(folder: Path, scale: int) -> list[Path]:
     Raises:
         TestSetError: it is the folder of another scale, or cannot be read.
     """
-    other = _scale_of(folder.name)
+    other = pairs.scale_of(folder.name)
     if other and other != scale:
-        sibling = _subfolder(folder.parent, f"x{scale}")
+        sibling = pairs.subfolder(folder.parent, f"x{scale}")
         if sibling is None:
             raise TestSetError(f"{folder} holds pictures for scale {other}, not for {scale}.")
         folder = sibling
     for single in _single(folder, scale):
-        if _pictures(single):
+        if pairs.pictures(single):
             return [single]
-    several = _subfolder(folder, "HR") or folder
-    children = sorted(child for child in _children(several) if child.is_dir())
+    several = pairs.subfolder(folder, "HR") or folder
+    children = sorted(child for child in pairs.children(several) if child.is_dir())
     found = (
-        next((path for path in _single(child, scale) if _pictures(path)), None)
+        next((path for path in _single(child, scale) if pairs.pictures(path)), None)
         for child in children
     )
     return [path for path in found if path is not None]
@@ -207,8 +200,12 @@ def _hr_folders(folder: Path, scale: int) -> list[Path]:
 
 def _single(folder: Path, scale: int) -> list[Path]:
     """Where the HR pictures of a single set may lie, the likeliest first."""
-    hr = _subfolder(folder, "HR")
-    steps = [_subfolder(hr, f"x{scale}") if hr else None, hr, _subfolder(folder, f"x{scale}")]
+    hr = pairs.subfolder(folder, "HR")
+    steps = [
+        pairs.subfolder(hr, f"x{scale}") if hr else None,
+        hr,
+        pairs.subfolder(folder, f"x{scale}"),
+    ]
     return [step for step in (*steps, folder) if step is not None]
 
 
@@ -219,87 +216,19 @@ def _lr_folder(lr: Path, hr: Path, name: str, scale: int) -> Path:
         TestSetError: there is none.
     """
     own = hr
-    while own.name.upper() in ("HR", "GT") or _scale_of(own.name):
+    while own.name.upper() in ("HR", "GT") or pairs.scale_of(own.name):
         own = own.parent
     for root in dict.fromkeys((lr, own / lr)):
         if not root.is_dir():
             continue
         for inner in (own.name, name, _SYNONYMS.get(name, name), "."):
-            for step in (_subfolder(root / inner, f"x{scale}"), root / inner):
-                if step is not None and step.is_dir() and _pictures(step):
+            for step in (pairs.subfolder(root / inner, f"x{scale}"), root / inner):
+                if step is not None and step.is_dir() and pairs.pictures(step):
                     return step
     raise TestSetError(
         f"{lr} has no LR pictures of {name} for scale {scale}, neither itself nor in {name}, "
         f"x{scale} or {name}/x{scale}."
     )
-
-
-def _scale_of(name: str) -> int | None:
-    """The scale that a folder called `x2` or `X2` is for."""
-    found = re.fullmatch(r"[xX]([2348])", name)
-    return int(found[1]) if found else None
-
-
-def _subfolder(folder: Path, name: str) -> Path | None:
-    """The folder of that name in any case, as `X2` for `x2`."""
-    for spelling in (name, name.lower(), name.upper()):
-        if (folder / spelling).is_dir():
-            return folder / spelling
-    return None
-
-
-def _children(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError as error:
-        raise TestSetError(f"{folder} cannot be read: {error.strerror}.") from None
-
-
-# -------------------------------------------------------------------------------------- pictures
-
-
-def _pictures(folder: Path) -> list[Path]:
-    """The picture files right in a folder, by name; hidden ones are somebody else's."""
-    return [
-        path
-        for path in _children(folder)
-        if not path.name.startswith(".") and pixels.is_picture_file(path)
-    ]
-
-
-def _names(paths: Sequence[Path], scale: int) -> dict[Path, str]:
-    """The pictures' names, without a mark such as `_HR_x2` if all of them bear one.
-
-    Raises:
-        TestSetError: two have one name.
-    """
-    bare = {path: _without_mark(path.stem, scale) for path in paths}
-    if any(name is None for name in bare.values()):
-        bare = {path: path.stem for path in paths}
-    names = {path: name or path.stem for path, name in bare.items()}
-    twice = next((name for name, count in Counter(names.values()).items() if count > 1), None)
-    if twice is not None:
-        first, second, *_ = (path for path in paths if names[path] == twice)
-        raise TestSetError(f"{first} and {second.name} are two files for one picture; keep one.")
-    return names
-
-
-def _by_name(folder: Path, scale: int) -> Mapping[str, Path]:
-    """The LR pictures by their whole names and, where that is nobody's, by their bare ones."""
-    paths = _pictures(folder)
-    whole = {path.stem: path for path in paths}
-    bare = {_without_mark(path.stem, scale) or path.stem: path for path in paths}
-    return bare | whole
-
-
-def _without_mark(stem: str, scale: int) -> str | None:
-    """`baby` for `babyx2`, `baby_HR_x2` and the like; None if there is no mark of this scale."""
-    for start in range(1, len(stem)):
-        found = _MARK.fullmatch(stem, start)
-        if found:
-            numbers = (found["srf"], found["scale"])
-            return stem[:start] if all(n in (None, str(scale)) for n in numbers) else None
-    return None
 
 
 def _read_rgb(path: Path) -> np.ndarray:
