@@ -1,13 +1,15 @@
 """What the commands print with: plain lines, and a bar that moves."""
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Column
+from rich.table import Column, Table
 
 
 def new_console(*, stderr: bool) -> Console:
@@ -16,6 +18,11 @@ def new_console(*, stderr: bool) -> Console:
 
 
 out, err = new_console(stderr=False), new_console(stderr=True)
+
+
+def leads() -> bool:
+    """Whether this is the process that talks, of those that torchrun started together."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def say(console: Console, line: str) -> None:
@@ -29,6 +36,33 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 def printable(text: str) -> str:
     """The text on one line, whatever names of files bring: newlines, control codes, no UTF-8."""
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def print_table(header: Sequence[str], lines: Sequence[Sequence[str]], section: int = 0) -> None:
+    """Print a table as wide as it is, the first column to the left and the others to the right.
+
+    Args:
+        header: names of the columns.
+        lines: of cells, whatever they hold.
+        section: so many lines stand above a rule.
+    """
+    grid = Table()
+    for number, name in enumerate(header):
+        grid.add_column(printable(name), justify="right" if number else "left", no_wrap=True)
+    for number, line in enumerate(lines, 1):
+        grid.add_row(*map(printable, line), end_section=number == section)
+    print_wide(grid)
+
+
+def print_wide(grid: Table) -> None:
+    """Print a table as wide as it is, even where a line has to go on below.
+
+    Nothing is cut off, which a console would do to fit its own width.
+    """
+    needed = Measurement.get(out, out.options.update(max_width=10_000), grid).maximum
+    wide = Console(file=out.file, markup=False, emoji=False, highlight=False)
+    wide.width = max(out.width, needed)
+    wide.print(grid)
 
 
 @contextmanager

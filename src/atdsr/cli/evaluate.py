@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import rich.table
 import typer
-from rich.measure import Measurement
 
-from atdsr.cli.console import err, out, printable, progress_bar, say
+from atdsr.cli.console import err, print_wide, printable, progress_bar, say
 from atdsr.cli.options import (
     CategorySizeOption,
     Device,
@@ -323,5 +322,4 @@ def _print(table: "Table") -> None:
         grid.add_row("published:")
     for line in table.published:
         grid.add_row(*line)
-    needed = Measurement.get(out, out.options.update(max_width=10_000), grid).maximum
-    out.print(grid, width=max(out.width, needed))
+    print_wide(grid)

@@ -31,6 +31,9 @@ Metric = Callable[[np.ndarray, np.ndarray], float]
 Progress = Callable[[int, int, str], None]
 """Called with how many enlargements are done, how many there are, and what is in work."""
 
+See = Callable[[TestSet, Pair, "Method", np.ndarray, np.ndarray], None]
+"""Called with what was enlarged, by which method, and with HR and the result, h w 3 of uint8."""
+
 
 class EvaluationError(AtdsrError):
     """A comparison that cannot be made, or a method that fails on a picture."""
@@ -161,6 +164,7 @@ def evaluate(
     images: Path | None = None,
     overwrite: bool = False,
     records: Records | None = None,
+    see: See = lambda *_: None,
     progress: Progress = lambda _done, _total, _what: None,
 ) -> Evaluation:
     """Score every method on every picture of the sets for its scale.
@@ -173,6 +177,7 @@ def evaluate(
         overwrite: whether existing ones are replaced.
         records: keeps each score as it comes; what it has already is not done again, unless its
             picture is missing from `images`.
+        see: shown each picture that is enlarged now, to look at and not to keep.
         progress: for a progress bar.
 
     Raises:
@@ -197,6 +202,7 @@ def evaluate(
         for step in missing:
             progress(len(scores), len(steps), str(step))
             sr, score = _score(step, hr, lr, metrics or {})
+            see(step.dataset, step.pair, step.method, hr, sr)
             with interrupts.later():
                 _keep(step, sr, score, records, images)
             scores[step.key] = score

@@ -5,13 +5,13 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from atdsr import files
 from atdsr.errors import AtdsrError
 
 Key = tuple[str, ...]
@@ -159,7 +159,7 @@ def _locked(folder: Path) -> IO[bytes]:
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("ab")
         try:
-            _lock(file)
+            files.lock(file)
             # whoever had it may have finished and taken the file away meanwhile
             if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
                 return file
@@ -171,25 +171,6 @@ def _locked(folder: Path) -> IO[bytes]:
                 f"another process is at this very evaluation ({folder}); wait for its end."
             ) from None
         file.close()
-
-
-def _lock(file: IO[bytes]) -> None:
-    """Lock a file for this process.
-
-    Raises:
-        BlockingIOError: another one has it.
-    """
-    if sys.platform == "win32":
-        import msvcrt
-
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            raise BlockingIOError from None
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Pictures of the mechanism from a person's own photo: categories, attention, dictionary.
 
 The way through: `trace` records what one layer did, `pictures` draws it with the colours of
-`colours` on the sheets of `layout`, `page` puts all into one page to look at in a browser.
+`colours` on sheets, `page` puts all into one page to look at in a browser.
 """
 
 import io

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from atdsr import metrics
-from atdsr.explain import colours, layout
+from atdsr import metrics, sheets
+from atdsr.explain import colours
 from atdsr.explain.colours import BALANCE, HEAT
-from atdsr.explain.layout import GAP, INK, above, beside, captioned, enlarged, text
 from atdsr.explain.trace import Attended, Trace
+from atdsr.sheets import GAP, INK, above, beside, captioned, enlarged, text
 
 _PANEL = 520  # pixels that the longer side of a picture on a sheet should have
 _CUTOUT = 18  # pixels of the photo on each side of a cut-out
@@ -116,7 +116,7 @@ def _numpy(tensor: Tensor) -> colours.Floats:
 
 def categories(view: View) -> Image.Image:
     """The photo, its category map, both together, and a legend with cut-outs."""
-    factor = layout.factor_for(view.photo, _PANEL)
+    factor = sheets.factor_for(view.photo, _PANEL)
     panels = [
         captioned(enlarged(view.photo, factor, smooth=True), "the picture as the network sees it"),
         captioned(
@@ -135,14 +135,14 @@ def categories(view: View) -> Image.Image:
         + (f" (the other {used - len(listed)} share {rest:.1%}):" if used > len(listed) else ":")
     )
     sheet = above([beside(panels), text(title), beside(columns, 3 * GAP)], 26)
-    return layout.framed(sheet)
+    return sheets.framed(sheet)
 
 
 def _legend_row(view: View, token: int) -> Image.Image:
     """A token's colour, share, and places that belong to it."""
     swatch = Image.new("RGB", (_CUTOUT_SHOWN, _CUTOUT_SHOWN), tuple(view.colours[token].tolist()))
     name = above([text(f"token {token}"), text(f"{view.shares[token]:.1%}", 22)], 4)
-    label = layout.blank(96, _CUTOUT_SHOWN)
+    label = sheets.blank(96, _CUTOUT_SHOWN)
     label.paste(name, (0, 10))
     places = _typical_places(view.categories == token, 7)
     return beside([swatch, label, *(_cutout(view.photo, x, y) for x, y in places)], 8)
@@ -179,7 +179,7 @@ def _cutout(photo: NDArray[np.uint8], x: int, y: int, shown: int = _CUTOUT_SHOWN
 
 def masks(view: View) -> Image.Image:
     """For each of the largest categories the picture with nothing but its pixels."""
-    factor = layout.factor_for(view.photo, _PANEL)
+    factor = sheets.factor_for(view.photo, _PANEL)
     pale = (0.12 * view.gray + 0.88 * _PALE).astype(np.uint8)
     parts = []
     for token in view.largest[:_LISTED]:
@@ -187,7 +187,7 @@ def masks(view: View) -> Image.Image:
         swatch = Image.new("RGB", (18, 18), tuple(view.colours[token].tolist()))
         title = beside([swatch, text(f"token {token}: {view.shares[token]:.1%}")], 8)
         parts.append(above([title, enlarged(shown, factor)], 6))
-    return layout.framed(layout.in_rows(parts, 3))
+    return sheets.framed(sheets.in_rows(parts, 3))
 
 
 # ---------------------------------------------------------------------------------- attention
@@ -224,7 +224,7 @@ def attention(view: View, x: int, y: int) -> Image.Image:
         "The longest bar is its category. Bars have the tokens' colours; neighbours are similar.",
     )
     left = above([large, _places(view, (x, y), category), bars], 26)
-    return layout.framed(beside([left, above([layout.in_rows(heads, 2), near], 26)], 2 * GAP))
+    return sheets.framed(beside([left, above([sheets.in_rows(heads, 2), near], 26)], 2 * GAP))
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,7 +296,7 @@ def _window(view: View, query: tuple[int, int], spots: _Spots, side: int) -> Ima
     # a shifted window at the picture's edge has a part at the other edge, which it does not see
     near = (x >= 0) & (y >= 0) & (x < part.shape[1]) & (y < part.shape[0])
     part[y[near], x[near]] = HEAT(weights / weights.max())[near]
-    sheet = enlarged(part, factor := layout.factor_for(part, side))
+    sheet = enlarged(part, factor := sheets.factor_for(part, side))
     x, y = ((place - start) * factor for place, start in zip(query, (left, top), strict=True))
     draw = ImageDraw.Draw(sheet)
     draw.rectangle((x - 1, y - 1, x + factor, y + factor), outline=_MARK, width=2)
@@ -323,7 +323,7 @@ def _places(view: View, query: tuple[int, int], spots: _Spots) -> Image.Image:
 def _bars(view: View, weights: colours.Floats) -> Image.Image:
     """A bar for each token of the dictionary, in the order of similarity."""
     step = max(6, _BARS[0] // len(weights))
-    sheet = layout.blank(step * len(weights), _BARS[1] + 24)
+    sheet = sheets.blank(step * len(weights), _BARS[1] + 24)
     draw = ImageDraw.Draw(sheet)
     ground = sheet.height - 1
     for place, token in enumerate(view.similar):
@@ -335,8 +335,8 @@ def _bars(view: View, weights: colours.Floats) -> Image.Image:
             half = 32  # of the words' width, which stay on the paper
             middle = min(max(left + step // 2, half), max(half, sheet.width - half))
             name = f"token {token}"
-            draw.text((middle, ground - height - 3), name, INK, layout.font(14), anchor="mb")
-    draw.line((0, ground, sheet.width, ground), layout.FAINT)
+            draw.text((middle, ground - height - 3), name, INK, sheets.font(14), anchor="mb")
+    draw.line((0, ground, sheet.width, ground), sheets.FAINT)
     return sheet
 
 
@@ -355,7 +355,7 @@ def dictionary(view: View) -> Image.Image:
         )
     if trace.refined is not None:
         maps.append(_cosine_map(view, trace.refined, order, f"as layer {trace.name} refines it"))
-    return layout.framed(beside([*maps, _scale()], 2 * GAP))
+    return sheets.framed(beside([*maps, _scale()], 2 * GAP))
 
 
 def _cosine_map(view: View, tokens: Tensor, order: NDArray[np.intp], title: str) -> Image.Image:
@@ -373,9 +373,9 @@ def _cosine_map(view: View, tokens: Tensor, order: NDArray[np.intp], title: str)
 def _scale() -> Image.Image:
     """The colour bar of the cosines."""
     ramp = enlarged(BALANCE(np.linspace(1, 0, _PANEL // 2))[:, None], 2).resize((18, _PANEL))
-    sheet = layout.blank(60, _PANEL + 56)
+    sheet = sheets.blank(60, _PANEL + 56)
     sheet.paste(ramp, (0, 44))
     for value in (-1, -0.5, 0, 0.5, 1):
         height = 44 + (1 - value) / 2 * (_PANEL - 1)
-        ImageDraw.Draw(sheet).text((24, height), f"{value:g}", INK, layout.font(14), anchor="lm")
+        ImageDraw.Draw(sheet).text((24, height), f"{value:g}", INK, sheets.font(14), anchor="lm")
     return sheet

@@ -10,9 +10,10 @@ import numpy as np
 
 from atdsr import metrics, pixels, resample
 from atdsr.errors import AtdsrError
-from atdsr.evaluation import Evaluation, Row, Score, image_path
+from atdsr.evaluation import Evaluation, Row, Score, image_path, places
 from atdsr.evaluation.testsets import Pair, TestSet
-from atdsr.report import crops, words
+from atdsr.pages import words
+from atdsr.report import crops
 
 _BASELINE = "bicubic"
 _BUDGET = 24_000_000  # characters for all pictures of a page, by the estimates below
@@ -146,9 +147,11 @@ def _picture(group: Group, pair: Pair, images: Path, size: tuple[int, int], iden
     """One picture: all methods at one place, and the place in the whole."""
     original, small = pair.load(group.scale)
     shots = _shots(group, pair, images, original, small)
-    planes = crops.errors(original, [shot.samples for shot in shots], group.scale)
-    place = crops.most_different(
-        _compared(group, shots, planes), _whole_pixels(size, original, group.scale), group.scale
+    planes = places.errors(original, [shot.samples for shot in shots], group.scale)
+    place = places.most_different(
+        _compared(group, shots, planes),
+        places.whole_pixels(size, original, group.scale),
+        group.scale,
     )
     best = max(shot.psnr_y for shot in shots)
     gain = group.gains.get(pair.name)
@@ -241,15 +244,6 @@ def _compared(
     return chosen if len(chosen) > 1 else list(planes)
 
 
-def _whole_pixels(size: tuple[int, int], original: np.ndarray, scale: int) -> tuple[int, int]:
-    """Height and width of the crop in a picture: at most its own, and whole pixels of LR."""
-    height, width = (
-        max(min(wanted, there) // scale, 1) * scale
-        for wanted, there in zip(size, original.shape[:2], strict=True)
-    )
-    return height, width
-
-
 def _tile(
     label: str,
     crop: np.ndarray,
@@ -277,7 +271,7 @@ def _error(label: str, colours: np.ndarray) -> str:
     )
 
 
-def _whole(original: np.ndarray, place: crops.Place) -> str:
+def _whole(original: np.ndarray, place: places.Place) -> str:
     """The whole picture, small, with the place of the crop marked."""
     height, width = original.shape[:2]
     left, top = 100 * place.left / width, 100 * place.top / height

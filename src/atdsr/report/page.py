@@ -1,7 +1,5 @@
 """The page around the pictures: what was measured, how, and plots of it."""
 
-import base64
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
@@ -9,10 +7,12 @@ from importlib.resources import files
 from pathlib import Path
 
 import atdsr
+from atdsr import pages
 from atdsr.evaluation import Evaluation, Row
 from atdsr.evaluation.published import PublishedRow
 from atdsr.evaluation.testsets import TestSet
-from atdsr.report import crops, gallery, plots, words
+from atdsr.pages import words
+from atdsr.report import crops, gallery, plots
 from atdsr.report.plots import Axis, Point
 
 _COMMAND = "command"  # the entry of `Evaluation.machine` that has a section of its own
@@ -43,7 +43,7 @@ def parts(
         yield "</section>\n"
     yield _method(evaluation)
     yield _VIEWER if shown else ""
-    yield f"</main><script>{_asset('report.js')}</script></body></html>\n"
+    yield pages.end(_asset("report.js"))
 
 
 def _asset(name: str) -> str:
@@ -51,47 +51,20 @@ def _asset(name: str) -> str:
 
 
 def _head(evaluation: Evaluation) -> str:
-    """Everything above the first section.
-
-    The policy lets the page run its own script alone and ask the network for nothing.
-    """
-    digest = base64.b64encode(hashlib.sha256(_asset("report.js").encode()).digest()).decode()
+    """Everything above the first section."""
     ramp = ",".join(crops.ERROR_COLOURS)
     datasets = list(dict.fromkeys(row.dataset for row in evaluation.rows))
     scales = list(dict.fromkeys(row.scale for row in evaluation.rows))
     title = f"{', '.join(datasets)} at {', '.join(f'x{scale}' for scale in scales)}"
     facts = {**evaluation.machine, "atdsr": atdsr.__version__}
     facts.pop(_COMMAND, None)
-    machine = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
-        for name, value in facts.items()
+    return pages.head(
+        title,
+        "Super-resolution, measured side by side",
+        facts,
+        styles=_asset("report.css") + f":root {{ --ramp: linear-gradient(to right, {ramp}); }}\n",
+        script=_asset("report.js"),
     )
-    policy = (
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'"
-    )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{escape(title)} · atdsr</title>
-<link rel="icon" href="data:,">
-<style>
-{_asset("report.css")}
-:root {{ --ramp: linear-gradient(to right, {ramp}); }}
-</style>
-</head>
-<body>
-<main>
-<header class="top">
-<p class="kicker">Super-resolution, measured side by side</p>
-<h1>{escape(title)}</h1>
-<dl class="machine">{machine}</dl>
-</header>
-"""
 
 
 def _table(evaluation: Evaluation, scale: int) -> str:
