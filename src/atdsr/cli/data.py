@@ -1,0 +1,84 @@
+"""`atdsr data pack` and `atdsr data check`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from atdsr.cli.console import err, out, progress_bar, say, tracked
+from atdsr.cli.options import QuietOption, argument, at_least_1, parse_scale
+
+
+def pack(
+    folder: Annotated[Path, argument("FOLDER")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="SET", help="The packed set, a new folder.")
+    ],
+    scale: Annotated[
+        list[int] | None,
+        typer.Option(
+            "-s",
+            "--scale",
+            metavar="2|3|4",
+            parser=parse_scale,
+            help="A scale to train for; may be given again.  [default: 2]",
+        ),
+    ] = None,
+    lr: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="LR pictures to take, or a folder of theirs with X2, X3 ... in it.  [default: "
+            "MATLAB's bicubic is made]",
+        ),
+    ] = None,
+    template: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What an LR picture is called where HR is {}; by default, marks such as x2 are "
+            "understood.",
+        ),
+    ] = "{}",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "-j",
+            metavar="N",
+            parser=at_least_1,
+            help="Pictures read at the same time.  [default: one a processor]",
+        ),
+    ] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Pack a folder of pictures for training.
+
+    FOLDER holds HR pictures, also in folders inside. The set keeps their pixels and those of the
+    LR pictures. The same command goes on where an interrupted one stopped.
+    """
+    from atdsr import data
+
+    with progress_bar(quiet) as progress:
+        watched = tracked(progress, folder.name)
+        packed = data.pack(folder, output, scale or (2,), lr, template, workers, watched)
+    say(out, f"{len(packed.entries)} pictures -> {output}")
+
+
+def check(folder: Annotated[Path, argument("SET")], quiet: QuietOption = False) -> None:
+    """Read a packed set back and compare it with its hashes.
+
+    Damaged pictures are named, and the exit code is 1 if there are any.
+    """
+    from atdsr import data
+
+    with progress_bar(quiet) as progress:
+        checked = data.check(folder, tracked(progress, folder.name))
+    scales = ", ".join(f"x{scale}" for scale in checked.scales)
+    held = f"{checked.pictures} pictures, {data.gigabytes(checked.nbytes)}, {scales}"
+    if not checked.damage:
+        say(out, f"{held}: whole")
+        return
+    for sentence in checked.damage:
+        say(out, sentence)
+    say(err, f"error: {folder} ({held}) is damaged; pack the pictures anew.")
+    raise typer.Exit(1)

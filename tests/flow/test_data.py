@@ -1,0 +1,104 @@
+"""Packing and checking through the command line."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from atdsr import cli
+from atdsr.data import PackedSet
+from packing import content, noise, noise_folder
+
+
+def atdsr(*arguments: str) -> Result:
+    result = CliRunner().invoke(cli.app, ["data", *arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that the command runs in, with DIV2K's layout of a few pictures."""
+    monkeypatch.chdir(tmp_path)
+    noise_folder(tmp_path / "DIV2K_train_HR", 3)
+    (tmp_path / "DIV2K_train_LR_bicubic" / "X2").mkdir(parents=True)
+    for number in range(3):
+        small = Image.fromarray(noise(24, 30, 50 + number))
+        small.save(tmp_path / "DIV2K_train_LR_bicubic" / "X2" / f"{number:04}x2.png")
+    return tmp_path
+
+
+def test_pack_and_check(here: Path) -> None:
+    done = atdsr("pack", "DIV2K_train_HR", "-o", "set", "-s", "2", "-s", "4")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "3 pictures -> set\n", "")
+    done = atdsr("check", "set")
+    assert (done.exit_code, done.stdout) == (0, "3 pictures, 0.0 MB, x2, x4: whole\n")
+    path = here / "set" / "hr.bin"
+    changed = bytearray(path.read_bytes())
+    changed[3 * 48 * 60] ^= 64
+    path.write_bytes(changed)
+    done = atdsr("check", "set")
+    assert done.exit_code == 1
+    assert done.stdout == "0001.png: HR is damaged (hr.bin)\n"
+    assert done.stderr == (
+        "error: set (3 pictures, 0.0 MB, x2, x4) is damaged; pack the pictures anew.\n"
+    )
+
+
+def test_official_folders(here: Path) -> None:
+    lr = ("--lr", "DIV2K_train_LR_bicubic")
+    assert atdsr("pack", "DIV2K_train_HR", *lr, "-o", "set").exit_code == 0
+    assert (PackedSet(here / "set", 2).pair(2)[0] == noise(24, 30, 52)).all()
+    template = ("--template", "{}x2", "-j", "1")
+    assert atdsr("pack", "DIV2K_train_HR", *lr, *template, "-o", "again").exit_code == 0
+    assert content(here / "set") == content(here / "again")
+
+
+def test_what_cannot_be_packed_is_one_sentence(here: Path) -> None:
+    assert atdsr("pack", "DIV2K_train_HR", "-o", "set").exit_code == 0
+    for arguments, sentence in (
+        (("pack", "gone", "-o", "x"), "gone is no folder."),
+        (("pack", "DIV2K_train_HR", "-o", "set"), "set exists; name another place"),
+        (("pack", "DIV2K_train_HR", "-o", "x", "--lr", "set"), "set has no LR picture for"),
+        (("pack", "DIV2K_train_HR", "-o", "x", "-s", "3", "--lr", "DIV2K_train_LR_bicubic"), "LR"),
+        (("check", "DIV2K_train_HR"), "DIV2K_train_HR is no packed set (no index.json)"),
+    ):
+        done = atdsr(*arguments)
+        assert done.exit_code == 1
+        assert done.stdout == ""
+        assert done.stderr.startswith("error: ")
+        assert sentence in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert atdsr("pack", "DIV2K_train_HR", "-o", "x", "-s", "5").exit_code == 2
+    assert atdsr("pack", "DIV2K_train_HR", "-o", "x", "-j", "0").exit_code == 2
+    names = {"DIV2K_train_HR", "DIV2K_train_LR_bicubic", "set"}
+    assert {path.name for path in here.iterdir()} == names
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_stopped_and_called_again(tmp_path: Path, number: signal.Signals) -> None:
+    """A large picture at the end makes sure that the stop comes before the end."""
+    noise_folder(tmp_path / "pictures", 6)
+    Image.fromarray(noise(2000, 2000)).save(tmp_path / "pictures" / "z.png", compress_level=0)
+    command = [sys.executable, "-m", "atdsr", "data", "pack", "pictures", "-o", "set", "-j", "1"]
+    child = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    pixels = tmp_path / ".set.partial" / "hr.bin"
+    while child.poll() is None and not (pixels.exists() and pixels.stat().st_size >= 6 * 8640):
+        time.sleep(0.001)
+    child.send_signal(number)
+    _, said = child.communicate(timeout=60)
+    if number == signal.SIGKILL:
+        assert child.returncode == -signal.SIGKILL
+    else:
+        assert (child.returncode, said) == (130, "interrupted\n")
+    assert not (tmp_path / "set").exists()
+    assert (tmp_path / ".set.partial").exists()
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "7 pictures -> set\n", "")
+    assert atdsr("pack", str(tmp_path / "pictures"), "-o", str(tmp_path / "whole")).exit_code == 0
+    assert content(tmp_path / "set") == content(tmp_path / "whole")
