@@ -1,8 +1,11 @@
 """Networks for tests, and where the project is."""
 
+import warnings
 from pathlib import Path
+from types import ModuleType
 
 import torch
+from torch import Tensor, nn
 
 from atdsr.model import ATD, ATDConfig
 
@@ -31,3 +34,10 @@ def lively(config: ATDConfig, seed: int = 0) -> ATD:
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.05)
     return model
+
+
+def oracle(spandrel: ModuleType, tensors: dict[str, Tensor]) -> nn.Module:
+    """Spandrel's network with these parameters, under their official names."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it calls meshgrid without indexing
+        return spandrel.ModelLoader().load_from_state_dict(dict(tensors)).model.eval()

@@ -6,6 +6,7 @@ table below is the only place that knows both.
 """
 
 import dataclasses
+import io
 import json
 import math
 import pickle
@@ -167,7 +168,8 @@ def _unwrap(content: Any, path: Path, prefer: str) -> StateDict:
                 content = content[key]
                 break
         if content and all(isinstance(value, Tensor) for value in content.values()):
-            return {str(key): value for key, value in content.items()}
+            # DataParallel writes the prefix, and the official loader takes it off as well
+            return {str(key).removeprefix("module."): value for key, value in content.items()}
     raise CheckpointError(f"{path} is a PyTorch file but holds no weights of a model.")
 
 
@@ -337,10 +339,23 @@ def _from_official(tensors: Mapping[str, Tensor], config: ATDConfig) -> StateDic
 # ------------------------------------------------------------------------------------- writing
 
 
-def save(weights: Weights, path: str | Path, *, overwrite: bool = False) -> None:
+def save(
+    weights: Weights,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    trained: StateDict | None = None,
+) -> None:
     """Write weights by suffix: `.safetensors` with the configuration, or official `.pth`.
 
-    A `.pth` holds one set under `params_ema`, the key that the official code's options name.
+    A `.pth` holds them under `params_ema`, the key that the official code's options name.
+
+    Args:
+        weights: what to write.
+        path: the file.
+        overwrite: whether an existing one may be replaced.
+        trained: the parameters that `weights` are the moving average of, which a `.pth` has
+            under `params`, for who trains on.
 
     Raises:
         CheckpointError: another suffix.
@@ -350,24 +365,30 @@ def save(weights: Weights, path: str | Path, *, overwrite: bool = False) -> None
     tensors = {name: tensor.contiguous() for name, tensor in to_official(weights).items()}
     if path.suffix.lower() not in SUFFIXES:
         raise CheckpointError(f"{path}: weights are written as .safetensors or .pth.")
+    if path.suffix.lower() == ".safetensors":
+        # one key alone: safetensors writes several in random order, and equal weights shall
+        # give equal files
+        metadata = {_CONFIG_KEY: json.dumps(dataclasses.asdict(weights.config))}
+        content = safetensors.torch.save(tensors, metadata)
+    else:
+        sets = {"params_ema": tensors}
+        if trained is not None:
+            sets["params"] = to_official(dataclasses.replace(weights, state=trained))
+        content = archive(sets)
+    # both libraries fail on a full disk in words of their own, so they do not write the file
     with replacing(path, overwrite=overwrite) as temporary:
-        if path.suffix.lower() == ".safetensors":
-            # one key alone: safetensors writes several in random order, and equal weights shall
-            # give equal files
-            metadata = {_CONFIG_KEY: json.dumps(dataclasses.asdict(weights.config))}
-            safetensors.torch.save_file(tensors, temporary, metadata)
-        else:
-            torch.save({"params_ema": tensors}, temporary)
+        temporary.write_bytes(content)
 
 
-def save_run(state: Mapping[str, Any], path: Path) -> None:
-    """Replace the state of a training run in one step; a reader never sees half of it."""
-    with replacing(path, overwrite=True) as temporary:
-        torch.save(dict(state), temporary)
+def archive(content: Any) -> memoryview:
+    """The bytes that `torch.save` makes of tensors and containers of them."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getbuffer()
 
 
 def load_run(path: Path) -> dict[str, Any]:
-    """The state that `save_run` wrote.
+    """The state of a training run.
 
     Raises:
         CheckpointError: the file is damaged or is something else.

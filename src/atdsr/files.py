@@ -4,15 +4,23 @@ import contextlib
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from atdsr.errors import AtdsrError
 
 
 class FileError(AtdsrError):
     """A file or folder that cannot be written; the sentence names it."""
+
+
+LOCK = ".lock"
+"""The file in a folder that `owned` keeps for a process."""
+
+_PART = ".part"  # what the temporary names of `replacing` end in
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:
@@ -49,7 +57,7 @@ def replacing(path: Path, *, overwrite: bool) -> Iterator[Path]:
     Raises:
         FileError: see `check_target`, or the system refuses in the middle.
     """
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    temporary = path.with_name(f".{secrets.token_hex(8)}{_PART}")
     with _as_sentence(path):
         check_target(path, overwrite=overwrite)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,6 +76,59 @@ def replacing(path: Path, *, overwrite: bool) -> Iterator[Path]:
         finally:  # also on an interrupt
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what `replacing` left in a folder when its process was killed.
+
+    For folders that no other process writes to.
+    """
+    for left in folder.glob(f".*{_PART}"):
+        with contextlib.suppress(OSError):
+            left.unlink()
+
+
+@contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Make a folder if need be, and keep it for this process while the block runs.
+
+    Where nothing is put into it, it goes away at the end.
+
+    Raises:
+        BlockingIOError: another process has it.
+        FileError: it cannot be made or written.
+    """
+    path = folder / LOCK
+    with _as_sentence(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    with file:
+        lock(file)
+        try:
+            yield
+        finally:
+            if [inner.name for inner in folder.iterdir()] == [path.name]:
+                path.unlink()
+                folder.rmdir()
+
+
+def lock(file: IO[bytes]) -> None:
+    """Lock a file for this process until it is closed.
+
+    Raises:
+        BlockingIOError: another process has it.
+    """
+    if sys.platform == "win32":
+        import msvcrt
+
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            raise BlockingIOError from None
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 _KEPT = "the file exists and is kept; allow overwriting it (--overwrite), or name another."

@@ -8,12 +8,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from atdsr import checkpoint
 from atdsr.checkpoint import Weights
 from atdsr.model import ATD, ATDConfig, atd, atd_light
-from networks import TINY, lively
+from networks import TINY, lively, oracle
 
 pytestmark = pytest.mark.usefixtures("stable_sort")
 
@@ -31,12 +31,6 @@ CONFIGS = {
 
 def weights_of(model: ATD) -> Weights:
     return Weights(model.config, model.state_dict())
-
-
-def oracle(spandrel: ModuleType, tensors: dict[str, Tensor]) -> nn.Module:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it calls meshgrid without indexing
-        return spandrel.ModelLoader().load_from_state_dict(dict(tensors)).model.eval()
 
 
 @pytest.fixture(scope="module")

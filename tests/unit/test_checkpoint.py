@@ -257,11 +257,26 @@ def test_what_a_larger_scale_takes_over(build, scale: int, left: list[str]) -> N
             assert (tensor == 1).all()
 
 
-def test_a_run_state_is_replaced_whole(tmp_path: Path) -> None:
+def test_the_state_of_a_run_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
-    checkpoint.save_run({"step": 1}, path)
-    checkpoint.save_run({"step": 2, "tensor": torch.ones(3)}, path)
+    path.write_bytes(checkpoint.archive({"step": 2, "tensor": torch.ones(3)}))
     assert checkpoint.load_run(path)["step"] == 2
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(CheckpointError, match="damaged"):
         checkpoint.load_run(path)
+
+
+def test_a_file_with_the_average_and_what_it_is_the_average_of(tmp_path: Path) -> None:
+    average, trained = (Weights(TINY, lively(TINY, seed).state_dict()) for seed in (1, 2))
+    path = tmp_path / "net_g_latest.pth"
+    checkpoint.save(average, path, trained=trained.state)
+    for key, expected in (("params_ema", average), ("params", trained)):
+        loaded = checkpoint.load(path, category_size=256, prefer=key).state
+        assert all(torch.equal(loaded[name], tensor) for name, tensor in expected.state.items())
+
+
+def test_the_prefix_of_data_parallel_is_taken_off(tmp_path: Path) -> None:
+    tensors = checkpoint.to_official(fresh(atd_light(2)))
+    path = tmp_path / "parallel.pth"
+    torch.save({"params": {f"module.{name}": tensor for name, tensor in tensors.items()}}, path)
+    assert checkpoint.load(path).config == atd_light(2)

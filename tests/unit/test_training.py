@@ -1,118 +1,196 @@
-"""The loop: schedule, exact restart, a hand-written step, and runs that cannot go on."""
+"""The loop: exact restart, a hand-written step, and runs that cannot go on."""
 
 import copy
-import dataclasses
 import json
+import math
 import os
 import signal
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
-from atdsr import checkpoint, data, training
+from atdsr import checkpoint, data
 from atdsr.checkpoint import Weights
+from atdsr.data import Crops, PackedSet
 from atdsr.model import ATD
-from atdsr.training import Report, Settings, StoppedError, TrainingError, fit
+from atdsr.training import (
+    Event,
+    Line,
+    Settings,
+    StoppedError,
+    Told,
+    TrainingError,
+    Validated,
+    fit,
+    loop,
+    run,
+)
+from atdsr.training.ranks import Ranks
 from networks import TINY, lively
+from training_runs import assert_same, assert_same_run, changed, packed, state_of, tiny_settings
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    random = np.random.default_rng(0)
-    for number in range(3):
-        low = Image.fromarray(random.integers(0, 256, (9, 9, 3), np.uint8))
-        low.resize((72, 60), Image.Resampling.BICUBIC).save(folder / f"{number}.png")
-    out = tmp_path_factory.mktemp("sets") / "set"
-    data.pack(folder, out)
-    return out
+def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return packed(tmp_path_factory.mktemp("training"))
 
 
 @pytest.fixture
-def settings(packed: Path, tmp_path: Path) -> Settings:
-    return Settings(
-        data=packed,
-        output=tmp_path / "run",
-        iterations=4,
-        batch=2,
-        patch=16,
-        lr=1e-3,
-        warmup=2,
-        log_every=1,
-        save_every=1,
-    )
+def settings(train: Path, tmp_path: Path) -> Settings:
+    return tiny_settings(train, tmp_path / "run")
 
 
-def final_state(settings: Settings) -> dict:
-    return checkpoint.load_run(settings.output / training.STATE_FILE)
-
-
-def assert_same(a: object, b: object) -> None:
-    """Equal to the bit, through nested containers."""
-    assert type(a) is type(b)
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        assert torch.equal(a, b)
-    elif isinstance(a, dict) and isinstance(b, dict):
-        assert a.keys() == b.keys()
-        for key in a:
-            assert_same(a[key], b[key])
-    elif isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        for x, y in zip(a, b, strict=True):
-            assert_same(x, y)
-    else:
-        assert a == b
-
-
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_train_4_is_train_2_and_resume_2(settings: Settings, tmp_path: Path, optimizer) -> None:
-    settings = dataclasses.replace(settings, optimizer=optimizer)
-    fit(TINY, settings)
-    parted = dataclasses.replace(settings, output=tmp_path / "parted")
-
-    def stop_after_2(line: Report) -> None:
-        if line.step == 2:
+def stop_after(step: int):
+    def watch(event: Event) -> None:
+        if isinstance(event, Line) and event.step == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(StoppedError, match="stopped at step 2 of 4"):
-        fit(TINY, parted, report=stop_after_2)
-    assert final_state(parted)["step"] == 2
-    with (parted.output / training.LOG_FILE).open("a") as log:
-        log.write('{"step": 3, "loss": 1, "lr": 1, "seconds": 1}\n{"step": 4, "lo')  # a kill
-    fit(TINY, parted)
-    assert_same(final_state(parted), final_state(settings))
-    assert_same(
-        checkpoint.read_tensors(parted.output / training.WEIGHTS_FILE)[0],
-        checkpoint.read_tensors(settings.output / training.WEIGHTS_FILE)[0],
+    return watch
+
+
+def told(settings: Settings) -> list[str]:
+    said: list[str] = []
+    fit(settings, watch=lambda event: said.append(event.text) if isinstance(event, Told) else None)
+    return said
+
+
+def losses(settings: Settings, device: str = "cpu") -> list[float]:
+    found: list[float] = []
+    fit(
+        settings,
+        device=device,
+        watch=lambda event: found.append(event.loss) if isinstance(event, Line) else None,
     )
-    steps = [
-        json.loads(line)["step"]
-        for line in (parted.output / training.LOG_FILE).read_text().splitlines()
+    return found
+
+
+def save_start(path: Path, model: ATD | None = None) -> ATD:
+    model = model or lively(TINY)
+    checkpoint.save(Weights(model.config, model.state_dict()), path)
+    return model
+
+
+# ---------------------------------------------------------------------------------------- restart
+
+
+@pytest.mark.parametrize(("optimizer", "half"), [("adamw", 20), ("muon", 6)])
+def test_train_40_is_train_20_and_resume_20(
+    train: Path, tmp_path: Path, optimizer: str, half: int
+) -> None:
+    whole = tiny_settings(
+        train,
+        tmp_path / "whole",
+        iterations=2 * half,
+        optim={"name": optimizer},
+        save={"every": 100},
+        schedule={"milestones": [4, half + 3]},
+        stages=[{"after": 5, "patch": 17, "batch": 3}, {"after": half, "patch": 12, "batch": 1}],
+    )
+    fit(whole)
+    parted = changed(whole, output=tmp_path / "parted")
+    with pytest.raises(StoppedError, match=f"stopped at step {half} of {2 * half}"):
+        fit(parted, watch=stop_after(half))
+    assert state_of(parted)["step"] == half
+    fit(parted)
+    assert_same_run(parted, whole)
+    for name in (run.WEIGHTS, run.OFFICIAL):
+        assert_same(*(checkpoint.read_tensors(each.output / name)[0] for each in (parted, whole)))
+
+
+def test_a_damaged_state_costs_one_interval(train: Path, tmp_path: Path) -> None:
+    whole, damaged = (tiny_settings(train, tmp_path / name) for name in ("whole", "damaged"))
+    fit(whole)
+    with pytest.raises(StoppedError):
+        fit(damaged, watch=stop_after(3))
+    newest = max((damaged.output / run.STATES).iterdir())
+    newest.write_bytes(newest.read_bytes()[:-1])
+    said = told(damaged)
+    assert any("damaged" in text and newest.name in text for text in said)
+    assert_same_run(damaged, whole)
+
+
+def test_a_finished_run_is_left_as_it_is(settings: Settings) -> None:
+    fit(settings)
+    before = {path: path.stat().st_mtime_ns for path in settings.output.rglob("*.pt*")}
+    assert losses(settings) == []
+    assert {path: path.stat().st_mtime_ns for path in settings.output.rglob("*.pt*")} == before
+
+
+def test_a_restart_says_what_was_changed(settings: Settings) -> None:
+    with pytest.raises(StoppedError):
+        fit(settings, watch=stop_after(2))
+    said = told(changed(settings, optim={"lr": 5e-4}, iterations=6))
+    assert [text for text in said if "other settings" in text] == [
+        "going on with other settings than before: iterations is 6, was 4.",
+        "going on with other settings than before: optim.lr is 0.0005, was 0.001.",
     ]
-    assert steps == [1, 2, 3, 4]
+    assert state_of(settings)["step"] == 6
+
+
+@pytest.mark.parametrize(
+    "change", [{"network": {"width": 24}}, {"optim": {"name": "muon"}}], ids=["network", "optim"]
+)
+def test_the_state_of_another_run_is_refused(settings: Settings, change: dict) -> None:
+    fit(changed(settings, iterations=1))
+    before = state_of(settings)
+    with pytest.raises(TrainingError, match="holds a run of another network or optimizer"):
+        fit(changed(settings, **change))
+    assert_same(state_of(settings), before)
+
+
+def test_a_second_process_keeps_out(settings: Settings) -> None:
+    def start_another(event: Event) -> None:
+        if isinstance(event, Line) and event.step == 2:
+            with pytest.raises(TrainingError, match="another process trains in"):
+                fit(settings)
+
+    fit(settings, watch=start_another)
+    assert state_of(settings)["step"] == 4
+
+
+def test_training_off_the_main_thread_leaves_signals_alone(settings: Settings) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    done = []
+    thread = threading.Thread(target=lambda: done.append(fit(settings)))
+    thread.start()
+    thread.join()
+    assert done == [settings.output / run.WEIGHTS]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_second_ctrl_c_does_not_wait(settings: Settings) -> None:
+    def press_twice(event: Event) -> None:
+        if isinstance(event, Line):
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(settings, watch=press_twice)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# ---------------------------------------------------------------------------------------- the step
 
 
 def test_two_steps_by_hand(settings: Settings, tmp_path: Path) -> None:
     """The loop against its definition written out: L1, AdamW, warm-up, EMA."""
-    start = lively(TINY)
-    checkpoint.save(Weights(TINY, start.state_dict()), tmp_path / "start.safetensors")
-    settings = dataclasses.replace(
-        settings, iterations=2, ema=0.9, init_from=tmp_path / "start.safetensors"
-    )
-    fit(TINY, settings)
+    start = save_start(tmp_path / "start.safetensors")
+    settings = changed(settings, iterations=2, ema=0.9, init_from=tmp_path / "start.safetensors")
+    fit(settings)
     model = copy.deepcopy(start)
     average = [p.detach().clone() for p in model.parameters()]
     optimizer = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad], betas=(0.9, 0.9), weight_decay=0
     )
-    crops = data.CropSampler(data.PackedSet(settings.data, 2), 16, settings.seed)
+    crops = Crops(PackedSet(settings.data.train, 2), settings.seed)
     for step in (1, 2):
         optimizer.param_groups[0]["lr"] = 1e-3 * step / 2
-        lr, hr = crops.batch(step - 1, 2)
+        lr, hr = (x.float() / 255 for x in crops.batch(range(2 * step - 2, 2 * step), 16))
         optimizer.zero_grad()
         F.l1_loss(model(lr), hr).backward()
         optimizer.step()
@@ -123,11 +201,11 @@ def test_two_steps_by_hand(settings: Settings, tmp_path: Path) -> None:
     torch.nn.utils.vector_to_parameters(
         torch.nn.utils.parameters_to_vector(average), averaged.parameters()
     )
-    state, image = final_state(settings), torch.rand(1, 3, 16, 16)
+    state, image = state_of(settings), torch.rand(1, 3, 16, 16)
     # not the parameters: where a gradient is zero but for rounding (a bias of keys), Adam steps
     # in a random direction, which changes nothing
     with torch.no_grad():
-        for key, expected in (("model", model), ("ema", averaged)):
+        for key, expected in (("model", model), ("average", averaged)):
             trained = ATD(TINY)
             trained.load_state_dict(state[key])
             assert torch.allclose(trained(image), expected(image), atol=1e-5)
@@ -135,30 +213,59 @@ def test_two_steps_by_hand(settings: Settings, tmp_path: Path) -> None:
 
 
 def test_training_lowers_the_loss(settings: Settings) -> None:
-    losses: list[float] = []
-    settings = dataclasses.replace(settings, iterations=40, save_every=40, log_every=10)
-    weights = fit(TINY, settings, report=lambda line: losses.append(line.loss))
-    assert losses[-1] < 0.7 * losses[0]
-    loaded = checkpoint.load(weights)
+    found = losses(changed(settings, iterations=40, save={"every": 40}, log={"every": 10}))
+    assert found[-1] < 0.7 * found[0]
+    loaded = checkpoint.load(settings.output / run.WEIGHTS)
     assert loaded.config == TINY
-    assert_same(loaded.state, dict(final_state(settings)["ema"]))
+    assert_same(loaded.state, dict(state_of(settings)["average"]))
 
 
-def test_the_schedule() -> None:
-    settings = Settings(
-        data=Path(), output=Path(), iterations=100, lr=1.0, warmup=10, milestones=(40, 60)
-    )
-    rates = {step: settings.learning_rate(step) for step in (1, 5, 10, 40, 41, 60, 61, 100)}
-    assert rates == {1: 0.1, 5: 0.5, 10: 1, 40: 1, 41: 0.5, 60: 0.5, 61: 0.25, 100: 0.25}
-    cooling = dataclasses.replace(settings, milestones=(), cooldown=4)
-    falling = [cooling.learning_rate(step) for step in (95, 96, 97, 98, 99, 100)]
-    assert falling == pytest.approx([1, 1, 0.8, 0.6, 0.4, 0.2])
+def test_parts_of_a_batch_add_up_to_the_whole(train: Path, tmp_path: Path) -> None:
+    curves = [
+        losses(
+            tiny_settings(
+                train,
+                tmp_path / str(size),
+                precision="fp64",
+                data={"batch": 5, "micro_batch": size},
+                log={"every": 1},
+            )
+        )
+        for size in (None, 2, 5)
+    ]
+    assert curves[1] == pytest.approx(curves[0], rel=1e-12)
+    assert curves[2] == curves[0]
+
+
+def test_activation_checkpointing_and_bf16_train_the_same(train: Path, tmp_path: Path) -> None:
+    plain = losses(tiny_settings(train, tmp_path / "plain"))
+    again = losses(tiny_settings(train, tmp_path / "again", activation_checkpointing=True))
+    half = losses(tiny_settings(train, tmp_path / "half", precision="bf16"))
+    assert again == pytest.approx(plain, rel=1e-6)
+    assert half == pytest.approx(plain, rel=0.01)
+    assert half != plain
+
+
+def test_clipping_shortens_the_gradient(train: Path, tmp_path: Path) -> None:
+    model = run.Run(tiny_settings(train, tmp_path, optim={"clip": 1e-3}), ALONE)
+    lengths: list[float] = []
+    for optimizer in model._optimizers:
+        optimizer.register_step_pre_hook(
+            lambda *_: lengths.append(
+                torch.nn.utils.get_total_norm(
+                    [p.grad for p in model.model.parameters() if p.grad is not None]
+                ).item()
+            )
+        )
+    batch = Crops(PackedSet(train, 2), 0).batch(range(2), 16)
+    _, before = model.advance(batch)
+    assert before > 0.01
+    assert lengths == [pytest.approx(1e-3, rel=1e-3)]
 
 
 def test_muon_takes_the_matrices_and_adamw_the_rest(settings: Settings) -> None:
     model = ATD(TINY)
-    settings = dataclasses.replace(settings, optimizer="muon")
-    muon, adamw = training._optimizers(model, settings)
+    muon, adamw = run.optimizers(model, changed(settings, optim={"name": "muon"}).optim)
     of_muon = {id(p) for group in muon.param_groups for p in group["params"]}
     of_adamw = {id(p) for group in adamw.param_groups for p in group["params"]}
     assert of_muon | of_adamw == {id(p) for p in model.parameters() if p.requires_grad}
@@ -167,59 +274,203 @@ def test_muon_takes_the_matrices_and_adamw_the_rest(settings: Settings) -> None:
     assert id(model.layers[0].window.bias_table) in of_adamw
 
 
-def test_a_larger_scale_starts_from_a_smaller_one(settings: Settings, tmp_path: Path) -> None:
-    light = lively(TINY)
-    checkpoint.save(Weights(TINY, light.state_dict()), tmp_path / "x2.safetensors")
-    larger = dataclasses.replace(TINY, scale=3)
-    run = training._Run.start(
-        larger,
-        dataclasses.replace(settings, init_from=tmp_path / "x2.safetensors"),
-        torch.device("cpu"),
+# ------------------------------------------------------------------------- a loss that is no number
+
+
+def poisoned(model: run.Run, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """A step in which the network's output has one number too many."""
+    handle = model.model.register_forward_hook(lambda *args: args[-1] * math.inf)
+    try:
+        model.advance(batch)
+    finally:
+        handle.remove()
+
+
+def test_a_step_without_a_finite_loss_changes_nothing(train: Path, tmp_path: Path) -> None:
+    model = run.Run(tiny_settings(train, tmp_path, skip_limit=3), ALONE)
+    batch = Crops(PackedSet(train, 2), 0).batch(range(2), 16)
+    model.advance(batch)
+    before = copy.deepcopy(
+        [model.model.state_dict(), model.average.state_dict(), model._optimizers[0].state_dict()]
     )
-    for network in (run.model, run.ema):
-        assert torch.equal(network.conv_first.weight, light.conv_first.weight)
-        assert network.state_dict()["head.0.weight"].shape[0] == 27
+    for _ in range(2):
+        poisoned(model, batch)
+    assert (model.step, model.skipped) == (3, 2)
+    assert_same(
+        [model.model.state_dict(), model.average.state_dict(), model._optimizers[0].state_dict()],
+        before,
+    )
+    model.advance(batch)  # a good one begins the count anew
+    for _ in range(2):
+        poisoned(model, batch)
+    with pytest.raises(TrainingError, match="in 3 steps in a row, the last of them 7"):
+        poisoned(model, batch)
 
 
-def test_a_loss_that_is_no_number_stops_the_run(settings: Settings, tmp_path: Path) -> None:
+def test_weights_that_are_no_numbers_stop_the_run(settings: Settings, tmp_path: Path) -> None:
     sick = lively(TINY)
     with torch.no_grad():
         sick.conv_first.weight[0] = float("nan")
-    checkpoint.save(Weights(TINY, sick.state_dict()), tmp_path / "sick.safetensors")
-    settings = dataclasses.replace(settings, init_from=tmp_path / "sick.safetensors")
-    for log_every in (1, 4):  # also where a save comes before the next line of the log
-        with pytest.raises(TrainingError, match="loss became nan before step 1"):
-            fit(TINY, dataclasses.replace(settings, log_every=log_every))
-    assert not (settings.output / training.STATE_FILE).exists()
+    save_start(tmp_path / "sick.safetensors", sick)
+    settings = changed(
+        settings, init_from=tmp_path / "sick.safetensors", skip_limit=2, save={"every": 100}
+    )
+    with pytest.raises(TrainingError, match="no finite number in 2 steps in a row"):
+        fit(settings)
+    assert not (settings.output / run.STATES).exists()
+    line = json.loads((settings.output / "log.jsonl").read_text().splitlines()[-1])
+    assert (line["kind"], line["loss"], line["gradient"], line["skipped"]) == (
+        "line",
+        None,
+        None,
+        1,
+    )
 
 
-def test_the_state_of_another_run_is_named(settings: Settings) -> None:
-    fit(TINY, dataclasses.replace(settings, iterations=1))
-    with pytest.raises(TrainingError, match=r"state\.pt is the state of another run"):
-        fit(dataclasses.replace(TINY, width=24), settings)
+# ------------------------------------------------------------------------------------ fine-tuning
 
 
-def test_training_off_the_main_thread_leaves_signals_alone(settings: Settings) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    done = []
-    thread = threading.Thread(target=lambda: done.append(fit(TINY, settings)))
-    thread.start()
-    thread.join()
-    assert done == [settings.output / training.WEIGHTS_FILE]
-    assert signal.getsignal(signal.SIGTERM) is before
+def test_a_larger_scale_starts_from_a_smaller_one(settings: Settings, tmp_path: Path) -> None:
+    light = save_start(tmp_path / "x2.safetensors")
+    settings = changed(settings, network={"scale": 3}, init_from=tmp_path / "x2.safetensors")
+    said: list[str] = []
+    started = run.Run(settings, ALONE)
+    started.start(said.append)
+    for network in (started.model, started.average):
+        assert torch.equal(network.conv_first.weight, light.conv_first.weight)
+        assert network.state_dict()["head.0.weight"].shape[0] == 27
+    assert said == [
+        f"{tmp_path}/x2.safetensors does not have upsample.0.weight, upsample.0.bias; these begin "
+        "fresh."
+    ]
+    with pytest.raises(TrainingError, match=r"has no upsample\.0\.weight of its shape"):
+        run.Run(changed(settings, init_strict=True), ALONE).start(said.append)
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("iterations", 0),
-        ("batch", 0),
-        ("lr", 0.0),
-        ("lr", float("inf")),
-        ("ema", 1.0),
-        ("warmup", -1),
-    ],
-)
-def test_settings_that_make_no_run(settings: Settings, field: str, value: float) -> None:
-    with pytest.raises(TrainingError, match=field):
-        dataclasses.replace(settings, **{field: value})
+def test_both_sets_of_an_official_file_are_taken(settings: Settings, tmp_path: Path) -> None:
+    trained, average = lively(TINY, 1), lively(TINY, 2)
+    checkpoint.save(
+        Weights(TINY, average.state_dict()), tmp_path / "net_g.pth", trained=trained.state_dict()
+    )
+    started = run.Run(changed(settings, init_from=tmp_path / "net_g.pth", init_strict=True), ALONE)
+    started.start(lambda text: None)
+    assert_same(started.model.state_dict(), trained.state_dict())
+    assert_same(started.average.state_dict(), average.state_dict())
+
+
+def test_a_run_leaves_a_file_that_another_starts_from(settings: Settings, tmp_path: Path) -> None:
+    fit(settings)
+    state = state_of(settings)
+    following = changed(
+        settings, output=tmp_path / "next", init_from=settings.output / run.OFFICIAL
+    )
+    started = run.Run(following, ALONE)
+    started.start(lambda text: None)
+    assert_same(dict(started.model.state_dict()), dict(state["model"]))
+    assert_same(dict(started.average.state_dict()), dict(state["average"]))
+
+
+def test_weights_that_fit_nowhere_are_refused(settings: Settings, tmp_path: Path) -> None:
+    wide = lively(
+        changed(settings, network={"width": 20, "dictionary_size": 9, "reduced_width": 5}).network
+    )
+    save_start(tmp_path / "wide.safetensors", wide)
+    started = run.Run(
+        changed(settings, init_from=tmp_path / "wide.safetensors", init_strict=True), ALONE
+    )
+    with pytest.raises(TrainingError, match="does not fit the network"):
+        started.start(lambda text: None)
+
+
+# ------------------------------------------------------------------------------------- validation
+
+
+class StandIn:
+    """Gives out PSNR by a list, one figure a call."""
+
+    figures: list[float]
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def measure(self, step: int, average: ATD, best: float) -> Validated:
+        average(torch.rand(1, 3, 16, 16))
+        psnr = self.figures.pop(0)
+        return Validated(step, {"a": psnr}, {"a": 0.9}, {"a": 20.0}, 1.0, psnr > best)
+
+
+@pytest.fixture
+def validated(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setattr(loop, "Validator", StandIn)
+    return changed(settings, validate={"sets": ["a"], "every": 2}, iterations=5)
+
+
+def test_the_best_weights_are_kept(validated: Settings) -> None:
+    StandIn.figures = [30.0, 32.0, 31.0]
+    found: list[Validated] = []
+    fit(
+        validated,
+        watch=lambda event: found.append(event) if isinstance(event, Validated) else None,
+    )
+    assert [(each.step, each.best) for each in found] == [(2, True), (4, True), (5, False)]
+    best = checkpoint.load(validated.output / run.BEST).state
+    official = checkpoint.load(validated.output / run.OFFICIAL_BEST, category_size=256)
+    assert_same(best, official.state)
+    last = checkpoint.load(validated.output / run.WEIGHTS).state
+    assert not torch.equal(best["conv_first.weight"], last["conv_first.weight"])
+    assert state_of(validated)["best"] == 32.0
+
+
+def test_a_fine_tuning_is_measured_before_its_first_step(
+    validated: Settings, tmp_path: Path
+) -> None:
+    save_start(tmp_path / "start.safetensors")
+    StandIn.figures = [33.0, 30.0, 30.0, 30.0]
+    fit(changed(validated, init_from=tmp_path / "start.safetensors"))
+    assert StandIn.figures == []
+    assert state_of(validated)["best"] == 33.0
+
+
+def test_a_stop_in_the_middle_of_a_validation(
+    validated: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends soon, nothing is lost, and the next start measures what was left."""
+    StandIn.figures = [30.0, 31.0, 32.0]
+    measure = StandIn.measure
+
+    def interrupted(self: StandIn, step: int, average: ATD, best: float) -> Validated:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return measure(self, step, average, best)
+
+    monkeypatch.setattr(StandIn, "measure", interrupted)
+    with pytest.raises(StoppedError, match="stopped at step 2 of 5"):
+        fit(validated)
+    assert state_of(validated)["validated"] == -1
+    monkeypatch.setattr(StandIn, "measure", measure)
+    fit(validated)
+    kinds = [
+        (record["kind"], record["step"])
+        for record in map(json.loads, (validated.output / "log.jsonl").read_text().splitlines())
+        if record["kind"] == "validated"
+    ]
+    assert kinds == [("validated", 2), ("validated", 4), ("validated", 5)]
+
+
+# ----------------------------------------------------------------------------------- other things
+
+
+def test_pictures_smaller_than_a_later_crop_are_named_at_once(settings: Settings) -> None:
+    settings = changed(settings, stages=[{"after": 2, "patch": 64, "batch": 1}])
+    with pytest.raises(data.DataError, match=r"0\.png is 72x60, smaller than a crop of 128x128"):
+        fit(settings)
+    assert not (settings.output / run.STATES).exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_trains_as_the_cpu_does(train: Path, tmp_path: Path) -> None:
+    curves = {
+        device: losses(tiny_settings(train, tmp_path / device), device)
+        for device in ("cpu", "cuda")
+    }
+    assert curves["cuda"] == pytest.approx(curves["cpu"], rel=1e-3)

@@ -1,0 +1,92 @@
+"""Parts of test pictures as a run enlarges them so far, beside bicubic and the original."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+from atdsr import sheets
+from atdsr.evaluation import places
+from atdsr.evaluation.places import Place
+
+_SIZE = (96, 128)  # height and width of a part in pixels of HR
+_FACTOR = 2
+_TITLE, _LABEL = 22, 16  # heights of letters
+_NAME = 72  # the most letters of a picture's name
+_ROWS = 6  # the most rows of a column of the sheet, up to three columns
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A row of the sheet.
+
+    Attributes:
+        name: of the picture, with its set.
+        place: the part that is shown, the same in the whole run.
+        original: that part of HR, uint8 `h w 3`.
+        bicubic: the same part, enlarged by bicubic.
+        enlarged: the same part, enlarged by the network.
+        psnr_y: of bicubic and of the network on the whole picture, in dB.
+    """
+
+    name: str
+    place: Place
+    original: np.ndarray
+    bicubic: np.ndarray
+    enlarged: np.ndarray
+    psnr_y: tuple[float, float] = (math.nan, math.nan)
+
+    @classmethod
+    def begin(cls, name: str, original: np.ndarray, bicubic: np.ndarray, scale: int) -> "Strip":
+        """A strip of whole pictures, at the place where bicubic errs most."""
+        size = places.whole_pixels(_SIZE, original, scale)
+        place = places.most_different(places.errors(original, [bicubic], scale), size, scale)
+        reduced = place.cut(bicubic).copy()  # not a view, which would keep the whole
+        return cls(name, place, place.cut(original).copy(), reduced, reduced)
+
+    def with_result(self, enlarged: np.ndarray) -> "Strip":
+        """The strip with that part of another whole picture."""
+        return replace(self, enlarged=self.place.cut(enlarged).copy())
+
+
+def sheet(title: str, strips: Sequence[Strip]) -> np.ndarray:
+    """All strips on one sheet.
+
+    Args:
+        title: a line above them.
+        strips: at least one.
+
+    Returns:
+        uint8 `h w 3`.
+    """
+    rows = [_row(strip) for strip in strips]
+    columns = min(3, math.ceil(len(rows) / _ROWS))
+    height = math.ceil(len(rows) / columns)
+    parts = [sheets.above(rows[i : i + height], 26) for i in range(0, len(rows), height)]
+    note = sheets.text("PSNR on Y of the whole picture", _LABEL, sheets.FAINT)
+    words = sheets.above([sheets.text(title, _TITLE), note], 2)
+    return np.asarray(sheets.framed(sheets.above([words, sheets.beside(parts, 44)], 22)))
+
+
+def _row(strip: Strip) -> Image.Image:
+    before, after = strip.psnr_y
+    tiles = [
+        _tile(strip.bicubic, f"bicubic  {before:.2f} dB"),
+        _tile(strip.enlarged, f"ATD  {after:.2f} dB  ({after - before:+.2f})"),
+        _tile(strip.original, "HR"),
+    ]
+    name = strip.name.encode("utf-8", "backslashreplace").decode()  # a file's, whatever its bytes
+    short = name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
+    return sheets.above([sheets.text(short, 18), sheets.beside(tiles, 10)], 2)
+
+
+def _tile(samples: np.ndarray, label: str) -> Image.Image:
+    """A part with its label below; the tile is as wide as any, however small the picture."""
+    tile = sheets.above(
+        [sheets.enlarged(samples, _FACTOR), sheets.text(label, _LABEL, sheets.FAINT)], 2
+    )
+    full = sheets.blank(max(tile.width, _SIZE[1] * _FACTOR), tile.height)
+    full.paste(tile, (0, 0))
+    return full
