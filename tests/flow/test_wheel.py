@@ -30,6 +30,8 @@ def test_what_is_in_it(wheel: Path) -> None:
     assert "atdsr/weights/atd-light-x2.safetensors" in names
     assert "atdsr/sample/coffee.png" in names
     assert "atdsr/evaluation/published.json" in names
+    assert "atdsr/recipes/101_ATD_light_SRx2_scratch.yaml" in names
+    assert "atdsr/recipes/parts/published.yaml" in names
     for page in ("report", "explain"):
         assert {f"atdsr/{page}/{page}.css", f"atdsr/{page}/{page}.js"} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
