@@ -1,29 +1,31 @@
-"""Packing and training through the command line."""
+"""Training through the command line: kills, stops, several processes, what is refused."""
 
+import json
+import math
+import random
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from atdsr import checkpoint
-from atdsr.training import STATE_FILE, WEIGHTS_FILE
+from atdsr.training import states
+from atdsr.training.run import OFFICIAL, STATES, WEIGHTS
+from training_runs import assert_same, pictures
 
 RECIPE = """
 model: {{width: 12, depths: [2], heads: [2], category_size: 256, dictionary_size: 8,
          reduced_width: 4, ffn_kernel: 3, ffn_ratio: 1, head: pixelshuffledirect}}
 scale: 2
-data: set
 output: {output}
 iterations: {iterations}
-batch: 2
-patch: 16
-save_every: 1
-log_every: 1
+data: {{train: set, batch: 2, patch: 16}}
+save: {{every: 1}}
+log: {{every: 1}}
 """
 
 
@@ -38,17 +40,27 @@ def atdsr(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def torchrun(folder: Path, processes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node", str(processes), "-m", "atdsr", *arguments),
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with pictures, packed by the command line."""
     folder = tmp_path_factory.mktemp("train")
-    (folder / "pictures").mkdir()
-    for number in range(2):
-        noise = np.random.default_rng(number).integers(0, 256, (48, 60, 3), np.uint8)
-        Image.fromarray(noise).save(folder / "pictures" / f"{number}.png")
+    pictures(folder / "pictures")
     done = atdsr(folder, "data", "pack", "pictures", "-o", "set")
     assert done.returncode == 0, done.stderr
-    assert "2 pictures -> set" in done.stdout
     return folder
 
 
@@ -57,29 +69,46 @@ def recipe(folder: Path, output: str, iterations: int) -> str:
     return f"{output}.yaml"
 
 
+def step_of(run: Path) -> int:
+    """Steps of the newest state; a damaged one is an error here."""
+    said: list[str] = []
+    state = states.load(run / STATES, said.append)
+    assert not said
+    return 0 if state is None else state["step"]
+
+
+def latest(run: Path) -> int:
+    """The step that the states are at, by their names, while another process writes them."""
+    return max((int(path.name.split("-")[0]) for path in (run / STATES).glob("*.pt")), default=0)
+
+
+def losses(run: Path) -> list[float]:
+    records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [record["loss"] for record in records if record["kind"] == "line"]
+
+
 def test_killed_at_any_moment_the_run_goes_on(folder: Path) -> None:
     """A process that dies without warning leaves whole files, whenever it dies."""
-    state = folder / "killed" / STATE_FILE
-    step = 0
-    for delay in (0.02, 0.11, 0.23):
+    run, step, chance = folder / "killed", 0, random.Random(0)
+    for _ in range(4):
         child = subprocess.Popen(
             [sys.executable, "-m", "atdsr", "train", recipe(folder, "killed", 10_000), "--quiet"],
             cwd=folder,
         )
-        before = state.stat().st_mtime_ns if state.exists() else 0
-        while child.poll() is None and (not state.exists() or state.stat().st_mtime_ns == before):
+        while child.poll() is None and latest(run) <= step:
             time.sleep(0.01)
-        time.sleep(delay)
+        time.sleep(chance.uniform(0, 0.3))
         child.kill()
         assert child.wait() == -signal.SIGKILL
-        reached = checkpoint.load_run(state)["step"]
-        assert reached > step
-        step = reached
-        checkpoint.load(folder / "killed" / WEIGHTS_FILE)
+        assert step_of(run) > step
+        step = step_of(run)
+        checkpoint.load(run / WEIGHTS)
+        checkpoint.load(run / OFFICIAL, category_size=256)
     done = atdsr(folder, "train", recipe(folder, "killed", step + 1))
     assert done.returncode == 0, done.stderr
-    assert f"step {step + 1}/{step + 1}" in done.stderr
-    assert checkpoint.load_run(state)["step"] == step + 1
+    assert step_of(run) == step + 1
+    assert len(losses(run)) == step + 1
+    assert not list(run.rglob("*.part"))
 
 
 def test_an_interrupt_saves_first(folder: Path) -> None:
@@ -97,28 +126,89 @@ def test_an_interrupt_saves_first(folder: Path) -> None:
     child.stderr.close()
     assert child.wait(60) == 130
     assert "Traceback" not in said
-    step = checkpoint.load_run(folder / "stopped" / STATE_FILE)["step"]
-    assert f"stopped at step {step} of 10000" in said
+    assert f"stopped at step {step_of(folder / 'stopped')} of 10000" in said
 
 
 def test_the_weights_of_a_run_enlarge_pictures(folder: Path) -> None:
     done = atdsr(folder, "train", recipe(folder, "whole", 2), "--quiet")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    done = atdsr(
-        folder, "upscale", "pictures/0.png", "-m", f"whole/{WEIGHTS_FILE}", "-o", "big.png", "-q"
+    for number, weights in enumerate((WEIGHTS, OFFICIAL)):
+        done = atdsr(
+            *(folder, "upscale", "pictures/0.png", "-m", f"whole/{weights}"),
+            *("-o", f"big{number}.png", "-q", "--category-size", "256"),
+        )
+        assert done.returncode == 0, done.stderr
+        with Image.open(folder / f"big{number}.png") as enlarged:
+            assert enlarged.size == (144, 120)
+
+
+# ----------------------------------------------------------------------------- several processes
+
+
+def test_two_processes_train_as_one_does(folder: Path) -> None:
+    """The same loss curve at the same global batch; and one goes on with what two began."""
+    settings = (
+        *("--set", "precision=fp64", "--set", "data.batch=3", "--set", "save.every=100"),
+        *("--set", "data.micro_batch=1"),
     )
+    one = recipe(folder, "one", 20)
+    done = atdsr(folder, "train", one, *settings)
     assert done.returncode == 0, done.stderr
-    with Image.open(folder / "big.png") as enlarged:
-        assert enlarged.size == (120, 96)
+    done = torchrun(folder, 2, "train", recipe(folder, "two", 20), *settings)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("step 20/20") == 1  # one of them talks
+    for alone, shared in zip(losses(folder / "one"), losses(folder / "two"), strict=True):
+        assert math.isclose(alone, shared, rel_tol=1e-6)
+    done = torchrun(folder, 2, "train", recipe(folder, "half", 10), *settings)
+    assert done.returncode == 0, done.stderr
+    done = atdsr(folder, "train", recipe(folder, "half", 20), *settings)
+    assert done.returncode == 0, done.stderr
+    for alone, shared in zip(losses(folder / "one"), losses(folder / "half"), strict=True):
+        assert math.isclose(alone, shared, rel_tol=1e-6)
+
+
+def test_an_interrupt_reaches_all_processes(folder: Path) -> None:
+    child = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node", "2", "-m", "atdsr", "train", recipe(folder, "both", 10_000)),
+        ],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stderr is not None
+    for line in child.stderr:
+        if "step 2/" in line:
+            break
+    child.send_signal(signal.SIGTERM)
+    said = child.stderr.read()
+    child.stderr.close()
+    child.wait(60)
+    step = step_of(folder / "both")
+    assert step >= 2
+    assert said.count(f"stopped at step {step} of 10000") == 1
+
+
+def test_an_error_of_several_processes_is_told_once(folder: Path) -> None:
+    name = recipe(folder, "many", 2)
+    done = torchrun(folder, 2, "train", name, "--set", "data.train=gone")
+    assert done.returncode != 0
+    assert done.stderr.count("error: gone") == 1
+    done = torchrun(folder, 2, "train", name, "--set", "data.batch=1")
+    assert done.stderr.count("error: a batch of 1 leaves some of 2 processes") == 1
+
+
+# ------------------------------------------------------------------------------- what is refused
 
 
 def test_what_stops_a_run_is_one_sentence(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(RECIPE.format(output="x", iterations=1))
     for arguments, sentence in (
-        (("train", "gone.yaml"), "gone.yaml cannot be read"),
-        (("train", "r.yaml"), "set is no packed set"),
-        (("data", "pack", "gone", "-o", "set"), "gone is no folder"),
+        (("train", "gone.yaml"), "gone.yaml"),
+        (("train", "r.yaml"), "set"),
+        (("train", "r.yaml", "--set", "data.patch=0"), "data.patch"),
     ):
         done = atdsr(tmp_path, *arguments)
         assert done.returncode == 1
@@ -127,3 +217,25 @@ def test_what_stops_a_run_is_one_sentence(folder: Path, tmp_path: Path) -> None:
         assert sentence in done.stderr
         assert done.stderr.count("\n") == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["r.yaml"]
+
+
+def test_a_full_disk_stops_a_run_and_keeps_its_states(folder: Path) -> None:
+    """A limit on the size of files stands in for a full disk; it fails the same writes."""
+    name = recipe(folder, "full", 2)
+    assert atdsr(folder, "train", name, "-q").returncode == 0
+    before = states.load(folder / "full" / STATES, print)
+    recipe(folder, "full", 4)
+    done = subprocess.run(
+        ["sh", "-c", f"ulimit -f 100; exec {sys.executable} -m atdsr train {name} -q"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "cannot be written" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert_same(states.load(folder / "full" / STATES, print), before)
+    assert atdsr(folder, "train", name, "-q").returncode == 0
+    assert step_of(folder / "full") == 4

@@ -11,8 +11,8 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 import atdsr
-from atdsr.cli import demo, evaluate, explain, models, train, upscale
-from atdsr.cli.console import err, out, say
+from atdsr.cli import data, demo, evaluate, explain, models, runs, train, upscale
+from atdsr.cli.console import err, leads, out, say
 from atdsr.cli.options import flag
 from atdsr.errors import AtdsrError
 
@@ -34,7 +34,8 @@ class Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except AtdsrError as error:
-            say(err, f"error: {error}")
+            if leads():  # what torchrun started fails alike, and one voice is enough
+                say(err, f"error: {error}")
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             say(err, "interrupted")
@@ -55,10 +56,17 @@ app.command(cls=Command)(models.models)
 app.command(cls=Command)(models.info)
 app.command(cls=Command)(models.convert)
 app.command(cls=Command, name="eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
-app.command(cls=Command)(train.train)
-data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make training sets.")
+app.command(cls=Command, epilog=train.EXAMPLES)(train.train)
+data_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Make and check training sets."
+)
 app.add_typer(data_app, name="data")
-data_app.command(cls=Command)(train.pack)
+data_app.command(cls=Command)(data.pack)
+data_app.command(cls=Command)(data.check)
+runs_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at training runs.")
+app.add_typer(runs_app, name="runs")
+runs_app.command(cls=Command)(runs.show)
+runs_app.command(cls=Command, name="list")(runs.list_runs)
 app.command(cls=Command)(explain.explain)
 app.command(cls=Command)(demo.demo)
 

@@ -1,70 +1,227 @@
-"""`atdsr train` and `atdsr data pack`."""
+"""`atdsr train`."""
 
+import json
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atdsr.cli.console import err, out, progress_bar, say, tracked
-from atdsr.cli.options import Device, DeviceOption, QuietOption, argument, parse_scale
+from atdsr.cli.console import err, leads, out, print_table, say
+from atdsr.cli.options import Device, DeviceOption, QuietOption, argument, flag
+
+if TYPE_CHECKING:
+    import torch
+
+    from atdsr.training import Event, Settings
+
+EXAMPLES = """\b
+Examples:
+  atdsr train 101                          a published recipe, by the start of its name
+  atdsr train 101 --data my/photos         the same on pictures of your own
+  atdsr train my.yaml --set optim.lr=2e-4  a recipe of your own, with one thing changed
+  atdsr train 101 --dry-run                what it would do, and how long that takes here
+  atdsr train -opt options/train/101_ATD_light_SRx2_scratch.yml
+  torchrun --nproc-per-node 8 -m atdsr train 101
+"""
 
 
 def train(
-    recipe: Annotated[Path, argument("RECIPE")],
+    context: typer.Context,
+    recipe: Annotated[str | None, argument("RECIPE")] = None,
+    opt: Annotated[
+        Path | None,
+        typer.Option(
+            "-opt",
+            "--opt",
+            metavar="FILE",
+            help="An option file of the official code, in place of RECIPE.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="A packed set, or a folder of HR pictures, in place of the recipe's.",
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A setting instead of the recipe's, such as data.batch=16; may be given again.",
+        ),
+    ] = None,
+    list_recipes: Annotated[
+        bool, flag("--list", help="List the recipes that come with atdsr, and exit.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        flag(
+            "--dry-run", help="Print the recipe in full, what it takes and how long; no training."
+        ),
+    ] = False,
+    restart: Annotated[
+        bool,
+        flag("--restart", help="Begin anew; the run that is there is renamed to NAME.1 and kept."),
+    ] = False,
     device: DeviceOption = Device.auto,
     quiet: QuietOption = False,
 ) -> None:
     """Train a network by a recipe.
 
-    RECIPE is a YAML file; docs/training.md says what it may hold. The same command goes on where
-    an interrupted run stopped.
+    RECIPE is a YAML file, or the name of a recipe that comes with atdsr; docs/training.md says
+    what it may hold. The same command goes on where an interrupted run stopped.
     """
-    from atdsr import inference, recipes, training
+    from atdsr import inference
 
-    wanted = recipes.load(recipe)
-    total = wanted.settings.iterations
+    if list_recipes:
+        _print_recipes()
+        return
+    quiet = quiet or not leads()
+    changes = [*_of_data(data), *(overrides or [])]
+    settings = _settings(context, recipe, opt, changes, quiet=quiet)
+    where = inference.choose_device(device.value)
+    if dry_run:
+        _print_plan(settings, where)
+        return
+    if restart and leads() and _first_start():
+        _set_aside(settings.output, quiet=quiet)
+    _run(settings, where, quiet=quiet)
 
-    def report(line: training.Report) -> None:
-        if not quiet:
-            err.print(
-                f"step {line.step}/{total}  loss {line.loss:.5f}  lr {line.lr:.2e}  "
-                f"{line.seconds / wanted.settings.log_every:.2f} s/step"
-            )
+
+def _of_data(folder: Path | None) -> list[str]:
+    """What makes a recipe take other pictures, their LR made or packed with them."""
+    if folder is None:
+        return []
+    return [f"data.train={json.dumps(str(folder))}", "data.lr=null", "data.template='{}'"]
+
+
+def _settings(
+    context: typer.Context,
+    recipe: str | None,
+    opt: Path | None,
+    overrides: list[str],
+    *,
+    quiet: bool,
+) -> "Settings":
+    """What the recipe or the option file says, with its notes printed.
+
+    Raises:
+        BadParameter: neither of them is given, or both.
+        AtdsrError: it cannot be read.
+    """
+    from atdsr import basicsr, recipes
+
+    if (recipe is None) == (opt is None):
+        raise typer.BadParameter(
+            "Name a recipe, or an option file with -opt; `atdsr train --list` lists the recipes "
+            "that come with atdsr.",
+            context,
+        )
+    if recipe is not None:
+        return recipes.load(recipe, overrides)
+    assert opt is not None
+    options = basicsr.read_training(opt, overrides)
+    for note in options.notes if not quiet else ():
+        say(err, note)
+    return options.settings
+
+
+def _run(settings: "Settings", device: "torch.device", *, quiet: bool) -> None:
+    """Train, and say where the weights are.
+
+    Raises:
+        Exit: with 130 where the run was asked to stop.
+    """
+    from atdsr import training
+    from atdsr.cli.watching import watching
+    from atdsr.training import Started
 
     try:
-        weights = training.fit(
-            wanted.config, wanted.settings, device=inference.choose_device(device), report=report
-        )
+        with watching(settings.output, quiet=quiet) as shown:
+
+            def watch(event: "Event") -> None:
+                if isinstance(event, Started):  # from here on the folder is this run's
+                    _keep_recipe(settings)
+                shown(event)
+
+            weights = training.fit(settings, device=device, watch=watch)
     except training.StoppedError as stopped:
-        say(err, str(stopped))
+        if leads():
+            say(err, str(stopped))
         raise typer.Exit(130) from None
+    if not leads():
+        return
+    best = settings.output / "best.safetensors"
+    if best.is_file() and not quiet:
+        say(err, f"best weights: {best}")
     say(out, str(weights))
 
 
-def pack(
-    folder: Annotated[Path, argument("FOLDER")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="OUT", help="The packed set, a new folder.")
-    ],
-    scale: Annotated[
-        list[int] | None,
-        typer.Option(
-            "-s",
-            "--scale",
-            metavar="2|3|4",
-            parser=parse_scale,
-            help="A scale to train for; may be given again.  [default: 2]",
-        ),
-    ] = None,
-    quiet: QuietOption = False,
-) -> None:
-    """Pack a folder of pictures for training.
+def _keep_recipe(settings: "Settings") -> None:
+    """Write the resolved recipe into the run's folder."""
+    from atdsr import files, recipes
 
-    FOLDER holds HR pictures, also in folders inside. The set keeps their pixels and their
-    MATLAB-bicubic reductions.
-    """
-    from atdsr import data
+    with files.replacing(settings.output / "recipe.yaml", overwrite=True) as temporary:
+        temporary.write_text(recipes.dump(settings), "utf-8")
 
-    with progress_bar(quiet) as progress:
-        packed = data.pack(folder, output, scale or (2,), tracked(progress, folder.name))
-    say(out, f"{len(packed.entries)} pictures -> {output}")
+
+def _set_aside(folder: Path, *, quiet: bool) -> None:
+    from atdsr import runs
+
+    kept = runs.set_aside(folder)
+    if kept is not None and not quiet:
+        say(err, f"the run that was in {folder} is now {kept}")
+
+
+def _print_plan(settings: "Settings", device: "torch.device") -> None:
+    """A recipe that could be used as such, what it takes and how long in its comments."""
+    from atdsr import recipes
+    from atdsr.training.estimate import estimate
+
+    for line in recipes.dump(settings).splitlines():
+        say(out, line)
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    for line in estimate(settings, device, ranks).lines():
+        say(out, f"# {line}")
+
+
+def _print_recipes() -> None:
+    """The recipes that come with atdsr, and what each does."""
+    from atdsr import recipes
+
+    header = ["recipe", "network", "scale", "steps", "batch", "patch", "lr", "begins with"]
+    lines = []
+    for name in recipes.names():
+        settings = recipes.load(name)
+        scale = settings.network.scale
+        network = next(
+            (n for n, of in recipes.PRESETS.items() if of(scale) == settings.network), ""
+        )
+        lines.append(
+            [
+                name,
+                network,
+                f"x{scale}",
+                f"{settings.iterations:,}",
+                str(settings.data.batch),
+                str(settings.data.patch),
+                f"{settings.optim.lr:g}",
+                _origin(settings.init_from),
+            ]
+        )
+    print_table(header, lines)
+
+
+def _origin(weights: Path | None) -> str:
+    """Where a run's first weights come from: the name of another run, or of a file."""
+    if weights is None:
+        return "fresh weights"
+    return weights.parent.parent.name if weights.parent.name == "models" else weights.name
+
+
+def _first_start() -> bool:
+    """Whether torchrun has not started it again after a failure."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"

@@ -1,0 +1,135 @@
+"""`atdsr runs` through the command line, and its page as a browser shows it."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import browser
+import logs
+from atdsr import cli
+from browser import Page
+
+OTHER = "<b onmouseover=alert(1)>&amp;\"'"
+
+
+def atdsr(*arguments: str | Path, code: int = 0) -> Result:
+    result = CliRunner().invoke(cli.app, ["runs", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+@pytest.fixture(scope="module")
+def experiments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("experiments")
+    logs.write(folder / logs.NAME)
+    logs.write(folder / "other", steps=2_000, every=10, name=OTHER)
+    return folder
+
+
+def test_a_run_is_shown_with_its_validations(experiments: Path):
+    lines = atdsr("show", experiments / logs.NAME).stdout.splitlines()
+    assert lines[0] == logs.NAME
+    assert "  step              341,200 of 500,000 (68%)" in lines
+    rows = [line.split() for line in lines if line.startswith("│")]
+    assert rows[0][1] == "bicubic"
+    assert len(rows) == 1 + 17
+    best = [row for row in rows if "best" in row]
+    assert len(best) == 1
+    means = {row[1]: float(row[9]) for row in rows[1:]}
+    assert means[best[0][1]] == max(means.values())
+
+
+def test_several_runs_have_a_line_each_whatever_the_width(
+    experiments: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "40")
+    for command in ("show", "list"):
+        rows = [line for line in atdsr(command, experiments).stdout.splitlines() if line[0] == "│"]
+        assert len(rows) == 2
+        assert all("…" not in row for row in rows)
+        assert any(OTHER in row for row in rows)
+        assert any("341,200 │ 500,000" in row for row in rows)
+
+
+def test_curves_and_page_are_written_and_not_replaced_unasked(experiments: Path, tmp_path: Path):
+    png, html = tmp_path / "a.png", tmp_path / "a.html"
+    arguments = ("show", experiments / logs.NAME, "--png", png, "--html", html)
+    said = atdsr(*arguments).stdout
+    assert f"curves: {png}" in said
+    assert f"page:   {html}" in said
+    before = html.stat().st_mtime_ns
+    assert "--overwrite" in atdsr(*arguments, code=1).stderr
+    assert html.stat().st_mtime_ns == before
+    atdsr(*arguments, "--overwrite")
+    assert html.stat().st_mtime_ns > before
+
+
+def test_what_is_no_run_ends_in_a_sentence(experiments: Path, tmp_path: Path):
+    assert str(tmp_path) in atdsr("show", tmp_path, code=1).stderr
+    assert "no folder" in atdsr("list", tmp_path / "none", code=1).stderr
+    said = atdsr("show", experiments, "--png", tmp_path / "a.png", code=1).stderr
+    assert "several runs" in said
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_the_table_needs_no_matplotlib(experiments: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    atdsr("show", experiments / logs.NAME)
+    atdsr("list", experiments)
+
+
+# ------------------------------------------------------------------------------------ in a browser
+
+
+@pytest.fixture(scope="module")
+def html(experiments: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "page of <all> & 100%.html"
+    atdsr("show", experiments / "other", "--html", path)
+    return path
+
+
+@pytest.fixture(scope="module", params=["light", "dark"])
+def page(html: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
+    with browser.opened(html, dark=request.param == "dark") as page:
+        yield page
+
+
+def test_it_loads_without_a_complaint_and_asks_for_nothing_else(page: Page, html: Path):
+    assert page.errors == []
+    assert page.requests == [html.as_uri()]
+
+
+def test_the_name_shows_as_it_is(page: Page):
+    assert page.evaluate("document.querySelector('h1').textContent") == OTHER
+    assert page.evaluate("document.querySelector('[onmouseover]')") is None
+
+
+def test_curves_have_the_colours_of_the_page(page: Page):
+    ink = page.evaluate("getComputedStyle(document.body).color")
+    lines = page.evaluate(
+        "[...document.querySelectorAll('.plot path')].map(path => getComputedStyle(path).stroke)"
+    )
+    assert ink in lines
+    drawn = page.evaluate(
+        "[...document.querySelectorAll('.plot')].map(plot => plot.getBoundingClientRect().height)"
+    )
+    assert len(drawn) == 5
+    assert min(drawn) > 150
+
+
+def test_every_strip_decodes(page: Page):
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    widths = page.evaluate(
+        "Promise.all([...document.querySelectorAll('.strip img')].map("
+        "image => image.decode().then(() => image.naturalWidth)))"
+    )
+    assert widths == [240]
+
+
+def test_a_phone_need_not_be_scrolled_sideways(html: Path):
+    with browser.opened(html, width=390) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -1,0 +1,173 @@
+"""What `atdsr train` makes of its words; the runs themselves are in `test_train.py`."""
+
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from atdsr import basicsr, cli, recipes, training
+from atdsr.training import Line, Settings, Started, Told, Validated
+
+RECIPE = """
+name: mine
+model: {width: 12, depths: [2], heads: [2], category_size: 256, dictionary_size: 8,
+        reduced_width: 4, ffn_kernel: 3, ffn_ratio: 1, head: pixelshuffledirect}
+scale: 2
+iterations: 20
+data: {train: nowhere, batch: 2, patch: 16}
+"""
+
+
+@dataclass
+class Fit:
+    """A stand-in for `training.fit`, which keeps what it was called with."""
+
+    settings: Settings | None = None
+    device: torch.device | None = None
+    stopped: bool = False
+
+    def __call__(
+        self, settings: Settings, *, device: torch.device, watch: Callable[..., None]
+    ) -> Path:
+        self.settings, self.device = settings, device
+        watch(Told(0, "a sentence"))
+        watch(Started(0, settings.iterations, settings.name, 11_330, 3, "cpu", 1))
+        watch(Line(10, 0.25, 2e-4, 0.5, 5.0, 0.1, 2**30, 0, 16, 2))
+        if self.stopped:
+            raise training.StoppedError("stopped at step 10 of 20.")
+        watch(Validated(20, {"A": 31.0}, {"A": 0.9}, {"A": 30.0}, 1.0, True))
+        return settings.output / "weights.safetensors"
+
+
+@pytest.fixture
+def fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fit:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.delenv("TORCHELASTIC_RESTART_COUNT", raising=False)
+    Path("mine.yaml").write_text(RECIPE)
+    stand_in = Fit()
+    monkeypatch.setattr(training, "fit", stand_in)
+    return stand_in
+
+
+def atdsr(*arguments: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(cli.app, ["train", *arguments])
+    assert result.exit_code == code, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+def test_a_recipe_is_trained_and_kept_in_the_runs_folder(fit: Fit):
+    result = atdsr("mine.yaml", "--set", "optim.lr=1e-3", "--set", "seed=7", "--device", "cpu")
+    assert fit.settings is not None
+    assert (fit.settings.optim.lr, fit.settings.seed) == (1e-3, 7)
+    assert fit.device == torch.device("cpu")
+    assert result.stdout.splitlines() == ["experiments/mine/weights.safetensors"]
+    assert result.stderr.splitlines() == [
+        "a sentence",
+        "mine: 11,330 parameters, 3 pictures, cpu",
+        "step 10/20  loss 0.2500  lr 2.00e-04  2.00 it/s  data 2.0%  1.1 GB  eta 5 s",
+        "step 20/20  A 31.00 dB (+1.00)  best so far  1 s",
+    ]
+    assert recipes.load("experiments/mine/recipe.yaml") == fit.settings
+
+
+def test_quiet_says_nothing_but_where_the_weights_are(fit: Fit):
+    result = atdsr("mine.yaml", "--quiet")
+    assert result.stderr == ""
+    assert result.stdout == "experiments/mine/weights.safetensors\n"
+
+
+def test_where_there_is_a_best_file_it_is_named(fit: Fit):
+    Path("experiments/mine").mkdir(parents=True)
+    Path("experiments/mine/best.safetensors").touch()
+    assert atdsr("mine.yaml").stderr.endswith("experiments/mine/best.safetensors\n")
+
+
+def test_a_stopped_run_ends_with_its_sentence_and_130(fit: Fit):
+    fit.stopped = True
+    result = atdsr("mine.yaml", code=130)
+    assert result.stderr.endswith("stopped at step 10 of 20.\n")
+    assert result.stdout == ""
+
+
+def test_of_several_processes_one_speaks(fit: Fit, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RANK", "1")
+    assert atdsr("mine.yaml").output == ""
+    fit.stopped = True
+    assert atdsr("mine.yaml", code=130).output == ""
+
+
+def test_restart_keeps_the_run_that_is_there(fit: Fit, monkeypatch: pytest.MonkeyPatch):
+    atdsr("mine.yaml")
+    assert "experiments/mine.1" in atdsr("mine.yaml", "--restart").stderr
+    assert Path("experiments/mine.1/recipe.yaml").is_file()
+    assert Path("experiments/mine/recipe.yaml").is_file()
+    # a process that torchrun starts again after a failure goes on, as do the others of it
+    for name, value in (("TORCHELASTIC_RESTART_COUNT", "1"), ("RANK", "1")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            atdsr("mine.yaml", "--restart")
+        assert not Path("experiments/mine.2").exists()
+
+
+def test_a_restart_of_nothing_is_a_start(fit: Fit):
+    atdsr("mine.yaml", "--restart")
+    assert [path.name for path in Path("experiments").iterdir()] == ["mine"]
+
+
+def test_a_dry_run_prints_a_recipe_and_what_it_takes(fit: Fit, monkeypatch: pytest.MonkeyPatch):
+    estimate: Any = types.ModuleType("estimate")
+    made = types.SimpleNamespace(lines=lambda: ["11,330 parameters", "about 2 hours"])
+    estimate.estimate = lambda settings, device, ranks: made
+    monkeypatch.setitem(sys.modules, "atdsr.training.estimate", estimate)
+    result = atdsr("mine.yaml", "--dry-run", "--set", "data.batch=4", "--restart")
+    assert fit.settings is None
+    assert result.stdout.splitlines()[-2:] == ["# 11,330 parameters", "# about 2 hours"]
+    Path("again.yaml").write_text(result.stdout)
+    assert recipes.load("again.yaml") == recipes.load("mine.yaml", ["data.batch=4"])
+    assert sorted(map(str, Path().iterdir())) == ["again.yaml", "mine.yaml"]
+
+
+def test_an_option_file_is_trained_and_its_notes_are_said(
+    fit: Fit, monkeypatch: pytest.MonkeyPatch
+):
+    def read_training(path: Path, overrides: list[str]) -> basicsr.TrainingOptions:
+        assert path == Path("options.yml")
+        return basicsr.TrainingOptions(recipes.load("mine.yaml", overrides), ("a note",))
+
+    monkeypatch.setattr(basicsr, "read_training", read_training)
+    result = atdsr("-opt", "options.yml", "--set", "seed=5")
+    assert result.stderr.startswith("a note\n")
+    assert fit.settings is not None
+    assert fit.settings.seed == 5
+    assert atdsr("-opt", "options.yml", "-q").stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [[], ["mine.yaml", "-opt", "options.yml"]])
+def test_a_recipe_or_an_option_file_is_named(fit: Fit, arguments: list[str]):
+    assert "--list" in atdsr(*arguments, code=2).stderr
+    assert fit.settings is None
+
+
+def test_a_wrong_recipe_ends_in_a_sentence_and_leaves_nothing(fit: Fit):
+    said = atdsr("mine.yaml", "--set", "optim.rate=1", code=1).stderr
+    assert said.startswith("error: ")
+    assert "optim.rate" in said
+    assert list(map(str, Path().iterdir())) == ["mine.yaml"]
+
+
+def test_the_recipes_that_come_with_atdsr_are_listed(fit: Fit):
+    rows = [line.split() for line in atdsr("--list").stdout.splitlines() if line[0] == "│"]
+    assert [row[1] for row in rows] == list(recipes.names())
+    listed = {row[1]: [cell for cell in row[2:] if cell != "│"] for row in rows}
+    assert listed["101_ATD_light_SRx2_scratch"][:6] == [
+        *("atd-light", "x2", "500,000", "32", "64", "0.0005")
+    ]
+    assert listed["102_ATD_light_SRx3_finetune"][6] == "101_ATD_light_SRx2_scratch"
