@@ -12,8 +12,9 @@ demo: $(VENV)/installed  ## enlarge a sample photo; pictures in demo/
 
 # tests may share the machine with other work, and spinning threads would wait for each other
 test: export OMP_WAIT_POLICY = PASSIVE
+test: export OMP_NUM_THREADS = 1
 test: lint  ## every check there is
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check src tests benchmarks

@@ -92,13 +92,14 @@ def sweep(folder: Path) -> None:
 def owned(folder: Path) -> Iterator[None]:
     """Make a folder if need be, and keep it for this process while the block runs.
 
-    Where nothing is put into it, it goes away at the end.
+    What was made goes away at the end where nothing was put into it.
 
     Raises:
         BlockingIOError: another process has it.
         FileError: it cannot be made or written.
     """
     path = folder / LOCK
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
     with _as_sentence(folder):
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("ab")
@@ -109,7 +110,9 @@ def owned(folder: Path) -> Iterator[None]:
         finally:
             if [inner.name for inner in folder.iterdir()] == [path.name]:
                 path.unlink()
-                folder.rmdir()
+                with contextlib.suppress(OSError):
+                    for each in new:
+                        each.rmdir()
 
 
 def lock(file: IO[bytes]) -> None:

@@ -86,7 +86,14 @@ def test_stopped_and_called_again(tmp_path: Path, number: signal.Signals) -> Non
     noise_folder(tmp_path / "pictures", 6)
     Image.fromarray(noise(2000, 2000)).save(tmp_path / "pictures" / "z.png", compress_level=0)
     command = [sys.executable, "-m", "atdsr", "data", "pack", "pictures", "-o", "set", "-j", "1"]
-    child = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        # whoever runs the tests in the background may have it ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     pixels = tmp_path / ".set.partial" / "hr.bin"
     while child.poll() is None and not (pixels.exists() and pixels.stat().st_size >= 6 * 8640):
         time.sleep(0.001)

@@ -144,7 +144,7 @@ def test_help_reads_well_at_80_columns(command: str):
     said, _ = run(*command.split(), "--help")
     assert run(*command.split(), "-h") == (said, "")
     assert max(map(len, said.splitlines())) <= 80
-    fields = re.sub(r"\{[a-z]+\}", "", said)  # of templates for names
+    fields = re.sub(r"\{[a-z]*\}", "", said)  # of templates for names
     assert not any(ugly in fields for ugly in ("{", "<", "list[", "TEXT", "None"))
     assert "  -h, --help" in said
 
@@ -170,7 +170,7 @@ def test_the_first_help_lists_every_command():
         (["info"], "Missing argument 'FILE'"),
         (["convert", "a.pth"], "Missing argument 'OUT'"),
         (["eval"], "Missing option '--data'"),
-        (["train"], "Missing argument 'RECIPE'"),
+        (["train"], "Name a recipe, or an option file"),
         (["data", "pack", "pictures"], "Missing option '-o' / '--output'"),
         (["data", "pack", "pictures", "-o", "set", "-s", "6"], "'6' is not 2, 3 or 4"),
     ],

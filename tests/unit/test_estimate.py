@@ -73,6 +73,7 @@ def test_what_is_said() -> None:
         seconds=250_000.0,
         crops=32,
         patch=64,
+        timed=64,
         blocks=4,
         iterations=500_000,
         ranks=1,

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Examples:
-  atdsr train 101                          a published recipe, by the start of its name
-  atdsr train 101 --data my/photos         the same on pictures of your own
-  atdsr train my.yaml --set optim.lr=2e-4  a recipe of your own, with one thing changed
-  atdsr train 101 --dry-run                what it would do, and how long that takes here
+  atdsr train 101                   a published recipe, by the start of its name
+  atdsr train 101 --data my/photos  the same on pictures of your own
+  atdsr train 101 --dry-run         what it does, and how long it takes here
+  atdsr train my.yaml --set optim.lr=2e-4
   atdsr train -opt options/train/101_ATD_light_SRx2_scratch.yml
   torchrun --nproc-per-node 8 -m atdsr train 101
 """

@@ -17,6 +17,7 @@ from atdsr.training.settings import Settings
 
 _BUDGET = 8.0  # seconds for timing, beside the first run, which warms up
 _RUNS = 5
+_TIMED = 64  # LR pixels, the largest side that is timed
 _FRAMEWORK = 350 * 2**20  # bytes that PyTorch takes before any tensor (measured on Linux)
 
 
@@ -31,6 +32,7 @@ class Estimate:
         seconds: of the whole run, without validation.
         crops: that a device takes at once.
         patch: their side in LR pixels, at first.
+        timed: side of the crop that was timed.
         blocks: of the network, of which one was timed.
         iterations: steps in all.
         ranks: processes that share a batch.
@@ -44,6 +46,7 @@ class Estimate:
     seconds: float
     crops: int
     patch: int
+    timed: int
     blocks: int
     iterations: int
     ranks: int
@@ -52,7 +55,7 @@ class Estimate:
 
     def lines(self) -> list[str]:
         """Sentences for the user."""
-        side = f"{self.patch}x{self.patch}"
+        side, timed = (f"{pixels}x{pixels}" for pixels in (self.patch, self.timed))
         shared = f" by each of {self.ranks} processes" if self.ranks > 1 else ""
         said = [
             f"network: {self.parameters:,} parameters.",
@@ -60,7 +63,7 @@ class Estimate:
             f"{shared}; {self.free / 1e9:.1f} GB are free.",
             f"time: about {_hours(self.seconds)} here, {self.iterations:,} steps of "
             f"{self.step_seconds:.3g} s, without validation.",
-            f"Both are extrapolated: one block of {self.blocks} was timed on one crop of {side} "
+            f"Both are extrapolated: one block of {self.blocks} was timed on one crop of {timed} "
             f"({self.device}).",
         ]
         if self.bytes > self.free:
@@ -86,7 +89,8 @@ def estimate(settings: Settings, device: torch.device, ranks: int = 1) -> Estima
     if settings.precision == "fp64":
         model = model.double()
     model = model.to(device)
-    tokens = _tokens(settings, settings.data.patch)
+    timed = min(settings.data.patch, _TIMED)
+    tokens = _tokens(settings, timed)
     activations = _activation_bytes(model, settings, tokens)
     seconds = _timed(model, settings, tokens)
     costs = []
@@ -109,6 +113,7 @@ def estimate(settings: Settings, device: torch.device, ranks: int = 1) -> Estima
             settings.data.micro_batch or settings.data.batch, -(-settings.data.batch // ranks)
         ),
         patch=settings.data.patch,
+        timed=timed,
         blocks=len(model.blocks),
         iterations=settings.iterations,
         ranks=ranks,
