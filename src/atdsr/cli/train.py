@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Examples:
-  atdsr train 101                   a published recipe, by the start of its name
+  atdsr train 101                   a published recipe, by its number
   atdsr train 101 --data my/photos  the same on pictures of your own
   atdsr train 101 --dry-run         what it does, and how long it takes here
   atdsr train my.yaml --set optim.lr=2e-4
