@@ -30,7 +30,15 @@ from atdsr.training import (
 )
 from atdsr.training.ranks import Ranks
 from networks import TINY, lively
-from training_runs import assert_same, assert_same_run, changed, packed, state_of, tiny_settings
+from training_runs import (
+    assert_same,
+    assert_same_run,
+    changed,
+    packed,
+    pictures,
+    state_of,
+    tiny_settings,
+)
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
@@ -130,6 +138,12 @@ def test_a_restart_says_what_was_changed(settings: Settings) -> None:
         "going on with other settings than before: optim.lr is 0.0005, was 0.001.",
     ]
     assert state_of(settings)["step"] == 6
+
+
+def test_a_run_that_is_past_its_end_ends(settings: Settings) -> None:
+    fit(settings)
+    assert losses(changed(settings, iterations=3)) == []
+    assert state_of(settings)["step"] == 4
 
 
 @pytest.mark.parametrize(
@@ -459,6 +473,29 @@ def test_a_stop_in_the_middle_of_a_validation(
 
 
 # ----------------------------------------------------------------------------------- other things
+
+
+def test_missing_weights_are_named_before_pictures_are_packed(
+    settings: Settings, tmp_path: Path
+) -> None:
+    folder = pictures(tmp_path / "pictures")
+    missing = tmp_path / "gone.pth"
+    with pytest.raises(checkpoint.CheckpointError, match=r"gone\.pth does not exist"):
+        fit(changed(settings, data={"train": folder}, init_from=missing))
+    assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
+
+
+def test_a_folder_of_pictures_is_packed_at_the_first_start(
+    settings: Settings, tmp_path: Path
+) -> None:
+    folder = pictures(tmp_path / "pictures")
+    of_folder = changed(settings, data={"train": folder})
+    assert [text.split(" into")[0] for text in told(of_folder)] == [
+        f"packing 3 pictures of {folder}"
+    ]
+    again = changed(of_folder, output=tmp_path / "again")
+    assert told(again) == []
+    assert_same_run(again, of_folder)
 
 
 def test_pictures_smaller_than_a_later_crop_are_named_at_once(settings: Settings) -> None:

@@ -71,7 +71,6 @@ def fit(
     """
     with ExitStack() as stack:
         ranks = stack.enter_context(joined(torch.device(device)))
-        asked = stack.enter_context(_stop_requests())
         journal = Journal(settings.output)
         emit = Watchers((journal, watch)) if ranks.leads else _unheard
         run = Run(settings, ranks)
@@ -80,9 +79,9 @@ def fit(
             emit(Told(run.step, text))
 
         ranks.lead(lambda: stack.enter_context(_own(settings.output)))
-        pictures = data.PackedSet(_packed(settings, ranks, tell), settings.network.scale)
-        validator = ranks.lead(lambda: Validator(settings, ranks.device, tell))
         run.start(tell)
+        validator = ranks.lead(lambda: Validator(settings, ranks.device, tell))
+        pictures = data.PackedSet(_packed(settings, ranks, tell), settings.network.scale)
         ranks.lead(lambda: journal.open(run.step, run.validated))
         feed = stack.enter_context(Feed(settings, pictures, ranks))
         tracked = ranks.lead(lambda: stack.enter_context(trackers(settings, run.step, tell)))
@@ -90,13 +89,14 @@ def fit(
             emit = Watchers((journal, watch, tracked))
         emit(_started(run, settings, ranks, len(pictures.entries)))
         meter = _Meter(run, feed, ranks, settings)
+        asked = stack.enter_context(_stop_requests())
 
         while True:
             if _validation_is_due(run, settings):
                 with meter.paused():
                     _keep(run, ranks, emit)
                     _validate(run, ranks, validator, asked, emit)
-            if run.step == settings.iterations or ranks.any(asked()):
+            if run.step >= settings.iterations or ranks.any(asked()):
                 break
             meter.add(*run.advance(feed.batch(run.step + 1)))
             emit(Stepped(run.step))
@@ -126,7 +126,7 @@ def _packed(settings: Settings, ranks: Ranks, tell: Callable[[str], None]) -> Pa
         TrainingError: a batch is too small for so many processes.
         DataError, PictureError: it cannot be made.
     """
-    smallest = min(settings.data.batch, *(stage.batch for stage in settings.stages), 2**31)
+    smallest = min([settings.data.batch, *(stage.batch for stage in settings.stages)])
     if smallest < ranks.count:
         raise TrainingError(
             f"a batch of {smallest} leaves some of {ranks.count} processes without a crop; raise "
@@ -191,7 +191,7 @@ def _validation_is_due(run: Run, settings: Settings) -> bool:
         return False
     begins = run.step == 0 and settings.init_from is not None
     regular = run.step > 0 and run.step % settings.validation.every == 0
-    return begins or regular or run.step == settings.iterations
+    return begins or regular or run.step >= settings.iterations
 
 
 def _validate(
