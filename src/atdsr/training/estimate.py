@@ -18,6 +18,7 @@ from atdsr.training.settings import Settings
 _BUDGET = 8.0  # seconds for timing, beside the first run, which warms up
 _RUNS = 5
 _TIMED = 64  # LR pixels, the largest side that is timed
+_WORKING = 9  # times what a layer keeps; fitted to what the process takes on a CPU (docs/log.md)
 _FRAMEWORK = 350 * 2**20  # bytes that PyTorch takes before any tensor (measured on Linux)
 
 
@@ -152,7 +153,7 @@ def _timed(model: ATD, settings: Settings, tokens: int) -> float:
 
 
 def _activation_bytes(model: ATD, settings: Settings, tokens: int) -> int:
-    """What autograd keeps of the network for the backward pass of one crop."""
+    """What autograd keeps of the network for one crop, and what its backward pass works with."""
     block, x = cast(Block, model.blocks[0]), _crop(model, tokens)
     block.activation_checkpointing = False
     kept = {_storage(parameter): 0 for parameter in block.parameters()}
@@ -165,9 +166,10 @@ def _activation_bytes(model: ATD, settings: Settings, tokens: int) -> int:
         out = block(x, model.position_index, model.penalties)  # noqa: F841  # keeps what is counted
     block.activation_checkpointing = settings.activation_checkpointing
     whole, depth = sum(kept.values()), settings.network.depths[0]
-    if settings.activation_checkpointing:  # inputs of all layers, and one layer at a time
-        return len(model.layers) * x.nbytes + whole // depth
-    return len(model.blocks) * whole
+    working = _WORKING * whole // depth
+    if settings.activation_checkpointing:
+        return len(model.layers) * x.nbytes + working
+    return len(model.blocks) * whole + working
 
 
 def _storage(tensor: Tensor) -> int:
