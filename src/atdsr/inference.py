@@ -147,7 +147,7 @@ class Engine:
                 yield from self._tiled(source, tile, progress)
                 return
             except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise  # otherwise out of this block, where the traceback keeps tensors alive
             self._release()
             if tile <= self._smallest_tile or self.tile == "off":
@@ -279,7 +279,7 @@ def choose_device(device: str | torch.device) -> torch.device:
     return chosen
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Whether this is what PyTorch raises on any device when there is no memory."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True

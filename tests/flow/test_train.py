@@ -158,6 +158,7 @@ def test_two_processes_train_as_one_does(folder: Path) -> None:
     done = torchrun(folder, 2, "train", recipe(folder, "two", 20), *settings)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("step 20/20") == 1  # one of them talks
+    assert "Warning" not in done.stderr
     for alone, shared in zip(losses(folder / "one"), losses(folder / "two"), strict=True):
         assert math.isclose(alone, shared, rel_tol=1e-6)
     done = torchrun(folder, 2, "train", recipe(folder, "half", 10), *settings)

@@ -171,3 +171,14 @@ def test_the_recipes_that_come_with_atdsr_are_listed(fit: Fit):
         *("atd-light", "x2", "500,000", "32", "64", "0.0005")
     ]
     assert listed["102_ATD_light_SRx3_finetune"][6] == "101_ATD_light_SRx2_scratch"
+
+
+@pytest.mark.parametrize(("local", "voices"), [("0", 1), ("1", 0)])
+def test_an_error_is_told_once_on_every_machine(
+    fit: Fit, monkeypatch: pytest.MonkeyPatch, local: str, voices: int
+) -> None:
+    """The folder that is missing may be missing on the second machine alone."""
+    monkeypatch.setenv("RANK", "9")
+    monkeypatch.setenv("LOCAL_RANK", local)
+    assert atdsr("gone.yaml", code=1).stderr.count("error: there is no recipe gone.yaml") == voices
+    assert fit.settings is None

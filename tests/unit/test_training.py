@@ -20,6 +20,7 @@ from atdsr.training import (
     Event,
     Line,
     Settings,
+    Stepped,
     StoppedError,
     Told,
     TrainingError,
@@ -122,6 +123,21 @@ def test_a_damaged_state_costs_one_interval(train: Path, tmp_path: Path) -> None
     assert_same_run(damaged, whole)
 
 
+def test_a_stop_between_two_lines_of_the_log_adds_one(settings: Settings) -> None:
+    """Else the time since the last line would be lost."""
+    settings = changed(settings, iterations=9, log={"every": 4})
+
+    def stop_after_6(event: Event) -> None:
+        if isinstance(event, Stepped) and event.step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(StoppedError):
+        fit(settings, watch=stop_after_6)
+    fit(settings)
+    records = map(json.loads, (settings.output / "log.jsonl").read_text().splitlines())
+    assert [each["step"] for each in records if each["kind"] == "line"] == [4, 6, 8, 9]
+
+
 def test_a_finished_run_is_left_as_it_is(settings: Settings) -> None:
     fit(settings)
     before = {path: path.stat().st_mtime_ns for path in settings.output.rglob("*.pt*")}
@@ -138,6 +154,29 @@ def test_a_restart_says_what_was_changed(settings: Settings) -> None:
         "going on with other settings than before: optim.lr is 0.0005, was 0.001.",
     ]
     assert state_of(settings)["step"] == 6
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_restart_goes_by_the_new_settings_of_the_optimizer(
+    settings: Settings, optimizer: str
+) -> None:
+    before = changed(settings, iterations=1, optim={"name": optimizer})
+    fit(before)
+    again = run.Run(changed(before, optim={"betas": [0.5, 0.6], "weight_decay": 0.25}), ALONE)
+    again.start(lambda text: None)
+    groups = [group for each in again._optimizers for group in each.param_groups]
+    assert [group["weight_decay"] for group in groups] == [0.25] * len(groups)
+    assert tuple(groups[-1]["betas"]) == (0.5, 0.6)
+    gathered = [dict(each.state_dict()["state"]) for each in again._optimizers]
+    assert_same(gathered, [dict(each["state"]) for each in state_of(before)["optimizers"]])
+
+
+def test_weights_that_were_deleted_are_written_again(settings: Settings) -> None:
+    weights = fit(settings)
+    content = weights.read_bytes()
+    weights.unlink()
+    assert fit(settings) == weights
+    assert weights.read_bytes() == content
 
 
 def test_a_run_that_is_past_its_end_ends(settings: Settings) -> None:
@@ -165,6 +204,14 @@ def test_a_second_process_keeps_out(settings: Settings) -> None:
 
     fit(settings, watch=start_another)
     assert state_of(settings)["step"] == 4
+
+
+def test_what_a_kill_left_half_written_is_swept(settings: Settings) -> None:
+    for part in (".", run.STATES, run.MODELS, "validation"):
+        (settings.output / part).mkdir(parents=True, exist_ok=True)
+        (settings.output / part / ".0123456789abcdef.part").touch()
+    fit(settings)
+    assert not list(settings.output.rglob("*.part"))
 
 
 def test_training_off_the_main_thread_leaves_signals_alone(settings: Settings) -> None:
@@ -321,6 +368,43 @@ def test_a_step_without_a_finite_loss_changes_nothing(train: Path, tmp_path: Pat
         poisoned(model, batch)
     with pytest.raises(TrainingError, match="in 3 steps in a row, the last of them 7"):
         poisoned(model, batch)
+
+
+def test_a_step_that_was_skipped_has_no_part_in_the_loss_of_a_line(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the loss is finite and the gradient alone is not."""
+    expected = losses(changed(settings, iterations=1, output=settings.output / "expected"))
+    advance = run.Run.advance
+
+    def skipped(self: run.Run, batch: tuple[torch.Tensor, torch.Tensor]) -> tuple:
+        if self.step != 1:
+            return advance(self, batch)
+        self.step += 1
+        return torch.tensor(1000.0), math.nan
+
+    monkeypatch.setattr(run.Run, "advance", skipped)
+    assert losses(changed(settings, iterations=2, log={"every": 2})) == expected
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("can't allocate memory: 9 bytes")],
+    ids=["cuda", "cpu"],
+)
+def test_a_step_that_does_not_fit_is_a_sentence(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    fit(settings)
+    before = state_of(settings)
+
+    def allocate(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(run.Run, "_backward", allocate)
+    with pytest.raises(TrainingError, match=r"memory ran out.*data\.micro_batch"):
+        fit(changed(settings, iterations=6))
+    assert_same(state_of(settings), before)
 
 
 def test_weights_that_are_no_numbers_stop_the_run(settings: Settings, tmp_path: Path) -> None:

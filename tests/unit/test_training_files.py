@@ -72,6 +72,14 @@ def test_a_damaged_state_is_reported_and_the_one_before_is_taken(
     assert "damaged" in said[0]
 
 
+def test_a_damaged_state_takes_no_place_of_a_whole_one(tmp_path: Path) -> None:
+    states.save({"step": 3}, tmp_path, 3, keep=2).write_bytes(b"")
+    for step in (1, 2):
+        states.save({"step": step}, tmp_path, step, keep=2)
+    assert names(tmp_path) == [1, 2, 3]
+    assert load(tmp_path)[0] == {"step": 2}
+
+
 def test_states_that_are_all_damaged_do_not_begin_a_run_anew(tmp_path: Path) -> None:
     states.save({"step": 1}, tmp_path, 1, keep=3).write_bytes(b"")
     with pytest.raises(StateError, match=r"no state in .* can be read"):
@@ -155,6 +163,20 @@ def test_a_restart_takes_off_what_a_kill_undid(tmp_path: Path) -> None:
         ("line", 3),
     ]
     assert records(tmp_path)[-1]["loss"] == 0.25
+
+
+def test_a_log_with_bytes_that_are_no_text_is_read(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.open(0, -1)
+    journal(line(1))
+    with (tmp_path / LOG).open("ab") as log:
+        log.write(b'\xff\xfe{"kind"\n' + b"[" * 200_000 + b"\n")
+    Journal(tmp_path).open(1, -1)
+    assert [each["step"] for each in records(tmp_path)] == [1]
+    (tmp_path / LOG).unlink()
+    (tmp_path / LOG).mkdir()
+    with pytest.raises(FileError, match=r"log\.jsonl: the file cannot be read"):
+        Journal(tmp_path).open(1, -1)
 
 
 def test_a_log_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 import atdsr
 from atdsr.cli import data, demo, evaluate, explain, models, runs, train, upscale
-from atdsr.cli.console import err, leads, out, say
+from atdsr.cli.console import err, leads_on_machine, out, say
 from atdsr.cli.options import flag
 from atdsr.errors import AtdsrError
 
@@ -34,7 +34,8 @@ class Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except AtdsrError as error:
-            if leads():  # what torchrun started fails alike, and one voice is enough
+            # on one machine all fail alike and one voice is enough; another may lack a folder
+            if leads_on_machine():
                 say(err, f"error: {error}")
             raise typer.Exit(1) from None
         except KeyboardInterrupt:

@@ -25,6 +25,11 @@ def leads() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def leads_on_machine() -> bool:
+    """Whether this is the first of the processes that torchrun started on this machine."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def say(console: Console, line: str) -> None:
     """Print one line, whatever it holds."""
     console.print(printable(line))

@@ -84,7 +84,8 @@ def train(
     settings = _settings(context, recipe, opt, changes, quiet=quiet)
     where = inference.choose_device(device.value)
     if dry_run:
-        _print_plan(settings, where)
+        if leads():
+            _print_plan(settings, where)
         return
     if restart and leads() and _first_start():
         _set_aside(settings.output, quiet=quiet)

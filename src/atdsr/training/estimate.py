@@ -15,7 +15,7 @@ from atdsr.training.ranks import describe
 from atdsr.training.run import autocast, optimizers
 from atdsr.training.settings import Settings
 
-_BUDGET = 8.0  # seconds for timing, beside the first run, which warms up
+_BUDGET = 8.0  # seconds for timing; the first run, which warms up, is one of them
 _RUNS = 5
 _TIMED = 64  # LR pixels, the largest side that is timed
 _WORKING = 9  # times what a layer keeps; fitted to what the process takes on a CPU (docs/log.md)
@@ -86,6 +86,7 @@ def estimate(settings: Settings, device: torch.device, ranks: int = 1) -> Estima
         device: where it is to be.
         ranks: processes that will share a batch.
     """
+    free = _free(device)  # before what is made here takes some of it
     model = ATD(settings.network)
     if settings.precision == "fp64":
         model = model.double()
@@ -119,7 +120,7 @@ def estimate(settings: Settings, device: torch.device, ranks: int = 1) -> Estima
         iterations=settings.iterations,
         ranks=ranks,
         device=describe(device),
-        free=_free(device),
+        free=free,
     )
 
 

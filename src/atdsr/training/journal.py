@@ -33,15 +33,25 @@ class Journal:
             validated: step of its last validation; later ones will be taken again.
 
         Raises:
-            FileError: the log cannot be written.
+            FileError: the log cannot be read or written.
         """
         early, self._early = self._early or [], None
-        lines = self._path.read_text("utf-8").splitlines() if self._path.exists() else []
+        lines = self._lines()
         kept = [line for line in lines if _holds(line, step, validated)]
         with files.replacing(self._path, overwrite=True) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept), "utf-8")
         for event in early:
             self(event)
+
+    def _lines(self) -> list[str]:
+        try:
+            return self._path.read_text("utf-8", "replace").splitlines()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise files.FileError(
+                f"{self._path}: the file cannot be read: {error.strerror or error}."
+            ) from None
 
     def __call__(self, event: Event) -> None:
         """Write a line.
@@ -80,5 +90,5 @@ def _holds(line: str, step: int, validated: int) -> bool:
         record = json.loads(line)
         latest = validated if record["kind"] == Validated.__name__.lower() else step
         return record["step"] <= latest
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False

@@ -1,5 +1,6 @@
 """The training loop, straight down: validation, stop, step, line, state."""
 
+import math
 import signal
 import threading
 import time
@@ -39,6 +40,7 @@ from atdsr.training.run import (
 )
 from atdsr.training.settings import Settings
 from atdsr.training.trackers import trackers
+from atdsr.training.validation import FOLDER as STRIPS
 from atdsr.training.validation import Validator
 
 
@@ -66,8 +68,8 @@ def fit(
     Raises:
         StoppedError: SIGINT or SIGTERM came; the state is saved.
         TrainingError: the run cannot start or go on; the saved states are intact.
-        DataError, StateError, CheckpointError, FileError, ValidationError: the same, see where
-            they come from.
+        RanksError, DataError, PictureError, StateError, CheckpointError, FileError,
+            ValidationError, EvaluationError, TrackerError: the same, see where they come from.
     """
     with ExitStack() as stack:
         ranks = stack.enter_context(joined(torch.device(device)))
@@ -105,6 +107,8 @@ def fit(
             if run.step % settings.save.every == 0:
                 with meter.paused():
                     _keep(run, ranks, emit)
+        if meter.steps:
+            emit(meter.line())
         _keep(run, ranks, emit)
 
     if run.step < settings.iterations or _validation_is_due(run, settings):
@@ -215,13 +219,18 @@ def _validate(
 
 
 class _Meter:
-    """What the log says of the steps since its last line."""
+    """What the log says of the steps since its last line.
+
+    Attributes:
+        steps: how many they are.
+    """
 
     def __init__(self, run: Run, feed: Feed, ranks: Ranks, settings: Settings) -> None:
         self._run, self._feed, self._ranks, self._settings = run, feed, ranks, settings
         self._begin()
 
     def _begin(self) -> None:
+        self.steps = 0
         self._losses: list[Tensor] = []
         self._gradient = 0.0
         self._since = time.perf_counter()
@@ -237,18 +246,20 @@ class _Meter:
         self._since += time.perf_counter() - start
 
     def add(self, loss: Tensor, gradient: float) -> None:
-        """Take a step into account."""
-        self._losses.append(loss)
+        """Take a step into account; the loss of one that was skipped is not."""
+        self.steps += 1
+        if math.isfinite(gradient):
+            self._losses.append(loss)
         self._gradient = gradient
 
     def line(self) -> Line:
         """The line for all steps since the last one; counting begins anew."""
         run, step = self._run, self._run.step
-        losses = torch.stack(self._losses)
+        loss = torch.stack(self._losses).mean().item() if self._losses else math.nan
         stage = self._settings.stage(step)
         line = Line(
             step=step,
-            loss=self._ranks.mean(losses[losses.isfinite()].mean().item()),
+            loss=self._ranks.mean(loss),
             lr=self._settings.learning_rate(step),
             gradient=self._gradient,
             seconds=time.perf_counter() - self._since,
@@ -281,7 +292,7 @@ def _own(folder: Path) -> Iterator[None]:
     """
     try:
         with files.owned(folder):
-            for part in (folder, folder / STATES, folder / MODELS):
+            for part in (folder, folder / STATES, folder / MODELS, folder / STRIPS):
                 files.sweep(part)
             yield
     except BlockingIOError:

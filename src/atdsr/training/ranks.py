@@ -1,6 +1,7 @@
 """The processes that train together, as torchrun starts them; one alone is the simplest case."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,10 +11,16 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from atdsr.errors import AtdsrError
+
 _T = TypeVar("_T")
 
 # a process that packs pictures or validates lets the others wait for longer than NCCL would
 _PATIENCE = timedelta(days=7)
+
+
+class RanksError(AtdsrError):
+    """Processes that cannot train together."""
 
 
 @dataclass(frozen=True)
@@ -91,19 +98,32 @@ def joined(device: torch.device) -> Iterator[Ranks]:
 
     Args:
         device: where to compute; of several GPUs a process takes the one of its local rank.
+
+    Raises:
+        RanksError: there are more processes on this machine than GPUs.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield Ranks(0, 1, device)
         return
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        local, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", local + 1))
+        if processes > gpus:
+            raise RanksError(
+                f"{processes} processes were started on a machine with {gpus} GPUs; give torchrun "
+                f"--nproc-per-node {gpus}."
+            )
+        device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         words = dist.new_group(backend="gloo", timeout=_PATIENCE)
         assert isinstance(words, dist.ProcessGroup), "all processes are in it"
-        yield Ranks(dist.get_rank(), count, device, words)
+        with warnings.catch_warnings():
+            # of a depthwise kernel, whose one channel may have any stride
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+            yield Ranks(dist.get_rank(), count, device, words)
     finally:
         dist.destroy_process_group()
 

@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from atdsr import checkpoint
 from atdsr.checkpoint import StateDict, Weights
 from atdsr.errors import AtdsrError
+from atdsr.inference import is_out_of_memory
 from atdsr.model import ATD
 from atdsr.training import states
 from atdsr.training.events import Validated
@@ -132,7 +133,7 @@ class Run:
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
-                optimizer.load_state_dict(saved)
+                _restore_optimizer(optimizer, saved)
             self.step, self.skipped = state["step"], state["skipped"]
             self.best, self.validated = state["best"], state["validated"]
             torch.set_rng_state(state["rng"])
@@ -141,7 +142,8 @@ class Run:
                 f"{self._settings.output} holds a run of another network or optimizer; choose "
                 "another output folder, or begin anew (--restart)."
             ) from None
-        self._saved = self.step
+        if (self._settings.output / WEIGHTS).is_file():  # else all is written once more
+            self._saved = self.step
         for change in _changes(before, now):
             tell(f"going on with other settings than before: {change}.")
 
@@ -160,19 +162,14 @@ class Run:
             over the batch, left on the device; and the norm of the gradient.
 
         Raises:
-            TrainingError: too many steps in a row were skipped.
+            TrainingError: too many steps in a row were skipped, or memory ran out.
         """
         settings = self._settings
         self.step += 1
-        loss = self._backward(batch)
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-        length = norm.item()
+        with _memory_as_sentence():
+            loss, length = self._try(batch)
         if math.isfinite(length):
             self._skipped_in_row = 0
-            if settings.optim.clip is not None:
-                nn.utils.clip_grads_with_norm_(self.model.parameters(), settings.optim.clip, norm)
-            self._update()
         else:
             self.skipped += 1
             self._skipped_in_row += 1
@@ -183,6 +180,19 @@ class Run:
                 f"the last of them {self.step}; the weights are as before these, and the saved "
                 "states are intact. Lower optim.lr, or set optim.clip, and start again."
             )
+        return loss, length
+
+    def _try(self, batch: Batch) -> tuple[Tensor, float]:
+        """What `advance` returns; the weights change unless the norm is no finite number."""
+        loss = self._backward(batch)
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        length = norm.item()
+        if math.isfinite(length):
+            clip = self._settings.optim.clip
+            if clip is not None:
+                nn.utils.clip_grads_with_norm_(self.model.parameters(), clip, norm)
+            self._update()
         return loss, length
 
     def _backward(self, batch: Batch) -> Tensor:
@@ -275,6 +285,24 @@ class Run:
 
 
 @contextmanager
+def _memory_as_sentence() -> Iterator[None]:
+    """Say what helps where a step takes more memory than there is.
+
+    Raises:
+        TrainingError: it does.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(
+            "memory ran out in the middle of a step; lower data.micro_batch, or set "
+            "activation_checkpointing, and start again. The saved states are intact."
+        ) from None
+
+
+@contextmanager
 def unless_asked_to_stop(model: ATD, asked: Callable[[], bool]) -> Iterator[None]:
     """Let work with a network end with `StoppingError` soon after it is asked to."""
 
@@ -315,6 +343,21 @@ def optimizers(model: ATD, optim: Optim) -> list[torch.optim.Optimizer]:
     return [muon, _adamw([p for p in trained if id(p) not in known], optim)]
 
 
+def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Take what a saved optimizer has gathered, but not the settings that it ran with.
+
+    Raises:
+        ValueError: it is of other parameters.
+    """
+    kept = [
+        {key: value for key, value in group.items() if key not in ("params", "lr")}
+        for group in optimizer.param_groups
+    ]
+    optimizer.load_state_dict(saved)
+    for group, settings in zip(optimizer.param_groups, kept, strict=True):
+        group.update(settings)
+
+
 def _adamw(parameters: list[nn.Parameter], optim: Optim) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
         parameters, optim.lr, betas=optim.betas, weight_decay=optim.weight_decay, fused=True
@@ -328,7 +371,7 @@ def _to_float(samples: Tensor, settings: Settings) -> Tensor:
 
 
 def _on_cpu(model: ATD) -> StateDict:
-    """A copy of the parameters as files have them."""
+    """The parameters as files have them."""
     return {name: value.detach().float().cpu() for name, value in model.state_dict().items()}
 
 

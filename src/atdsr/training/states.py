@@ -42,8 +42,9 @@ def save(state: Mapping[str, Any], folder: Path, step: int, keep: int) -> Path:
     with files.replacing(path, overwrite=True) as temporary:
         temporary.write_bytes(content)
     others = [other for other in _newest_first(folder) if other != path]
-    earlier = [other for other in others if _step(other) != step]
-    for old in (set(others) - set(earlier)) | set(earlier[keep - 1 :]):
+    earlier = [other for other in others if _step(other) < step]
+    same = [other for other in others if _step(other) == step]
+    for old in (*same, *earlier[keep - 1 :]):  # later ones were passed over, and are no copies
         with contextlib.suppress(OSError):
             old.unlink()
     return path

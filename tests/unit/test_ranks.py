@@ -1,0 +1,29 @@
+"""Processes that train together; that they train as one does is in `tests/flow/test_train.py`."""
+
+import pytest
+import torch
+
+from atdsr.training.ranks import Ranks, RanksError, joined
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(("batch", "count"), [(32, 8), (5, 3), (3, 3), (7, 1)])
+def test_all_shares_together_are_the_batch(batch: int, count: int) -> None:
+    shares = [Ranks(rank, count, CPU).share(batch) for rank in range(count)]
+    assert [crop for share in shares for crop in share] == list(range(batch))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.mark.parametrize("local", ["0", "2"])
+def test_more_processes_than_gpus_are_refused_before_they_wait(
+    monkeypatch: pytest.MonkeyPatch, local: str
+) -> None:
+    for name, value in (("WORLD_SIZE", "3"), ("LOCAL_WORLD_SIZE", "3"), ("LOCAL_RANK", local)):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with (
+        pytest.raises(RanksError, match=r"3 processes .* 2 GPUs; give torchrun --nproc-per-node 2"),
+        joined(torch.device("cuda")),
+    ):
+        pass
