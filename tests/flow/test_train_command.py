@@ -106,6 +106,7 @@ def test_of_several_processes_one_speaks(fit: Fit, monkeypatch: pytest.MonkeyPat
 
 def test_restart_keeps_the_run_that_is_there(fit: Fit, monkeypatch: pytest.MonkeyPatch):
     atdsr("mine.yaml")
+    Path("experiments/mine/log.jsonl").touch()
     assert "experiments/mine.1" in atdsr("mine.yaml", "--restart").stderr
     assert Path("experiments/mine.1/recipe.yaml").is_file()
     assert Path("experiments/mine/recipe.yaml").is_file()

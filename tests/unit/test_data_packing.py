@@ -177,6 +177,17 @@ def test_what_cannot_be_packed(folder: Path, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "pictures"]
 
 
+def test_a_channel_of_alpha_that_hides_nothing_is_left_out(tmp_path: Path) -> None:
+    """As in most screenshots."""
+    rgb = np.random.default_rng(0).integers(0, 256, (24, 36, 3), np.uint8)
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(rgb).convert("RGBA").save(tmp_path / "pictures" / "a.png")
+    Image.fromarray(rgb[..., 0]).convert("LA").save(tmp_path / "pictures" / "b.png")
+    packed = data.pack(tmp_path / "pictures", tmp_path / "set")
+    assert np.array_equal(packed.pair(0)[1], rgb)
+    assert np.array_equal(packed.pair(1)[1], rgb[..., :1].repeat(3, axis=2))
+
+
 def test_a_picture_that_changes_meanwhile(tmp_path: Path) -> None:
     folder = noise_folder(tmp_path / "pictures", 3)
     found = sources.find(folder, (2,))

@@ -116,6 +116,17 @@ def test_bytes_that_are_no_text_do_no_harm(tmp_path: Path):
     assert runs.read(tmp_path).step == 100
 
 
+@pytest.mark.parametrize(
+    "foreign",
+    ["[" * 200_000, '{"kind": "line", "step": 2, "memory": %s}' % ("1" * 400)],
+    ids=["deep", "large"],
+)
+def test_a_line_that_no_reader_can_hold_is_left_out(tmp_path: Path, foreign: str):
+    found = log(tmp_path, line(1), foreign)
+    assert [each.step for each in found.lines] == [1]
+    assert found.unread == 1
+
+
 def test_an_empty_log_is_a_run_with_nothing_done(tmp_path: Path):
     read = log(tmp_path)
     assert (read.step, read.name, read.best) == (0, tmp_path.name, None)
@@ -304,6 +315,26 @@ def test_a_run_is_set_aside_under_the_next_free_name(tmp_path: Path):
         assert runs.set_aside(folder) == tmp_path / f"run.{number}"
         assert not folder.exists()
         assert runs.read(tmp_path / f"run.{number}").step == number * 100
+
+
+@pytest.mark.parametrize("folder", [".", "..", "/"])
+def test_a_folder_without_a_name_of_its_own_is_not_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "log.jsonl").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(Path, "rename", lambda *_: pytest.fail("renamed"))
+    with pytest.raises(FileError, match="cannot be renamed"):
+        runs.set_aside(Path(folder))
+
+
+def test_a_folder_of_something_else_is_not_set_aside(tmp_path: Path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").touch()
+    with pytest.raises(RunsError, match="holds no training run"):
+        runs.set_aside(tmp_path / "photos")
+    assert (tmp_path / "photos" / "a.jpg").exists()
 
 
 def test_a_run_that_goes_on_is_not_set_aside(tmp_path: Path):

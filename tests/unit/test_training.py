@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from atdsr import checkpoint, data
 from atdsr.checkpoint import Weights
 from atdsr.data import Crops, PackedSet
+from atdsr.files import FileError
 from atdsr.model import ATD
 from atdsr.training import (
     Event,
@@ -580,6 +581,13 @@ def test_a_folder_of_pictures_is_packed_at_the_first_start(
     again = changed(of_folder, output=tmp_path / "again")
     assert told(again) == []
     assert_same_run(again, of_folder)
+
+
+@pytest.mark.parametrize("name", [run.WEIGHTS, run.OFFICIAL, "log.jsonl"])
+def test_what_cannot_be_written_in_the_end_is_told_at_once(settings: Settings, name: str) -> None:
+    (settings.output / name).mkdir(parents=True)
+    with pytest.raises(FileError, match=rf"{name}: this is a folder"):
+        fit(settings, watch=lambda event: pytest.fail("it began"))
 
 
 def test_pictures_smaller_than_a_later_crop_are_named_at_once(settings: Settings) -> None:

@@ -74,7 +74,10 @@ def train(
     RECIPE is a YAML file, or the name of a recipe that comes with atdsr; docs/training.md says
     what it may hold. The same command goes on where an interrupted run stopped.
     """
-    from atdsr import inference
+    from atdsr import interrupts
+
+    with interrupts.later():  # in the middle of these imports it is lost
+        from atdsr import inference, training  # noqa: F401
 
     if list_recipes:
         _print_recipes()

@@ -172,9 +172,10 @@ def _check_sizes(
 def _read_rgb8(path: Path) -> NDArray[np.uint8]:
     """A training picture as uint8 `h w 3`."""
     picture = pixels.read(path)
-    if picture.has_alpha:
+    if picture.is_transparent:
         raise DataError(f"{path} has transparency; flatten it or take it out of the folder.")
-    return pixels.replicate_gray(pixels.to_uint8(picture.samples))
+    colours, _ = pixels.split_alpha(picture.samples)
+    return pixels.replicate_gray(pixels.to_uint8(colours))
 
 
 def usable_cpus() -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from atdsr import files
 from atdsr.files import FileError
-from atdsr.runs.reading import RunsError
+from atdsr.runs.reading import RunsError, is_run
 
 
 def set_aside(folder: Path) -> Path | None:
@@ -15,11 +15,15 @@ def set_aside(folder: Path) -> Path | None:
         Where it is now; None if there is no such folder, or nothing in it.
 
     Raises:
-        RunsError: the run goes on at this moment.
+        RunsError: the run goes on at this moment, or the folder holds something else.
         FileError: it cannot be renamed.
     """
+    if folder.name in ("", ".."):  # the root, or where the command runs, or above that
+        raise FileError(f"{folder} cannot be renamed; choose an output folder with a name.")
     if not folder.is_dir() or not any(folder.iterdir()):
         return None
+    if not is_run(folder):
+        raise RunsError(f"{folder} holds no training run; choose another output folder.")
     names = (folder.with_name(f"{folder.name}.{number}") for number in itertools.count(1))
     free = next(name for name in names if not name.exists())
     try:

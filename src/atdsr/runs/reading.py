@@ -13,6 +13,7 @@ from atdsr.training.events import Line, Saved, Started, Told, Validated
 from atdsr.training.journal import LOG
 
 _KINDS = {kind.__name__.lower(): kind for kind in (Started, Line, Validated, Saved, Told)}
+_DIGITS = 300  # that a whole number may have; a float has no more
 _RECENT = 10  # lines that the mean loss is taken over
 
 
@@ -170,14 +171,25 @@ def _by_step(events: Sequence[Any]) -> Iterator[Any]:
 def _event(line: str) -> Any:
     """What a line of a log says; None where it is none of ours."""
     try:
-        record = json.loads(line)
-    except ValueError:
+        record = json.loads(line, parse_int=_integer)
+    except (ValueError, RecursionError):
         return None
     kind = _KINDS.get(str(record.get("kind"))) if isinstance(record, dict) else None
     if kind is None or not _is_step(record.get("step")):
         return None
     values = {field.name: _value(record.get(field.name), field) for field in _fields(kind)}
     return kind(**values)
+
+
+def _integer(digits: str) -> int:
+    """A whole number of JSON, of which a float can be made.
+
+    Raises:
+        ValueError: it has too many digits.
+    """
+    if len(digits) > _DIGITS:
+        raise ValueError("too many digits")
+    return int(digits)
 
 
 def _is_step(value: Any) -> bool:

@@ -27,10 +27,13 @@ from atdsr.training.events import (
     Watchers,
 )
 from atdsr.training.feed import Feed
-from atdsr.training.journal import Journal
+from atdsr.training.journal import LOG, Journal
 from atdsr.training.ranks import Ranks, describe, joined
 from atdsr.training.run import (
+    BEST,
     MODELS,
+    OFFICIAL,
+    OFFICIAL_BEST,
     STATES,
     WEIGHTS,
     Run,
@@ -288,12 +291,14 @@ def _own(folder: Path) -> Iterator[None]:
 
     Raises:
         TrainingError: another process has it.
-        FileError: it cannot be written.
+        FileError: it, or a file that the run will leave there, cannot be written.
     """
     try:
         with files.owned(folder):
             for part in (folder, folder / STATES, folder / MODELS, folder / STRIPS):
                 files.sweep(part)
+            for name in (LOG, WEIGHTS, BEST, OFFICIAL, OFFICIAL_BEST, f"{STATES}/any.pt"):
+                files.check_target(folder / name, overwrite=True)
             yield
     except BlockingIOError:
         raise TrainingError(
