@@ -13,6 +13,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -113,7 +114,7 @@ def main() -> None:
     times: dict[str, list[float]] = {"ours": [], "spandrel": []}
     memory: dict[str, int] = {}
     waited = 0.0
-    with feed:
+    with closing(feed):
         for number in range(1, wanted.steps + 2):
             if number == 2:  # the first one warmed up
                 waited = feed.waited

@@ -78,8 +78,8 @@ def test_what_is_no_run_ends_in_a_sentence(experiments: Path, tmp_path: Path):
 
 def test_the_table_needs_no_matplotlib(experiments: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    atdsr("show", experiments / logs.NAME)
-    atdsr("list", experiments)
+    assert logs.NAME in atdsr("show", experiments / logs.NAME).stdout
+    assert logs.NAME in atdsr("list", experiments).stdout
 
 
 # ------------------------------------------------------------------------------------ in a browser

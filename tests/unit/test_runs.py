@@ -161,7 +161,7 @@ def test_the_best_validation_has_the_highest_mean(tmp_path: Path):
         tmp_path, validated(1, A=30.0, B=36.0), validated(2, A=34.0, B=33.0), validated(3, A=33.0)
     )
     assert read.best is read.validations[1]
-    assert runs.mean_psnr(read.validations[1]) == 33.5
+    assert read.validations[1].mean_psnr == 33.5
 
 
 def test_runs_of_a_folder_come_latest_first(tmp_path: Path):
@@ -278,6 +278,9 @@ def test_any_log_can_be_drawn(tmp_path: Path, records: list[Any]):
     read = log(tmp_path, *records)
     drawing.png(read, tmp_path / "a.png", overwrite=False)
     page.write(read, tmp_path / "a.html", overwrite=False)
+    with Image.open(tmp_path / "a.png") as drawn:
+        assert len(drawn.convert("RGB").getcolors(2**24) or ()) > 10  # not an empty sheet
+    assert "<svg" in (tmp_path / "a.html").read_text("utf-8")
 
 
 def test_without_matplotlib_a_sentence_says_how_to_get_it(

@@ -194,5 +194,5 @@ def test_after_a_restart_the_best_of_before_is_known(tmp_path: Path):
     watch(validated(4_100, 30.0, best=False))
     printed(console)
     assert earlier.best is not None
-    best = runs.mean_psnr(earlier.best)
+    best = earlier.best.mean_psnr
     assert f"Set5 30.00, best {best:.2f}" in plain(bar(watch, console)[1])

@@ -100,9 +100,10 @@ def test_what_is_refused(text: str, sentence: str) -> None:
 @given(st.text(max_size=40))
 def test_any_text_is_a_value_or_an_error(text: str) -> None:
     try:
-        yamls.parse(text)
+        value = yamls.parse(text)
     except YamlError:
         return
+    assert value is None or isinstance(value, bool | int | float | str | list | dict)
 
 
 _SCALARS = st.one_of(

@@ -7,12 +7,11 @@ The file's text never runs code. `docs/migrating.md` is the page for users.
 """
 
 from atdsr.basicsr.sections import BasicSRError
-from atdsr.basicsr.testing import Dataset, TestOptions, read_test
+from atdsr.basicsr.testing import TestOptions, read_test
 from atdsr.basicsr.training import TrainingOptions, read_training
 
 __all__ = [
     "BasicSRError",
-    "Dataset",
     "TestOptions",
     "TrainingOptions",
     "read_test",

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from atdsr import yamls
 from atdsr.errors import AtdsrError
 from atdsr.model import ATDConfig, ConfigError, Head
-from atdsr.training.settings import FolderName, Location, Template
+from atdsr.training.settings import FolderName, Location, Template, TestFolder
 from atdsr.yamls import YamlError, short
 
 
@@ -151,6 +151,24 @@ class TestDataset(Dataset):
     )
 
     name: FolderName
+
+
+def test_folders(datasets: Mapping[str, TestDataset], file: Path) -> tuple[TestFolder, ...]:
+    """The test sets by their folders, each where it is found.
+
+    Args:
+        datasets: as the file names them.
+        file: the option file.
+    """
+    return tuple(
+        TestFolder(
+            name=dataset.name,
+            hr=located(dataset.dataroot_gt, file),
+            lr=located(dataset.dataroot_lq, file) if dataset.dataroot_lq else None,
+            template=dataset.filename_tmpl,
+        )
+        for dataset in datasets.values()
+    )
 
 
 class Network(Section):

@@ -15,27 +15,10 @@ from atdsr.checkpoint import Weights
 from atdsr.evaluation import testsets
 from atdsr.evaluation.testsets import TestSet, TestSetError
 from atdsr.model import ATDConfig
-from atdsr.training.settings import FolderName, Location
+from atdsr.training.settings import FolderName, Location, TestFolder
 
 RESULTS = Path("results")
 """Where the pictures of a test go, as seen from where the command runs."""
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A test set as an option file names it.
-
-    Attributes:
-        name: of the set, and of the folder its enlarged pictures go to.
-        hr: folder of the HR pictures (`dataroot_gt`).
-        lr: folder of the LR pictures (`dataroot_lq`); None to make them by MATLAB's bicubic.
-        template: name of an LR picture without its suffix; `{}` stands for the HR picture's.
-    """
-
-    name: str
-    hr: Path
-    lr: Path | None
-    template: str
 
 
 @dataclass(frozen=True)
@@ -49,7 +32,7 @@ class TestOptions:
         config: the network.
         weights: file of its weights.
         param_key: which of an official file's two sets of weights to take.
-        datasets: in the order of the file.
+        datasets: in the order of the file; their names are those of the folders of results.
         save_images: whether the enlarged pictures are to be written.
         suffix: what the names of these pictures end in.
         notes: sentences about what is done otherwise than the file says, for the user to read.
@@ -63,7 +46,7 @@ class TestOptions:
     config: ATDConfig
     weights: Path
     param_key: str
-    datasets: tuple[Dataset, ...]
+    datasets: tuple[TestFolder, ...]
     save_images: bool
     suffix: str
     notes: tuple[str, ...]
@@ -120,7 +103,7 @@ class TestOptions:
         except TestSetError as error:
             raise BasicSRError(f"{self.file}: {error}") from None
 
-    def _set(self, dataset: Dataset) -> TestSet:
+    def _set(self, dataset: TestFolder) -> TestSet:
         found = testsets.read(dataset.hr, self.scale, dataset.lr, dataset.name, dataset.template)
         pairs = (
             dataclasses.replace(pair, name=dataset.template.replace("{}", pair.hr.stem))
@@ -201,16 +184,8 @@ class _Options(Section):
     val: _Validation = _Validation()
 
 
-def _datasets(wanted: _Options, file: Path) -> tuple[Dataset, ...]:
+def _datasets(wanted: _Options, file: Path) -> tuple[TestFolder, ...]:
     if not wanted.datasets:
         raise BasicSRError("datasets is empty; name a test set.")
     sections.check_names(wanted.datasets)
-    return tuple(
-        Dataset(
-            dataset.name,
-            located(dataset.dataroot_gt, file),
-            located(dataset.dataroot_lq, file) if dataset.dataroot_lq else None,
-            dataset.filename_tmpl,
-        )
-        for dataset in wanted.datasets.values()
-    )
+    return sections.test_folders(wanted.datasets, file)

@@ -13,7 +13,7 @@ from atdsr import recipes
 from atdsr.basicsr import sections
 from atdsr.basicsr.sections import BasicSRError, Section, located
 from atdsr.recipes import Draft, RecipeError
-from atdsr.training.settings import FolderName, Location, Settings
+from atdsr.training.settings import FolderName, Location, Settings, no_bool
 
 
 @dataclass(frozen=True)
@@ -73,15 +73,9 @@ def read_training(path: str | Path, overrides: Sequence[str] = ()) -> TrainingOp
 # ------------------------------------------------------------- what a file may hold, key by key
 
 
-def _no_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("it must be a number")
-    return value
-
-
-_Steps = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=1_000_000_000)]
-_Weight = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, le=1_000_000)]
-_One = Annotated[float, BeforeValidator(_no_bool), Field(ge=1, le=1)]
+_Steps = Annotated[int, BeforeValidator(no_bool), Field(ge=1, le=1_000_000_000)]
+_Weight = Annotated[float, BeforeValidator(no_bool), Field(ge=0, le=1_000_000)]
+_One = Annotated[float, BeforeValidator(no_bool), Field(ge=1, le=1)]
 _ADAMW_DECAY = 0.01
 _ADAM_EPS = 1e-8
 _FORKS_CLIP = 0.01
@@ -197,7 +191,7 @@ class _Training(Section):
     optim_g: _Optimizer
     scheduler: _Scheduler
     total_iter: _Steps
-    warmup_iter: Annotated[int, BeforeValidator(_no_bool), Field(ge=-1, le=1_000_000_000)] = -1
+    warmup_iter: Annotated[int, BeforeValidator(no_bool), Field(ge=-1, le=1_000_000_000)] = -1
     use_grad_clip: bool = False
     pixel_opt: _PixelLoss
     fft_opt: _FourierLoss | None = None
@@ -235,8 +229,8 @@ class _Options(Section):
     name: FolderName
     model_type: Literal["ATDModel", "SRModel"] = "ATDModel"
     scale: sections.Count
-    num_gpu: Literal["auto"] | Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=1_000_000)]
-    manual_seed: Annotated[int, BeforeValidator(_no_bool), Field(ge=0)] | None = None
+    num_gpu: Literal["auto"] | Annotated[int, BeforeValidator(no_bool), Field(ge=0, le=1_000_000)]
+    manual_seed: Annotated[int, BeforeValidator(no_bool), Field(ge=0)] | None = None
     datasets: _Datasets
     network_g: _Network
     path: _Paths = _Paths()
@@ -396,15 +390,7 @@ def _validate(
 ) -> dict[str, Any]:
     if wanted.val is None:
         return {}
-    sets = [
-        {
-            "name": dataset.name,
-            "hr": str(located(dataset.dataroot_gt, file)),
-            "lr": str(located(dataset.dataroot_lq, file)) if dataset.dataroot_lq else None,
-            "template": dataset.filename_tmpl,
-        }
-        for dataset in tests.values()
-    ]
+    sets = [each.model_dump(mode="json") for each in sections.test_folders(tests, file)]
     return {"validate": {"every": wanted.val.val_freq, "sets": sets}}
 
 

@@ -81,7 +81,7 @@ def _print_run(run: "Run") -> None:
     lines = [["bicubic", *(_decibels(bicubic.get(name)) for name in run.sets)]]
     for each in run.validations:
         figures = [_decibels(each.psnr.get(name)) for name in run.sets]
-        figures += [_decibels(runs.mean_psnr(each))] if len(run.sets) > 1 else []
+        figures += [_decibels(each.mean_psnr)] if len(run.sets) > 1 else []
         lines.append([f"{each.step:,}", *figures, "best" if each is best else ""])
     print_table(header, lines, section=1)
 
@@ -101,7 +101,7 @@ def _print_list(found: "list[Run]") -> None:
                 f"{run.step:,}",
                 f"{run.iterations:,}" if run.iterations else "",
                 words.loss(run.recent_loss),
-                _decibels(runs.mean_psnr(best)) if best else "",
+                _decibels(best.mean_psnr) if best else "",
                 f"{best.step:,}" if best else "",
                 words.rate(run.pace),
                 words.duration(run.seconds) if run.lines else "",

@@ -140,13 +140,12 @@ class Watching:
         return words.duration((self._total - self._step) * self._pace.seconds)
 
     def _plain(self, line: Line) -> str:
-        wait = line.waited / line.seconds if line.seconds > 0 else float("nan")
         parts = [
             f"step {self._of_total}",
             f"loss {words.loss(line.loss)}",
             f"lr {words.learning_rate(line.lr)}",
             words.rate(self._pace.latest),
-            f"data {words.share(wait)}",
+            f"data {words.share(line.wait)}",
             words.memory(line.memory),
             *([f"skipped {line.skipped:,}"] if line.skipped else []),
             *([f"eta {self._left}"] if self._left != words.NONE else []),
@@ -195,11 +194,10 @@ class Watching:
         parts.append(words.rate(self._pace.seconds))
         if last is not None and best is not None:
             what = next(iter(last.psnr)) if len(last.psnr) == 1 else "PSNR"
-            value, most = (words.decibels(runs.mean_psnr(each)) for each in (last, best))
+            value, most = (words.decibels(each.mean_psnr) for each in (last, best))
             parts.append(f"{what} {value}, best {most}")
         if line is not None:
-            wait = line.waited / line.seconds if line.seconds > 0 else float("nan")
-            parts += [f"lr {words.learning_rate(line.lr)}", f"data {words.share(wait)}"]
+            parts += [f"lr {words.learning_rate(line.lr)}", f"data {words.share(line.wait)}"]
             parts += [words.memory(line.memory)]
             parts += [f"skipped {line.skipped:,}"] if line.skipped else []
         text = parts[0]

@@ -5,7 +5,7 @@ and `page` a page of all; `words` is how figures are written.
 """
 
 from atdsr.runs.keeping import set_aside
-from atdsr.runs.reading import Run, RunsError, find, is_run, mean_psnr, read
+from atdsr.runs.reading import Run, RunsError, find, is_run, read
 from atdsr.runs.summary import facts, written
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "facts",
     "find",
     "is_run",
-    "mean_psnr",
     "read",
     "set_aside",
     "written",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from atdsr import files, pages
 from atdsr.runs import drawing, words
-from atdsr.runs.reading import Run, mean_psnr
+from atdsr.runs.reading import Run
 from atdsr.runs.summary import facts
 from atdsr.training.events import Validated
 from atdsr.training.validation import FOLDER
@@ -60,7 +60,7 @@ def _table(run: Run) -> str:
     """A line for each validation, the best figures marked; bicubic above them."""
     sets = run.sets
     best = {name: max(_figures(run, name), default=None) for name in sets}
-    best_mean = max(map(mean_psnr, run.validations))
+    best_mean = max(each.mean_psnr for each in run.validations)
     heads = "".join(f'<th scope="colgroup" colspan="2">{escape(name)}</th>' for name in sets)
     kinds = '<th scope="col">PSNR</th><th scope="col">SSIM</th>' * len(sets)
     several = len(sets) > 1
@@ -72,7 +72,7 @@ def _table(run: Run) -> str:
             for name in sets
             for psnr in [each.psnr.get(name, float("nan"))]
         )
-        mean = mean_psnr(each)
+        mean = each.mean_psnr
         ending = _cell(words.decibels(mean), is_best=mean == best_mean) if several else ""
         lines.append(f'<tr><th class="first" scope="row">{each.step:,}</th>{cells}{ending}</tr>')
     return (

@@ -88,7 +88,7 @@ class Run:
     @property
     def best(self) -> Validated | None:
         """The validation with the highest mean PSNR, the first of equals."""
-        return max(self.validations, key=mean_psnr, default=None)
+        return max(self.validations, key=lambda each: each.mean_psnr, default=None)
 
     @property
     def sets(self) -> list[str]:
@@ -99,12 +99,6 @@ class Run:
     def _began(self) -> int:
         first = self.starts[0].step if self.starts else 0
         return first if self.lines and first < self.lines[0].step else 0
-
-
-def mean_psnr(validated: Validated) -> float:
-    """Mean over the sets in dB; lower than any where there is none."""
-    values = [value for value in validated.psnr.values() if not math.isnan(value)]
-    return sum(values) / len(values) if values else -math.inf
 
 
 def read(folder: Path) -> Run:

@@ -12,8 +12,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from atdsr import memory
 from atdsr.model import ATD, Block
 from atdsr.training.ranks import describe
-from atdsr.training.run import autocast, optimizers
-from atdsr.training.settings import Settings
+from atdsr.training.run import autocast, dtype, optimizers
+from atdsr.training.settings import Settings, Stage
 
 _BUDGET = 8.0  # seconds for timing; the first run, which warms up, is one of them
 _RUNS = 5
@@ -87,10 +87,7 @@ def estimate(settings: Settings, device: torch.device, ranks: int = 1) -> Estima
         ranks: processes that will share a batch.
     """
     free = _free(device)  # before what is made here takes some of it
-    model = ATD(settings.network)
-    if settings.precision == "fp64":
-        model = model.double()
-    model = model.to(device)
+    model = ATD(settings.network).to(device, dtype(settings))
     timed = min(settings.data.patch, _TIMED)
     tokens = _tokens(settings, timed)
     activations = _activation_bytes(model, settings, tokens)
@@ -99,11 +96,10 @@ def estimate(settings: Settings, device: torch.device, ranks: int = 1) -> Estima
     begins = [0, *(stage.after for stage in settings.stages), settings.iterations]
     for begin, end in itertools.pairwise(begins):
         stage = settings.stage(begin + 1)
-        share = -(-stage.batch // ranks) * _tokens(settings, stage.patch) / tokens
+        share = _largest_share(stage, ranks) * _tokens(settings, stage.patch) / tokens
         costs.append((max(0, min(end, settings.iterations) - begin), share * seconds))
     largest = max(
-        min(settings.data.micro_batch or stage.batch, -(-stage.batch // ranks))
-        * _tokens(settings, stage.patch)
+        _at_once(settings, stage, ranks) * _tokens(settings, stage.patch)
         for stage in (settings.stage(1), *settings.stages)
     )
     return Estimate(
@@ -111,9 +107,7 @@ def estimate(settings: Settings, device: torch.device, ranks: int = 1) -> Estima
         bytes=_state_bytes(model, settings) + round(activations * largest / tokens) + _FRAMEWORK,
         step_seconds=costs[0][1],
         seconds=sum(steps * cost for steps, cost in costs),
-        crops=min(
-            settings.data.micro_batch or settings.data.batch, -(-settings.data.batch // ranks)
-        ),
+        crops=_at_once(settings, settings.stage(1), ranks),
         patch=settings.data.patch,
         timed=timed,
         blocks=len(model.blocks),
@@ -122,6 +116,17 @@ def estimate(settings: Settings, device: torch.device, ranks: int = 1) -> Estima
         device=describe(device),
         free=free,
     )
+
+
+def _largest_share(stage: Stage, ranks: int) -> int:
+    """Crops of a batch that a process takes, where some take one more than others."""
+    return -(-stage.batch // ranks)
+
+
+def _at_once(settings: Settings, stage: Stage, ranks: int) -> int:
+    """Crops that a device takes at a time."""
+    share = _largest_share(stage, ranks)
+    return min(settings.data.micro_batch or share, share)
 
 
 def _tokens(settings: Settings, patch: int) -> int:

@@ -1,5 +1,6 @@
 """What a run tells of itself while it goes on; whoever watches is called with each event."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +68,11 @@ class Line:
     patch: int
     batch: int
 
+    @property
+    def wait(self) -> float:
+        """Which part of the time the step waited for crops; NaN where none went by."""
+        return self.waited / self.seconds if self.seconds > 0 else math.nan
+
 
 @dataclass(frozen=True)
 class Validated:
@@ -89,6 +95,12 @@ class Validated:
     seconds: float
     best: bool
     strips: Path | None = None
+
+    @property
+    def mean_psnr(self) -> float:
+        """Mean over the sets in dB, by which weights are chosen; below any where there is none."""
+        values = [value for value in self.psnr.values() if not math.isnan(value)]
+        return sum(values) / len(values) if values else -math.inf
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,7 @@
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import Self
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -39,30 +38,20 @@ class Feed:
         self._settings = settings
         self._ranks = ranks
         data = settings.data
-        crops = Crops(pictures, settings.seed, hflip=data.hflip, rot=data.rot)
+        make = partial(Crops, pictures, settings.seed, hflip=data.hflip, rot=data.rot)
+        crops = make()
         for patch in {data.patch, *(stage.patch for stage in settings.stages)}:
             crops.check(patch)
         self._ahead: ThreadPoolExecutor | None = None
         if _lives_on_device(crops, data.residence, ranks.device):
-            crops = Crops(
-                pictures, settings.seed, hflip=data.hflip, rot=data.rot, device=ranks.device
-            )
+            crops = make(device=ranks.device)
         else:
             self._ahead = ThreadPoolExecutor(1, thread_name_prefix="crops")
         self._crops = crops
         self._next: tuple[int, Future[Batch]] | None = None
         self.waited = 0.0
 
-    def __enter__(self) -> Self:
-        """Nothing more to do."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Let go of the batch that was drawn ahead."""
         if self._ahead is not None:
             self._ahead.shutdown(cancel_futures=True)

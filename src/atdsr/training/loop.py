@@ -1,22 +1,18 @@
 """The training loop, straight down: validation, stop, step, line, state."""
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import psutil
 import torch
 from torch import Tensor
 
-from atdsr import data, files
+from atdsr import data, files, interrupts
 from atdsr.training.events import (
-    Event,
     Line,
     Saved,
     Started,
@@ -77,7 +73,7 @@ def fit(
     with ExitStack() as stack:
         ranks = stack.enter_context(joined(torch.device(device)))
         journal = Journal(settings.output)
-        emit = Watchers((journal, watch)) if ranks.leads else _unheard
+        emit = Watchers((journal, watch) if ranks.leads else ())
         run = Run(settings, ranks)
 
         def tell(text: str) -> None:
@@ -88,13 +84,13 @@ def fit(
         validator = ranks.lead(lambda: Validator(settings, ranks.device, tell))
         pictures = data.PackedSet(_packed(settings, ranks, tell), settings.network.scale)
         ranks.lead(lambda: journal.open(run.step, run.validated))
-        feed = stack.enter_context(Feed(settings, pictures, ranks))
+        feed = stack.enter_context(closing(Feed(settings, pictures, ranks)))
         tracked = ranks.lead(lambda: stack.enter_context(trackers(settings, run.step, tell)))
         if tracked is not None:
             emit = Watchers((journal, watch, tracked))
         emit(_started(run, settings, ranks, len(pictures.entries)))
         meter = _Meter(run, feed, ranks, settings)
-        asked = stack.enter_context(_stop_requests())
+        asked = stack.enter_context(interrupts.stop_requests())
 
         while True:
             if _validation_is_due(run, settings):
@@ -120,10 +116,6 @@ def fit(
             f"{settings.output}, and the same command goes on from there."
         )
     return settings.output / WEIGHTS
-
-
-def _unheard(event: Event) -> None:
-    """What other processes than the leading one do with an event."""
 
 
 def _packed(settings: Settings, ranks: Ranks, tell: Callable[[str], None]) -> Path:
@@ -304,29 +296,3 @@ def _own(folder: Path) -> Iterator[None]:
         raise TrainingError(
             f"another process trains in {folder}; wait for its end or choose another output."
         ) from None
-
-
-@contextmanager
-def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn SIGINT and SIGTERM into a question that the loop asks between two steps.
-
-    A second SIGINT is an ordinary Ctrl-C, for who does not want to wait.
-    """
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False  # signals reach the main thread alone
-        return
-
-    def receive(number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and number in received:
-            signal.default_int_handler(number, frame)
-        received.append(number)
-
-    handlers = {
-        number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)

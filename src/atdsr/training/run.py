@@ -2,7 +2,6 @@
 
 import copy
 import math
-import statistics
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -54,9 +53,7 @@ class Run:
         self._settings = settings
         self._ranks = ranks
         model = ATD(settings.network, activation_checkpointing=checkpointing)
-        if settings.precision == "fp64":
-            model = model.double()
-        self.model = model.to(ranks.device)
+        self.model = model.to(ranks.device, dtype(settings))
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.average.eval()
         self._optimizers = optimizers(self.model, settings.optim)
@@ -261,7 +258,7 @@ class Run:
         """Note what a validation found; the state on disk does not know it yet."""
         self.validated = result.step
         if result.best:
-            self.best = statistics.fmean(result.psnr.values())
+            self.best = result.mean_psnr
         self._saved = -1
 
     def save_best(self) -> None:
@@ -322,6 +319,11 @@ class StoppingError(Exception):
     """Work that was left since the run is to stop."""
 
 
+def dtype(settings: Settings) -> torch.dtype:
+    """Of parameters and crops; bf16 is a matter of `autocast`."""
+    return torch.float64 if settings.precision == "fp64" else torch.float32
+
+
 def autocast(settings: Settings, device: torch.device) -> torch.autocast:
     """Where matrix products take the precision of the run."""
     return torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16")
@@ -366,8 +368,7 @@ def _adamw(parameters: list[nn.Parameter], optim: Optim) -> torch.optim.Optimize
 
 def _to_float(samples: Tensor, settings: Settings) -> Tensor:
     """Uint8 -> floats in [0, 1], divided in the precision of the run."""
-    dtype = torch.float64 if settings.precision == "fp64" else torch.float32
-    return samples.to(dtype) / 255
+    return samples.to(dtype(settings)) / 255
 
 
 def _on_cpu(model: ATD) -> StateDict:

@@ -21,7 +21,12 @@ from atdsr.model import ATDConfig
 Precision = Literal["fp32", "bf16", "fp64"]
 
 
-def _no_bool(value: Any) -> Any:
+def no_bool(value: Any) -> Any:
+    """Let no true or false pass for a number.
+
+    Raises:
+        ValueError: it is one of them.
+    """
     if isinstance(value, bool):
         raise ValueError("it must be a number")
     return value
@@ -52,13 +57,13 @@ def _template(text: str) -> str:
     return text
 
 
-Count = Annotated[PositiveInt, BeforeValidator(_no_bool)]
+Count = Annotated[PositiveInt, BeforeValidator(no_bool)]
 """A whole number from 1 on."""
-Steps = Annotated[int, Field(ge=0), BeforeValidator(_no_bool)]
+Steps = Annotated[int, Field(ge=0), BeforeValidator(no_bool)]
 """A number of steps, or one of them; 0 for none."""
-Rate = Annotated[float, Field(gt=0), BeforeValidator(_no_bool)]
+Rate = Annotated[float, Field(gt=0), BeforeValidator(no_bool)]
 """A number above 0."""
-Weight = Annotated[float, Field(ge=0), BeforeValidator(_no_bool)]
+Weight = Annotated[float, Field(ge=0), BeforeValidator(no_bool)]
 """A number from 0 on."""
 FolderName = Annotated[str, AfterValidator(_name)]
 """The name of a folder, which leads nowhere else."""
@@ -277,7 +282,7 @@ class Settings(Section):
     optim: Optim = Optim()
     schedule: Schedule = Schedule()
     loss: Loss = Loss()
-    ema: Annotated[float, Field(ge=0, lt=1), BeforeValidator(_no_bool)] = 0.999
+    ema: Annotated[float, Field(ge=0, lt=1), BeforeValidator(no_bool)] = 0.999
     init_from: Location | None = None
     init_strict: bool = False
     precision: Precision = "fp32"

@@ -90,15 +90,16 @@ class Validator:
         rows = [row for row in made.rows if row.model == _ATD]
         psnr = {row.dataset: row.psnr_y for row in rows}
         self._label(made)
-        return Validated(
+        found = Validated(
             step=step,
             psnr=psnr,
             ssim={row.dataset: row.ssim_y for row in rows},
             bicubic=dict(self._bicubic),
-            best=sum(psnr.values()) / len(psnr) > best,
+            best=False,
             strips=self._draw(step, psnr),
             seconds=time.perf_counter() - begun,
         )
+        return replace(found, best=found.mean_psnr > best)
 
     def _network(self, average: ATD) -> Method:
         """The network as a method that takes tiles only where a picture does not fit otherwise."""
