@@ -283,8 +283,13 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether this is what PyTorch raises on any device when there is no memory."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
+    text = str(error)
+    # what oneDNN says when there is no room for the code it generates; alone, since a longer
+    # sentence that begins so is about something that it cannot do
+    if text in ("could not create a primitive", "could not execute a primitive"):
+        return True
     sentences = ("can't allocate memory", "out of memory", "bad_alloc", "could not create a memory")
-    return any(sentence in str(error) for sentence in sentences)
+    return any(sentence in text for sentence in sentences)
 
 
 def _too_large(source: Source) -> str:

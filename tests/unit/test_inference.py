@@ -155,6 +155,7 @@ ERRORS = {
     "cpu": lambda: RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to..."),
     "python": MemoryError,
     "c++": lambda: RuntimeError("std::bad_alloc"),
+    "oneDNN": lambda: RuntimeError("could not create a primitive"),
 }
 
 
@@ -191,10 +192,13 @@ def test_running_out_of_memory_again_and_again_ends(tile, halves: list[str]) -> 
     assert [line.split("tiles of ")[1].split()[0] for line in told] == halves
 
 
-def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
+@pytest.mark.parametrize(
+    "words", ["a defect", "could not create a primitive descriptor for a convolution"]
+)
+def test_other_errors_are_not_taken_for_a_lack_of_memory(words: str) -> None:
     small = upscaler()
-    fail_at(small.model, 0, lambda: RuntimeError("a defect"))
-    with pytest.raises(RuntimeError, match="a defect"):
+    fail_at(small.model, 0, lambda: RuntimeError(words))
+    with pytest.raises(RuntimeError, match=words):
         small(smooth(16, 16))
 
 
