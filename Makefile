@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format bench kernels wheels clean
 
 demo: $(VENV)/installed  ## enlarge a sample photo; pictures in demo/
 	$(BIN)/atdsr demo --output demo
@@ -17,19 +17,36 @@ test: lint  ## every check there is
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/installed-test
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks hatch_build.py
+	$(BIN)/ruff check src tests benchmarks hatch_build.py
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
 format: $(VENV)/installed-test  ## as lint wants it
-	$(BIN)/ruff format src tests benchmarks
-	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks hatch_build.py
+	$(BIN)/ruff check --fix src tests benchmarks hatch_build.py
+
+bench: export OMP_WAIT_POLICY = PASSIVE
+bench: $(VENV)/installed-test  ## speed and memory; DAT=FILE SET=FOLDER BENCH_FULL=1, see docs/speed.md
+	$(BIN)/python benchmarks/speed.py $(if $(DAT),--dat $(DAT))
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/train_step.py $(SET)
+	$(if $(BENCH_FULL),$(BIN)/python benchmarks/sizes.py --figure docs/figures/speed-sizes.svg)
+
+kernels:  ## compile the C code in place, where it changed
+	$(PYTHON) hatch_build.py
+
+wheels: $(VENV)/installed-test  ## to hand out, for all machines; in dist/
+	$(BIN)/pip install --quiet -c constraints.txt ziglang
+	$(BIN)/python -m build --no-isolation --sdist
+	for target in $$($(BIN)/python -c 'import hatch_build; print(*hatch_build.RELEASED)'); do \
+		ATDSR_BUILD_TARGET=$$target $(BIN)/python -m build --no-isolation --wheel || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) demo dist
 
-$(VENV)/installed: pyproject.toml constraints.txt
+$(VENV)/installed: pyproject.toml constraints.txt hatch_build.py $(wildcard src/atdsr/kernels/*.[ch])
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "atdsr needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt -e .

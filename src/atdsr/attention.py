@@ -7,11 +7,14 @@ beside it that computes the same function (`tests/unit/test_attention.py` holds 
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from atdsr.kernels import attention as kernels
+from atdsr.kernels import cpu, layers
 from atdsr.windows import merge, partition, shift, unshift
 
 MAX_LOGIT_SCALE = math.log(100.0)
@@ -49,12 +52,24 @@ def window_attention_reference(
     return out if penalties is None else unshift(out, side)
 
 
-def window_attention(qkv: Tensor, bias: Tensor, penalties: Tensor | None, side: int) -> Tensor:
-    """`window_attention_reference`, without a score matrix in memory but in training.
+def window_attention(
+    qkv: Tensor, table: Tensor, position_index: Tensor, penalties: Tensor | None, side: int
+) -> Tensor:
+    """`window_attention_reference`, without score matrices in memory where that can be had.
 
     The windows of a shifted layer are four rectangles (inside, right, bottom, corner), each with
     one bias for all its windows, so no mask ever grows with the picture.
+
+    Args:
+        qkv: as there.
+        table: `(2 side - 1)^2 heads`, the relative position biases.
+        position_index: of `windows.position_index`.
+        penalties: as there.
+        side: as there.
     """
+    if kernels.takes_windows(qkv, side):
+        return kernels.window_attention(qkv, table, side, shifted=penalties is not None)
+    bias = table[position_index].permute(2, 0, 1)  # n n heads -> heads n n
     if penalties is None:
         return merge(_biased_attention(partition(qkv, side), bias), side)
     windows = partition(shift(qkv, side), side)  # b rows columns n 3c
@@ -90,26 +105,40 @@ def _biased_attention(windows: Tensor, bias: Tensor) -> Tensor:
 # ----------------------------------------------------------------------- dictionary attention
 
 
-def dictionary_attention(q: Tensor, k: Tensor, v: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-attention of the picture's tokens to the token dictionary, TDCA (equations 7, 8).
+@dataclass(frozen=True)
+class LookUp:
+    """How the tokens attend to the dictionary.
+
+    Attributes:
+        shares: the attention map A, `b n m`; its rows sum to 1.
+        categories: integer `b n`, the entry of the largest share, the first where several are
+            (equation 11).
+        statistics: of A over the tokens, where the kernels made it.
+    """
+
+    shares: Tensor
+    categories: Tensor
+    statistics: layers.Statistics | None = None
+
+
+def look_up(q: Tensor, k: Tensor, scale: Tensor) -> LookUp:
+    """Cross-attention of the picture's tokens to the token dictionary, TDCA (equation 7).
 
     Args:
         q: `b n d`, queries of the picture's tokens.
         k: `b m d`, keys of the dictionary.
-        v: `b m c`, values of the dictionary.
         scale: `m`, learned, clamped to [0, 1]; the cosine is multiplied by 1 + scale * ln m.
-
-    Returns:
-        The attended values `b n c` and the attention map A `b n m`, whose rows sum to 1.
     """
     temperature = 1 + scale.clamp(0, 1) * math.log(k.shape[1])
     k = F.normalize(k, dim=-1, eps=1e-12) * temperature[:, None]
-    attention = (F.normalize(q, dim=-1, eps=1e-12) @ k.mT).softmax(-1)
-    return attention @ v, attention
+    if layers.takes(q):
+        return LookUp(*layers.look_up(q, k))
+    shares = (F.normalize(q, dim=-1, eps=1e-12) @ k.mT).softmax(-1)
+    return LookUp(shares, shares.argmax(-1))
 
 
 def refine_dictionary(
-    dictionary: Tensor, attention: Tensor, x: Tensor, weight: Tensor, sigma: Tensor
+    dictionary: Tensor, found: LookUp, x: Tensor, weight: Tensor, sigma: Tensor
 ) -> Tensor:
     """Adaptive dictionary refinement (equations 9, 10).
 
@@ -119,7 +148,7 @@ def refine_dictionary(
 
     Args:
         dictionary: `b m c`.
-        attention: A, `b n m`.
+        found: of `look_up`.
         x: `b n c`, the layer's output.
         weight: `m`, the instance norm's affine weight.
         sigma: `m 1`; its sigmoid is the share of the old dictionary that is kept.
@@ -127,10 +156,15 @@ def refine_dictionary(
     Returns:
         The refined dictionary, `b m c`.
     """
-    variance = attention.var(dim=1, keepdim=True, correction=0)
-    share = (attention * (weight * (variance + 1e-5).rsqrt())).softmax(dim=1)  # b n m
+    if found.statistics is not None:
+        factor = weight * (found.statistics.variance + 1e-5).rsqrt()  # b m
+        gathered = layers.gather_shares(found.shares, x, factor, found.statistics)
+    else:
+        shares = found.shares.mT.contiguous()  # b m n: what follows walks along the tokens
+        variance = shares.var(dim=-1, keepdim=True, correction=0)
+        gathered = (shares * (weight[:, None] * (variance + 1e-5).rsqrt())).softmax(-1) @ x
     keep = sigma.sigmoid()
-    return keep * dictionary + (1 - keep) * (share.mT @ x)
+    return keep * dictionary + (1 - keep) * gathered
 
 
 # ------------------------------------------------------------------------- category attention
@@ -157,7 +191,10 @@ def category_attention(
     """
     b, n, _ = qkv.shape
     group = min(n, group)
-    order = categories.sort(dim=1, stable=True).indices
+    order = sort_tokens(categories)
+    log_scale = logit_scale.clamp(max=MAX_LOGIT_SCALE)
+    if kernels.takes(qkv):
+        return kernels.category_attention(qkv.contiguous(), order, log_scale, heads, group)
     inverse = torch.empty_like(order).scatter_(
         1, order, torch.arange(n, device=order.device).expand(b, n)
     )
@@ -166,10 +203,16 @@ def category_attention(
     if missing:
         runs = torch.cat([runs, runs[:, n - missing :].flip(1)], dim=1)
     q, k, v = split_heads(runs.reshape(-1, group, runs.shape[-1]), heads)
-    scale = logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
-    out = F.scaled_dot_product_attention(q * scale, k, v, scale=1.0)
+    out = F.scaled_dot_product_attention(q * log_scale.exp(), k, v, scale=1.0)
     out = join_heads(out).reshape(b, n + missing, -1)
     return permute_tokens(out[:, :n], inverse, order)
+
+
+def sort_tokens(categories: Tensor) -> Tensor:
+    """The tokens of `b n` sorted by category, ties by position: int64 `b n`."""
+    if cpu.run_on(categories):
+        return layers.sort_by_category(categories.int(), int(categories.max()) + 1)
+    return categories.sort(dim=1, stable=True).indices
 
 
 class _PermuteTokens(torch.autograd.Function):

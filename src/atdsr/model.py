@@ -11,11 +11,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from atdsr import attention
+from atdsr import attention, rows
+from atdsr.attention import LookUp
 from atdsr.errors import AtdsrError
 from atdsr.windows import position_index, shift_penalties
 
@@ -163,8 +163,10 @@ class ATD(nn.Module):
     def reset_buffers(self) -> None:
         """Compute what follows from the window's side alone and is in no file."""
         side, device = self.config.window, self.conv_first.weight.device
-        self.register_buffer("position_index", position_index(side).to(device), persistent=False)
-        self.register_buffer("penalties", shift_penalties(side).to(device), persistent=False)
+        with torch.device("cpu"):  # on "meta", arithmetic imports torch._dynamo: two seconds
+            index, penalties = position_index(side), shift_penalties(side)
+        self.register_buffer("position_index", index.to(device), persistent=False)
+        self.register_buffer("penalties", penalties.to(device), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """Enlarge a batch of pictures (equations 1, 2)."""
@@ -192,7 +194,10 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.activation_checkpointing = activation_checkpointing
-        self.dictionary = nn.Parameter(torch.randn(config.dictionary_size, config.width))
+        # not `randn`: on the device "meta" that imports sympy, which takes half a second
+        self.dictionary = nn.Parameter(
+            torch.normal(0.0, 1.0, (config.dictionary_size, config.width))
+        )
         self.layers = nn.ModuleList(
             Layer(config, heads, shifted=i % 2 == 1, refines=i < depth - 1) for i in range(depth)
         )
@@ -241,18 +246,15 @@ class Layer(nn.Module):
         Returns:
             Tokens and dictionary for the next layer.
         """
-        u = self.norm_attention(x)
-        qkv = self.qkv(u)
-        looked_up, similarity = self.dictionary(u.flatten(1, 2), dictionary)
-        x = (
-            x
-            + self.window(qkv, position_index, penalties if self.shifted else None)
-            + looked_up.view_as(x)
-            + self.category(qkv.flatten(1, 2), similarity).view_as(x)
-        )
-        x = x + self.ffn(self.norm_ffn(x))
+        qkv, q = rows.normed_maps(x, self.norm_attention, self.qkv, self.dictionary.query)
+        found, values = self.dictionary(q.flatten(1, 2), dictionary)
+        window = self.window(qkv, position_index, penalties if self.shifted else None)
+        category = self.category(qkv.flatten(1, 2), found.categories).view_as(window)
+        attended = [(window, self.window.proj), (category, self.category.proj)]
+        x = rows.add_maps(x, attended, found.shares, values)
+        x = self.ffn(x, self.norm_ffn)
         if self.refinement is not None:
-            dictionary = self.refinement(dictionary, similarity, x.flatten(1, 2))
+            dictionary = self.refinement(dictionary, found, x.flatten(1, 2))
         return x, dictionary
 
 
@@ -266,9 +268,10 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, qkv: Tensor, position_index: Tensor, penalties: Tensor | None) -> Tensor:
-        """`b h w 3c` -> `b h w c`; penalties are given where the windows are shifted."""
-        bias = self.bias_table[position_index].permute(2, 0, 1)  # n n heads -> heads n n
-        return self.proj(attention.window_attention(qkv, bias, penalties, self.window))
+        """`b h w 3c` -> `b h w c`, before `proj`; penalties where the windows are shifted."""
+        return attention.window_attention(
+            qkv, self.bias_table, position_index, penalties, self.window
+        )
 
 
 class DictionaryAttention(nn.Module):
@@ -281,11 +284,12 @@ class DictionaryAttention(nn.Module):
         self.value = nn.Linear(config.width, config.width)
         self.scale = nn.Parameter(torch.full((config.dictionary_size,), 0.5))
 
-    def forward(self, u: Tensor, dictionary: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens `b n c` and dictionary `b m c` -> values `b n c` and the map A `b n m`."""
-        return attention.dictionary_attention(
-            self.query(u), self.key(dictionary), self.value(dictionary), self.scale
-        )
+    def forward(self, q: Tensor, dictionary: Tensor) -> tuple[LookUp, Tensor]:
+        """Queries `b n d`, dictionary `b m c` -> what was found, and the values `b m c`.
+
+        The shares of the values are summed with what the other attentions give (equation 8).
+        """
+        return attention.look_up(q, self.key(dictionary), self.scale), self.value(dictionary)
 
 
 class CategoryAttention(nn.Module):
@@ -298,11 +302,10 @@ class CategoryAttention(nn.Module):
         self.logit_scale = nn.Parameter(torch.full((1, 1), math.log(10.0)))
         self.proj = nn.Linear(width, width)
 
-    def forward(self, qkv: Tensor, similarity: Tensor) -> Tensor:
-        """`b n 3c` and the map A `b n m` -> `b n c`."""
-        categories = similarity.argmax(-1)
-        return self.proj(
-            attention.category_attention(qkv, categories, self.logit_scale, self.heads, self.group)
+    def forward(self, qkv: Tensor, categories: Tensor) -> Tensor:
+        """`b n 3c` and integer `b n` -> `b n c`, before `proj`."""
+        return attention.category_attention(
+            qkv, categories, self.logit_scale, self.heads, self.group
         )
 
 
@@ -316,9 +319,9 @@ class Refinement(nn.Module):
         self.bias = nn.Parameter(torch.zeros(dictionary_size), requires_grad=False)
         self.sigma = nn.Parameter(torch.zeros(dictionary_size, 1))
 
-    def forward(self, dictionary: Tensor, similarity: Tensor, x: Tensor) -> Tensor:
-        """Dictionary `b m c`, map A `b n m` and tokens `b n c` -> dictionary `b m c`."""
-        return attention.refine_dictionary(dictionary, similarity, x, self.weight, self.sigma)
+    def forward(self, dictionary: Tensor, found: LookUp, x: Tensor) -> Tensor:
+        """Dictionary `b m c`, what was found in it and tokens `b n c` -> dictionary `b m c`."""
+        return attention.refine_dictionary(dictionary, found, x, self.weight, self.sigma)
 
 
 class ConvFFN(nn.Module):
@@ -331,10 +334,9 @@ class ConvFFN(nn.Module):
         self.depthwise = nn.Conv2d(hidden, hidden, k, padding=(k - 1) // 2, groups=hidden)
         self.fc2 = nn.Linear(hidden, config.width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """`b h w c` -> `b h w c`."""
-        x = F.gelu(self.fc1(x))
-        return self.fc2(x + F.gelu(_nhwc(self.depthwise(_nchw(x)))))
+    def forward(self, x: Tensor, norm: nn.LayerNorm) -> Tensor:
+        """`b h w c` -> `b h w c`, of the normed tokens and added to the tokens themselves."""
+        return rows.feed_forward(x, norm, self.fc1, self.depthwise, self.fc2)
 
 
 class LightHead(nn.Sequential):

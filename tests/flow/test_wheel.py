@@ -4,12 +4,15 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
+import hatch_build
 import numpy as np
 import pytest
 from PIL import Image
 
+from atdsr.kernels import cpu
 from networks import ROOT
 
 
@@ -21,6 +24,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert built.returncode == 0, built.stdout + built.stderr
     (wheel,) = out.glob("*.whl")
     return wheel
+
+
+@pytest.fixture
+def kernels() -> list[str]:
+    """The libraries that a wheel for this machine has."""
+    target = hatch_build.Target.here()
+    if not target.libraries or hatch_build.find_compiler(target) is None:
+        pytest.skip("there is no compiler for kernels of this machine")
+    return sorted(target.libraries.values())
 
 
 def test_what_is_in_it(wheel: Path) -> None:
@@ -39,26 +51,53 @@ def test_what_is_in_it(wheel: Path) -> None:
     assert wheel.stat().st_size < 12 * 2**20
 
 
-def test_installed_alone_it_enlarges_a_picture(wheel: Path, tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site)]
-    subprocess.run([*pip, str(wheel)], check=True, capture_output=True)
-    Image.fromarray(np.zeros((8, 10, 3), np.uint8)).save(tmp_path / "a.png")
-    environment = {**os.environ, "PYTHONPATH": str(site)}
+def test_it_has_the_kernels_of_one_kind_of_machine(wheel: Path, kernels: list[str]) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        inside = {Path(n).name for n in archive.namelist() if n.startswith("atdsr/kernels/")}
+    assert sorted(name for name in inside if not name.endswith(".py")) == kernels
+    assert wheel.name.endswith(f"-{hatch_build.Target.here().tag(released=False)}.whl")
 
-    def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+
+@pytest.fixture(scope="module")
+def installed(
+    wheel: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Python where the wheel is installed, and no program of the system is in sight."""
+    folder = tmp_path_factory.mktemp("alone")
+    site = folder / "site"
+    environment = {**os.environ, "PATH": str(folder), "PYTHONPATH": str(site)}
+    environment.pop("CC", None)
+
+    def python(*arguments: str, cwd: Path = folder) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, *arguments],
-            cwd=tmp_path,
+            cwd=cwd,
             env=environment,
             capture_output=True,
             text=True,
             check=False,
         )
 
+    done = python("-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel))
+    assert done.returncode == 0, done.stderr
     where = python("-c", "import atdsr; print(atdsr.__file__)")
     assert where.stdout.startswith(str(site))  # not the source tree beside it
-    done = python("-m", "atdsr", "upscale", "a.png")
+    return python
+
+
+def test_installed_alone_it_enlarges_a_picture(
+    installed: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    Image.fromarray(np.zeros((8, 10, 3), np.uint8)).save(tmp_path / "a.png")
+    done = installed("-m", "atdsr", "upscale", "a.png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "a_x2.png") as enlarged:
         assert enlarged.size == (20, 16)
+
+
+@pytest.mark.usefixtures("kernels")
+def test_installed_alone_it_runs_its_kernels(
+    installed: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = installed("-c", "from atdsr.kernels import cpu; print(cpu.status().variant)")
+    assert done.stdout.strip() == str(cpu.status().variant), done.stderr

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from atdsr import attention
-from atdsr.windows import shift_penalties
+from atdsr.windows import position_index, shift_penalties
 
 
 @pytest.fixture(autouse=True)
@@ -18,34 +18,39 @@ def _seed() -> None:
 
 def _window_inputs(rows: int, columns: int, side: int, heads: int = 2, width: int = 6):
     qkv = torch.randn(2, rows * side, columns * side, 3 * width, dtype=torch.float64)
-    bias = torch.randn(heads, side**2, side**2, dtype=torch.float64)
-    return qkv, bias
+    table = torch.randn((2 * side - 1) ** 2, heads, dtype=torch.float64)
+    return qkv, table
+
+
+def _reference(qkv: Tensor, table: Tensor, penalties: Tensor | None, side: int) -> Tensor:
+    bias = table[position_index(side)].permute(2, 0, 1)
+    return attention.window_attention_reference(qkv, bias, penalties, side)
 
 
 @pytest.mark.parametrize("shifted", [False, True])
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 3), (3, 1), (2, 3)])
 def test_fast_window_attention_is_the_reference(rows: int, columns: int, shifted: bool) -> None:
-    qkv, bias = _window_inputs(rows, columns, side=4)
+    qkv, table = _window_inputs(rows, columns, side=4)
     penalties = shift_penalties(4).double() if shifted else None
-    expected = attention.window_attention_reference(qkv, bias, penalties, 4)
+    expected = _reference(qkv, table, penalties, 4)
     with torch.no_grad():
-        assert torch.allclose(attention.window_attention(qkv, bias, penalties, 4), expected)
-    bias.requires_grad_()  # the path of training
-    out = attention.window_attention(qkv, bias, penalties, 4)
+        out = attention.window_attention(qkv, table, position_index(4), penalties, 4)
+    assert torch.allclose(out, expected)
+    table.requires_grad_()  # the path of training
+    out = attention.window_attention(qkv, table, position_index(4), penalties, 4)
     assert torch.allclose(out, expected)
     upstream = torch.randn_like(out)
-    fast = torch.autograd.grad(out, bias, upstream)[0]
-    plain = torch.autograd.grad(
-        attention.window_attention_reference(qkv, bias, penalties, 4), bias, upstream
-    )[0]
+    fast = torch.autograd.grad(out, table, upstream)[0]
+    plain = torch.autograd.grad(_reference(qkv, table, penalties, 4), table, upstream)[0]
     assert torch.allclose(fast, plain)
 
 
 def test_window_attention_token_by_token() -> None:
     """The definition, on a picture of 2 x 2 windows: shift, own window, own region, bias."""
     side, heads, width = 2, 2, 4
-    qkv, bias = _window_inputs(2, 2, side, heads, width)
-    out = attention.window_attention_reference(qkv, bias, shift_penalties(side).double(), side)
+    qkv, table = _window_inputs(2, 2, side, heads, width)
+    bias = table[position_index(side)].permute(2, 0, 1)
+    out = _reference(qkv, table, shift_penalties(side).double(), side)
     h = w = 4
     d = width // heads
     for y in range(h):
@@ -69,21 +74,19 @@ def test_window_attention_token_by_token() -> None:
                 assert torch.allclose(out[0, y, x, head * d : head * d + d], expected)
 
 
-def test_dictionary_attention_by_the_equation() -> None:
+def test_looking_up_by_the_equation() -> None:
     q, k = torch.randn(2, 5, 3, dtype=torch.float64), torch.randn(2, 4, 3, dtype=torch.float64)
-    v = torch.randn(2, 4, 6, dtype=torch.float64)
     scale = torch.tensor([-0.5, 0.25, 0.5, 3.0], dtype=torch.float64)  # clamped at both ends
-    values, a = attention.dictionary_attention(q, k, v, scale)
+    found = attention.look_up(q, k, scale)
     cosine = F.cosine_similarity(q[:, :, None], k[:, None], dim=-1, eps=1e-12)
     expected = (cosine * (1 + scale.clamp(0, 1) * math.log(4))).softmax(-1)
-    assert torch.allclose(a, expected)
-    assert torch.allclose(values, expected @ v)
+    assert torch.allclose(found.shares, expected)
+    assert torch.equal(found.categories, expected.argmax(-1))
 
 
 def test_a_token_of_zeros_attends_to_the_dictionary_evenly() -> None:
-    q, k = torch.zeros(1, 1, 3), torch.randn(1, 8, 3)
-    _, a = attention.dictionary_attention(q, k, torch.randn(1, 8, 2), torch.full((8,), 0.5))
-    assert torch.allclose(a, torch.full((1, 1, 8), 1 / 8))
+    found = attention.look_up(torch.zeros(1, 1, 3), torch.randn(1, 8, 3), torch.full((8,), 0.5))
+    assert torch.allclose(found.shares, torch.full((1, 1, 8), 1 / 8))
 
 
 def test_refinement_is_a_softmax_of_an_instance_norm() -> None:
@@ -95,7 +98,8 @@ def test_refinement_is_a_softmax_of_an_instance_norm() -> None:
     normed = F.instance_norm(a.mT, weight=weight, bias=bias, eps=1e-5)
     keep = sigma[:, None].sigmoid()
     expected = keep * dictionary + (1 - keep) * (normed.softmax(-1) @ x)
-    out = attention.refine_dictionary(dictionary, a, x, weight, sigma[:, None])
+    found = attention.LookUp(a, a.argmax(-1))
+    out = attention.refine_dictionary(dictionary, found, x, weight, sigma[:, None])
     assert torch.allclose(out, expected)
 
 

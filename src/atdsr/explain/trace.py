@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from atdsr.attention import MAX_LOGIT_SCALE, split_heads
+from atdsr.attention import MAX_LOGIT_SCALE, LookUp, split_heads
 from atdsr.errors import AtdsrError
 from atdsr.model import ATD, Block, Layer
 from atdsr.windows import partition, shift
@@ -281,14 +281,11 @@ def _traced(
     """While it lasts, a forward pass gives the trace of a layer once the layer is through."""
     inside: dict[str, Tensor] = {}
 
-    def keep_qkv(_module: object, _inputs: object, output: Tensor) -> None:
-        inside["qkv"] = output[0]
-
-    def keep_similarity(_module: object, _inputs: object, output: tuple[Tensor, ...]) -> None:
-        inside["similarity"] = output[1][0]
+    def keep_similarity(_module: object, _inputs: object, output: tuple[LookUp, Tensor]) -> None:
+        inside["similarity"] = output[0].shares[0]
 
     def finish(_module: object, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-        _, dictionary, position_index, penalties = inputs
+        x, dictionary, position_index, penalties = inputs
         trace = Trace(
             name=name,
             layer=layer,
@@ -299,13 +296,13 @@ def _traced(
             refined=output[1][0] if layer.refinement is not None else None,
             position_index=position_index,
             penalties=penalties,
+            qkv=layer.qkv(layer.norm_attention(x))[0],
             **inside,
         )
         inside.clear()
         give(trace)
 
     hooks = [
-        layer.qkv.register_forward_hook(keep_qkv),
         layer.dictionary.register_forward_hook(keep_similarity),
         layer.register_forward_hook(finish),
     ]

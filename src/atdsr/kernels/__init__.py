@@ -1,0 +1,1 @@
+"""Fused kernels, one module a kind of device; `attention.py` alone calls them."""

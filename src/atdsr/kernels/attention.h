@@ -1,0 +1,47 @@
+/* What the attention kernels are told; `attention.py` mirrors it field by field. */
+
+#ifndef ATDSR_ATTENTION_H
+#define ATDSR_ATTENTION_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+/* Rows of `qkv` hold queries, keys and values one after the other, each heads * width numbers.
+   Rows of `out`, its gradient and that of `qkv` are laid out likewise. Numbers are float32 or
+   bf16; everything else is float32. */
+struct attention {
+    /* given */
+    const void *qkv;        /* pictures x tokens rows */
+    const int64_t *order;   /* pictures x tokens, or tokens for all pictures: group by group */
+    const float *table;     /* heads x (2 side - 1)^2, times log2 e; NULL: no bias */
+    const float *penalties; /* kinds x group x group (key, query), times log2 e */
+    const uint8_t *kinds;   /* for each group of a picture, its penalties, 0: none; or NULL */
+
+    /* made by the forward pass, given to the backward pass */
+    void *out;       /* pictures x tokens rows */
+    float *log_sums; /* pictures x heads x tokens, as sorted: log2 of the sum of 2^score; or NULL */
+
+    /* of the backward pass */
+    const void *grad_out;
+    void *grad_qkv;
+    float *grad_table;  /* chunks x heads x ((2 side - 1)^2 + 1), zeros: to sum over the chunks */
+    double *grad_scale; /* pictures x groups x heads, zeros: d loss / d log(scale); or NULL */
+
+    int64_t pictures, tokens, heads, width;
+    int64_t group;       /* tokens in a group, at most `tokens` */
+    int64_t side;        /* of a window, a multiple of 16, where there is a table */
+    int64_t order_pitch; /* numbers from a picture's order to the next one's; 0: one for all */
+    int64_t chunks;      /* pieces of work, each done by one thread */
+    int32_t bf16;
+    float scale;         /* of the scores, times log2 e */
+
+    /* among the threads that call at the same time with the same struct, 0 at first */
+    atomic_llong next;
+    atomic_int failed; /* set where there was no memory */
+};
+
+/* Do chunks until none is left. */
+void attention_forward(struct attention *a);
+void attention_backward(struct attention *a);
+
+#endif

@@ -1,0 +1,202 @@
+/* Attention to the token dictionary and what its refinement needs, each in one pass over tokens. */
+
+#include "dictionary.h"
+
+#include "lanes.h"
+
+enum { ENTRIES = 8 };  /* side by side in registers */
+enum { GATHERED = 64 }; /* tokens at a time in `gather_shares` */
+
+static const float LOG2_E = 1.4426950f;
+
+INLINE int least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+INLINE int round_up(int count, int unit) { return (count + unit - 1) / unit * unit; }
+
+/* -------------------------------------------------------------------------------------- look up */
+
+struct looking {
+    const struct dictionary *a;
+    int entries, reduced; /* rounded up to ENTRIES and to 4 */
+    float *keys;          /* entries x reduced, zeros where there is none */
+    float *rows;          /* LANES queries, then LANES rows of shares */
+    lanes *q, *shares;
+    lanes *pivot, *sum, *squares, *smallest, *largest; /* of each entry; sums of share - pivot */
+};
+
+static void copy_keys(const struct looking *l, size_t picture) {
+    const struct dictionary *a = l->a;
+    for (int entry = 0; entry < a->entries; entry++)
+        memcpy(l->keys + entry * l->reduced, a->keys + (picture * a->entries + entry) * a->reduced,
+               4 * a->reduced);
+}
+
+/* LANES tokens' shares of all entries, unit sums; returns the category of each. */
+INLINE int_lanes share(const struct looking *l, const float *q, int here) {
+    const struct dictionary *a = l->a;
+    const int d = l->reduced;
+    for (int lane = 0; lane < LANES; lane++)
+        memcpy(l->rows + lane * d, q + (lane < here ? lane : 0) * a->reduced, 4 * a->reduced);
+    to_columns(d, l->rows, d, l->q);
+    lanes norm = all(0), total = all(0), best = all(-1);
+    int_lanes category = {0};
+    for (int i = 0; i < a->reduced; i++) norm += l->q[i] * l->q[i];
+    for (int lane = 0; lane < LANES; lane++) norm[lane] = sqrtf(norm[lane]);
+    lanes scale = LOG2_E / larger(norm, all(1e-12f));
+    for (int i = 0; i < d; i++) l->q[i] *= scale;
+    for (int first = 0; first < a->entries; first += ENTRIES) {
+        const float *keys = l->keys + first * d;
+        lanes s[ENTRIES];
+        for (int j = 0; j < ENTRIES; j++) s[j] = all(0);
+        for (int i = 0; i < d; i++)
+            for (int j = 0; j < ENTRIES; j++) s[j] += l->q[i] * keys[j * d + i];
+        for (int j = 0; j < ENTRIES && first + j < a->entries; j++) {
+            lanes e = exp2_lanes(s[j]); /* cosines are small: no need to know the largest */
+            int_lanes wins = e > best;
+            category = (wins & (first + j)) | (~wins & category);
+            best = larger(best, e);
+            total += e;
+            l->shares[first + j] = e;
+        }
+    }
+    total = 1.0f / total;
+    for (int j = 0; j < a->entries; j++) l->shares[j] *= total;
+    return category;
+}
+
+/* Distances are summed from the chunk's first token on, which keeps small variances exact. */
+INLINE void count(const struct looking *l, bool begins, int here) {
+    for (int j = 0; j < l->a->entries; j++) {
+        lanes value = l->shares[j];
+        if (begins) {
+            l->pivot[j] = l->smallest[j] = l->largest[j] = all(value[0]);
+            l->sum[j] = l->squares[j] = all(0);
+        }
+        for (int lane = here; lane < LANES; lane++) value[lane] = l->pivot[j][0];
+        lanes distance = value - l->pivot[j];
+        l->sum[j] += distance;
+        l->squares[j] += distance * distance;
+        l->smallest[j] = smaller(l->smallest[j], value);
+        l->largest[j] = larger(l->largest[j], value);
+    }
+}
+
+static void write_statistics(const struct looking *l, int tokens, float *out) {
+    const int m = l->a->entries;
+    for (int j = 0; j < m; j++) {
+        double sum = 0, squares = 0;
+        float smallest = l->smallest[j][0], largest = l->largest[j][0];
+        for (int lane = 0; lane < LANES; lane++) {
+            sum += l->sum[j][lane];
+            squares += l->squares[j][lane];
+            if (l->smallest[j][lane] < smallest) smallest = l->smallest[j][lane];
+            if (l->largest[j][lane] > largest) largest = l->largest[j][lane];
+        }
+        out[j] = l->pivot[j][0] + sum / tokens;
+        out[m + j] = squares - sum * sum / tokens;
+        out[2 * m + j] = smallest;
+        out[3 * m + j] = largest;
+    }
+}
+
+INLINE void look_up_chunk(const struct looking *l, size_t picture, size_t chunk, size_t chunks) {
+    const struct dictionary *a = l->a;
+    const int m = a->entries, tokens = least(a->chunk, a->tokens - chunk * a->chunk);
+    const size_t begin = picture * a->tokens + chunk * a->chunk;
+    copy_keys(l, picture);
+    for (int first = 0; first < tokens; first += LANES) {
+        const int here = least(LANES, tokens - first);
+        int_lanes category = share(l, a->q + (begin + first) * a->reduced, here);
+        count(l, first == 0, here);
+        memcpy(a->categories + begin + first, &category, 4 * here);
+        to_rows(m, l->shares, l->rows, round_up(m, 4));
+        for (int lane = 0; lane < here; lane++)
+            memcpy(a->attention + (begin + first + lane) * m, l->rows + lane * round_up(m, 4), 4 * m);
+    }
+    write_statistics(l, tokens, a->statistics + (picture * chunks + chunk) * 4 * m);
+}
+
+void look_up(struct dictionary *a) {
+    const size_t chunks = (a->tokens + a->chunk - 1) / a->chunk;
+    struct looking l = {.a = a};
+    l.entries = round_up(a->entries, ENTRIES);
+    l.reduced = round_up(a->reduced, 4);
+    const size_t columns = l.reduced > l.entries ? l.reduced : l.entries;
+    lanes *block = aligned_block(
+        sizeof(lanes) * (columns + l.reduced + 6 * l.entries + l.entries * l.reduced), &a->failed);
+    if (!block) return;
+    l.rows = (float *)block;
+    l.q = block + columns;
+    l.shares = l.q + l.reduced;
+    l.pivot = l.shares + l.entries;
+    l.sum = l.pivot + l.entries;
+    l.squares = l.sum + l.entries;
+    l.smallest = l.squares + l.entries;
+    l.largest = l.smallest + l.entries;
+    l.keys = (float *)(l.largest + l.entries);
+    for (size_t t; (t = atomic_fetch_add(&a->next, 1)) < a->pictures * chunks;)
+        look_up_chunk(&l, t / chunks, t % chunks, chunks);
+    free_block(block);
+}
+
+/* -------------------------------------------------------------------------------------- refine */
+
+/* mixed[j] += sum over the tokens of e_j x, ENTRIES entries and a vector of features at a time. */
+INLINE void mix_in(const struct dictionary *a, const float *e, int pitch, const float *x,
+                   int tokens, float *mixed) {
+    for (int first = 0; first < a->entries; first += ENTRIES)
+        for (int i = 0; i < a->width; i += LANES) {
+            const int features = a->width - i, entries = least(ENTRIES, a->entries - first);
+            lanes sum[ENTRIES];
+            for (int j = 0; j < ENTRIES; j++) sum[j] = all(0);
+            for (int t = 0; t < tokens; t++) {
+                lanes xi = load_some(x + t * a->width + i, features);
+                for (int j = 0; j < ENTRIES; j++) sum[j] += xi * e[t * pitch + first + j];
+            }
+            for (int j = 0; j < entries; j++) {
+                float *row = mixed + (first + j) * a->width + i;
+                store_some(row, load_some(row, features) + sum[j], features);
+            }
+        }
+}
+
+void gather_shares(struct dictionary *a) {
+    const size_t chunks = (a->tokens + a->chunk - 1) / a->chunk, m = a->entries;
+    const int pitch = round_up(m, LANES > ENTRIES ? LANES : ENTRIES);
+    float *e = aligned_block(4 * GATHERED * pitch, &a->failed);
+    if (!e) return;
+    for (size_t t; (t = atomic_fetch_add(&a->next, 1)) < a->pictures * chunks;) {
+        const size_t picture = t / chunks, begin = t % chunks * a->chunk;
+        const int tokens = least(a->chunk, a->tokens - begin);
+        const float *factor = a->factor + picture * m, *reference = a->reference + picture * m;
+        float *totals = a->totals + t * m, *mixed = a->mixed + t * m * a->width;
+        for (int first = 0; first < tokens; first += GATHERED) {
+            const int here = least(GATHERED, tokens - first);
+            const size_t row = picture * a->tokens + begin + first;
+            for (size_t j = 0; j < m; j += LANES) {
+                const int count = m - j;
+                lanes f = load_some(factor + j, count), r = load_some(reference + j, count);
+                lanes total = load_some(totals + j, count);
+                for (int i = 0; i < here; i++) {
+                    lanes share = load_some(a->attention + (row + i) * m + j, count);
+                    lanes value = exp2_lanes((share - r) * f);
+                    total += value;
+                    store(e + i * pitch + j, value);
+                }
+                store_some(totals + j, total, count);
+            }
+            mix_in(a, e, pitch, a->x + row * a->width, here, mixed);
+        }
+    }
+    free_block(e);
+}
+
+/* ---------------------------------------------------------------------------------------- sort */
+
+void sort_by_category(const int32_t *categories, int64_t tokens, int64_t count, int64_t *ends,
+                      int64_t *order) {
+    memset(ends, 0, 8 * count);
+    for (int64_t t = 0; t < tokens; t++) ends[categories[t]]++;
+    for (int64_t j = 1; j < count; j++) ends[j] += ends[j - 1];
+    for (int64_t t = tokens; t-- > 0;) order[--ends[categories[t]]] = t;
+}

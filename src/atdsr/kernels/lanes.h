@@ -1,0 +1,234 @@
+/* Vectors of LANES floats, written with the extensions that GCC and Clang share, so that one
+   source makes the code of AVX-512, AVX2 and NEON. */
+
+#ifndef ATDSR_LANES_H
+#define ATDSR_LANES_H
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+#include <immintrin.h>
+#define LANES 16
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float lanes __attribute__((vector_size(4 * LANES)));
+typedef float lanes_anywhere __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t int_lanes __attribute__((vector_size(4 * LANES)));
+
+INLINE lanes all(float value) { return value - (lanes){0}; }
+
+INLINE lanes load(const float *from) { return *(const lanes_anywhere *)from; }
+
+INLINE void store(float *to, lanes value) { *(lanes_anywhere *)to = value; }
+
+/* The first `count` lanes; zeros after them, or nothing. */
+INLINE lanes load_some(const float *from, int count) {
+    if (count >= LANES) return load(from);
+#if LANES == 16
+    return (lanes)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
+#else
+    lanes value = {0};
+    memcpy(&value, from, 4 * count);
+    return value;
+#endif
+}
+
+/* With zeros for all but the first `count` lanes. */
+INLINE lanes zero_after(lanes value, int count) {
+    if (count < LANES)
+        for (int lane = count; lane < LANES; lane++) value[lane] = 0;
+    return value;
+}
+
+INLINE void store_some(float *to, lanes value, int count) {
+    if (count >= LANES)
+        store(to, value);
+    else
+        memcpy(to, &value, 4 * count);
+}
+
+INLINE lanes larger(lanes a, lanes b) {
+#if LANES == 16
+    return (lanes)_mm512_max_ps((__m512)a, (__m512)b);
+#elif LANES == 8
+    return (lanes)__builtin_ia32_maxps256(a, b);
+#else
+    int_lanes wins = a > b;
+    return (lanes)((wins & (int_lanes)a) | (~wins & (int_lanes)b));
+#endif
+}
+
+INLINE lanes smaller(lanes a, lanes b) { return -larger(-a, -b); }
+
+/* ------------------------------------------------------------------ rows and columns of numbers */
+
+typedef float quad __attribute__((vector_size(16)));
+typedef float quad_anywhere __attribute__((vector_size(16), aligned(4), may_alias));
+
+/* In every four lanes alike: numbers i, j, k, l of the eight that a and b have there. */
+#define PICK(four, i) ((i) < 4 ? 4 * (four) + (i) : LANES + 4 * (four) + (i) - 4)
+#define FOUR(n, i, j, k, l) PICK(n, i), PICK(n, j), PICK(n, k), PICK(n, l)
+#if LANES == 16
+#define SHUFFLE(a, b, ...) \
+    __builtin_shufflevector(a, b, FOUR(0, __VA_ARGS__), FOUR(1, __VA_ARGS__), \
+                            FOUR(2, __VA_ARGS__), FOUR(3, __VA_ARGS__))
+#elif LANES == 8
+#define SHUFFLE(a, b, ...) \
+    __builtin_shufflevector(a, b, FOUR(0, __VA_ARGS__), FOUR(1, __VA_ARGS__))
+#else
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, FOUR(0, __VA_ARGS__))
+#endif
+
+#define ROW(n) (*(quad_anywhere *)(rows + 4 * (n) * pitch))
+
+/* Four numbers of each of the rows 0, 4, 8.. */
+INLINE lanes load_fours(float *rows, int pitch) {
+#if LANES == 16
+    typedef float eight __attribute__((vector_size(32)));
+    eight low = __builtin_shufflevector(ROW(0), ROW(1), 0, 1, 2, 3, 4, 5, 6, 7);
+    eight high = __builtin_shufflevector(ROW(2), ROW(3), 0, 1, 2, 3, 4, 5, 6, 7);
+    return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+#elif LANES == 8
+    return __builtin_shufflevector(ROW(0), ROW(1), 0, 1, 2, 3, 4, 5, 6, 7);
+#else
+    return ROW(0);
+#endif
+}
+
+INLINE void store_fours(float *rows, int pitch, lanes fours) {
+#if LANES == 16
+    ROW(0) = __builtin_shufflevector(fours, fours, 0, 1, 2, 3);
+    ROW(1) = __builtin_shufflevector(fours, fours, 4, 5, 6, 7);
+    ROW(2) = __builtin_shufflevector(fours, fours, 8, 9, 10, 11);
+    ROW(3) = __builtin_shufflevector(fours, fours, 12, 13, 14, 15);
+#elif LANES == 8
+    ROW(0) = __builtin_shufflevector(fours, fours, 0, 1, 2, 3);
+    ROW(1) = __builtin_shufflevector(fours, fours, 4, 5, 6, 7);
+#else
+    ROW(0) = fours;
+#endif
+}
+
+INLINE float sum_of(lanes value) {
+#if LANES == 16
+    return _mm512_reduce_add_ps((__m512)value);
+#else
+    float sum = 0;
+    for (int lane = 0; lane < LANES; lane++) sum += value[lane];
+    return sum;
+#endif
+}
+
+/* Swap rows and columns inside every four lanes of four vectors. */
+INLINE void transpose_fours(lanes x[4]) {
+    lanes a = SHUFFLE(x[0], x[1], 0, 4, 1, 5), b = SHUFFLE(x[2], x[3], 0, 4, 1, 5);
+    lanes c = SHUFFLE(x[0], x[1], 2, 6, 3, 7), d = SHUFFLE(x[2], x[3], 2, 6, 3, 7);
+    x[0] = SHUFFLE(a, b, 0, 1, 4, 5);
+    x[1] = SHUFFLE(a, b, 2, 3, 6, 7);
+    x[2] = SHUFFLE(c, d, 0, 1, 4, 5);
+    x[3] = SHUFFLE(c, d, 2, 3, 6, 7);
+}
+
+/* Number i of LANES rows becomes the vector columns[i], for i below d rounded up to 4. */
+INLINE void to_columns(int d, float *rows, int pitch, lanes *columns) {
+    for (int i = 0; i < d; i += 4) {
+        lanes x[4];
+        for (int row = 0; row < 4; row++) x[row] = load_fours(rows + row * pitch + i, pitch);
+        transpose_fours(x);
+        for (int j = 0; j < 4; j++) columns[i + j] = x[j];
+    }
+}
+
+/* The inverse of `to_columns`. */
+INLINE void to_rows(int d, const lanes *columns, float *rows, int pitch) {
+    for (int i = 0; i < d; i += 4) {
+        lanes x[4];
+        for (int j = 0; j < 4; j++) x[j] = columns[i + j];
+        transpose_fours(x);
+        for (int row = 0; row < 4; row++) store_fours(rows + row * pitch + i, pitch, x[row]);
+    }
+}
+
+/* --------------------------------------------------------------------------------- exponentials */
+
+/* 2^x with a relative error of 1e-7, and 0 for all that is less than 2^-64: beside the largest term
+   of a softmax, 1, nothing is lost, and no product comes near the end of the range of floats,
+   where processors are a hundred times slower.
+
+   The polynomials are minimax on the interval to which x is brought. */
+#define LEAST_POWER (-64.0f)
+
+INLINE lanes exp2_lanes(lanes x) {
+#if LANES == 16
+    __mmask16 counts = _mm512_cmp_ps_mask((__m512)x, (__m512)all(LEAST_POWER), _CMP_GE_OQ);
+    static const float c[] = {0.99999994f, 0.69315308f,   0.24015361f,
+                              0.055826318f, 0.0089893406f, 0.0018775767f};
+    lanes f = (lanes)_mm512_reduce_ps((__m512)x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+#else
+    static const float c[] = {1.0000001f, 0.69314694f,   0.2402212f,
+                              0.055507131f, 0.0096755419f, 0.0013276471f};
+    const float round = 12582912.0f; /* 1.5 * 2^23 leaves the integer in the low bits of a sum */
+    int_lanes counts = x >= LEAST_POWER;
+    lanes n = x + round;
+    lanes f = x - (n - round);
+#endif
+    lanes p = c[5] * f + c[4];
+    p = p * f + c[3];
+    p = p * f + c[2];
+    p = p * f + c[1];
+    p = p * f + c[0];
+#if LANES == 16
+    return (lanes)_mm512_maskz_scalef_ps(counts, (__m512)p, (__m512)x);
+#else
+    return (lanes)(((int_lanes)p + ((int_lanes)n << 23)) & counts);
+#endif
+}
+
+/* x / 2 (1 + erf(x / sqrt 2)); the rational function is minimax for erf up to 3.95, after which
+   erf is 1 to within 2.3e-8. */
+INLINE lanes gelu_lanes(lanes x) {
+    static const float p[] = {1.128379f,     0.1940374f,    0.05320724f,
+                              0.003917379f, 2.8759998e-4f, 2.0117027e-6f};
+    static const float q[] = {1.0f,          0.50529265f,   0.115591414f,
+                              0.015270826f, 0.0011982119f, 3.7839265e-5f};
+    lanes z = smaller(larger(x * 0.70710678f, all(-3.95f)), all(3.95f)), t = z * z;
+    lanes above = all(p[5]), below = all(q[5]);
+    for (int i = 4; i >= 0; i--) {
+        above = above * t + p[i];
+        below = below * t + q[i];
+    }
+    return 0.5f * x * (1.0f + z * above / below);
+}
+
+/* --------------------------------------------------------------------------------------- memory */
+
+/* Zeros, aligned for vectors; NULL, and `failed` set, where there is no memory. */
+static inline void *aligned_block(size_t bytes, atomic_int *failed) {
+    char *block = calloc(bytes + 128, 1);
+    if (!block) {
+        atomic_store(failed, 1);
+        return NULL;
+    }
+    char *aligned = block + 128 - ((uintptr_t)block & 63); /* at least 64 bytes further on */
+    memcpy(aligned - sizeof block, &block, sizeof block);
+    return aligned;
+}
+
+static inline void free_block(void *aligned) {
+    char *block;
+    memcpy(&block, (char *)aligned - sizeof block, sizeof block);
+    free(block);
+}
+
+#endif

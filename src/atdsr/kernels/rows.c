@@ -1,0 +1,109 @@
+/* Linear maps of the tokens' rows, with what stands before and after them in the same pass: a
+   LayerNorm or two inputs side by side, and a GELU or a residual.
+
+   ROWS rows of three vectors of results stay in registers while the inputs' features are walked;
+   the weights come from the cache. */
+
+#include "rows.h"
+
+#include "lanes.h"
+
+#if LANES == 8
+enum { ROWS = 4 }; /* AVX2 has half as many registers */
+#else
+enum { ROWS = 8 };
+#endif
+enum { ACROSS = 3 };
+enum { PIECE = 256 }; /* rows that a thread takes at a time */
+
+/* The rows of a tile in each input. */
+struct tile {
+    const float *rows[INPUTS][ROWS];
+    size_t first; /* of the tile's rows among all */
+    int count;    /* that are wanted */
+    const float *weight;
+};
+
+/* sum[row][v] += the rows' features times `vectors` vectors of weights. */
+INLINE void multiply(const float *const *rows, int width, const float *weight, int wide,
+                     int vectors, lanes sum[ROWS][ACROSS]) {
+    for (int i = 0; i < width; i++, weight += wide) {
+        lanes w[ACROSS];
+        for (int v = 0; v < vectors; v++) w[v] = load(weight + v * LANES);
+        for (int row = 0; row < ROWS; row++)
+            for (int v = 0; v < vectors; v++) sum[row][v] += rows[row][i] * w[v];
+    }
+}
+
+INLINE void do_columns(const struct rows *a, const struct tile *t, int column, int vectors) {
+    lanes sum[ROWS][ACROSS];
+    const float *weight = t->weight + column;
+    for (int row = 0; row < ROWS; row++)
+        for (int v = 0; v < vectors; v++) sum[row][v] = load(a->bias + column + v * LANES);
+    for (int i = 0; i < INPUTS; i++) {
+        multiply(t->rows[i], a->widths[i], weight, a->wide, vectors, sum);
+        weight += a->widths[i] * a->wide;
+    }
+    for (int row = 0; row < t->count; row++)
+        for (int v = 0; v < vectors; v++) {
+            const int at = column + v * LANES, count = a->out_width - at;
+            const size_t place = (t->first + row) * a->out_width + at;
+            lanes value = a->gelu ? gelu_lanes(sum[row][v]) : sum[row][v];
+            if (a->residual) value += load_some(a->residual + place, count);
+            store_some(a->out + place, value, count);
+        }
+}
+
+/* LayerNorm over the features of one row. */
+INLINE void norm_row(const struct rows *a, const float *x, float *out) {
+    const int n = a->widths[0];
+    lanes sum = all(0), squares = all(0);
+    for (int i = 0; i < n; i += LANES) sum += load_some(x + i, n - i);
+    const float mean = sum_of(sum) / n;
+    for (int i = 0; i < n; i += LANES) {
+        lanes distance = zero_after(load_some(x + i, n - i) - mean, n - i);
+        squares += distance * distance;
+    }
+    const float scale = 1.0f / sqrtf(sum_of(squares) / n + a->epsilon);
+    for (int i = 0; i < n; i += LANES) {
+        lanes value = (load_some(x + i, n - i) - mean) * scale;
+        value = value * load_some(a->norm_weight + i, n - i) + load_some(a->norm_bias + i, n - i);
+        store_some(out + i, value, n - i);
+    }
+}
+
+static void do_tile(const struct rows *a, struct tile *t, float *normed) {
+    for (int row = 0; row < ROWS; row++) {
+        const size_t place = t->first + (row < t->count ? row : 0);
+        for (int i = 0; i < INPUTS; i++) t->rows[i][row] = a->inputs[i] + place * a->widths[i];
+        if (a->norm_weight) {
+            float *to = normed + row * a->widths[0];
+            norm_row(a, t->rows[0][row], to);
+            t->rows[0][row] = to;
+        }
+    }
+    int column = 0;
+    for (; column + (ACROSS - 1) * LANES < a->out_width; column += ACROSS * LANES)
+        do_columns(a, t, column, ACROSS);
+    if (column + LANES < a->out_width)
+        do_columns(a, t, column, 2);
+    else if (column < a->out_width)
+        do_columns(a, t, column, 1);
+}
+
+void rows_linear(struct rows *a) {
+    const size_t pieces = (a->rows + PIECE - 1) / PIECE;
+    float *normed = aligned_block(4 * ROWS * a->widths[0], &a->failed);
+    if (!normed) return;
+    for (size_t task; (task = atomic_fetch_add(&a->next, 1)) < a->pictures * pieces;) {
+        const size_t picture = task / pieces, begin = task % pieces * PIECE;
+        const size_t end = begin + PIECE < (size_t)a->rows ? begin + PIECE : (size_t)a->rows;
+        struct tile t = {.weight = a->weight + picture * a->weight_pitch};
+        for (size_t row = begin; row < end; row += ROWS) {
+            t.first = picture * a->rows + row;
+            t.count = end - row < ROWS ? end - row : ROWS;
+            do_tile(a, &t, normed);
+        }
+    }
+    free_block(normed);
+}
