@@ -85,10 +85,14 @@ class Weights:
         """The network with these parameters, in float32, ready for inference."""
         with torch.device("meta"):
             model = ATD(self.config)
-        model = model.to_empty(device="cpu")
+        form = {"copy": True, "memory_format": torch.contiguous_format}
+        copies = {
+            name: tensor.detach().to("cpu", torch.float32, **form)
+            for name, tensor in self.state.items()
+        }
+        model.load_state_dict(copies, assign=True)  # `to_empty` would import sympy
         model.reset_buffers()
-        model.load_state_dict(self.state)
-        return model.float().eval()
+        return model.eval()
 
 
 # ------------------------------------------------------------------------------------- reading

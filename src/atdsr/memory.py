@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _LARGEST_INT = 2**31 - 1
@@ -62,42 +60,68 @@ def available_bytes() -> int:
     The least of what the system has left, what the control group of a container leaves (Linux),
     and what `ulimit -v` or `-d` leaves of this process's address space.
     """
-    return max(0, min([psutil.virtual_memory().available, *_left_in_cgroups(), *_left_by_ulimit()]))
+    import psutil  # takes a moment, and the command line begins with this module
+
+    left = [rest for _, rest in _of_cgroups()]
+    return max(0, min([psutil.virtual_memory().available, *left, *_left_by_ulimit()]))
 
 
-def _left_in_cgroups() -> list[int]:
-    """What the limits of the process's control groups leave, version 2 or 1, innermost first."""
+def limit_bytes() -> int | None:
+    """The most main memory that the control groups let this process have; None without a limit."""
+    return min((limit for limit, _ in _of_cgroups()), default=None)
+
+
+def control_groups(controller: str) -> list[tuple[int, Path]]:
+    """The process's control groups, which limit what a container may use (Linux).
+
+    Args:
+        controller: "memory" or "cpu".
+
+    Returns:
+        Their versions, 2 or 1, and folders, innermost first; none where there is no such thing.
+    """
     try:
         lines = _PROCESS_CGROUPS.read_text().splitlines()
     except OSError:
         return []
-    left: list[int] = []
+    found: list[tuple[int, Path]] = []
     for _, controllers, path in (line.split(":", 2) for line in lines):
-        if controllers == "":  # version 2
-            root, names = _CGROUPS, ("memory.max", "memory.current")
-        elif "memory" in controllers.split(","):
-            root = _CGROUPS / "memory"
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        if controllers == "":
+            version, root = 2, _CGROUPS
+        elif controller in controllers.split(","):
+            version, root = 1, _CGROUPS / controller
         else:
             continue
         inner = root / path.lstrip("/")
         # a container sees its own group as the root, whatever the path says
-        folders = [folder for folder in (inner, *inner.parents) if folder.is_relative_to(root)]
-        left += [rest for folder in folders if (rest := _left_in(folder, *names)) is not None]
-    return left
+        folders = (folder for folder in (inner, *inner.parents) if folder.is_relative_to(root))
+        found += [(version, folder) for folder in folders]
+    return found
 
 
-def _left_in(folder: Path, limit_name: str, usage_name: str) -> int | None:
+def _of_cgroups() -> list[tuple[int, int]]:
+    """Limits of the process's control groups and what they leave, innermost first."""
+    names = {
+        1: ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        2: ("memory.max", "memory.current"),
+    }
+    found = (_of_cgroup(folder, *names[version]) for version, folder in control_groups("memory"))
+    return [group for group in found if group is not None]
+
+
+def _of_cgroup(folder: Path, limit_name: str, usage_name: str) -> tuple[int, int] | None:
     try:
-        limit = (folder / limit_name).read_text().strip()
+        text = (folder / limit_name).read_text().strip()
         usage = int((folder / usage_name).read_text())
         statistics = dict(
             line.split() for line in (folder / "memory.stat").read_text().splitlines()
         )
     except (OSError, ValueError):
         return None
+    if text == "max":
+        return None
     # pages of files that nobody needs right now are counted as used, but go when asked for
-    return None if limit == "max" else int(limit) - usage + int(statistics.get("inactive_file", 0))
+    return int(text), int(text) - usage + int(statistics.get("inactive_file", 0))
 
 
 def _left_by_ulimit() -> list[int]:
@@ -105,6 +129,8 @@ def _left_by_ulimit() -> list[int]:
         import resource
     except ImportError:  # Windows
         return []
+    import psutil
+
     left: list[int] = []
     used = psutil.Process().memory_info()
     for kind, taken in (("RLIMIT_AS", used.vms), ("RLIMIT_DATA", getattr(used, "data", 0))):

@@ -27,6 +27,7 @@ COMMANDS = [
     "data",
     "data pack",
     "demo",
+    "doctor",
 ]
 
 

@@ -118,7 +118,7 @@ def test_the_bar_shows_on_a_terminal_only(run: Run, monkeypatch: pytest.MonkeyPa
     screen = io.StringIO()
     terminal = Console(file=screen, force_terminal=True, width=80, soft_wrap=True)
     run(save("a.png"))
-    monkeypatch.setattr(console, "err", terminal)
+    monkeypatch.setattr(console.err, "console", terminal)
     run("a.png", "--overwrite")
     assert "%" in screen.getvalue()
     assert "a.png -> a_x2.png" in screen.getvalue()

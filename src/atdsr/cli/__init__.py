@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 import atdsr
-from atdsr.cli import data, demo, evaluate, explain, models, runs, train, upscale
+from atdsr.cli import data, demo, doctor, evaluate, explain, models, runs, train, upscale
 from atdsr.cli.console import err, leads_on_machine, out, say
 from atdsr.cli.options import flag
 from atdsr.errors import AtdsrError
@@ -27,6 +27,17 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
+    """A group of commands whose help screens need not wait for pydantic."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """The option -h, off by default; of a flag that is neither Typer asks pydantic."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.default = False
+        return option
+
+
+class Commands(Group):
     """The commands, and the place where a foreseen failure becomes a sentence and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -44,7 +55,7 @@ class Group(TyperGroup):
 
 
 app = typer.Typer(
-    cls=Group,
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -59,17 +70,20 @@ app.command(cls=Command)(models.convert)
 app.command(cls=Command, name="eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(cls=Command, epilog=train.EXAMPLES)(train.train)
 data_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Make and check training sets."
+    cls=Group, no_args_is_help=True, rich_markup_mode=None, help="Make and check training sets."
 )
 app.add_typer(data_app, name="data")
 data_app.command(cls=Command)(data.pack)
 data_app.command(cls=Command)(data.check)
-runs_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at training runs.")
+runs_app = typer.Typer(
+    cls=Group, no_args_is_help=True, rich_markup_mode=None, help="Look at training runs."
+)
 app.add_typer(runs_app, name="runs")
 runs_app.command(cls=Command)(runs.show)
 runs_app.command(cls=Command, name="list")(runs.list_runs)
 app.command(cls=Command)(explain.explain)
 app.command(cls=Command)(demo.demo)
+app.command(cls=Command)(doctor.doctor)
 
 
 def _version(wanted: bool) -> None:

@@ -1,23 +1,54 @@
-"""What the commands print with: plain lines, and a bar that moves."""
+"""What the commands print with: plain lines, and a bar that moves.
+
+Rich takes as long to import as a help screen to print, so it comes with the first line.
+"""
 
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
-from rich.console import Console
-from rich.measure import Measurement
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Column, Table
-
-
-def new_console(*, stderr: bool) -> Console:
-    """A console that prints names of files as they are: no markup, no emoji codes, no wrapping."""
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
 
 
-out, err = new_console(stderr=False), new_console(stderr=True)
+class Printer(Protocol):
+    """What prints: an output of ours, or a console of rich's."""
+
+    def print(self, *objects: Any) -> None:
+        """Print text, or whatever else rich can show, and end the line."""
+        ...
+
+
+class Output:
+    """Standard output or standard error.
+
+    Args:
+        stderr: whether it is the latter.
+    """
+
+    def __init__(self, *, stderr: bool) -> None:
+        self._stderr = stderr
+
+    @cached_property
+    def console(self) -> "Console":
+        """What prints names of files as they are: no markup, no emoji codes, no wrapping."""
+        from rich.console import Console
+
+        return Console(
+            stderr=self._stderr, markup=False, emoji=False, highlight=False, soft_wrap=True
+        )
+
+    def print(self, *objects: Any) -> None:
+        """Print text, or whatever else rich can show, and end the line."""
+        self.console.print(*objects)
+
+
+out, err = Output(stderr=False), Output(stderr=True)
 
 
 def leads() -> bool:
@@ -30,9 +61,9 @@ def leads_on_machine() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def say(console: Console, line: str) -> None:
+def say(to: Printer, line: str) -> None:
     """Print one line, whatever it holds."""
-    console.print(printable(line))
+    to.print(printable(line))
 
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -51,6 +82,8 @@ def print_table(header: Sequence[str], lines: Sequence[Sequence[str]], section: 
         lines: of cells, whatever they hold.
         section: so many lines stand above a rule.
     """
+    from rich.table import Table
+
     grid = Table()
     for number, name in enumerate(header):
         grid.add_column(printable(name), justify="right" if number else "left", no_wrap=True)
@@ -59,20 +92,33 @@ def print_table(header: Sequence[str], lines: Sequence[Sequence[str]], section: 
     print_wide(grid)
 
 
-def print_wide(grid: Table) -> None:
+def print_wide(grid: "Table") -> None:
     """Print a table as wide as it is, even where a line has to go on below.
 
     Nothing is cut off, which a console would do to fit its own width.
     """
-    needed = Measurement.get(out, out.options.update(max_width=10_000), grid).maximum
-    wide = Console(file=out.file, markup=False, emoji=False, highlight=False)
-    wide.width = max(out.width, needed)
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    console = out.console
+    needed = Measurement.get(console, console.options.update(max_width=10_000), grid).maximum
+    wide = Console(file=console.file, markup=False, emoji=False, highlight=False)
+    wide.width = max(console.width, needed)
     wide.print(grid)
 
 
 @contextmanager
-def progress_bar(quiet: bool) -> Iterator[Progress]:
+def progress_bar(quiet: bool) -> "Iterator[Progress]":
     """A bar on standard error where that is a terminal; it goes away at the end."""
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.table import Column
+
     columns = (
         TextColumn(
             "{task.description}",
@@ -83,11 +129,11 @@ def progress_bar(quiet: bool) -> Iterator[Progress]:
         TaskProgressColumn(),
         TimeRemainingColumn(),
     )
-    hidden = quiet or not err.is_terminal
-    with Progress(*columns, console=err, disable=hidden, transient=True) as progress:
+    hidden = quiet or not err.console.is_terminal
+    with Progress(*columns, console=err.console, disable=hidden, transient=True) as progress:
         yield progress
 
 
-def tracked(progress: Progress, name: str) -> Callable[[Sequence[Any]], Iterable[Any]]:
+def tracked(progress: "Progress", name: str) -> Callable[[Sequence[Any]], Iterable[Any]]:
     """What wraps a list so that the bar follows its items."""
     return lambda items: progress.track(items, description=printable(name))

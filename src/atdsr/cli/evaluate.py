@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import rich.table
 import typer
 
 from atdsr.cli.console import err, print_wide, printable, progress_bar, say
@@ -312,6 +311,8 @@ def _measures(names: str, device: Device) -> dict[str, "Metric"]:
 
 def _print(table: "Table") -> None:
     """Print a table as wide as it is."""
+    import rich.table
+
     grid = rich.table.Table(title=table.title, title_justify="left")
     for number, name in enumerate(table.header):
         grid.add_column(printable(name), justify="left" if number == 0 else "right", no_wrap=True)

@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Annotated
 
-from rich.table import Table
-
 from atdsr.cli.console import out, say
 from atdsr.cli.options import CategorySizeOption, OverwriteOption, argument
 
 
 def models() -> None:
     """List the models that come with atdsr."""
+    from rich.table import Table
+
     from atdsr import zoo
 
     table = Table("name", "scale", "parameters", "PSNR-Y", "where from", "licence")

@@ -218,11 +218,11 @@ def watching(folder: Path, *, quiet: bool) -> Iterator[Callable[[Event], None]]:
     if quiet:
         yield lambda _: None
         return
-    shown = Watching(err, folder)
+    shown = Watching(err.console, folder)
     with ExitStack() as stack:
         stack.callback(shown.farewell)
-        if err.is_terminal:
-            live = Live(shown, console=err, transient=True, refresh_per_second=4)
+        if err.console.is_terminal:
+            live = Live(shown, console=err.console, transient=True, refresh_per_second=4)
             stack.enter_context(live)
         yield shown
 
