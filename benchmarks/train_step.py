@@ -1,140 +1,246 @@
 """Steps of the published ATD-light x2 recipe: this trainer's against spandrel's network by hand.
 
-    OMP_WAIT_POLICY=PASSIVE python benchmarks/train_step.py SET
+    python benchmarks/train_step.py SET
     python benchmarks/train_step.py SET --device cuda --batch 32 --patch 64 --precision bf16
+    python benchmarks/train_step.py --quick
 
-SET is a packed set. The other side is what one would write in an afternoon: spandrel's ATD, AdamW,
-an EMA, the same crops already in memory. Both take turns; the table has medians of a step (on a
-CPU in seconds of user and system time, which other work disturbs less), their ratio, the share of
-the time in which steps of ours waited for crops, and the peak memory on CUDA.
+SET is a packed set; without it one is made of the sample photo. The other side is what one would
+write in an afternoon: spandrel's ATD, AdamW, an EMA, the same crops already in memory. All take
+turns; the table has medians of a step (on a CPU in seconds of user and system time, which other
+work disturbs less), their ratio, and the share of the time in which steps of ours waited for crops.
+
+On a CPU each side has a process of its own, ours as its command line runs, spandrel's with malloc
+as it is and tuned; memory is what a process has at the peak of its steps above what it has with
+everything loaded and no step done. On CUDA both share a process, and memory is the peak of a step.
 """
 
 import argparse
-import statistics
+import shutil
+import tempfile
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import as_file, files
 from pathlib import Path
+from statistics import median
 
+import psutil
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from atdsr import checkpoint
-from atdsr.checkpoint import Weights
+from atdsr import data, memory
 from atdsr.data import Crops, PackedSet
-from atdsr.evaluation import peers
-from atdsr.model import atd_light
+from atdsr.model import ATD, atd_light
 from atdsr.training import Settings
 from atdsr.training.feed import Feed
 from atdsr.training.ranks import Ranks, describe
 from atdsr.training.run import Run
-
-Step = Callable[[int], object]
-
-
-def ours(settings: Settings, pictures: PackedSet, device: torch.device) -> tuple[Step, Feed, Run]:
-    """A step of this trainer, crops included."""
-    ranks = Ranks(0, 1, device)
-    run, feed = Run(settings, ranks), Feed(settings, pictures, ranks)
-    return lambda step: run.advance(feed.batch(step)), feed, run
+from networks_compared import AS_IS, FUSED, PLAIN, TINY, TUNED, Side, official
+from turns import Worker, machine, timed
 
 
-def by_hand(settings: Settings, run: Run, batches: list[tuple[Tensor, Tensor]]) -> Step:
-    """A step of spandrel's network with the same parameters."""
-    weights = Weights(settings.network, {k: v.cpu() for k, v in run.model.state_dict().items()})
-    loader = peers.import_spandrel().ModelLoader()
-    network: nn.Module = loader.load_from_state_dict(checkpoint.to_official(weights)).model
-    network = network.to(batches[0][0].device).train()
-    average = [p.detach().clone() for p in network.parameters()]
-    optimizer = torch.optim.AdamW(network.parameters(), 1e-4, (0.9, 0.9), weight_decay=0)
-    kind = batches[0][0].device.type
+class Ours:
+    """This trainer, crops included.
 
-    def step(number: int) -> Tensor:
-        lr, hr = batches[number % len(batches)]
-        with torch.autocast(kind, torch.bfloat16, enabled=settings.precision == "bf16"):
-            sr = network(lr)
+    Attributes:
+        waited: seconds that steps waited for crops so far.
+    """
+
+    def __init__(self, settings: Settings, pictures: PackedSet, device: torch.device) -> None:
+        ranks = Ranks(0, 1, device)
+        self._run, self._feed = Run(settings, ranks), Feed(settings, pictures, ranks)
+
+    @property
+    def waited(self) -> float:
+        """Seconds that steps waited for crops so far."""
+        return self._feed.waited
+
+    def step(self, number: int) -> None:
+        """One step, counted from 1."""
+        self._run.advance(self._feed.batch(number))
+
+
+class ByHand:
+    """Spandrel's network with the same parameters, and crops that are ready."""
+
+    waited = 0.0
+
+    def __init__(self, settings: Settings, pictures: PackedSet, device: torch.device) -> None:
+        torch.manual_seed(settings.seed)
+        self._network = official(ATD(settings.network)).to(device).train()
+        self._average = [p.detach().clone() for p in self._network.parameters()]
+        self._optimizer = torch.optim.AdamW(
+            self._network.parameters(), 1e-4, (0.9, 0.9), weight_decay=0
+        )
+        self._autocast = partial(
+            torch.autocast, device.type, torch.bfloat16, enabled=settings.precision == "bf16"
+        )
+        crops, size, patch = Crops(pictures, 0), settings.data.batch, settings.data.patch
+        self._batches = [
+            [
+                side.to(device).float() / 255
+                for side in crops.batch(range(first, first + size), patch)
+            ]
+            for first in range(0, 4 * size, size)
+        ]
+
+    def step(self, number: int) -> None:
+        """One step, counted from 1."""
+        lr, hr = self._batches[number % len(self._batches)]
+        with self._autocast():
+            sr: Tensor = self._network(lr)
         loss = F.l1_loss(sr.float(), hr)
-        optimizer.zero_grad()
+        self._optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
+        self._optimizer.step()
         with torch.no_grad():
-            for mean, value in zip(average, network.parameters(), strict=True):
+            for mean, value in zip(self._average, self._network.parameters(), strict=True):
                 mean.mul_(0.999).add_(value, alpha=0.001)
-        return loss
-
-    return step
 
 
-def timed(step: Step, number: int, device: torch.device) -> float:
-    """Seconds of a step: of wall time on CUDA, of the processor on a CPU."""
-    if device.type == "cpu":
-        start = time.process_time()
-        step(number)
-        return time.process_time() - start
-    start = time.perf_counter()
-    step(number)
-    torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+@dataclass(frozen=True)
+class Took:
+    """What a step took.
+
+    Attributes:
+        seconds: of wall time on CUDA, of the processor on a CPU.
+        waited: seconds of wall time for crops.
+        bytes: memory at its peak; None where the system does not tell.
+    """
+
+    seconds: float
+    waited: float
+    bytes: int | None
+
+
+class OnCPU:
+    """A side in a process of its own."""
+
+    def __init__(self, side: Side, settings: Settings, pictures: Path) -> None:
+        side.prepare()
+        self._trainer = trainer(side, settings, pictures, torch.device("cpu"))
+        self._before = psutil.Process().memory_info().rss
+
+    def step(self, number: int) -> Took:
+        """One step; its memory is what the process has above everything loaded."""
+        waited = self._trainer.waited
+        with memory.peak() as peak:
+            seconds = timed(partial(self._trainer.step, number)).cpu
+        above = None if peak.bytes is None else peak.bytes - self._before
+        return Took(seconds, self._trainer.waited - waited, above)
+
+
+class OnCUDA:
+    """A side in this process."""
+
+    def __init__(
+        self, side: Side, settings: Settings, pictures: Path, device: torch.device
+    ) -> None:
+        self._trainer = trainer(side, settings, pictures, device)
+        self._device = device
+
+    def step(self, number: int) -> Took:
+        """One step; its memory is what PyTorch has allocated on the device."""
+        torch.cuda.reset_peak_memory_stats(self._device)
+        waited, start = self._trainer.waited, time.perf_counter()
+        self._trainer.step(number)
+        torch.cuda.synchronize(self._device)
+        seconds = time.perf_counter() - start
+        most = torch.cuda.max_memory_allocated(self._device)
+        return Took(seconds, self._trainer.waited - waited, most)
+
+
+def trainer(side: Side, settings: Settings, pictures: Path, device: torch.device) -> Ours | ByHand:
+    """What a side trains with."""
+    kind = Ours if side.network == "atdsr" else ByHand
+    return kind(settings, PackedSet(pictures, 2), device)
+
+
+def taking_turns(steps: dict[Side, Callable[[int], Took]], count: int) -> dict[Side, list[Took]]:
+    """Let every side do a step, then the next one, after one that warms up."""
+    took: dict[Side, list[Took]] = {side: [] for side in steps}
+    for number in range(1, count + 2):
+        for side, step in steps.items():
+            took[side].append(step(number))
+    return took
+
+
+def table(took: dict[Side, list[Took]]) -> str:
+    """The sides in Markdown; the first round counts for memory only."""
+    lines = ["| side | s a step | it/s | as is / it | peak MiB | of as is | waited for crops |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    seconds = {side: median(each.seconds for each in all_[1:]) for side, all_ in took.items()}
+    peaks = {side: max((each.bytes or 0) for each in all_) for side, all_ in took.items()}
+    for side, each in took.items():
+        waited = sum(t.waited for t in each[1:]) / sum(t.seconds for t in each[1:])
+        of_as_is = f"{peaks[side] / peaks[AS_IS]:.2f}" if peaks[AS_IS] else ""
+        lines.append(
+            f"| {side.name} | {seconds[side]:.3f} | {1 / seconds[side]:.2f} | "
+            f"{seconds[AS_IS] / seconds[side]:.2f} | {peaks[side] / 2**20:,.0f} | {of_as_is} | "
+            f"{waited:.2%} |"
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
     """Take turns and print the table."""
     parser = argparse.ArgumentParser(description="Steps of this trainer against spandrel's ATD.")
-    parser.add_argument("set", type=Path)
+    parser.add_argument("set", type=Path, nargs="?")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--patch", type=int, default=48)
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--steps", type=int, default=9)
+    parser.add_argument("--quick", action="store_true", help="a tiny network, for a trial")
     wanted = parser.parse_args()
+    if wanted.quick:
+        wanted.batch, wanted.patch, wanted.steps = 1, 16, 1
     device = torch.device(wanted.device)
-    settings = Settings.model_validate(
-        {
-            "name": "benchmark",
-            "output": "benchmark",
-            "network": atd_light(2),
-            "iterations": 10**6,
-            "data": {"train": wanted.set, "batch": wanted.batch, "patch": wanted.patch},
-            "precision": wanted.precision,
-            "optim": {"lr": 1e-4},
-        }
-    )
-    pictures = PackedSet(wanted.set, 2)
-    mine, feed, run = ours(settings, pictures, device)
-    crops = Crops(pictures, 0)
-    batches = [
-        tuple(
-            side.to(device).float() / 255
-            for side in crops.batch(range(n * wanted.batch, (n + 1) * wanted.batch), wanted.patch)
+    with ExitStack() as stack:
+        pictures = wanted.set
+        if pictures is None:
+            pictures = sample_set(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        settings = Settings.model_validate(
+            {
+                "name": "benchmark",
+                "output": "benchmark",
+                "network": TINY if wanted.quick else atd_light(2),
+                "iterations": 10**6,
+                "data": {"train": pictures, "batch": wanted.batch, "patch": wanted.patch},
+                "precision": wanted.precision,
+                "optim": {"lr": 1e-4},
+            }
         )
-        for n in range(4)
-    ]
-    theirs = by_hand(settings, run, [(lr, hr) for lr, hr in batches])
-    times: dict[str, list[float]] = {"ours": [], "spandrel": []}
-    memory: dict[str, int] = {}
-    waited = 0.0
-    with closing(feed):
-        for number in range(1, wanted.steps + 2):
-            if number == 2:  # the first one warmed up
-                waited = feed.waited
-            for name, step in (("ours", mine), ("spandrel", theirs)):
-                if device.type == "cuda":
-                    torch.cuda.reset_peak_memory_stats(device)
-                times[name].append(timed(step, number, device))
-                if device.type == "cuda":
-                    memory[name] = torch.cuda.max_memory_allocated(device)
-        waited = feed.waited - waited
-    seconds = {name: statistics.median(each[1:]) for name, each in times.items()}
+        steps: dict[Side, Callable[[int], Took]] = {}
+        if device.type == "cuda":
+            for side in (AS_IS, PLAIN):
+                steps[side] = OnCUDA(side, settings, pictures, device).step
+        else:
+            for side in (AS_IS, TUNED, PLAIN, FUSED):
+                if (why_not := side.why_not()) is not None:
+                    print(f"{side.name} is left out: {why_not}")
+                    continue
+                worker = stack.enter_context(Worker(OnCPU, side, settings, pictures))
+                steps[side] = partial(worker.ask, OnCPU.step)
+        took = taking_turns(steps, wanted.steps)
+    where = describe(device) if device.type == "cuda" else machine()
     print(
-        f"ATD-light x2, batch {wanted.batch} of {wanted.patch}x{wanted.patch}, {wanted.precision}, "
-        f"{describe(device)}, torch {torch.__version__}, {wanted.steps} steps each, in turns"
+        f"{'tiny' if wanted.quick else 'ATD-light'} x2, batch {wanted.batch} of "
+        f"{wanted.patch}x{wanted.patch}, {wanted.precision}, {where}; {wanted.steps} steps each, "
+        f"in turns, medians\n\n{table(took)}"
     )
-    for name, each in seconds.items():
-        peak = f", peak {memory[name] / 2**30:.2f} GiB" if memory else ""
-        print(f"{name:10} {each:8.3f} s a step, {1 / each:7.2f} it/s{peak}")
-    print(f"ratio      {seconds['spandrel'] / seconds['ours']:8.2f}")
-    print(f"data wait  {100 * waited / sum(times['ours'][1:]):8.2f} % of our steps")
+
+
+def sample_set(folder: Path) -> Path:
+    """A packed set of the sample photo alone."""
+    (folder / "HR").mkdir()
+    with as_file(files("atdsr") / "sample" / "coffee.png") as path:
+        shutil.copy(path, folder / "HR")
+    data.pack(folder / "HR", folder / "set", (2,))
+    return folder / "set"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,251 @@
+"""The networks that benchmarks compare: this project's, and spandrel's with the same weights."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any, Literal
+from unittest import mock
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from atdsr import checkpoint, memory, model, pixels, zoo
+from atdsr.checkpoint import Weights
+from atdsr.evaluation import peers
+from atdsr.kernels import cpu
+from atdsr.model import ATD, ATDConfig, CategoryAttention
+from turns import Seconds, timed
+
+spandrel = peers.import_spandrel()
+
+TINY = ATDConfig(
+    scale=2,
+    width=12,
+    depths=(2, 2),
+    heads=(2, 2),
+    category_size=256,  # what spandrel takes for every network it does not know
+    dictionary_size=8,
+    reduced_width=4,
+    ffn_kernel=3,
+    ffn_ratio=1.0,
+    head="pixelshuffledirect",
+)
+"""A network for a trial of the scripts."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """A way to run a network.
+
+    Attributes:
+        name: what tables call it.
+        network: whose; "dat" is DAT from a file.
+        kernels: whether the fused kernels run; for "atdsr" only.
+        keeps_memory: whether glibc keeps freed memory (`memory.keep_freed_memory`).
+        precision: of matrix products.
+    """
+
+    name: str
+    network: Literal["atdsr", "spandrel", "dat"]
+    kernels: bool = False
+    keeps_memory: bool = False
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    def why_not(self) -> str | None:
+        """Why this does not run here, in a sentence; None where it does."""
+        return cpu.status().why_not if self.kernels else None
+
+    def prepare(self) -> None:
+        """Make this process one of the side, before its first tensor."""
+        if not self.kernels:
+            os.environ[cpu.SWITCH] = "off"
+        if self.keeps_memory:
+            memory.keep_freed_memory()
+
+    def in_bf16(self) -> "Side":
+        """The same with matrix products in bfloat16."""
+        return replace(self, precision="bf16")
+
+
+AS_IS = Side("spandrel, as is", "spandrel")
+TUNED = Side("spandrel, malloc tuned", "spandrel", keeps_memory=True)
+DAT = Side("DAT-light, as is", "dat")
+DAT_TUNED = Side("DAT-light, malloc tuned", "dat", keeps_memory=True)
+PLAIN = Side("atdsr, plain", "atdsr", keeps_memory=True)
+FUSED = Side("atdsr, fused", "atdsr", kernels=True, keeps_memory=True)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A network and the size of the picture it enlarges.
+
+    Attributes:
+        network: "light", "classical", or "tiny" for trials.
+        scale: how many times the sides grow.
+        height: of the LR picture in pixels.
+        width: of the LR picture in pixels.
+    """
+
+    network: str
+    scale: int
+    height: int
+    width: int
+
+    @property
+    def config(self) -> ATDConfig:
+        """The network's shape."""
+        if self.network == "tiny":
+            return replace(TINY, scale=self.scale)
+        return {"light": model.atd_light, "classical": model.atd}[self.network](self.scale)
+
+    @property
+    def name(self) -> str:
+        """Such as "light x4, 320x180"."""
+        return f"{self.network} x{self.scale}, {self.width}x{self.height}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a network made of the picture.
+
+    Attributes:
+        samples: floats `3 h*scale w*scale` in [0, 1].
+        categories: of every token in every layer, uint8 `layers n`; empty for DAT.
+    """
+
+    samples: NDArray[np.float32]
+    categories: NDArray[np.uint8]
+
+
+class Runner:
+    """A side at its work, for a process of its own.
+
+    Args:
+        side: whose network, and how it runs.
+        work: which network, and the size of the picture.
+        file: the weights of DAT.
+    """
+
+    def __init__(self, side: Side, work: Work, file: Path | None = None) -> None:
+        side.prepare()
+        self._side = side
+        self._network = _network(side, work, file)
+        self._image = picture(work.height, work.width)
+
+    def result(self) -> Result:
+        """Enlarge the picture, ties of categories by position on both sides; also warms up."""
+        categories: list[Tensor] = []
+        with _stable_sort(), categories_told(self._network, categories.append):
+            samples = self._enlarge(self._image)[0].clamp(0, 1).float().numpy()
+        told = torch.stack(categories) if categories else torch.empty(0, 0)
+        return Result(samples, told.to(torch.uint8).numpy())
+
+    def run(self) -> Seconds:
+        """Enlarge the picture, and tell what it took."""
+        return timed(partial(self._enlarge, self._image))
+
+    def peak(self) -> int:
+        """Most bytes that the process has, while it enlarges, above what it had before.
+
+        A picture of one window goes first, so that code which is loaded on first use is there.
+        """
+        self._enlarge(self._image[..., :16, :16].contiguous())
+        memory.trim()
+        before = psutil.Process().memory_info().rss
+        with memory.peak() as peak:
+            self._enlarge(self._image)
+        if peak.bytes is None:
+            raise SystemExit("this system does not tell the peak memory of a process")
+        return peak.bytes - before
+
+    def _enlarge(self, image: Tensor) -> Tensor:
+        bf16 = self._side.precision == "bf16"
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            return self._network(image)
+
+
+def _network(side: Side, work: Work, file: Path | None) -> nn.Module:
+    if side.network == "dat":
+        assert file is not None, "DAT comes from a file"
+        return _spandrels(lambda loader: loader.load_from_file(file))
+    own = parameters(work.config)
+    if side.network == "atdsr":
+        return own.eval()
+    return official(own)
+
+
+def parameters(config: ATDConfig) -> ATD:
+    """A network with the bundled weights as far as they fit, else as a fresh one has them."""
+    torch.manual_seed(0)
+    network = ATD(config)
+    bundled = zoo.for_scale(2)
+    if config == replace(bundled.config, scale=config.scale):
+        checkpoint.initialise(network, bundled.load().state)
+    return network
+
+
+def official(network: ATD) -> nn.Module:
+    """Spandrel's network with the same parameters."""
+    weights = Weights(network.config, {k: v.cpu() for k, v in network.state_dict().items()})
+    tensors = checkpoint.to_official(weights)
+    return _spandrels(lambda loader: loader.load_from_state_dict(tensors))
+
+
+def _spandrels(load: Callable[[Any], Any]) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of other people's code
+        return load(spandrel.ModelLoader("cpu")).model.float().eval()
+
+
+def picture(height: int, width: int) -> Tensor:
+    """The sample photo, reduced or enlarged until it covers that size: `1 3 h w` in [0, 1]."""
+    with as_file(files("atdsr") / "sample" / "coffee.png") as path:
+        photo = pixels.to_pil(pixels.read(path)).convert("RGB")
+    factor = max(height / photo.height, width / photo.width)
+    covering = max(round(photo.width * factor), width), max(round(photo.height * factor), height)
+    samples = np.asarray(photo.resize(covering, Image.Resampling.LANCZOS))
+    return pixels.to_tensor(samples[:height, :width])
+
+
+@contextmanager
+def _stable_sort() -> Iterator[None]:
+    """Let spandrel's sort, which leaves the order of equals open, leave them where they are."""
+    sort = torch.sort
+
+    def stable(x: Tensor, dim: int, **_: object) -> object:
+        return sort(x, dim=dim, stable=True)
+
+    with mock.patch.object(torch, "sort", stable):
+        yield
+
+
+@contextmanager
+def categories_told(network: nn.Module, tell: Callable[[Tensor], None]) -> Iterator[None]:
+    """Tell the categories of all tokens, `n`, layer by layer, while the network runs."""
+
+    def ours(_: nn.Module, inputs: tuple[Tensor, Tensor]) -> None:
+        tell(inputs[1][0])
+
+    def theirs(_: nn.Module, __: object, output: tuple[Tensor, Tensor]) -> None:
+        tell(output[1][0].argmax(-1))
+
+    hooks = []
+    for module in network.modules():
+        if isinstance(module, CategoryAttention):
+            hooks.append(module.register_forward_pre_hook(ours))
+        elif type(module).__name__ == "ATD_CA":  # spandrel's attention to the dictionary
+            hooks.append(module.register_forward_hook(theirs))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
