@@ -2,8 +2,9 @@
 
 Equation numbers are those of `docs/model.md`.
 
-Each has one plain reference, written as its equation, and where it pays a faster path
-beside it that computes the same function (`tests/unit/test_attention.py` holds them together).
+Each is plain PyTorch, and calls the kernels (`kernels/`) for tensors that they take, which compute
+the same function (`tests/unit/test_kernels.py` holds the two together). Window attention stands
+here once more, written as its equation (`tests/unit/test_attention.py`).
 """
 
 import math
@@ -19,6 +20,8 @@ from atdsr.windows import merge, partition, shift, unshift
 
 MAX_LOGIT_SCALE = math.log(100.0)
 """Upper bound of the category attention's learned `logit_scale`, before its exponential."""
+
+_MOST_COUNTED = 2**16  # categories that are sorted by counting
 
 
 # --------------------------------------------------------------------------- window attention
@@ -194,7 +197,7 @@ def category_attention(
     order = sort_tokens(categories)
     log_scale = logit_scale.clamp(max=MAX_LOGIT_SCALE)
     if kernels.takes(qkv):
-        return kernels.category_attention(qkv.contiguous(), order, log_scale, heads, group)
+        return kernels.category_attention(qkv, order, log_scale, heads, group)
     inverse = torch.empty_like(order).scatter_(
         1, order, torch.arange(n, device=order.device).expand(b, n)
     )
@@ -211,7 +214,9 @@ def category_attention(
 def sort_tokens(categories: Tensor) -> Tensor:
     """The tokens of `b n` sorted by category, ties by position: int64 `b n`."""
     if cpu.run_on(categories):
-        return layers.sort_by_category(categories.int(), int(categories.max()) + 1)
+        first, last = (int(end) for end in categories.aminmax())
+        if first >= 0 and last < _MOST_COUNTED:
+            return layers.sort_by_category(categories.int(), last + 1)
     return categories.sort(dim=1, stable=True).indices
 
 

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from atdsr import attention, rows
 from atdsr.attention import LookUp
 from atdsr.errors import AtdsrError
+from atdsr.kernels.cpu import same_rooms
 from atdsr.windows import position_index, shift_penalties
 
 RGB_MEAN = tuple(float(np.float32(value)) for value in (0.4488, 0.4371, 0.4040))
@@ -173,7 +174,8 @@ class ATD(nn.Module):
         scale, (height, width) = self.config.scale, image.shape[-2:]
         mean = torch.tensor(RGB_MEAN, dtype=image.dtype, device=image.device)[:, None, None]
         x = (_pad_symmetric(image, self.config.window) - mean) * self.config.img_range
-        shallow = self.conv_first(x)
+        # channels last from the first convolution on, so that no layer has to copy
+        shallow = self.conv_first(x.contiguous(memory_format=torch.channels_last))
         deep = shallow + self.conv_after_body(_nchw(self.features(_nhwc(shallow))))
         out = self.head(deep) / self.config.img_range + mean
         return out[..., : height * scale, : width * scale]
@@ -181,8 +183,9 @@ class ATD(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """The body between its two norms: `b h w c` -> `b h w c`."""
         x = self.norm_in(x)
-        for block in self.blocks:
-            x = block(x, self.position_index, self.penalties)
+        with same_rooms():
+            for block in self.blocks:
+                x = block(x, self.position_index, self.penalties)
         return self.norm_out(x)
 
 
@@ -214,7 +217,9 @@ class Block(nn.Module):
                 )
             else:
                 y, dictionary = layer(y, dictionary, position_index, penalties)
-        return x + _nhwc(self.conv(_nchw(y)))
+        out = _nhwc(self.conv(_nchw(y)))
+        # in place where autocast leaves one dtype: large blocks of memory are hard to place
+        return out.add_(x) if out.dtype == x.dtype else x + out
 
 
 class Layer(nn.Module):
@@ -246,16 +251,22 @@ class Layer(nn.Module):
         Returns:
             Tokens and dictionary for the next layer.
         """
+        x, found = self._attend(x, dictionary, position_index, penalties)
+        x = self.ffn(x, self.norm_ffn)
+        if self.refinement is not None:
+            dictionary = self.refinement(dictionary, found, x.flatten(1, 2))
+        return x, dictionary
+
+    def _attend(
+        self, x: Tensor, dictionary: Tensor, position_index: Tensor, penalties: Tensor
+    ) -> tuple[Tensor, LookUp]:
+        """The three attentions, added to the tokens (equation 4), and what was looked up."""
         qkv, q = rows.normed_maps(x, self.norm_attention, self.qkv, self.dictionary.query)
         found, values = self.dictionary(q.flatten(1, 2), dictionary)
         window = self.window(qkv, position_index, penalties if self.shifted else None)
         category = self.category(qkv.flatten(1, 2), found.categories).view_as(window)
         attended = [(window, self.window.proj), (category, self.category.proj)]
-        x = rows.add_maps(x, attended, found.shares, values)
-        x = self.ffn(x, self.norm_ffn)
-        if self.refinement is not None:
-            dictionary = self.refinement(dictionary, found, x.flatten(1, 2))
-        return x, dictionary
+        return rows.add_maps(x, attended, found.shares, values), found
 
 
 class WindowAttention(nn.Module):

@@ -2,9 +2,14 @@
 
 import math
 import os
+import signal
 import subprocess
 import sys
+import time
+import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -283,6 +288,103 @@ def test_sorting_by_category(n: int) -> None:
     )
 
 
+# ----------------------------------------------------------------------- what memory may hold
+
+
+def test_tensors_that_are_not_contiguous() -> None:
+    index, table = position_index(16), torch.randn(31**2, 2)
+    qkv = torch.randn(1, 16, 32, 48)[..., 4:40]
+    bias = table[index].permute(2, 0, 1)
+    expected = attention.window_attention_reference(qkv.double(), bias.double(), None, 16)
+    assert difference(attention.window_attention(qkv, table, index, None, 16), expected) <= FORWARD
+    qkv, categories = qkv.flatten(1, 2), torch.randint(0, 7, (512, 1), dtype=torch.int32).mT
+    expected = attention.category_attention(qkv.double(), categories, torch.tensor(0.5), 2, 100)
+    out = attention.category_attention(qkv, categories, torch.tensor(0.5), 2, 100)
+    assert difference(out, expected) <= FORWARD
+    for categories in (torch.randint(0, 7, (50, 3)).int().T, torch.zeros(1, 1).int().expand(2, 9)):
+        order = categories.sort(dim=1, stable=True).indices
+        assert torch.equal(attention.sort_tokens(categories), order)
+
+
+@pytest.mark.parametrize("categories", [[3, -2, 3, 0], [2**40, 1, 2**31, 1]])
+def test_categories_that_are_too_many_to_count(categories: list[int]) -> None:
+    """Or below zero: no place is counted beyond its array."""
+    given = torch.tensor([categories])
+    assert torch.equal(attention.sort_tokens(given), given.sort(dim=1, stable=True).indices)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_no_picture_sees_what_is_no_number_in_another(number: float) -> None:
+    """Nor do its tokens get categories that are none."""
+    q, k, scale = torch.randn(2, 40, 3), torch.randn(2, 9, 3), torch.rand(9)
+    q[0] = number
+    with torch.no_grad():
+        found = attention.look_up(q, k, scale)
+        alone = attention.look_up(q[1:], k[1:], scale)
+    assert found.shares[0].isnan().all()
+    assert torch.equal(found.shares[1:], alone.shares)
+    assert found.categories.amin() >= 0
+    assert found.categories.amax() < 9
+    pictures = torch.rand(2, 3, 16, 32)
+    pictures[0, 0, 3, 5] = number
+    network = lively(TINY)
+    with torch.no_grad():
+        out = network(pictures)
+    assert out[0].isnan().all()
+    assert out[1].isfinite().all()
+
+
+@pytest.fixture
+def _defaults() -> Iterator[None]:
+    attention_kernels._windows.cache_clear()
+    attention_kernels._penalties.cache_clear()
+    yield
+    torch.set_default_dtype(torch.float32)
+    attention_kernels._windows.cache_clear()
+    attention_kernels._penalties.cache_clear()
+
+
+@pytest.mark.usefixtures("_defaults")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_default_dtype_and_device_are_for_others(dtype: torch.dtype) -> None:
+    network, x = lively(TINY), torch.rand(1, 3, 32, 48)
+
+    def everything() -> list[Tensor]:
+        with torch.no_grad():
+            out = network(x)
+        network.zero_grad()
+        network(x).square().sum().backward()
+        return [out, *(p.grad for p in network.parameters() if p.grad is not None)]
+
+    torch.set_default_dtype(dtype)
+    with torch.device("meta"):
+        changed = everything()
+    torch.set_default_dtype(torch.float32)
+    attention_kernels._windows.cache_clear()
+    attention_kernels._penalties.cache_clear()
+    assert all(torch.equal(a, b) for a, b in zip(changed, everything(), strict=True))
+
+
+def test_tensors_that_a_kernel_would_misread() -> None:
+    x, maps = torch.randn(1, 4, 4, 12), nn.Linear(12, 12)
+    with torch.no_grad():
+        for wrong in (maps.bfloat16(), maps.double(), maps.to("meta", torch.float32)):
+            with pytest.raises(RuntimeError, match="a kernel cannot read"):
+                rows.normed_maps(x, nn.LayerNorm(12), wrong)
+    with pytest.raises(RuntimeError, match="a kernel cannot read x"):
+        layers._Depthwise.of(x=x[..., ::2])
+
+
+def test_tensors_live_as_long_as_their_job() -> None:
+    x = torch.randn(3)
+    inside = weakref.ref(x)
+    job = layers._Rows.of(inputs=(x,))
+    del x
+    assert inside() is not None
+    del job
+    assert inside() is None
+
+
 # ------------------------------------------------------------------------------------- a network
 
 
@@ -352,6 +454,53 @@ def test_the_same_bits_with_any_number_of_threads(pool: str, monkeypatch) -> Non
     for count in (1, 2, 3):
         torch.set_num_threads(count)
         assert all(torch.equal(a, b) for a, b in zip(alone, everything(), strict=True))
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("pool", ["OpenMP", "Python"])
+def test_several_threads_call_at_the_same_time(pool: str, monkeypatch) -> None:
+    if pool == "Python":
+        monkeypatch.setattr(cpu, "_openmp", lambda: None)
+    qkv, categories = torch.randn(1, 2000, 36), torch.randint(0, 9, (1, 2000))
+
+    def attend(_: int = 0) -> Tensor:
+        return attention.category_attention(qkv, categories, torch.tensor(0.5), 2, 64)
+
+    torch.set_num_threads(2)
+    alone = attend()
+    with ThreadPoolExecutor(3) as callers:
+        found = callers.map(attend, range(60))
+        for count in (3, 1, 2):
+            torch.set_num_threads(count)
+            assert torch.equal(attend(), alone)
+        assert all(torch.equal(out, alone) for out in found)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_threads_that_a_fork_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "_openmp", lambda: None)
+    x, convolution = torch.randn(1, 4, 4, 3), nn.Conv2d(3, 3, 1, groups=3)
+    torch.set_num_threads(2)
+    list(cpu._python_threads(2).map(time.sleep, (0.02, 0.02)))  # both threads are there
+    expected = layers.depthwise_gelu(x, convolution)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        same = torch.equal(layers.depthwise_gelu(x, convolution), expected)
+        os._exit(0 if same else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.skipif(cpu.status().threads != "OpenMP", reason="PyTorch has no such OpenMP here")
+def test_the_openmp_of_pytorch_before_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = Path("/proc/self/maps").read_text()
+    other = "7f00-7f01 r-xp 0000 00:00 1    /another/package/libgomp.so.1\n"
+    monkeypatch.setattr(Path, "read_text", lambda _: other + maps)
+    found = cpu._openmp.__wrapped__()
+    assert found is not None
+    assert Path(found._name).is_relative_to(Path(torch.__file__).parent)
 
 
 # --------------------------------------------------------------------------- when they do not run
@@ -447,7 +596,7 @@ def test_rows_are_the_plain_ones() -> None:
             return [
                 *rows.normed_maps(x, norm, first, second),
                 rows.add_maps(x, [(window, second), (x, second)], shares, values),
-                rows.feed_forward(x, norm, first, depthwise, back),
+                rows.feed_forward(x.clone(), norm, first, depthwise, back),
             ]
 
     fused = everything()

@@ -281,11 +281,15 @@ def _traced(
     """While it lasts, a forward pass gives the trace of a layer once the layer is through."""
     inside: dict[str, Tensor] = {}
 
+    # before and not after the layer, which may put its result in the place of its input
+    def keep_qkv(_module: object, inputs: tuple[Tensor, ...]) -> None:
+        inside["qkv"] = layer.qkv(layer.norm_attention(inputs[0]))[0]
+
     def keep_similarity(_module: object, _inputs: object, output: tuple[LookUp, Tensor]) -> None:
-        inside["similarity"] = output[0].shares[0]
+        inside["similarity"] = output[0].shares[0].clone()  # its memory is the next layer's too
 
     def finish(_module: object, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-        x, dictionary, position_index, penalties = inputs
+        _, dictionary, position_index, penalties = inputs
         trace = Trace(
             name=name,
             layer=layer,
@@ -296,13 +300,13 @@ def _traced(
             refined=output[1][0] if layer.refinement is not None else None,
             position_index=position_index,
             penalties=penalties,
-            qkv=layer.qkv(layer.norm_attention(x))[0],
             **inside,
         )
         inside.clear()
         give(trace)
 
     hooks = [
+        layer.register_forward_pre_hook(keep_qkv),
         layer.dictionary.register_forward_hook(keep_similarity),
         layer.register_forward_hook(finish),
     ]

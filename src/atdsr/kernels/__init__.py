@@ -1,1 +1,1 @@
-"""Fused kernels, one module a kind of device; `attention.py` alone calls them."""
+"""Fused kernels for CPUs; `attention.py` and `rows.py` choose between them and plain PyTorch."""

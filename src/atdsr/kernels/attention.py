@@ -20,6 +20,7 @@ _BACKWARD_CHUNKS = 64  # a fixed number, since sums over chunks shall not follow
 class _Attention(cpu.Job):
     """`struct attention` of `attention.h`."""
 
+    FLOATS = (torch.float32, torch.bfloat16, torch.float64)
     _fields_ = (
         *cpu.pointers("qkv", "order", "table", "penalties", "kinds", "out", "log_sums"),
         *cpu.pointers("grad_out", "grad_qkv", "grad_table", "grad_scale"),
@@ -96,8 +97,9 @@ def _forward(
     qkv: Tensor, table: Tensor | None, groups: _Groups, keep: bool
 ) -> tuple[Tensor, Tensor | None]:
     b, n, c3 = qkv.shape
-    out = qkv.new_empty(b, n, c3 // 3)
-    log_sums = torch.empty(b, groups.heads, n) if keep else None
+    name = "categories" if table is None else "windows"
+    out = cpu.room(name, b, n, c3 // 3, dtype=qkv.dtype)
+    log_sums = qkv.new_empty(b, groups.heads, n, dtype=torch.float32) if keep else None
     # neighbours in the order of tasks share rows, so a thread takes several at a time
     chunks = min(groups.tasks(qkv), 8 * torch.get_num_threads())
     cpu.run("attention_forward", groups.job(qkv, table, chunks, out=out, log_sums=log_sums), chunks)
@@ -127,9 +129,9 @@ class _Attend(torch.autograd.Function):
         grad_out, grad_qkv = grad_outputs[0].contiguous(), torch.empty_like(qkv)
         grad_tables = grad_scales = None
         if table is not None:
-            grad_tables = torch.zeros(chunks, groups.heads, table.shape[1] + 1)
+            grad_tables = table.new_zeros(chunks, groups.heads, table.shape[1] + 1)
         if ctx.needs_input_grad[2]:
-            grad_scales = torch.zeros(tasks, dtype=torch.float64)
+            grad_scales = qkv.new_zeros(tasks, dtype=torch.float64)
         job = groups.job(
             qkv,
             table,
@@ -147,11 +149,12 @@ class _Attend(torch.autograd.Function):
             # one after the other, for the order of a parallel sum would follow the threads
             grad_table = reduce(torch.add, grad_tables.unbind())[:, :-1] / _LOG2_E
         if grad_scales is not None:
-            grad_scale = torch.tensor(math.fsum(grad_scales.tolist()))
+            grad_scale = qkv.new_tensor(math.fsum(grad_scales.tolist()), dtype=torch.float32)
         return grad_qkv, grad_table, grad_scale, None
 
 
 def _attend(qkv: Tensor, table: Tensor | None, log_scale: Tensor | None, groups: _Groups) -> Tensor:
+    qkv = qkv.contiguous()
     learned = (qkv, table, log_scale)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in learned):
         return _Attend.apply(qkv, table, log_scale, groups)
@@ -161,17 +164,18 @@ def _attend(qkv: Tensor, table: Tensor | None, log_scale: Tensor | None, groups:
 @lru_cache(maxsize=16)
 def _windows(height: int, width: int, side: int, shifted: bool) -> tuple[Tensor, Tensor | None]:
     """The tokens of a picture window by window, and the kind of each window where shifted."""
-    tokens = torch.arange(height * width).view(1, height, width, 1)
+    tokens = torch.arange(height * width, device="cpu").view(1, height, width, 1)
     if not shifted:
         return windows.partition(tokens, side).flatten(), None
-    rows, columns = (torch.arange(size // side) for size in (height, width))
+    rows, columns = (torch.arange(size // side, device="cpu") for size in (height, width))
     kinds = 2 * (rows == rows[-1]).byte()[:, None] + (columns == columns[-1]).byte()
     return windows.partition(windows.shift(tokens, side), side).flatten(), kinds.flatten()
 
 
 @cache
 def _penalties(side: int) -> Tensor:
-    return windows.shift_penalties(side).flatten(0, 1) * _LOG2_E
+    with torch.device("cpu"):
+        return windows.shift_penalties(side).flatten(0, 1).float() * _LOG2_E
 
 
 def window_attention(qkv: Tensor, table: Tensor, side: int, shifted: bool) -> Tensor:
@@ -192,7 +196,7 @@ def category_attention(
     """`attention.category_attention` of `b n 3c` in a given order of tokens.
 
     Args:
-        qkv: `b n 3c`, contiguous.
+        qkv: `b n 3c`.
         order: int64 `b n`, tokens sorted by category.
         log_scale: one number, the logarithm of the scale of scores.
         heads: number of heads.

@@ -6,16 +6,18 @@ and need no compiler where atdsr runs. Where none can run, plain PyTorch compute
 """
 
 import ctypes
+import math
 import os
 import platform
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -135,13 +137,15 @@ def _openmp() -> ctypes.CDLL | None:
     A second pool of threads would share the cores with PyTorch's, which spin for a while after
     each of its operations.
     """
+    folder = str(Path(torch.__file__).parent)
     try:
         if sys.platform.startswith("linux"):
             lines = Path("/proc/self/maps").read_text().splitlines()
             loaded = {line.split(maxsplit=5)[5] for line in lines if line.count("/")}
         else:
-            loaded = {str(path) for path in (Path(torch.__file__).parent / "lib").iterdir()}
-        for path in sorted(loaded):
+            loaded = {str(path) for path in Path(folder, "lib").iterdir()}
+        # PyTorch's own before those of other packages
+        for path in sorted(loaded, key=lambda path: (not path.startswith(folder), path)):
             if Path(path).name.startswith(("libgomp", "libomp", "libiomp")):
                 library = ctypes.CDLL(path)
                 if hasattr(library, "GOMP_parallel"):
@@ -156,19 +160,87 @@ def _python_threads(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, thread_name_prefix="atdsr-kernels")
 
 
+if hasattr(os, "register_at_fork"):  # a forked process has the pool, but not its threads
+    os.register_at_fork(after_in_child=_python_threads.cache_clear)
+
+
+# ----------------------------------------------------------------------------------------- memory
+
+_rooms = threading.local()
+
+
+@contextmanager
+def same_rooms() -> Iterator[None]:
+    """Let all layers of a network in use put their intermediate results in the same memory.
+
+    Freed and taken again layer by layer, blocks of many sizes leave gaps that nothing fits into:
+    the process grew to twice what was ever in use.
+    """
+    if torch.is_grad_enabled():  # the backward pass needs what each layer made
+        yield
+        return
+    outer, _rooms.pool = getattr(_rooms, "pool", None), {}
+    try:
+        yield
+    finally:
+        _rooms.pool = outer
+
+
+def room(name: str, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """An uninitialised tensor; inside `same_rooms`, in the memory that had this name before."""
+    pool = getattr(_rooms, "pool", None)
+    if pool is None:
+        return torch.empty(shape, dtype=dtype, device="cpu")
+    size = math.prod(shape)
+    held = pool.get((name, dtype))
+    if held is None or held.numel() < size:
+        held = pool[name, dtype] = torch.empty(size, dtype=dtype, device="cpu")
+    return held[:size].view(shape)
+
+
+# ------------------------------------------------------------------------------------------- jobs
+
+
 class Job(ctypes.Structure):
     """What a kernel is told; the fields of a struct of C that ends with the two of its threads."""
 
     # every struct ends with these
     THREADS = (("next", ctypes.c_int64), ("failed", ctypes.c_int32))
 
+    # of tensors that hold no integers
+    FLOATS: ClassVar[tuple[torch.dtype, ...]] = (torch.float32,)
+
     failed: int
 
     @classmethod
     def of(cls, **fields: Any) -> "Job":
-        """With the addresses of tensors, which the caller keeps alive; other fields as they are."""
-        values = {k: v.data_ptr() if isinstance(v, Tensor) else v for k, v in fields.items()}
-        return cls(**values)
+        """With the addresses of tensors and of tuples of them; other fields as they are.
+
+        The tensors live as long as the job, so that a thread which still works after an interrupt
+        of the one that waits has its memory.
+
+        Raises:
+            RuntimeError: the kernel would take a tensor's memory for something else.
+        """
+        job = cls()
+        job.given = fields
+        for name, value in fields.items():
+            if isinstance(value, tuple):
+                value = tuple(cls._plain(name, part) for part in value)
+            setattr(job, name, cls._plain(name, value))
+        return job
+
+    @classmethod
+    def _plain(cls, name: str, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        floats_fit = value.dtype in cls.FLOATS or not value.is_floating_point()
+        if floats_fit and value.is_cpu and value.is_contiguous():
+            return value.data_ptr()
+        raise RuntimeError(
+            f"a kernel cannot read {name}, {value.dtype} on {value.device} with strides "
+            f"{value.stride()}; all parts of a network must have one dtype and device."
+        )
 
 
 def pointers(*names: str) -> tuple[tuple[str, type], ...]:
@@ -196,7 +268,7 @@ def run(name: str, job: Job, most: int) -> None:
     Args:
         name: of the function in C.
         job: its only argument.
-        most: pieces of work, so that no more threads are woken.
+        most: no fewer than the pieces of work; no more threads than that are woken.
 
     Raises:
         MemoryError: a thread had no memory to work with.

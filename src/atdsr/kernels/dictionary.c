@@ -18,7 +18,7 @@ INLINE int round_up(int count, int unit) { return (count + unit - 1) / unit * un
 struct looking {
     const struct dictionary *a;
     int entries, reduced; /* rounded up to ENTRIES and to 4 */
-    float *keys;          /* entries x reduced, zeros where there is none */
+    float *keys;          /* entries x reduced, zeros for those beyond the last entry */
     float *rows;          /* LANES queries, then LANES rows of shares */
     lanes *q, *shares;
     lanes *pivot, *sum, *squares, *smallest, *largest; /* of each entry; sums of share - pivot */
@@ -34,21 +34,21 @@ static void copy_keys(const struct looking *l, size_t picture) {
 /* LANES tokens' shares of all entries, unit sums; returns the category of each. */
 INLINE int_lanes share(const struct looking *l, const float *q, int here) {
     const struct dictionary *a = l->a;
-    const int d = l->reduced;
+    const int d = l->reduced, given = a->reduced; /* what lies between is of earlier shares */
     for (int lane = 0; lane < LANES; lane++)
         memcpy(l->rows + lane * d, q + (lane < here ? lane : 0) * a->reduced, 4 * a->reduced);
     to_columns(d, l->rows, d, l->q);
     lanes norm = all(0), total = all(0), best = all(-1);
     int_lanes category = {0};
-    for (int i = 0; i < a->reduced; i++) norm += l->q[i] * l->q[i];
+    for (int i = 0; i < given; i++) norm += l->q[i] * l->q[i];
     for (int lane = 0; lane < LANES; lane++) norm[lane] = sqrtf(norm[lane]);
     lanes scale = LOG2_E / larger(norm, all(1e-12f));
-    for (int i = 0; i < d; i++) l->q[i] *= scale;
+    for (int i = 0; i < given; i++) l->q[i] *= scale;
     for (int first = 0; first < a->entries; first += ENTRIES) {
         const float *keys = l->keys + first * d;
         lanes s[ENTRIES];
         for (int j = 0; j < ENTRIES; j++) s[j] = all(0);
-        for (int i = 0; i < d; i++)
+        for (int i = 0; i < given; i++)
             for (int j = 0; j < ENTRIES; j++) s[j] += l->q[i] * keys[j * d + i];
         for (int j = 0; j < ENTRIES && first + j < a->entries; j++) {
             lanes e = exp2_lanes(s[j]); /* cosines are small: no need to know the largest */
@@ -122,8 +122,9 @@ void look_up(struct dictionary *a) {
     l.entries = round_up(a->entries, ENTRIES);
     l.reduced = round_up(a->reduced, 4);
     const size_t columns = l.reduced > l.entries ? l.reduced : l.entries;
-    lanes *block = aligned_block(
-        sizeof(lanes) * (columns + l.reduced + 6 * l.entries + l.entries * l.reduced), &a->failed);
+    const size_t vectors = columns + l.reduced + 6 * (size_t)l.entries;
+    const size_t keys = (size_t)l.entries * l.reduced;
+    lanes *block = aligned_block(sizeof(lanes) * vectors + sizeof(float) * keys, &a->failed);
     if (!block) return;
     l.rows = (float *)block;
     l.q = block + columns;

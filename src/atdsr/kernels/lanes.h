@@ -25,6 +25,7 @@
 typedef float lanes __attribute__((vector_size(4 * LANES)));
 typedef float lanes_anywhere __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t int_lanes __attribute__((vector_size(4 * LANES)));
+typedef uint32_t bit_lanes __attribute__((vector_size(4 * LANES)));
 
 INLINE lanes all(float value) { return value - (lanes){0}; }
 
@@ -191,7 +192,8 @@ INLINE lanes exp2_lanes(lanes x) {
 #if LANES == 16
     return (lanes)_mm512_maskz_scalef_ps(counts, (__m512)p, (__m512)x);
 #else
-    return (lanes)(((int_lanes)p + ((int_lanes)n << 23)) & counts);
+    /* unsigned, for the sum overflows where x does not count */
+    return (lanes)(((bit_lanes)p + ((bit_lanes)n << 23)) & (bit_lanes)counts);
 #endif
 }
 

@@ -55,6 +55,7 @@ def linear(
     norm: torch.nn.LayerNorm | None = None,
     gelu: bool = False,
     residual: Tensor | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """A linear map of up to three inputs side by side, with what stands around it.
 
@@ -65,6 +66,7 @@ def linear(
         norm: a LayerNorm of the only input, before the map.
         gelu: whether a GELU follows the map.
         residual: `b n m`, added in the end.
+        out: where the result goes, contiguous; it may be the residual.
 
     Returns:
         `b n m`.
@@ -75,11 +77,10 @@ def linear(
     inputs = tuple(x.contiguous() for x in inputs)
     weight, bias = F.pad(weight, (0, spare)).contiguous(), F.pad(bias, (0, spare))
     residual = None if residual is None else residual.contiguous()
-    out = inputs[0].new_empty(b, n, m)
-    empty = (0,) * (_Rows.INPUTS - len(inputs))
+    out = inputs[0].new_empty(b, n, m) if out is None else out
     job = _Rows.of(
-        inputs=(*(x.data_ptr() for x in inputs), *empty),
-        widths=(*(x.shape[2] for x in inputs), *empty),
+        inputs=inputs,
+        widths=tuple(x.shape[2] for x in inputs),
         weight=weight,
         bias=bias,
         norm_weight=None if norm is None else norm.weight,
@@ -147,7 +148,8 @@ def look_up(q: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Statistics]:
     """
     (b, n, d), m = q.shape, keys.shape[1]
     chunk, chunks = _chunks(n)
-    attention, categories = q.new_empty(b, n, m), torch.empty(b, n, dtype=torch.int32)
+    attention = cpu.room("shares", b, n, m)
+    categories = cpu.room("categories", b, n, dtype=torch.int32)
     found = q.new_empty(b, chunks, 4, m)
     q, keys = q.contiguous(), keys.contiguous()
     job = _Dictionary.of(
@@ -164,7 +166,7 @@ def look_up(q: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Statistics]:
     )
     cpu.run("look_up", job, b * chunks)
     mean, squares, smallest, largest = found.unbind(2)
-    sizes = torch.tensor([min(chunk, n - first) for first in range(0, n, chunk)])[:, None]
+    sizes = mean.new_tensor([min(chunk, n - first) for first in range(0, n, chunk)])[:, None]
     means = mean.double()
     whole = (means * sizes).sum(1, keepdim=True) / n
     variance = (squares.double() + sizes * (means - whole) ** 2).sum(1) / n
@@ -208,9 +210,19 @@ def gather_shares(attention: Tensor, x: Tensor, factor: Tensor, statistics: Stat
 
 
 def sort_by_category(categories: Tensor, count: int) -> Tensor:
-    """The tokens sorted by category, ties by position: int32 `b n` -> int64 `b n`."""
+    """The tokens sorted by category, ties by position.
+
+    Args:
+        categories: int32 `b n`, each from 0 to count - 1.
+        count: number of categories.
+
+    Returns:
+        int64 `b n`.
+    """
     b, n = categories.shape
-    order, ends = torch.empty(b, n, dtype=torch.int64), torch.empty(count, dtype=torch.int64)
+    categories = categories.contiguous()
+    order = categories.new_empty(b, n, dtype=torch.int64)
+    ends = categories.new_empty(count, dtype=torch.int64)
     sort = cpu.function("sort_by_category")
     for given, sorted_ in zip(categories, order, strict=True):
         sort(
@@ -244,7 +256,8 @@ def depthwise_gelu(x: Tensor, convolution: torch.nn.Conv2d) -> Tensor:
         convolution: c channels, each for itself, with an odd kernel, padding and a bias.
     """
     b, h, w, c = x.shape
-    x, out = x.contiguous(), torch.empty(b, h, w, c)
+    x = x.contiguous()
+    out = cpu.room("windows", b, h, w, c)  # what attended to them has been added by now
     taps = convolution.weight[:, 0].permute(1, 2, 0).contiguous()  # k k c
     job = _Depthwise.of(
         x=x,

@@ -15,7 +15,7 @@ struct rows {
     const float *weight;         /* sum of widths x out_width, each row padded to `wide` numbers */
     const float *bias;           /* wide */
     const float *norm_weight, *norm_bias; /* of a LayerNorm of the only input; NULL: none */
-    const float *residual;                /* rows x out_width; NULL: none */
+    const float *residual;                /* rows x out_width, may be `out`; NULL: none */
     float *out;                           /* rows x out_width */
     int64_t out_width;
     int64_t wide;           /* out_width rounded up to 16 */
