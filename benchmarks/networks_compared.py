@@ -79,7 +79,6 @@ class Side:
 AS_IS = Side("spandrel, as is", "spandrel")
 TUNED = Side("spandrel, malloc tuned", "spandrel", keeps_memory=True)
 DAT = Side("DAT-light, as is", "dat")
-DAT_TUNED = Side("DAT-light, malloc tuned", "dat", keeps_memory=True)
 PLAIN = Side("atdsr, plain", "atdsr", keeps_memory=True)
 FUSED = Side("atdsr, fused", "atdsr", kernels=True, keeps_memory=True)
 

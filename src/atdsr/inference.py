@@ -10,6 +10,7 @@ from torch import Tensor
 
 from atdsr import memory, pixels, tiles
 from atdsr.errors import AtdsrError
+from atdsr.kernels import cpu
 from atdsr.model import ATD
 
 Precision = Literal["fp32", "bf16"]
@@ -73,6 +74,7 @@ class Engine:
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
         self._parameters = sum(parameter.numel() for parameter in model.parameters())
+        self._kernels = cpu.run_on(next(model.parameters()).data)
         self.precision = precision
         self.tile = self._checked_tile(tile)
         self.overlap = self._checked_overlap(overlap)
@@ -111,12 +113,16 @@ class Engine:
     def estimate(self, height: int, width: int) -> int:
         """Main memory in bytes that the network takes at its peak for a picture of that size.
 
-        Fitted to what `benchmarks/memory.py` measures on a CPU in float32: per pixel 6.7 kB for
-        the light network and 24 kB for the classical one.
+        Fitted to what `benchmarks/memory.py` measures on a CPU in float32: per pixel 2.8 kB for
+        the light network and 11 kB for the classical one by the kernels, 6.7 and 24 kB in plain
+        PyTorch; at x4 the end of the classical one takes most, 16 kB.
         """
-        config = self.model.config
+        config, fused = self.model.config, self.precision == "fp32" and self._kernels
         height, width = (side + -side % config.window for side in (height, width))
-        per_pixel = 4 * (24 * config.width + 8 * config.dictionary_size)
+        rows, maps = (12, 2) if fused else (24, 8)
+        body = rows * config.width + maps * config.dictionary_size
+        end = 4 * 64 * config.scale**2 if config.head == "pixelshuffle" else 0
+        per_pixel = 4 * max(body, end)
         return 20 * 2**20 + 2 * self._parameters + per_pixel * height * width
 
     # ----------------------------------------------------------------------- memory and tiles

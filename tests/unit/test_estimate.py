@@ -61,7 +61,7 @@ def test_activations_are_what_autograd_keeps() -> None:
 
 
 def test_recomputing_takes_less(settings: Settings) -> None:
-    light = changed(settings, network=atd_light(2).__dict__, data={"patch": 32})
+    light = changed(settings, network=atd_light(2).__dict__, data={"patch": 64, "batch": 8})
     plain = estimate(light, CPU).bytes
     assert estimate(changed(light, activation_checkpointing=True), CPU).bytes < 0.7 * plain
 
