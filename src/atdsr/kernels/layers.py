@@ -149,7 +149,7 @@ def look_up(q: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Statistics]:
     (b, n, d), m = q.shape, keys.shape[1]
     chunk, chunks = _chunks(n)
     attention = cpu.room("shares", b, n, m)
-    categories = cpu.room("categories", b, n, dtype=torch.int32)
+    categories = q.new_empty(b, n, dtype=torch.int32)
     found = q.new_empty(b, chunks, 4, m)
     q, keys = q.contiguous(), keys.contiguous()
     job = _Dictionary.of(
