@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_done_in_the_largest_tiles_that_do(
 
 def test_a_long_picture_is_cut_across_only(monkeypatch: pytest.MonkeyPatch) -> None:
     small, told = upscaler(), []
-    free_memory(monkeypatch, int(small.estimate(16, 160) / 0.84))
+    free_memory(monkeypatch, int(small.estimate(16, 160) / 0.849))
     small(smooth(16, 320), tell=told.append)
     assert "in tiles of 160 with" in told[0]  # a square of 160 would not fit
 
