@@ -7,6 +7,7 @@ import ctypes
 import math
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -114,6 +115,12 @@ class _Dictionary(cpu.Job):
         *cpu.Job.THREADS,
     )
 
+    @classmethod
+    def on(cls, attention: Tensor, chunk: int, **fields: Any) -> cpu.Job:
+        """The job on a map A, `b n m`, in chunks of so many tokens."""
+        b, n, m = attention.shape
+        return cls.of(pictures=b, tokens=n, entries=m, chunk=chunk, attention=attention, **fields)
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -152,17 +159,8 @@ def look_up(q: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Statistics]:
     categories = q.new_empty(b, n, dtype=torch.int32)
     found = q.new_empty(b, chunks, 4, m)
     q, keys = q.contiguous(), keys.contiguous()
-    job = _Dictionary.of(
-        pictures=b,
-        tokens=n,
-        entries=m,
-        chunk=chunk,
-        attention=attention,
-        q=q,
-        keys=keys,
-        categories=categories,
-        statistics=found,
-        reduced=d,
+    job = _Dictionary.on(
+        attention, chunk, q=q, keys=keys, categories=categories, statistics=found, reduced=d
     )
     cpu.run("look_up", job, b * chunks)
     mean, squares, smallest, largest = found.unbind(2)
@@ -191,12 +189,9 @@ def gather_shares(attention: Tensor, x: Tensor, factor: Tensor, statistics: Stat
     reference = torch.where(factor > 0, statistics.largest, statistics.smallest)
     factor, x = factor * _LOG2_E, x.contiguous()
     totals, mixed = x.new_zeros(b, chunks, m), x.new_zeros(b, chunks, m, c)
-    job = _Dictionary.of(
-        pictures=b,
-        tokens=n,
-        entries=m,
-        chunk=chunk,
-        attention=attention,
+    job = _Dictionary.on(
+        attention,
+        chunk,
         x=x,
         factor=factor,
         reference=reference,
@@ -249,7 +244,7 @@ class _Depthwise(cpu.Job):
 
 
 def depthwise_gelu(x: Tensor, convolution: torch.nn.Conv2d) -> Tensor:
-    """X + GELU(depthwise convolution of x), zeros around the picture.
+    """The sum of x and the GELU of its depthwise convolution, zeros around the picture.
 
     Args:
         x: `b h w c`.
