@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from atdsr import attention
+from atdsr import attention, kernels
 from atdsr.kernels import cpu
 from atdsr.memory import keep_freed_memory
 from atdsr.windows import position_index, shift_penalties
@@ -66,7 +66,7 @@ def measure(pixels: int, heads: int, width: int, group: int) -> dict[str, tuple[
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for number in range(ROUNDS + 1):
         for name, run in runs.items():
-            with cpu.plain():
+            with kernels.plain():
                 plain = seconds(run)
             if number:  # the first round warms up
                 times[name].append((plain, seconds(run)))

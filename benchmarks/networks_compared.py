@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from atdsr import checkpoint, memory, model, pixels, zoo
+from atdsr import checkpoint, kernels, memory, model, pixels, zoo
 from atdsr.checkpoint import Weights
 from atdsr.evaluation import peers
 from atdsr.kernels import cpu
@@ -67,7 +67,7 @@ class Side:
     def prepare(self) -> None:
         """Make this process one of the side, before its first tensor."""
         if not self.kernels:
-            os.environ[cpu.SWITCH] = "off"
+            os.environ[kernels.SWITCH] = "off"
         if self.keeps_memory:
             memory.keep_freed_memory()
 

@@ -5,6 +5,11 @@ from types import ModuleType
 import pytest
 import torch
 
+if not torch.cuda.is_available():  # Triton reads it when it is imported
+    os.environ["TRITON_INTERPRET"] = "1"
+else:  # cuBLAS asks for it where deterministic algorithms are wanted
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
 from atdsr.evaluation import peers
 from atdsr.model import ATD
 from networks import ROOT, TINY, lively

@@ -3,26 +3,29 @@
 Equation numbers are those of `docs/model.md`.
 
 Each is plain PyTorch, and calls the kernels (`kernels/`) for tensors that they take, which compute
-the same function (`tests/unit/test_kernels.py` holds the two together). Window attention stands
-here once more, written as its equation (`tests/unit/test_attention.py`).
+the same function (`tests/unit/test_kernels.py` and `test_gpu_*.py` hold them together). Window
+attention stands here once more, written as its equation (`tests/unit/test_attention.py`). What
+needs Triton is imported where it is called, on GPUs that it compiles for.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from atdsr.kernels import attention as kernels
-from atdsr.kernels import cpu, layers
+from atdsr.kernels import cpu, gpu
+from atdsr.kernels.cpu import attention as on_cpu
+from atdsr.kernels.cpu import layers
 from atdsr.windows import merge, partition, shift, unshift
 
 MAX_LOGIT_SCALE = math.log(100.0)
 """Upper bound of the category attention's learned `logit_scale`, before its exponential."""
 
-_MOST_COUNTED = 2**16  # categories that are sorted by counting
-
+_MOST_COUNTED = 2**16  # categories that are sorted by counting on a CPU
 
 # --------------------------------------------------------------------------- window attention
 
@@ -70,8 +73,13 @@ def window_attention(
         penalties: as there.
         side: as there.
     """
-    if kernels.takes_windows(qkv, side):
-        return kernels.window_attention(qkv, table, side, shifted=penalties is not None)
+    shifted = penalties is not None
+    if gpu.run_on(qkv):
+        from atdsr.kernels.gpu import attention as on_gpu
+
+        return on_gpu.window_attention(qkv, table, side, shifted)
+    if on_cpu.takes_windows(qkv, side):
+        return on_cpu.window_attention(qkv, table, side, shifted)
     bias = table[position_index].permute(2, 0, 1)  # n n heads -> heads n n
     if penalties is None:
         return merge(_biased_attention(partition(qkv, side), bias), side)
@@ -110,34 +118,65 @@ def _biased_attention(windows: Tensor, bias: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LookUp:
-    """How the tokens attend to the dictionary.
+    """What the tokens found in the dictionary.
+
+    A is the attention map, `b n m`, whose rows sum to 1.
 
     Attributes:
-        shares: the attention map A, `b n m`; its rows sum to 1.
         categories: integer `b n`, the entry of the largest share, the first where several are
             (equation 11).
-        statistics: of A over the tokens, where the kernels made it.
+        mixed: A v, `b n c` (equation 7); or A and v, where their product is still to be added to
+            something.
+        gather: x `b n c` and the instance norm's weight `m` -> the tokens that the entries gather,
+            softmax(norm(A^T)) x, `b m c` (equation 9).
     """
 
-    shares: Tensor
     categories: Tensor
-    statistics: layers.Statistics | None = None
+    mixed: Tensor | tuple[Tensor, Tensor]
+    gather: Callable[[Tensor, Tensor], Tensor]
 
 
-def look_up(q: Tensor, k: Tensor, scale: Tensor) -> LookUp:
+def look_up(q: Tensor, k: Tensor, v: Tensor, scale: Tensor) -> LookUp:
     """Cross-attention of the picture's tokens to the token dictionary, TDCA (equation 7).
 
     Args:
         q: `b n d`, queries of the picture's tokens.
         k: `b m d`, keys of the dictionary.
+        v: `b m c`, its values.
         scale: `m`, learned, clamped to [0, 1]; the cosine is multiplied by 1 + scale * ln m.
     """
-    temperature = 1 + scale.clamp(0, 1) * math.log(k.shape[1])
-    k = F.normalize(k, dim=-1, eps=1e-12) * temperature[:, None]
+    if gpu.run_on(q):
+        from atdsr.kernels.gpu import dictionary as on_gpu
+
+        keys = _scaled_keys(k, scale)
+        mixed, categories, statistics = on_gpu.look_up(q, keys, v)
+        return LookUp(
+            categories, mixed, partial(on_gpu.gather_shares, q, keys, statistics=statistics)
+        )
     if layers.takes(q):
-        return LookUp(*layers.look_up(q, k))
-    shares = (F.normalize(q, dim=-1, eps=1e-12) @ k.mT).softmax(-1)
-    return LookUp(shares, shares.argmax(-1))
+        shares, categories, statistics = layers.look_up(q, _scaled_keys(k, scale))
+        gather = partial(layers.gather_shares, shares, statistics=statistics)
+        return LookUp(categories, (shares, v), gather)
+    shares = attention_map(q, k, scale)
+    return LookUp(shares.argmax(-1), (shares, v), partial(_gather_shares, shares))
+
+
+def attention_map(q: Tensor, k: Tensor, scale: Tensor) -> Tensor:
+    """The map A of `look_up`, `b n m`, in plain PyTorch."""
+    return (F.normalize(q, dim=-1, eps=1e-12) @ _scaled_keys(k, scale).mT).softmax(-1)
+
+
+def _scaled_keys(k: Tensor, scale: Tensor) -> Tensor:
+    """Unit vectors, each times its temperature."""
+    temperature = 1 + scale.clamp(0, 1) * math.log(k.shape[1])
+    return F.normalize(k, dim=-1, eps=1e-12) * temperature[:, None]
+
+
+def _gather_shares(shares: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """`LookUp.gather` of a map A that is written out."""
+    shares = shares.mT.contiguous()  # b m n: what follows walks along the tokens
+    variance = shares.var(dim=-1, keepdim=True, correction=0)
+    return (shares * (weight[:, None] * (variance + 1e-5).rsqrt())).softmax(-1) @ x
 
 
 def refine_dictionary(
@@ -159,14 +198,8 @@ def refine_dictionary(
     Returns:
         The refined dictionary, `b m c`.
     """
-    if found.statistics is not None:
-        factor = weight * (found.statistics.variance + 1e-5).rsqrt()  # b m
-        gathered = layers.gather_shares(found.shares, x, factor, found.statistics)
-    else:
-        shares = found.shares.mT.contiguous()  # b m n: what follows walks along the tokens
-        variance = shares.var(dim=-1, keepdim=True, correction=0)
-        gathered = (shares * (weight[:, None] * (variance + 1e-5).rsqrt())).softmax(-1) @ x
     keep = sigma.sigmoid()
+    gathered = found.gather(x, weight).to(dictionary.dtype)
     return keep * dictionary + (1 - keep) * gathered
 
 
@@ -174,7 +207,12 @@ def refine_dictionary(
 
 
 def category_attention(
-    qkv: Tensor, categories: Tensor, logit_scale: Tensor, heads: int, group: int
+    qkv: Tensor,
+    categories: Tensor,
+    logit_scale: Tensor,
+    heads: int,
+    group: int,
+    count: int | None = None,
 ) -> Tensor:
     """Adaptive category-based attention, AC-MSA (equations 12, 13).
 
@@ -188,16 +226,22 @@ def category_attention(
         logit_scale: scalar tensor; scores are multiplied by exp(min(logit_scale, ln 100)).
         heads: number of heads.
         group: tokens in a run; a picture of fewer tokens is one run.
+        count: of dictionary tokens, where it is known; a GPU then sorts by counting.
 
     Returns:
         `b n c` in the original order, before the projection.
     """
     b, n, _ = qkv.shape
     group = min(n, group)
-    order = sort_tokens(categories)
+    order = sort_tokens(categories, count)
     log_scale = logit_scale.clamp(max=MAX_LOGIT_SCALE)
-    if kernels.takes(qkv):
-        return kernels.category_attention(qkv, order, log_scale, heads, group)
+    if gpu.run_on(qkv):
+        from atdsr.kernels.gpu import attention as on_gpu
+
+        return on_gpu.category_attention(qkv, order, log_scale, heads, group)
+    if on_cpu.takes(qkv):
+        return on_cpu.category_attention(qkv, order, log_scale, heads, group)
+    order = order.long()
     inverse = torch.empty_like(order).scatter_(
         1, order, torch.arange(n, device=order.device).expand(b, n)
     )
@@ -211,8 +255,17 @@ def category_attention(
     return permute_tokens(out[:, :n], inverse, order)
 
 
-def sort_tokens(categories: Tensor) -> Tensor:
-    """The tokens of `b n` sorted by category, ties by position: int64 `b n`."""
+def sort_tokens(categories: Tensor, count: int | None = None) -> Tensor:
+    """The tokens of integer `b n` sorted by category, ties by position: integer `b n`.
+
+    Args:
+        categories: of the tokens.
+        count: if it is given, each is from 0 to count - 1.
+    """
+    if count is not None and gpu.run_on_device_of(categories):
+        from atdsr.kernels.gpu import sorting
+
+        return sorting.sort_by_category(categories.int(), count)
     if cpu.run_on(categories):
         first, last = (int(end) for end in categories.aminmax())
         if first >= 0 and last < _MOST_COUNTED:

@@ -151,6 +151,7 @@ class ATD(nn.Module):
         self.norm_out = nn.LayerNorm(config.width)
         self.conv_after_body = nn.Conv2d(config.width, config.width, 3, padding=1)
         self.head = ClassicalHead(config) if config.head == "pixelshuffle" else LightHead(config)
+        self.mean: Tensor
         self.position_index: Tensor
         self.penalties: Tensor
         self.reset_buffers()
@@ -162,17 +163,19 @@ class ATD(nn.Module):
         return [module for module in self.modules() if isinstance(module, Layer)]
 
     def reset_buffers(self) -> None:
-        """Compute what follows from the window's side alone and is in no file."""
+        """Compute what is constant and in no file."""
         side, device = self.config.window, self.conv_first.weight.device
         with torch.device("cpu"):  # on "meta", arithmetic imports torch._dynamo: two seconds
             index, penalties = position_index(side), shift_penalties(side)
+            mean = torch.tensor(RGB_MEAN)[:, None, None]
+        self.register_buffer("mean", mean.to(device), persistent=False)
         self.register_buffer("position_index", index.to(device), persistent=False)
         self.register_buffer("penalties", penalties.to(device), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """Enlarge a batch of pictures (equations 1, 2)."""
         scale, (height, width) = self.config.scale, image.shape[-2:]
-        mean = torch.tensor(RGB_MEAN, dtype=image.dtype, device=image.device)[:, None, None]
+        mean = self.mean.to(image.dtype)
         x = (_pad_symmetric(image, self.config.window) - mean) * self.config.img_range
         # channels last from the first convolution on, so that no layer has to copy
         shallow = self.conv_first(x.contiguous(memory_format=torch.channels_last))
@@ -182,7 +185,8 @@ class ATD(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """The body between its two norms: `b h w c` -> `b h w c`."""
-        x = self.norm_in(x)
+        # tokens are sums over all layers: they keep the parameters' precision under autocast
+        x = self.norm_in(x.to(self.norm_in.weight.dtype))
         with same_rooms():
             for block in self.blocks:
                 x = block(x, self.position_index, self.penalties)
@@ -213,7 +217,13 @@ class Block(nn.Module):
         for layer in self.layers:
             if self.activation_checkpointing and torch.is_grad_enabled():
                 y, dictionary = checkpoint(
-                    layer, y, dictionary, position_index, penalties, use_reentrant=False
+                    layer,
+                    y,
+                    dictionary,
+                    position_index,
+                    penalties,
+                    use_reentrant=False,
+                    preserve_rng_state=False,  # nothing is random, and a GPU's would be waited for
                 )
             else:
                 y, dictionary = layer(y, dictionary, position_index, penalties)
@@ -232,7 +242,7 @@ class Layer(nn.Module):
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.window = WindowAttention(config.width, heads, config.window)
         self.dictionary = DictionaryAttention(config)
-        self.category = CategoryAttention(config.width, heads, config.category_size)
+        self.category = CategoryAttention(config, heads)
         self.norm_ffn = nn.LayerNorm(config.width)
         self.ffn = ConvFFN(config)
         self.refinement = Refinement(config.dictionary_size) if refines else None
@@ -261,12 +271,12 @@ class Layer(nn.Module):
         self, x: Tensor, dictionary: Tensor, position_index: Tensor, penalties: Tensor
     ) -> tuple[Tensor, LookUp]:
         """The three attentions, added to the tokens (equation 4), and what was looked up."""
-        qkv, q = rows.normed_maps(x, self.norm_attention, self.qkv, self.dictionary.query)
-        found, values = self.dictionary(q.flatten(1, 2), dictionary)
+        x, (qkv, q) = rows.normed_maps(x, self.norm_attention, self.qkv, self.dictionary.query)
+        found = self.dictionary(q.flatten(1, 2), dictionary)
         window = self.window(qkv, position_index, penalties if self.shifted else None)
         category = self.category(qkv.flatten(1, 2), found.categories).view_as(window)
         attended = [(window, self.window.proj), (category, self.category.proj)]
-        return rows.add_maps(x, attended, found.shares, values), found
+        return rows.add_maps(x, attended, found.mixed), found
 
 
 class WindowAttention(nn.Module):
@@ -295,28 +305,26 @@ class DictionaryAttention(nn.Module):
         self.value = nn.Linear(config.width, config.width)
         self.scale = nn.Parameter(torch.full((config.dictionary_size,), 0.5))
 
-    def forward(self, q: Tensor, dictionary: Tensor) -> tuple[LookUp, Tensor]:
-        """Queries `b n d`, dictionary `b m c` -> what was found, and the values `b m c`.
-
-        The shares of the values are summed with what the other attentions give (equation 8).
-        """
-        return attention.look_up(q, self.key(dictionary), self.scale), self.value(dictionary)
+    def forward(self, q: Tensor, dictionary: Tensor) -> LookUp:
+        """What queries `b n d` find in the dictionary `b m c`."""
+        return attention.look_up(q, self.key(dictionary), self.value(dictionary), self.scale)
 
 
 class CategoryAttention(nn.Module):
     """Attention among tokens that look up the same entry of the dictionary."""
 
-    def __init__(self, width: int, heads: int, group: int) -> None:
+    def __init__(self, config: ATDConfig, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.group = group
+        self.group = config.category_size
+        self.categories = config.dictionary_size
         self.logit_scale = nn.Parameter(torch.full((1, 1), math.log(10.0)))
-        self.proj = nn.Linear(width, width)
+        self.proj = nn.Linear(config.width, config.width)
 
     def forward(self, qkv: Tensor, categories: Tensor) -> Tensor:
         """`b n 3c` and integer `b n` -> `b n c`, before `proj`."""
         return attention.category_attention(
-            qkv, categories, self.logit_scale, self.heads, self.group
+            qkv, categories, self.logit_scale, self.heads, self.group, self.categories
         )
 
 

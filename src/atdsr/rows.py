@@ -1,7 +1,8 @@
 """What a layer does to each token's row beside attention, as functions of tensors.
 
-Each is plain PyTorch, and a pass or a few over the rows where the kernels of `kernels/layers.py`
-run: in use on a CPU, in float32 (`tests/unit/test_kernels.py` holds the two together).
+Each is plain PyTorch, and a pass or a few over the rows where kernels run: in use on a CPU in
+float32, and on a GPU also in training and in bfloat16 (`tests/unit/test_kernels.py` and
+`test_gpu_*.py` hold them together). Under autocast the tokens themselves stay in float32.
 """
 
 from typing import Any
@@ -10,31 +11,50 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from atdsr.kernels import cpu, layers
+from atdsr.kernels import cpu, gpu
+from atdsr.kernels.cpu import layers
 
 
-def normed_maps(x: Tensor, norm: nn.LayerNorm, *maps: nn.Linear) -> list[Tensor]:
-    """Linear maps of the normed rows: `b h w c` -> `b h w m` each."""
+def normed_maps(x: Tensor, norm: nn.LayerNorm, *maps: nn.Linear) -> tuple[Tensor, list[Tensor]]:
+    """Linear maps of the normed rows: `b h w c` -> `b h w m` each, after x itself.
+
+    Whoever needs x beside them takes it from here, so that its gradient is summed in the backward
+    kernel and not in a pass of its own.
+    """
+    if gpu.run_on(x):
+        from atdsr.kernels.gpu import rows as on_gpu
+
+        return on_gpu.normed_maps(
+            x, *_of_norm(norm), [_of_map(part) for part in maps], gpu.product_dtype(x)
+        )
     if layers.takes(x):
-        return [
+        return x, [
             _fused((x,), part.weight.T, part.bias, norm=norm, out=_room(x, part, f"map {i}"))
             for i, part in enumerate(maps)
         ]
-    x = norm(x)
-    return [part(x) for part in maps]
+    normed = norm(x)
+    return x, [part(normed) for part in maps]
 
 
 def add_maps(
-    x: Tensor, attended: list[tuple[Tensor, nn.Linear]], shares: Tensor, values: Tensor
+    x: Tensor,
+    attended: list[tuple[Tensor, nn.Linear]],
+    mixed: Tensor | tuple[Tensor, Tensor],
 ) -> Tensor:
-    """The sum of x, linear maps of what was attended to, and shares @ values (equation 4).
+    """The sum of x, linear maps of what was attended to, and what was looked up (equation 4).
 
     Args:
         x: `b h w c`.
         attended: `b h w k` each, and its map to c features.
-        shares: `b n m`, n = h * w.
-        values: `b m c`.
+        mixed: `b n c`, n = h * w; or two matrices of which it is the product, `b n m` and `b m c`.
     """
+    if gpu.run_on(x):
+        from atdsr.kernels.gpu import rows as on_gpu
+
+        assert isinstance(mixed, Tensor), "a GPU looks up and mixes in one pass"
+        parts = [(inputs, *_of_map(part)) for inputs, part in attended]
+        return on_gpu.add_maps(x, parts, mixed.view_as(x))
+    shares, values = mixed
     if layers.takes(x):
         weights = torch.cat([part.weight.T for _, part in attended])
         inputs = (*(rows for rows, _ in attended), shares.view(*x.shape[:3], -1))
@@ -42,7 +62,10 @@ def add_maps(
         bias = torch.stack([part.bias for _, part in attended]).sum(0)
         out = cpu.room("tokens", *x.shape)  # from a block's second layer on where x is
         return _fused(inputs, weight, bias, residual=x, out=out)
-    sum_ = torch.baddbmm(x.flatten(1, 2), shares, values).view_as(x)
+    if torch.is_autocast_enabled(x.device.type):  # which would make a sum as coarse as a product
+        sum_ = x + (shares @ values).view_as(x)
+    else:
+        sum_ = torch.baddbmm(x.flatten(1, 2), shares, values).view_as(x)
     for rows, part in attended:
         sum_ = sum_ + part(rows)
     return sum_
@@ -53,8 +76,16 @@ def feed_forward(
 ) -> Tensor:
     """The sum of x and the feed-forward part of its normed rows (equation 5): `b h w c`.
 
-    The kernels put it in the place of x, which nobody else may need any more.
+    On a CPU the kernels put it in the place of x, which nobody else may need any more.
     """
+    if gpu.run_on(x):
+        from atdsr.kernels.gpu import depthwise as depthwise_on_gpu
+        from atdsr.kernels.gpu import rows as on_gpu
+
+        given = (*_of_norm(norm), *_of_map(fc1), gpu.product_dtype(x))
+        x, hidden = on_gpu.normed_gelu_map(x, *given)
+        hidden = depthwise_on_gpu.depthwise_gelu(hidden, *_of_map(depthwise))
+        return on_gpu.add_maps(x, [(hidden, *_of_map(fc2))], None)
     if layers.takes(x):
         room = _room(x, fc1, "map 0")  # what was mapped there has been attended to by now
         hidden = _fused((x,), fc1.weight.T, fc1.bias, norm=norm, gelu=True, out=room)
@@ -63,6 +94,15 @@ def feed_forward(
     hidden = F.gelu(fc1(norm(x)))
     mixed = depthwise(hidden.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
     return x + fc2(hidden + F.gelu(mixed))
+
+
+def _of_norm(norm: nn.LayerNorm) -> tuple[Tensor, Tensor, float]:
+    return norm.weight, norm.bias, norm.eps
+
+
+def _of_map(part: nn.Linear | nn.Conv2d) -> tuple[Tensor, Tensor]:
+    assert part.bias is not None, "every map of the network has one"
+    return part.weight, part.bias
 
 
 def _room(x: Tensor, part: nn.Linear, name: str) -> Tensor:

@@ -1,6 +1,7 @@
 """The three attentions against loops over tokens, and fast paths against plain ones."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -77,16 +78,22 @@ def test_window_attention_token_by_token() -> None:
 def test_looking_up_by_the_equation() -> None:
     q, k = torch.randn(2, 5, 3, dtype=torch.float64), torch.randn(2, 4, 3, dtype=torch.float64)
     scale = torch.tensor([-0.5, 0.25, 0.5, 3.0], dtype=torch.float64)  # clamped at both ends
-    found = attention.look_up(q, k, scale)
+    v = torch.randn(2, 4, 7, dtype=torch.float64)
+    found = attention.look_up(q, k, v, scale)
     cosine = F.cosine_similarity(q[:, :, None], k[:, None], dim=-1, eps=1e-12)
     expected = (cosine * (1 + scale.clamp(0, 1) * math.log(4))).softmax(-1)
-    assert torch.allclose(found.shares, expected)
+    assert isinstance(found.mixed, tuple)
+    shares, values = found.mixed
+    assert torch.allclose(shares, expected)
+    assert values is v
     assert torch.equal(found.categories, expected.argmax(-1))
 
 
 def test_a_token_of_zeros_attends_to_the_dictionary_evenly() -> None:
-    found = attention.look_up(torch.zeros(1, 1, 3), torch.randn(1, 8, 3), torch.full((8,), 0.5))
-    assert torch.allclose(found.shares, torch.full((1, 1, 8), 1 / 8))
+    shares = attention.attention_map(
+        torch.zeros(1, 1, 3), torch.randn(1, 8, 3), torch.full((8,), 0.5)
+    )
+    assert torch.allclose(shares, torch.full((1, 1, 8), 1 / 8))
 
 
 def test_refinement_is_a_softmax_of_an_instance_norm() -> None:
@@ -98,7 +105,7 @@ def test_refinement_is_a_softmax_of_an_instance_norm() -> None:
     normed = F.instance_norm(a.mT, weight=weight, bias=bias, eps=1e-5)
     keep = sigma[:, None].sigmoid()
     expected = keep * dictionary + (1 - keep) * (normed.softmax(-1) @ x)
-    found = attention.LookUp(a, a.argmax(-1))
+    found = attention.LookUp(a.argmax(-1), (a, dictionary), partial(attention._gather_shares, a))
     out = attention.refine_dictionary(dictionary, found, x, weight, sigma[:, None])
     assert torch.allclose(out, expected)
 

@@ -79,7 +79,7 @@ def wheel(project: Path) -> tuple[str, dict[str, str]]:
     """Build one: its name, and what is in it of the kernels."""
     (path,) = WheelBuilder(str(project)).build(directory=str(project / "dist"))
     with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if name.startswith("atdsr/kernels/")]
+        names = [name for name in archive.namelist() if name.startswith("atdsr/kernels/cpu/")]
         assert len(names) == len(set(names))
         return Path(path).name, {name[14:]: archive.read(name).decode() for name in names}
 

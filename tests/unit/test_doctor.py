@@ -88,6 +88,10 @@ def test_where_all_is_well_or_unknown_there_is_nothing_to_change():
         ({"busy": 0.6}, "Other processes use 60% of the processor"),
         ({"memory": Memory(4 * GIB, 2 * GIB, None)}, "takes 6.0 GiB of memory as a whole"),
         ({"gpus": Gpus((), nvidia_driver=True)}, "a build of PyTorch with CUDA"),
+        (
+            {"gpus": Gpus(("Tesla V100",), nvidia_driver=True, plain="it is too old.")},
+            "plain path runs on the GPU: it is too old.",
+        ),
         ({"processor": Processor("New", 4, 8, ("AVX-512 BF16", "AMX"))}, "--precision bf16"),
         (
             {

@@ -77,7 +77,7 @@ def test_window_attention_gives_the_output_of_the_layer(name: str):
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_categories_are_the_argmax_of_the_map(name: str):
-    recorded, (found, _) = outputs(network(), name, "dictionary")
+    recorded, found = outputs(network(), name, "dictionary")
     assert torch.equal(recorded.categories, found.categories.view(32, 48))
 
 

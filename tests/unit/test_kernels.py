@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from atdsr import attention, rows
-from atdsr.kernels import attention as attention_kernels
-from atdsr.kernels import cpu, layers
+from atdsr import attention, kernels, rows
+from atdsr.kernels import cpu
+from atdsr.kernels.cpu import attention as attention_kernels
+from atdsr.kernels.cpu import layers
 from atdsr.windows import position_index, shift_penalties
 from networks import TINY, lively
 
@@ -34,7 +36,7 @@ FORWARD, BACKWARD = 1e-5, 1e-4
 def _variant(request, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every test runs with each library that this processor can run."""
     torch.manual_seed(0)
-    monkeypatch.setenv(cpu.SWITCH, request.param)
+    monkeypatch.setenv(kernels.SWITCH, request.param)
     cpu.status.cache_clear()
     assert cpu.status().variant == request.param
     yield
@@ -237,6 +239,14 @@ def test_depthwise_gelu(batch, height, width, channels, kernel) -> None:
     assert difference(out, (nchw + F.gelu(mixed)).permute(0, 2, 3, 1)) <= FORWARD
 
 
+def look_up(q: Tensor, k: Tensor, scale: Tensor) -> tuple[attention.LookUp, tuple[Tensor, Any]]:
+    """What the kernels found, with the map A and its statistics."""
+    found = attention.look_up(q, k, torch.zeros(*k.shape[:2], 18), scale)
+    assert isinstance(found.mixed, tuple)
+    assert isinstance(found.gather, partial)
+    return found, (found.mixed[0], found.gather.keywords["statistics"])
+
+
 @pytest.mark.parametrize(
     ("n", "m", "d"), [(1, 8, 4), (15, 64, 8), (600, 128, 20), (1100, 10, 3), (40_000, 8, 4)]
 )
@@ -246,16 +256,15 @@ def test_looking_up_and_refining(n: int, m: int, d: int) -> None:
     scale, weight, sigma = torch.rand(m), torch.randn(m), torch.randn(m, 1)
     dictionary, x = torch.randn(b, m, c), torch.randn(b, n, c)
     with torch.no_grad():
-        found = attention.look_up(q, k, scale)
-        exact = attention.look_up(q.double(), k.double(), scale.double())
-        assert found.statistics is not None
-        assert exact.statistics is None
-        assert difference(found.shares, exact.shares) <= FORWARD
-        best = exact.shares.gather(2, found.categories.long()[..., None])[..., 0]
-        assert (exact.shares.amax(2) - best <= 1e-6).all()  # the same, or as good
+        found, (shares, statistics) = look_up(q, k, scale)
+        exact = attention.look_up(q.double(), k.double(), dictionary.double(), scale.double())
+        assert isinstance(exact.mixed, tuple)
+        assert difference(shares, exact.mixed[0]) <= FORWARD
+        best = exact.mixed[0].gather(2, found.categories.long()[..., None])[..., 0]
+        assert (exact.mixed[0].amax(2) - best <= 1e-6).all()  # the same, or as good
         assert (found.categories == exact.categories).float().mean() > 0.999
-        assert torch.equal(found.statistics.smallest, found.shares.amin(1))
-        assert torch.equal(found.statistics.largest, found.shares.amax(1))
+        assert torch.equal(statistics.smallest, shares.amin(1))
+        assert torch.equal(statistics.largest, shares.amax(1))
         out = attention.refine_dictionary(dictionary, found, x, weight, sigma)
         given = (t.double() for t in (x, weight, sigma))
         expected = attention.refine_dictionary(dictionary.double(), exact, *given)
@@ -268,15 +277,14 @@ def test_refining_where_all_tokens_say_the_same() -> None:
     q = torch.tensor([1.0, 0.0]) + 1e-4 * torch.randn(1, n, 2)
     k = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [-1.0, 0.1], [-1.0, -0.1]])[None]
     with torch.no_grad():
-        found = attention.look_up(q, k, torch.ones(m))
-    assert found.statistics is not None
-    shares = found.shares.double()
-    assert difference(found.statistics.variance + 1e-5, shares.var(1, correction=0) + 1e-5) <= 1e-6
+        _, (shares, statistics) = look_up(q, k, torch.ones(m))
+    variance = shares.double().var(1, correction=0)
+    assert difference(statistics.variance + 1e-5, variance + 1e-5) <= 1e-6
 
 
 def test_ties_go_to_the_first_entry() -> None:
     k = torch.ones(1, 6, 4)
-    found = attention.look_up(torch.ones(1, 40, 4), k, torch.zeros(6))
+    found = attention.look_up(torch.ones(1, 40, 4), k, k, torch.zeros(6))
     assert found.categories.eq(0).all()
 
 
@@ -319,10 +327,10 @@ def test_no_picture_sees_what_is_no_number_in_another(number: float) -> None:
     q, k, scale = torch.randn(2, 40, 3), torch.randn(2, 9, 3), torch.rand(9)
     q[0] = number
     with torch.no_grad():
-        found = attention.look_up(q, k, scale)
-        alone = attention.look_up(q[1:], k[1:], scale)
-    assert found.shares[0].isnan().all()
-    assert torch.equal(found.shares[1:], alone.shares)
+        found, (shares, _) = look_up(q, k, scale)
+        _, (alone, _) = look_up(q[1:], k[1:], scale)
+    assert shares[0].isnan().all()
+    assert torch.equal(shares[1:], alone)
     assert found.categories.amin() >= 0
     assert found.categories.amax() < 9
     pictures = torch.rand(2, 3, 16, 32)
@@ -509,7 +517,7 @@ def test_the_openmp_of_pytorch_before_others(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_plain_path_on_request() -> None:
     x = torch.randn(1, 4, 6)
     assert attention_kernels.takes(x)
-    with cpu.plain():
+    with kernels.plain():
         assert not attention_kernels.takes(x)
         assert not layers.takes(x)
     assert attention_kernels.takes(x)
@@ -551,7 +559,7 @@ def test_no_memory_is_an_error_that_tiles_know(monkeypatch: pytest.MonkeyPatch) 
 )
 def test_the_switch(switch: str, words: str) -> None:
     code = "from atdsr.kernels import cpu; print(cpu.status())"
-    environment = {"PYTHONPATH": ":".join(sys.path), cpu.SWITCH: switch}
+    environment = {"PYTHONPATH": ":".join(sys.path), kernels.SWITCH: switch}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
@@ -576,7 +584,7 @@ def test_libraries_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path)
     assert cpu.status().variant is None
     assert "not built" in str(cpu.status().why_not)
     (tmp_path / f"{VARIANTS[0]}.so").write_bytes(b"no library")
-    monkeypatch.setenv(cpu.SWITCH, VARIANTS[0])
+    monkeypatch.setenv(kernels.SWITCH, VARIANTS[0])
     cpu._library.cache_clear()
     cpu.status.cache_clear()
     assert "could not be loaded" in str(cpu.status().why_not)
@@ -594,13 +602,13 @@ def test_rows_are_the_plain_ones() -> None:
     def everything() -> list[Tensor]:
         with torch.no_grad():
             return [
-                *rows.normed_maps(x, norm, first, second),
-                rows.add_maps(x, [(window, second), (x, second)], shares, values),
+                *rows.normed_maps(x, norm, first, second)[1],
+                rows.add_maps(x, [(window, second), (x, second)], (shares, values)),
                 rows.feed_forward(x.clone(), norm, first, depthwise, back),
             ]
 
     fused = everything()
-    with cpu.plain():
+    with kernels.plain():
         plain = everything()
     for ours, theirs in zip(fused, plain, strict=True):
         assert difference(ours, theirs.double()) <= FORWARD

@@ -109,6 +109,8 @@ def _hardware(machine: "Machine") -> dict[str, str]:
         rows["memory"] = f"{gib(memory.free)} free of {gib(memory.total)}{limit}"
     if gpus is not None:
         rows["GPU"] = ", ".join(gpus.names) or "none that PyTorch can use"
+        if gpus.names:
+            rows["GPU path"] = "kernels" if gpus.plain is None else f"plain: {gpus.plain}"
     return rows
 
 

@@ -42,7 +42,9 @@ def _broken(machine: Machine) -> Iterator[str]:
 
 
 def _on_paths(machine: Machine) -> Iterator[str]:
-    processor = machine.processor
+    processor, gpus = machine.processor, machine.gpus
+    if gpus is not None and gpus.plain is not None:
+        yield f"The slower plain path runs on the GPU: {gpus.plain}"
     if machine.kernels is None:
         return
     if machine.kernels.why_not is not None:

@@ -46,10 +46,17 @@ class Memory:
 
 @dataclass(frozen=True)
 class Gpus:
-    """Devices that PyTorch can use beside the CPU, and whether a driver of NVIDIA is there."""
+    """Devices that PyTorch can use beside the CPU.
+
+    Attributes:
+        names: of the devices.
+        nvidia_driver: whether a driver of NVIDIA is there.
+        plain: why the slower plain path runs on them, a sentence; None where kernels run.
+    """
 
     names: tuple[str, ...]
     nvidia_driver: bool
+    plain: str | None = None
 
 
 @dataclass(frozen=True)

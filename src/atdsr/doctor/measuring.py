@@ -42,10 +42,11 @@ def _measure(upscaler: "Upscaler", progress: Progress) -> Measurement:
     """Enlarge a picture some times by each path, in turns."""
     import numpy as np
 
+    from atdsr import kernels
     from atdsr.kernels import cpu
 
     fused = upscaler.device.type == "cpu" and cpu.status().variant is not None
-    paths = [nullcontext, cpu.plain] if fused else [nullcontext]
+    paths = [nullcontext, kernels.plain] if fused else [nullcontext]
     noise = np.random.default_rng(0).integers(0, 256, (_SIDES[-1], _SIDES[-1], 3), np.uint8)
 
     def seconds(path: Callable[[], Any], side: int) -> float:

@@ -149,10 +149,12 @@ def _memory() -> Memory:
 def _gpus() -> Gpus:
     import torch
 
+    from atdsr.kernels import gpu
+
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     names += ["Apple GPU"] if torch.backends.mps.is_available() else []
     driver = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
-    return Gpus(tuple(names), driver)
+    return Gpus(tuple(names), driver, gpu.status().why_not if names else None)
 
 
 def _libvips() -> str:

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from atdsr.attention import MAX_LOGIT_SCALE, LookUp, split_heads
+from atdsr.attention import MAX_LOGIT_SCALE, attention_map, split_heads
 from atdsr.errors import AtdsrError
-from atdsr.model import ATD, Block, Layer
+from atdsr.model import ATD, Block, DictionaryAttention, Layer
 from atdsr.windows import partition, shift
 
 Progress = Callable[[float], None]
@@ -285,8 +285,9 @@ def _traced(
     def keep_qkv(_module: object, inputs: tuple[Tensor, ...]) -> None:
         inside["qkv"] = layer.qkv(layer.norm_attention(inputs[0]))[0]
 
-    def keep_similarity(_module: object, _inputs: object, output: tuple[LookUp, Tensor]) -> None:
-        inside["similarity"] = output[0].shares[0].clone()  # its memory is the next layer's too
+    def keep_similarity(module: DictionaryAttention, inputs: tuple[Tensor, Tensor]) -> None:
+        q, dictionary = inputs  # kernels need not write the map out
+        inside["similarity"] = attention_map(q, module.key(dictionary), module.scale)[0]
 
     def finish(_module: object, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
         _, dictionary, position_index, penalties = inputs
@@ -307,7 +308,7 @@ def _traced(
 
     hooks = [
         layer.register_forward_pre_hook(keep_qkv),
-        layer.dictionary.register_forward_hook(keep_similarity),
+        layer.dictionary.register_forward_pre_hook(keep_similarity),
         layer.register_forward_hook(finish),
     ]
     try:

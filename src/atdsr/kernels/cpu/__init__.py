@@ -22,12 +22,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-SWITCH = "ATDSR_KERNELS"
-"""Environment variable: `off`, or the name of the variant to run."""
+from atdsr import kernels
 
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 _ADVICE = "in a clone, `python hatch_build.py` builds them."
-_enabled = True
 
 
 # -------------------------------------------------------------------------------- where they run
@@ -52,15 +50,15 @@ class Status:
 def status() -> Status:
     """Find out, once a process, whether the kernels run and on which threads."""
     threads = "Python" if _openmp() is None else "OpenMP"
-    wanted = os.environ.get(SWITCH, "").lower()
+    wanted = os.environ.get(kernels.SWITCH, "").lower()
     if wanted == "off":
-        return Status(None, f"the kernels are turned off by {SWITCH}=off.", threads)
+        return Status(None, f"the kernels are turned off by {kernels.SWITCH}=off.", threads)
     able = _variants()
     if not able:
         what = f"this processor ({platform.machine()}) has none of AVX2, AVX-512 and NEON."
         return Status(None, what, threads)
     if wanted and wanted not in able:
-        what = f"{SWITCH} is {wanted!r}, and this processor runs {', '.join(able)}."
+        what = f"{kernels.SWITCH} is {wanted!r}, and this processor runs {', '.join(able)}."
         return Status(None, what, threads)
     for variant in (wanted,) if wanted else able:
         if _path(variant).exists():
@@ -82,21 +80,10 @@ def _trouble(variant: str) -> str | None:
     return None
 
 
-@contextmanager
-def plain() -> Iterator[None]:
-    """Take the plain path inside the block, for measurements and tests."""
-    global _enabled
-    before, _enabled = _enabled, False
-    try:
-        yield
-    finally:
-        _enabled = before
-
-
 def run_on(x: Tensor) -> bool:
     """Whether kernels take this tensor: on a CPU that runs them, with numbers to be read now."""
     return (
-        _enabled
+        kernels.enabled()
         and x.device.type == "cpu"
         and type(x) is Tensor  # and nothing that only pretends to hold numbers
         and not torch.compiler.is_compiling()

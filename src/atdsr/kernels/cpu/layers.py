@@ -171,13 +171,13 @@ def look_up(q: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Statistics]:
     return attention, categories, Statistics(variance.float(), smallest.amin(1), largest.amax(1))
 
 
-def gather_shares(attention: Tensor, x: Tensor, factor: Tensor, statistics: Statistics) -> Tensor:
-    """softmax(A * factor) over the tokens, times x.
+def gather_shares(attention: Tensor, x: Tensor, weight: Tensor, statistics: Statistics) -> Tensor:
+    """The tokens gathered by a map A: softmax(norm(A^T)) x, `attention.LookUp.gather`.
 
     Args:
         attention: A, `b n m`.
         x: `b n c`.
-        factor: `b m`.
+        weight: `m`, of the instance norm.
         statistics: of A.
 
     Returns:
@@ -185,6 +185,7 @@ def gather_shares(attention: Tensor, x: Tensor, factor: Tensor, statistics: Stat
     """
     (b, n, m), c = attention.shape, x.shape[2]
     chunk, chunks = _chunks(n)
+    factor = weight * (statistics.variance + 1e-5).rsqrt()  # b m
     # the share whose exponent is largest
     reference = torch.where(factor > 0, statistics.largest, statistics.smallest)
     factor, x = factor * _LOG2_E, x.contiguous()
