@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from atdsr.checkpoint import Weights
 from atdsr.data import Crops, PackedSet
 from atdsr.files import FileError
 from atdsr.model import ATD
+from atdsr.stepping import Stepper
 from atdsr.training import (
     Event,
     Line,
@@ -31,6 +33,7 @@ from atdsr.training import (
     run,
 )
 from atdsr.training.ranks import Ranks
+from atdsr.training.steps import optimizers_of
 from networks import TINY, lively
 from training_runs import (
     assert_same,
@@ -164,12 +167,26 @@ def test_a_restart_goes_by_the_new_settings_of_the_optimizer(
     before = changed(settings, iterations=1, optim={"name": optimizer})
     fit(before)
     again = run.Run(changed(before, optim={"betas": [0.5, 0.6], "weight_decay": 0.25}), ALONE)
-    again.start(lambda text: None)
+    again.start()
     groups = [group for each in again._optimizers for group in each.param_groups]
     assert [group["weight_decay"] for group in groups] == [0.25] * len(groups)
     assert tuple(groups[-1]["betas"]) == (0.5, 0.6)
     gathered = [dict(each.state_dict()["state"]) for each in again._optimizers]
     assert_same(gathered, [dict(each["state"]) for each in state_of(before)["optimizers"]])
+
+
+def test_a_restart_leaves_the_learning_rate_where_a_recorded_step_reads_it(
+    settings: Settings,
+) -> None:
+    fit(changed(settings, iterations=1))
+    again = run.Run(settings, ALONE)
+    rate = torch.zeros(())
+    groups = [group for each in again._optimizers for group in each.param_groups]
+    for group in groups:
+        group["lr"] = rate
+    again.start()
+    groups = [group for each in again._optimizers for group in each.param_groups]
+    assert all(group["lr"] is rate for group in groups)
 
 
 def test_weights_that_were_deleted_are_written_again(settings: Settings) -> None:
@@ -322,14 +339,14 @@ def test_clipping_shortens_the_gradient(train: Path, tmp_path: Path) -> None:
             )
         )
     batch = Crops(PackedSet(train, 2), 0).batch(range(2), 16)
-    _, before = model.advance(batch)
-    assert before > 0.01
+    model.advance(batch)
+    assert model.tally().gradient > 0.01
     assert lengths == [pytest.approx(1e-3, rel=1e-3)]
 
 
 def test_muon_takes_the_matrices_and_adamw_the_rest(settings: Settings) -> None:
     model = ATD(TINY)
-    muon, adamw = run.optimizers(model, changed(settings, optim={"name": "muon"}).optim)
+    muon, adamw = optimizers_of(changed(settings, optim={"name": "muon"}), model)
     of_muon = {id(p) for group in muon.param_groups for p in group["params"]}
     of_adamw = {id(p) for group in adamw.param_groups for p in group["params"]}
     assert of_muon | of_adamw == {id(p) for p in model.parameters() if p.requires_grad}
@@ -354,16 +371,16 @@ def test_a_step_without_a_finite_loss_changes_nothing(train: Path, tmp_path: Pat
     model = run.Run(tiny_settings(train, tmp_path, skip_limit=3), ALONE)
     batch = Crops(PackedSet(train, 2), 0).batch(range(2), 16)
     model.advance(batch)
-    before = copy.deepcopy(
-        [model.model.state_dict(), model.average.state_dict(), model._optimizers[0].state_dict()]
-    )
+
+    def everything() -> list[dict[str, Any]]:
+        gathered = model._optimizers[0].state_dict()["state"]
+        return [model.model.state_dict(), model.average.state_dict(), gathered]
+
+    before = copy.deepcopy(everything())
     for _ in range(2):
         poisoned(model, batch)
-    assert (model.step, model.skipped) == (3, 2)
-    assert_same(
-        [model.model.state_dict(), model.average.state_dict(), model._optimizers[0].state_dict()],
-        before,
-    )
+    assert (model.step, model.tally().skipped) == (3, 2)
+    assert_same(everything(), before)
     model.advance(batch)  # a good one begins the count anew
     for _ in range(2):
         poisoned(model, batch)
@@ -376,15 +393,19 @@ def test_a_step_that_was_skipped_has_no_part_in_the_loss_of_a_line(
 ) -> None:
     """Also where the loss is finite and the gradient alone is not."""
     expected = losses(changed(settings, iterations=1, output=settings.output / "expected"))
-    advance = run.Run.advance
+    backward, calls = Stepper._backward, []
 
-    def skipped(self: run.Run, batch: tuple[torch.Tensor, torch.Tensor]) -> tuple:
-        if self.step != 1:
-            return advance(self, batch)
-        self.step += 1
-        return torch.tensor(1000.0), math.nan
+    def spoilt(self: Stepper, lr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
+        loss = backward(self, lr, hr)
+        calls.append(loss)
+        if len(calls) == 1:
+            return loss
+        self._model.conv_first.weight.grad = torch.full_like(
+            self._model.conv_first.weight, math.nan
+        )
+        return loss + 1000
 
-    monkeypatch.setattr(run.Run, "advance", skipped)
+    monkeypatch.setattr(Stepper, "_backward", spoilt)
     assert losses(changed(settings, iterations=2, log={"every": 2})) == expected
 
 
@@ -402,7 +423,7 @@ def test_a_step_that_does_not_fit_is_a_sentence(
     def allocate(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(run.Run, "_backward", allocate)
+    monkeypatch.setattr(Stepper, "_backward", allocate)
     with pytest.raises(TrainingError, match=r"memory ran out.*data\.micro_batch"):
         fit(changed(settings, iterations=6))
     assert_same(state_of(settings), before)
@@ -435,8 +456,8 @@ def test_a_larger_scale_starts_from_a_smaller_one(settings: Settings, tmp_path: 
     light = save_start(tmp_path / "x2.safetensors")
     settings = changed(settings, network={"scale": 3}, init_from=tmp_path / "x2.safetensors")
     said: list[str] = []
-    started = run.Run(settings, ALONE)
-    started.start(said.append)
+    started = run.Run(settings, ALONE, said.append)
+    started.start()
     for network in (started.model, started.average):
         assert torch.equal(network.conv_first.weight, light.conv_first.weight)
         assert network.state_dict()["head.0.weight"].shape[0] == 27
@@ -445,7 +466,7 @@ def test_a_larger_scale_starts_from_a_smaller_one(settings: Settings, tmp_path: 
         "fresh."
     ]
     with pytest.raises(TrainingError, match=r"has no upsample\.0\.weight of its shape"):
-        run.Run(changed(settings, init_strict=True), ALONE).start(said.append)
+        run.Run(changed(settings, init_strict=True), ALONE).start()
 
 
 def test_both_sets_of_an_official_file_are_taken(settings: Settings, tmp_path: Path) -> None:
@@ -454,7 +475,7 @@ def test_both_sets_of_an_official_file_are_taken(settings: Settings, tmp_path: P
         Weights(TINY, average.state_dict()), tmp_path / "net_g.pth", trained=trained.state_dict()
     )
     started = run.Run(changed(settings, init_from=tmp_path / "net_g.pth", init_strict=True), ALONE)
-    started.start(lambda text: None)
+    started.start()
     assert_same(started.model.state_dict(), trained.state_dict())
     assert_same(started.average.state_dict(), average.state_dict())
 
@@ -466,7 +487,7 @@ def test_a_run_leaves_a_file_that_another_starts_from(settings: Settings, tmp_pa
         settings, output=tmp_path / "next", init_from=settings.output / run.OFFICIAL
     )
     started = run.Run(following, ALONE)
-    started.start(lambda text: None)
+    started.start()
     assert_same(dict(started.model.state_dict()), dict(state["model"]))
     assert_same(dict(started.average.state_dict()), dict(state["average"]))
 
@@ -480,7 +501,7 @@ def test_weights_that_fit_nowhere_are_refused(settings: Settings, tmp_path: Path
         changed(settings, init_from=tmp_path / "wide.safetensors", init_strict=True), ALONE
     )
     with pytest.raises(TrainingError, match="does not fit the network"):
-        started.start(lambda text: None)
+        started.start()
 
 
 # ------------------------------------------------------------------------------------- validation

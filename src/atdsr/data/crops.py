@@ -229,8 +229,11 @@ class _Resident:
 
     def __call__(self, squares: _Squares, side: int) -> Tensor:
         """The squares as `b 3 side side`, on the device."""
-        steps = np.stack((squares.origin, squares.down, squares.right))
-        origin, down, right = torch.from_numpy(steps).to(self._pixels.device)[..., None, None]
+        steps = torch.from_numpy(np.stack((squares.origin, squares.down, squares.right)))
+        if self._pixels.is_cuda:  # from other memory a copy waits for the device
+            steps = steps.pin_memory()
+        steps = steps.to(self._pixels.device, non_blocking=True)
+        origin, down, right = steps[..., None, None]
         along = torch.arange(side, device=self._pixels.device)
         index = origin + down * along[:, None] + right * along  # b side side
         gathered = self._pixels.index_select(0, index.flatten())

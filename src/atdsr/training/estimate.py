@@ -12,8 +12,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from atdsr import memory
 from atdsr.model import ATD, Block
 from atdsr.training.ranks import describe
-from atdsr.training.run import autocast, dtype, optimizers
 from atdsr.training.settings import Settings, Stage
+from atdsr.training.steps import optimizers_of, step_of
 
 _BUDGET = 8.0  # seconds for timing; the first run, which warms up, is one of them
 _RUNS = 5
@@ -87,7 +87,7 @@ def estimate(settings: Settings, device: torch.device, ranks: int = 1) -> Estima
         ranks: processes that will share a batch.
     """
     free = _free(device)  # before what is made here takes some of it
-    model = ATD(settings.network).to(device, dtype(settings))
+    model = ATD(settings.network).to(device, step_of(settings).dtype)
     timed = min(settings.data.patch, _TIMED)
     tokens = _tokens(settings, timed)
     activations = _activation_bytes(model, settings, tokens)
@@ -149,7 +149,7 @@ def _timed(model: ATD, settings: Settings, tokens: int) -> float:
     since = time.perf_counter()
     while not times or (len(times) < _RUNS and time.perf_counter() - since < _BUDGET):
         start = time.perf_counter()
-        with autocast(settings, device):
+        with step_of(settings).autocast(device):
             out = model.blocks[0](x, model.position_index, model.penalties)
         out.float().sum().backward()
         if device.type == "cuda":
@@ -168,7 +168,7 @@ def _activation_bytes(model: ATD, settings: Settings, tokens: int) -> int:
         kept.setdefault(_storage(tensor), tensor.untyped_storage().nbytes())
         return tensor
 
-    with saved_tensors_hooks(keep, lambda tensor: tensor), autocast(settings, x.device):
+    with saved_tensors_hooks(keep, lambda tensor: tensor), step_of(settings).autocast(x.device):
         out = block(x, model.position_index, model.penalties)  # noqa: F841  # keeps what is counted
     block.activation_checkpointing = settings.activation_checkpointing
     whole, depth = sum(kept.values()), settings.network.depths[0]
@@ -188,7 +188,7 @@ def _state_bytes(model: ATD, settings: Settings) -> int:
     sizes = [parameter.nbytes for parameter in model.parameters()]
     matrices = (
         group["params"]
-        for optimizer in optimizers(model, settings.optim)
+        for optimizer in optimizers_of(settings, model)
         if isinstance(optimizer, torch.optim.Muon)
         for group in optimizer.param_groups
     )

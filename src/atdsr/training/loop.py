@@ -1,6 +1,5 @@
 """The training loop, straight down: validation, stop, step, line, state."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -9,7 +8,6 @@ from typing import Any
 
 import psutil
 import torch
-from torch import Tensor
 
 from atdsr import data, files, interrupts
 from atdsr.training.events import (
@@ -74,13 +72,13 @@ def fit(
         ranks = stack.enter_context(joined(torch.device(device)))
         journal = Journal(settings.output)
         emit = Watchers((journal, watch) if ranks.leads else ())
-        run = Run(settings, ranks)
 
         def tell(text: str) -> None:
             emit(Told(run.step, text))
 
+        run = Run(settings, ranks, tell)
         ranks.lead(lambda: stack.enter_context(_own(settings.output)))
-        run.start(tell)
+        run.start()
         validator = ranks.lead(lambda: Validator(settings, ranks.device, tell))
         pictures = data.PackedSet(_packed(settings, ranks, tell), settings.network.scale)
         ranks.lead(lambda: journal.open(run.step, run.validated))
@@ -99,10 +97,12 @@ def fit(
                     _validate(run, ranks, validator, asked, emit)
             if run.step >= settings.iterations or ranks.any(asked()):
                 break
-            meter.add(*run.advance(feed.batch(run.step + 1)))
+            run.advance(feed.batch(run.step + 1))
+            meter.steps += 1
             emit(Stepped(run.step))
             if run.step % settings.log.every == 0 or run.step == settings.iterations:
                 emit(meter.line())
+                run.check()
             if run.step % settings.save.every == 0:
                 with meter.paused():
                     _keep(run, ranks, emit)
@@ -226,8 +226,6 @@ class _Meter:
 
     def _begin(self) -> None:
         self.steps = 0
-        self._losses: list[Tensor] = []
-        self._gradient = 0.0
         self._since = time.perf_counter()
         self._waited_before = self._feed.waited
         self._memory = 0
@@ -240,27 +238,20 @@ class _Meter:
         yield
         self._since += time.perf_counter() - start
 
-    def add(self, loss: Tensor, gradient: float) -> None:
-        """Take a step into account; the loss of one that was skipped is not."""
-        self.steps += 1
-        if math.isfinite(gradient):
-            self._losses.append(loss)
-        self._gradient = gradient
-
     def line(self) -> Line:
         """The line for all steps since the last one; counting begins anew."""
         run, step = self._run, self._run.step
-        loss = torch.stack(self._losses).mean().item() if self._losses else math.nan
+        tally = run.tally()
         stage = self._settings.stage(step)
         line = Line(
             step=step,
-            loss=self._ranks.mean(loss),
+            loss=self._ranks.mean(tally.loss),
             lr=self._settings.learning_rate(step),
-            gradient=self._gradient,
+            gradient=tally.gradient,
             seconds=time.perf_counter() - self._since,
             waited=self._feed.waited - self._waited_before,
             memory=max(self._memory, _memory(self._ranks.device)),
-            skipped=run.skipped,
+            skipped=tally.skipped,
             patch=stage.patch,
             batch=stage.batch,
         )

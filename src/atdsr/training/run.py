@@ -3,25 +3,24 @@
 import copy
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from atdsr import checkpoint
 from atdsr.checkpoint import StateDict, Weights
 from atdsr.errors import AtdsrError
 from atdsr.inference import is_out_of_memory
 from atdsr.model import ATD
+from atdsr.stepping import Stepper, Tally
 from atdsr.training import states
 from atdsr.training.events import Validated
 from atdsr.training.feed import Batch
-from atdsr.training.losses import objective
 from atdsr.training.ranks import Ranks
-from atdsr.training.settings import Optim, Settings
+from atdsr.training.settings import Settings
+from atdsr.training.steps import optimizers_of, step_of
 
 STATES = "training_states"
 WEIGHTS, BEST = "weights.safetensors", "best.safetensors"
@@ -38,49 +37,40 @@ class TrainingError(AtdsrError):
 class Run:
     """A network in training.
 
+    Args:
+        settings: of the run.
+        ranks: the processes that share a batch.
+        tell: called with a sentence that the user should know.
+
     Attributes:
         model: the network.
         average: the moving average of its weights.
         step: steps done.
-        skipped: of these, how many changed nothing since loss or gradient was no number.
         best: highest mean PSNR of a validation so far.
         validated: step of the last validation; -1 before the first.
     """
 
-    def __init__(self, settings: Settings, ranks: Ranks) -> None:
+    def __init__(self, settings: Settings, ranks: Ranks, tell: Tell = lambda _: None) -> None:
         torch.manual_seed(settings.seed)
         checkpointing = settings.activation_checkpointing
         self._settings = settings
         self._ranks = ranks
+        self._tell = tell
         model = ATD(settings.network, activation_checkpointing=checkpointing)
-        self.model = model.to(ranks.device, dtype(settings))
+        how = step_of(settings)
+        self.model = model.to(ranks.device, how.dtype)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.average.eval()
-        self._optimizers = optimizers(self.model, settings.optim)
+        self._optimizers = optimizers_of(settings, self.model)
+        self._stepper = Stepper(self.model, self.average, self._optimizers, how, ranks.count, tell)
         self.step = 0
-        self.skipped = 0
-        self._skipped_in_row = 0
         self.best = -math.inf
         self.validated = -1
         self._saved = -1
-        self._network = self._wrapped()
-
-    def _wrapped(self) -> nn.Module:
-        """The network as it is called: over all processes, compiled."""
-        network: nn.Module = self.model
-        if self._ranks.count > 1:
-            # the buffers are constants, which need not go round before every step
-            constants = [name for name, _ in self.model.named_buffers()]
-            DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(network, constants)
-            devices = [self._ranks.device] if self._ranks.device.type == "cuda" else None
-            network = DistributedDataParallel(
-                network, device_ids=devices, gradient_as_bucket_view=True
-            )
-        return torch.compile(network) if self._settings.compile else network  # pyright: ignore
 
     # ------------------------------------------------------------------------- where it begins
 
-    def start(self, tell: Tell) -> None:
+    def start(self) -> None:
         """Take the newest state of the output folder, or the weights to start from.
 
         The leading process reads for all, so that the others need not see its files.
@@ -90,9 +80,9 @@ class Run:
             StateError, CheckpointError: they cannot be read.
         """
         settings = self._settings
-        state = self._ranks.from_lead(lambda: states.load(settings.output / STATES, tell))
+        state = self._ranks.from_lead(lambda: states.load(settings.output / STATES, self._tell))
         if state is not None:
-            self._restore(state, tell)
+            self._restore(state)
         elif settings.init_from is not None:
             source, group = settings.init_from, settings.network.category_size
             for network, key in ((self.model, "params"), (self.average, "params_ema")):
@@ -100,9 +90,9 @@ class Run:
                     lambda key=key: checkpoint.load(source, category_size=group, prefer=key)
                 )
                 fresh = checkpoint.initialise(network, weights.state)
-            self._check_fresh(fresh, tell)
+            self._check_fresh(fresh)
 
-    def _check_fresh(self, fresh: list[str], tell: Tell) -> None:
+    def _check_fresh(self, fresh: list[str]) -> None:
         """Say which parameters `init_from` has not.
 
         Raises:
@@ -117,9 +107,9 @@ class Run:
                 "init_strict to false to take what fits."
             )
         if fresh:
-            tell(f"{source} does not have {', '.join(fresh)}; these begin fresh.")
+            self._tell(f"{source} does not have {', '.join(fresh)}; these begin fresh.")
 
-    def _restore(self, state: dict[str, Any], tell: Tell) -> None:
+    def _restore(self, state: dict[str, Any]) -> None:
         try:
             before, now = state["settings"], self._settings.model_dump(mode="json")
             if (
@@ -131,7 +121,8 @@ class Run:
             self.average.load_state_dict(state["average"])
             for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
                 _restore_optimizer(optimizer, saved)
-            self.step, self.skipped = state["step"], state["skipped"]
+            self.step = state["step"]
+            self._stepper.restore(state["skipped"])
             self.best, self.validated = state["best"], state["validated"]
             torch.set_rng_state(state["rng"])
         except (KeyError, RuntimeError, ValueError):
@@ -142,90 +133,46 @@ class Run:
         if (self._settings.output / WEIGHTS).is_file():  # else all is written once more
             self._saved = self.step
         for change in _changes(before, now):
-            tell(f"going on with other settings than before: {change}.")
+            self._tell(f"going on with other settings than before: {change}.")
 
     # ----------------------------------------------------------------------------------- a step
 
-    def advance(self, batch: Batch) -> tuple[Tensor, float]:
+    def advance(self, batch: Batch) -> None:
         """One optimizer step on this process's share of a batch.
 
-        A step whose loss or gradient is no finite number changes nothing and is counted.
+        On a GPU it is only begun; `check` or `tally` wait for it.
 
         Args:
             batch: LR and HR, uint8, on the device.
 
-        Returns:
-            The loss, over this share and weighed so that its mean over the processes is the mean
-            over the batch, left on the device; and the norm of the gradient.
+        Raises:
+            TrainingError: see `check`; or memory ran out.
+        """
+        self.step += 1
+        whole, rate = self._settings.stage(self.step).batch, self._settings.learning_rate(self.step)
+        with _memory_as_sentence():
+            self._stepper(*batch, whole, rate)
+        if self._ranks.device.type == "cpu":  # where nobody has to wait for the answer
+            self.check()
+
+    def check(self) -> None:
+        """See whether the run makes progress; waits for the device.
 
         Raises:
-            TrainingError: too many steps in a row were skipped, or memory ran out.
+            TrainingError: too many steps in a row changed nothing.
         """
-        settings = self._settings
-        self.step += 1
-        with _memory_as_sentence():
-            loss, length = self._try(batch)
-        if math.isfinite(length):
-            self._skipped_in_row = 0
-        else:
-            self.skipped += 1
-            self._skipped_in_row += 1
-        self.model.zero_grad()
-        if self._skipped_in_row >= settings.skip_limit:
+        in_row = self._stepper.skips()[1]
+        if in_row >= self._settings.skip_limit:
             raise TrainingError(
-                f"loss or gradient was no finite number in {self._skipped_in_row} steps in a row, "
-                f"the last of them {self.step}; the weights are as before these, and the saved "
-                "states are intact. Lower optim.lr, or set optim.clip, and start again."
+                f"loss or gradient was no finite number in {in_row} steps in a row, the last of "
+                f"them {self.step}; the weights are as before these, and the saved states are "
+                "intact. Lower optim.lr, or set optim.clip, and start again."
             )
-        return loss, length
 
-    def _try(self, batch: Batch) -> tuple[Tensor, float]:
-        """What `advance` returns; the weights change unless the norm is no finite number."""
-        loss = self._backward(batch)
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-        length = norm.item()
-        if math.isfinite(length):
-            clip = self._settings.optim.clip
-            if clip is not None:
-                nn.utils.clip_grads_with_norm_(self.model.parameters(), clip, norm)
-            self._update()
-        return loss, length
-
-    def _backward(self, batch: Batch) -> Tensor:
-        """Gradients of the loss, in parts that fit the device."""
-        settings, ranks = self._settings, self._ranks
-        lr, hr = batch
-        whole = settings.stage(self.step).batch
-        size = settings.data.micro_batch or len(lr)
-        total = torch.zeros((), device=lr.device)
-        for begin in range(0, len(lr), size):
-            small, large = (_to_float(x[begin : begin + size], settings) for x in (lr, hr))
-            weight = len(small) * ranks.count / whole
-            with self._gradients_stay_here(unless=begin + size >= len(lr)):
-                with autocast(settings, lr.device):
-                    sr = self._network(small)
-                loss = objective(sr.to(large.dtype), large, settings.loss) * weight
-                # one that is no number spoils all gradients, so that all processes skip the step
-                (loss * (1 + 0 * loss.detach())).backward()
-            total = total + loss.detach()
-        return total
-
-    def _gradients_stay_here(self, unless: bool) -> AbstractContextManager[None]:
-        """Where parts of a batch follow, only the last one's gradients go round."""
-        if unless or self._ranks.count == 1:
-            return nullcontext()
-        return self._network.no_sync()  # pyright: ignore  # of DistributedDataParallel
-
-    def _update(self) -> None:
-        settings = self._settings
-        for optimizer in self._optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate(self.step)
-            optimizer.step()
-        with torch.no_grad():
-            averages, values = list(self.average.parameters()), list(self.model.parameters())
-            torch._foreach_lerp_(averages, values, 1 - settings.ema)  # pyright: ignore
+    def tally(self) -> Tally:
+        """What the steps since the last call found; waits for the device."""
+        with _memory_as_sentence():
+            return self._stepper.tally()
 
     # ---------------------------------------------------------------------------------- on disk
 
@@ -240,7 +187,7 @@ class Run:
         state = {
             "settings": settings.model_dump(mode="json"),
             "step": self.step,
-            "skipped": self.skipped,
+            "skipped": self._stepper.skips()[0],
             "best": self.best,
             "validated": self.validated,
             "model": self.model.state_dict(),
@@ -319,32 +266,6 @@ class StoppingError(Exception):
     """Work that was left since the run is to stop."""
 
 
-def dtype(settings: Settings) -> torch.dtype:
-    """Of parameters and crops; bf16 is a matter of `autocast`."""
-    return torch.float64 if settings.precision == "fp64" else torch.float32
-
-
-def autocast(settings: Settings, device: torch.device) -> torch.autocast:
-    """Where matrix products take the precision of the run."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16")
-
-
-def optimizers(model: ATD, optim: Optim) -> list[torch.optim.Optimizer]:
-    """AdamW for all parameters, or Muon for the matrices of the layers and AdamW for the rest.
-
-    Muon's update is scaled to the size of AdamW's, so both follow one learning rate.
-    """
-    trained = [p for p in model.parameters() if p.requires_grad]
-    if optim.name == "adamw":
-        return [_adamw(trained, optim)]
-    matrices = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
-    known = {id(matrix) for matrix in matrices}
-    muon = torch.optim.Muon(
-        matrices, optim.lr, weight_decay=optim.weight_decay, adjust_lr_fn="match_rms_adamw"
-    )
-    return [muon, _adamw([p for p in trained if id(p) not in known], optim)]
-
-
 def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
     """Take what a saved optimizer has gathered, but not the settings that it ran with.
 
@@ -352,23 +273,12 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) 
         ValueError: it is of other parameters.
     """
     kept = [
-        {key: value for key, value in group.items() if key not in ("params", "lr")}
+        {key: value for key, value in group.items() if key != "params"}
         for group in optimizer.param_groups
     ]
     optimizer.load_state_dict(saved)
     for group, settings in zip(optimizer.param_groups, kept, strict=True):
         group.update(settings)
-
-
-def _adamw(parameters: list[nn.Parameter], optim: Optim) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
-        parameters, optim.lr, betas=optim.betas, weight_decay=optim.weight_decay, fused=True
-    )
-
-
-def _to_float(samples: Tensor, settings: Settings) -> Tensor:
-    """Uint8 -> floats in [0, 1], divided in the precision of the run."""
-    return samples.to(dtype(settings)) / 255
 
 
 def _on_cpu(model: ATD) -> StateDict:

@@ -17,8 +17,7 @@ from pydantic import (
 
 from atdsr import pairs
 from atdsr.model import ATDConfig
-
-Precision = Literal["fp32", "bf16", "fp64"]
+from atdsr.stepping import Precision
 
 
 def no_bool(value: Any) -> Any:
@@ -262,6 +261,8 @@ class Settings(Section):
         precision: of matrix products: "fp32", "bf16" by autocast, or "fp64" throughout.
         activation_checkpointing: recompute layers in the backward pass to save memory.
         compile: run the network through `torch.compile`.
+        cuda_graph: on a GPU, record a step as one CUDA graph, so that none of its kernels waits
+            to be launched.
         seed: of fresh parameters and of the crops.
         validate: test sets; named so in recipes and `validation` here.
         save: the states.
@@ -288,6 +289,7 @@ class Settings(Section):
     precision: Precision = "fp32"
     activation_checkpointing: bool = False
     compile: bool = False
+    cuda_graph: bool = True
     seed: Steps = 0
     validation: Annotated[Validation, Field(alias="validate")] = Validation()
     save: Save = Save()
