@@ -54,4 +54,6 @@ $(VENV)/installed: pyproject.toml constraints.txt hatch_build.py $(wildcard src/
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[test]"
+	$(BIN)/python -c 'import triton' 2>/dev/null || \
+		$(BIN)/pip install --quiet -c constraints.txt -e ".[test,interpreter]"
 	touch $@

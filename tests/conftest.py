@@ -9,6 +9,7 @@ if not torch.cuda.is_available():  # Triton reads it when it is imported
     os.environ["TRITON_INTERPRET"] = "1"
 else:  # cuBLAS asks for it where deterministic algorithms are wanted
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.allow_tf32 = False  # which leaves three digits of a convolution
 
 from atdsr.evaluation import peers
 from atdsr.model import ATD

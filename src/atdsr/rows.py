@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from atdsr.kernels import cpu, gpu
 from atdsr.kernels.cpu import layers
 
+_WIDEST = 512  # row of which the GPU kernels hold a block in registers
+
 
 def normed_maps(x: Tensor, norm: nn.LayerNorm, *maps: nn.Linear) -> tuple[Tensor, list[Tensor]]:
     """Linear maps of the normed rows: `b h w c` -> `b h w m` each, after x itself.
@@ -21,7 +23,7 @@ def normed_maps(x: Tensor, norm: nn.LayerNorm, *maps: nn.Linear) -> tuple[Tensor
     Whoever needs x beside them takes it from here, so that its gradient is summed in the backward
     kernel and not in a pass of its own.
     """
-    if gpu.run_on(x):
+    if _on_gpu(x):
         from atdsr.kernels.gpu import rows as on_gpu
 
         return on_gpu.normed_maps(
@@ -48,24 +50,27 @@ def add_maps(
         attended: `b h w k` each, and its map to c features.
         mixed: `b n c`, n = h * w; or two matrices of which it is the product, `b n m` and `b m c`.
     """
-    if gpu.run_on(x):
+    if _on_gpu(x):
         from atdsr.kernels.gpu import rows as on_gpu
 
-        assert isinstance(mixed, Tensor), "a GPU looks up and mixes in one pass"
         parts = [(inputs, *_of_map(part)) for inputs, part in attended]
+        if isinstance(mixed, tuple):
+            mixed = mixed[0] @ mixed[1]
         return on_gpu.add_maps(x, parts, mixed.view_as(x))
-    shares, values = mixed
-    if layers.takes(x):
+    if isinstance(mixed, tuple) and layers.takes(x):
+        shares, values = mixed
         weights = torch.cat([part.weight.T for _, part in attended])
         inputs = (*(rows for rows, _ in attended), shares.view(*x.shape[:3], -1))
         weight = torch.cat([weights.expand(x.shape[0], -1, -1), values], dim=1)
         bias = torch.stack([part.bias for _, part in attended]).sum(0)
         out = cpu.room("tokens", *x.shape)  # from a block's second layer on where x is
         return _fused(inputs, weight, bias, residual=x, out=out)
-    if torch.is_autocast_enabled(x.device.type):  # which would make a sum as coarse as a product
-        sum_ = x + (shares @ values).view_as(x)
+    if isinstance(mixed, Tensor):
+        sum_ = x + mixed.view_as(x)
+    elif torch.is_autocast_enabled(x.device.type):  # a sum is not to be as coarse as a product
+        sum_ = x + (mixed[0] @ mixed[1]).view_as(x)
     else:
-        sum_ = torch.baddbmm(x.flatten(1, 2), shares, values).view_as(x)
+        sum_ = torch.baddbmm(x.flatten(1, 2), *mixed).view_as(x)
     for rows, part in attended:
         sum_ = sum_ + part(rows)
     return sum_
@@ -78,7 +83,7 @@ def feed_forward(
 
     On a CPU the kernels put it in the place of x, which nobody else may need any more.
     """
-    if gpu.run_on(x):
+    if _on_gpu(x):
         from atdsr.kernels.gpu import depthwise as depthwise_on_gpu
         from atdsr.kernels.gpu import rows as on_gpu
 
@@ -94,6 +99,10 @@ def feed_forward(
     hidden = F.gelu(fc1(norm(x)))
     mixed = depthwise(hidden.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
     return x + fc2(hidden + F.gelu(mixed))
+
+
+def _on_gpu(x: Tensor) -> bool:
+    return gpu.run_on(x) and x.shape[-1] <= _WIDEST
 
 
 def _of_norm(norm: nn.LayerNorm) -> tuple[Tensor, Tensor, float]:

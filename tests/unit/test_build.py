@@ -67,7 +67,7 @@ def project(sources: Path, tmp_path: Path) -> Path:
     shutil.copytree(sources, kernels)
     for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, root)
-    (kernels.parent / "__init__.py").write_text('__version__ = "1.2.3"\n')
+    (root / "src/atdsr/__init__.py").write_text('__version__ = "1.2.3"\n')
     (kernels / "__init__.py").touch()
     for library in ("avx512.so", "avx2.so"):
         (kernels / library).write_text("old\n")
@@ -81,7 +81,9 @@ def wheel(project: Path) -> tuple[str, dict[str, str]]:
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if name.startswith("atdsr/kernels/cpu/")]
         assert len(names) == len(set(names))
-        return Path(path).name, {name[14:]: archive.read(name).decode() for name in names}
+        return Path(path).name, {
+            name.removeprefix("atdsr/kernels/cpu/"): archive.read(name).decode() for name in names
+        }
 
 
 def names(folder: Path) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from atdsr import doctor, memory, zoo
+from atdsr import doctor, kernels, memory, zoo
 from atdsr.doctor import machine, measuring, probes
 from atdsr.doctor.machine import Allocator, Gpus, Library, Machine, Measurement, Memory, Processor
 from atdsr.doctor.machine import Threads as Of
@@ -371,7 +371,7 @@ def test_both_paths_are_measured_in_turns(tiny: Upscaler, monkeypatch: pytest.Mo
         plain = False
 
     monkeypatch.setattr(cpu, "status", lambda: Status("avx2", None, "OpenMP"))
-    monkeypatch.setattr(cpu, "plain", by_the_plain_path)
+    monkeypatch.setattr(kernels, "plain", by_the_plain_path)
     tiny.model.forward = lambda image: ran.append(plain) or image.repeat(1, 1, 2, 2)
     shares: list[float] = []
     found = measuring.measured(replace(WELL, measurement=None), shares.append).measurement

@@ -255,6 +255,15 @@ def test_as_operators() -> None:
     torch.library.opcheck(dictionary._gather_op, (q, keys, x, weight, *statistics))
 
 
+def test_a_refined_dictionary_keeps_its_type() -> None:
+    q, x = (torch.randn(1, 20, c, device=DEVICE).bfloat16() for c in (4, 6))
+    dictionary, k = (torch.randn(1, 5, c, device=DEVICE).bfloat16() for c in (6, 4))
+    ones = torch.ones(5, device=DEVICE).bfloat16()
+    found = attention.look_up(q, k, dictionary, ones)
+    refined = attention.refine_dictionary(dictionary, found, x, ones, ones[:, None])
+    assert refined.dtype == torch.bfloat16
+
+
 def test_compiled() -> None:
     given = learned(inputs(20, 10, 4, 12), *[torch.float32] * 5)
 

@@ -33,6 +33,11 @@ def pictures() -> Tensor:
 
 
 @pytest.fixture
+def picture() -> Tensor:
+    return torch.rand(1, 3, 4, 8, device=DEVICE)
+
+
+@pytest.fixture
 def network() -> ATD:
     return lively(CONFIG).to(DEVICE)
 
@@ -73,11 +78,10 @@ def test_every_parameter_gets_its_gradient(network: ATD, pictures: Tensor) -> No
         assert difference(gradient, expected[name]) <= 1e-4, name
 
 
-def test_recomputed_layers_give_the_same_gradients(network: ATD) -> None:
-    pictures = torch.rand(1, 3, 8, 4, device=DEVICE)
+def test_recomputed_layers_give_the_same_gradients(network: ATD, picture: Tensor) -> None:
     again = ATD(CONFIG, activation_checkpointing=True).to(DEVICE)
     again.load_state_dict(network.state_dict())
-    (_, one), (_, other) = (gradients(each, pictures) for each in (network, again))
+    (_, one), (_, other) = (gradients(each, picture) for each in (network, again))
     for name, gradient in one.items():  # summed in another order
         assert difference(other[name], gradient) <= 1e-5, name
 
@@ -92,28 +96,28 @@ def test_bf16_is_as_near_as_the_plain_path_in_bf16(network: ATD, pictures: Tenso
     assert 0 < errors[0] <= 1.5 * errors[1]
 
 
-def test_tokens_stay_in_float32_under_autocast(network: ATD, pictures: Tensor) -> None:
+def test_tokens_stay_in_float32_under_autocast(network: ATD, picture: Tensor) -> None:
     seen: list[torch.dtype] = []
     hooks = [
         layer.register_forward_hook(lambda _, __, out: seen.append(out[0].dtype))
         for layer in network.layers
     ]
     with torch.no_grad(), torch.autocast(DEVICE, torch.bfloat16):
-        network(pictures)
+        network(picture)
         with kernels.plain():
-            network(pictures)
+            network(picture)
     for hook in hooks:
         hook.remove()
     assert set(seen) == {torch.float32}
 
 
 def test_compiled_it_still_runs_the_kernels(
-    network: ATD, pictures: Tensor, monkeypatch: pytest.MonkeyPatch
+    network: ATD, picture: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with torch.no_grad():
-        expected = network(pictures)
+        expected = network(picture)
         names = launched(monkeypatch)
-        out = torch.compile(network, backend="aot_eager")(pictures)
+        out = torch.compile(network, backend="aot_eager")(picture)
     assert torch.equal(out, expected)
     assert names
 

@@ -1,5 +1,6 @@
 """The network on pictures of any size: whole, in tiles, short of memory, eight times."""
 
+import copy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from atdsr import memory, resample
 from atdsr.inference import UpscaleError
+from atdsr.model import ATD
 from atdsr.upscale import Upscaler
 from networks import TINY, lively
 
@@ -89,6 +91,31 @@ def test_progress_rises_to_one_over_tiles_and_flips() -> None:
     assert seen == sorted(seen)
     assert seen[-1] == 1
     assert len(seen) == 2 * 3 * 8 * len(small.model.layers)
+
+
+class Recorded:
+    """A graph that is recorded at its first run and replayed from then on."""
+
+    records = replays = False
+
+    def __init__(self, model: ATD) -> None:
+        self._model, self._replayed = model, copy.deepcopy(model)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        if not self.replays:
+            self.records = True
+            self._model(image)
+            self.records, self.replays = False, True
+        return self._replayed(image)  # as which no module is called
+
+
+def test_progress_counts_a_recorded_run_once() -> None:
+    seen: list[float] = []
+    small = upscaler(tile=32)
+    small.engine._graph = Recorded(small.engine.model)  # pyright: ignore
+    small(smooth(40, 64), progress=seen.append)
+    assert seen[-1] == 1
+    assert len(seen) == 2 * 3 * len(small.engine.model.layers)
 
 
 # ----------------------------------------------------------------------------------------- memory

@@ -43,9 +43,10 @@ def _measure(upscaler: "Upscaler", progress: Progress) -> Measurement:
     import numpy as np
 
     from atdsr import kernels
-    from atdsr.kernels import cpu
+    from atdsr.kernels import cpu, gpu
 
-    fused = upscaler.device.type == "cpu" and cpu.status().variant is not None
+    able = {"cpu": lambda: cpu.status().variant, "cuda": lambda: gpu.status().gpu}
+    fused = able.get(upscaler.device.type, lambda: None)() is not None
     paths = [nullcontext, kernels.plain] if fused else [nullcontext]
     noise = np.random.default_rng(0).integers(0, 256, (_SIDES[-1], _SIDES[-1], 3), np.uint8)
 

@@ -169,7 +169,8 @@ class Stepper:
     def _update(self, lr: Tensor, hr: Tensor) -> None:
         """The step itself, the same work whatever the numbers are."""
         self._model.zero_grad()
-        loss = self._backward(lr, hr)
+        with _same_bits():
+            loss = self._backward(lr, hr)
         gradients = [p.grad for p in self._values if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
         bad = (~norm.isfinite()).float()
@@ -219,6 +220,17 @@ class Stepper:
         ways = torch._foreach_sub(self._values, self._averages)  # pyright: ignore
         torch._foreach_mul_(ways, (1 - self._how.ema) * moves.to(self._how.dtype))  # pyright: ignore
         torch._foreach_add_(self._averages, ways)  # pyright: ignore
+
+
+def _same_bits() -> AbstractContextManager[None]:
+    """Where convolutions on a GPU give the same bits in every run; all else does anyway."""
+    cudnn = torch.backends.cudnn
+    return cudnn.flags(
+        enabled=cudnn.enabled,
+        benchmark=cudnn.benchmark,
+        deterministic=True,
+        allow_tf32=cudnn.allow_tf32,
+    )
 
 
 def optimizers(

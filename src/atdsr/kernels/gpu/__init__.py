@@ -123,8 +123,8 @@ def launch(
 def precision(dtype: torch.dtype) -> str:
     """How products of this type are to be taken, in the words of `tl.dot`.
 
-    float32 follows `torch.set_float32_matmul_precision`, like PyTorch's own products; on AMD's GPUs,
-    few of which have less precise ones, it stays what it is.
+    float32 follows `torch.set_float32_matmul_precision`, like PyTorch's own products. On AMD's
+    GPUs, few of which have less precise ones, it stays what it is.
     """
     if dtype != torch.float32 or torch.version.hip is not None:
         return "ieee"
