@@ -69,7 +69,8 @@ def test_it_computes_what_the_plain_network_does(network: ATD, pictures: Tensor)
         assert difference(network(pictures), expected) <= 1e-5
 
 
-def test_every_parameter_gets_its_gradient(network: ATD, pictures: Tensor) -> None:
+def test_every_parameter_gets_its_gradient(network: ATD) -> None:
+    pictures = torch.rand(2, 3, 4, 8, device=DEVICE)
     out, found = gradients(network, pictures)
     _, expected = gradients(copy.deepcopy(network).double(), pictures.double())
     assert out.requires_grad
