@@ -70,10 +70,13 @@ def run_on_device_of(x: Tensor) -> bool:
     return x.is_cuda and _have_gpu()
 
 
-@torch.compiler.assume_constant_result
 def _have_gpu() -> bool:
     """Whether `status` has one; a compiler that traced it would leave its graph there."""
     return status().gpu is not None
+
+
+# `torch.compiler.assume_constant_result`, without the compiler, which takes seconds to import
+_have_gpu._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def product_dtype(x: Tensor) -> torch.dtype:
