@@ -249,7 +249,10 @@ def test_killed_at_any_moment_packing_goes_on(tmp_path: Path, children: Any) -> 
                 size = journal.stat().st_size
                 os.truncate(journal, size - moments.randrange(min(size, 400)))
     assert kills >= 3
-    assert content(out) == content(tmp_path / "whole")
+    made = content(out)
+    for name in (partial.JOURNAL, files.LOCK):  # of a kill in the moment after the set was there
+        made.pop(name, None)
+    assert made == content(tmp_path / "whole")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["pictures", "set", "whole"]
 
 
