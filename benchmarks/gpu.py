@@ -81,15 +81,22 @@ class Wanted:
 
 
 def errors(case: Case) -> list[float]:
-    """Relative errors of the outputs and of all gradients, in the norm; NaN where one is."""
+    """Relative errors of the outputs and of all gradients, in the norm; NaN where one is.
+
+    A single number's gradient is a sum of terms that may cancel, so its error is relative to their
+    magnitudes: a scale of scores has the terms x dx of what is scored, the first input.
+    """
     doubles = [x.detach().double().requires_grad_() for x in case.inputs]
     expected = _tuple(case.exact(*doubles))
     found = _tuple(case.fast(*case.inputs))
     upstream = [torch.randn_like(x) for x in found]
     grads = torch.autograd.grad(found, case.inputs, upstream)
     exact = torch.autograd.grad(expected, doubles, [x.double() for x in upstream])
-    pairs = zip((*found, *grads), (*expected, *exact), strict=True)
-    return [((a.double() - b).norm() / b.norm()).item() for a, b in pairs]
+    terms = (doubles[0] * exact[0]).abs().sum()
+    return [
+        ((a.double() - b).norm() / (b.norm() if b.numel() > 1 else terms)).item()
+        for a, b in zip((*found, *grads), (*expected, *exact), strict=True)
+    ]
 
 
 def _tuple(x: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
