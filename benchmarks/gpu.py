@@ -1,6 +1,6 @@
 """Everything about the GPU kernels in one run: right, fast, and against spandrel.
 
-    python benchmarks/gpu.py                          # about eight minutes on an H200
+    python benchmarks/gpu.py
     python benchmarks/gpu.py --only check --only step
     python benchmarks/gpu.py --rehearse               # tiny and interpreted, where there is no GPU
 
