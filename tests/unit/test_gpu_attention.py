@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from atdsr import attention
-from atdsr.kernels import gpu
 from atdsr.windows import position_index, shift_penalties
-from gpu_tests import DEVICE, difference
+from gpu_tests import DEVICE, difference, poisoned
 
 kernels = pytest.importorskip("atdsr.kernels.gpu.attention")
 
@@ -20,16 +19,10 @@ _BACKWARD = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
 
 @pytest.fixture(autouse=True)
 def _poisoned(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fixed numbers, the kernels, and NaN in all memory that nobody has written."""
-    torch.manual_seed(0)
     if DEVICE == "cpu":  # few programs, for the interpreter
         monkeypatch.setattr(kernels, "_multiprocessors", lambda _: 1)
-    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    with gpu.interpreted():
+    with poisoned(monkeypatch):
         yield
-    torch.use_deterministic_algorithms(before)
 
 
 def _window_inputs(

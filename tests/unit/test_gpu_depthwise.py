@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from atdsr.kernels import gpu
-from gpu_tests import DEVICE, difference
+from gpu_tests import DEVICE, difference, poisoned
 
 kernels = pytest.importorskip("atdsr.kernels.gpu.depthwise")
 
@@ -20,14 +19,8 @@ _SMALL = replace(
 
 @pytest.fixture(autouse=True)
 def _poisoned(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fixed numbers, the kernels, and NaN in all memory that nobody has written."""
-    torch.manual_seed(0)
-    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    with gpu.interpreted():
+    with poisoned(monkeypatch):
         yield
-    torch.use_deterministic_algorithms(before)
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from atdsr.kernels import gpu
-from gpu_tests import DEVICE, difference
+from gpu_tests import DEVICE, difference, poisoned
 
 kernels = pytest.importorskip("atdsr.kernels.gpu.rows")
 backward = pytest.importorskip("atdsr.kernels.gpu.rows_backward")
@@ -21,14 +20,8 @@ _EPS = 1e-5
 
 @pytest.fixture(autouse=True)
 def _poisoned(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fixed numbers, the kernels, and NaN in all memory that nobody has written."""
-    torch.manual_seed(0)
-    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    with gpu.interpreted():
+    with poisoned(monkeypatch):
         yield
-    torch.use_deterministic_algorithms(before)
 
 
 def _leaf(*shape: int, dtype: torch.dtype = torch.float32, scale: float = 1.0) -> Tensor:

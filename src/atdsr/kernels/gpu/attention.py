@@ -354,11 +354,6 @@ def _fold(grad_biases: Tensor, side: int) -> Tensor:
     return grad_table
 
 
-def _needed(*tensors: Tensor) -> bool:
-    """Whether a backward pass can follow."""
-    return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
-
-
 # ---------------------------------------------------------------------------- window attention
 
 
@@ -376,7 +371,7 @@ def window_attention(qkv: Tensor, table: Tensor, side: int, shifted: bool) -> Te
         `b h w c` in qkv's type, before the projection.
     """
     qkv, table = qkv.contiguous(), table.float().contiguous()
-    return _window_attention(qkv, table, side, shifted, _needed(qkv, table))[0]
+    return _window_attention(qkv, table, side, shifted, gpu.differentiates(qkv, table))[0]
 
 
 def _windows(qkv: Tensor, table: Tensor, side: int, shifted: bool) -> _Groups:
@@ -468,7 +463,7 @@ def category_attention(
         `b n c` in qkv's type and the tokens' own order, before the projection.
     """
     qkv, log_scale = qkv.contiguous(), log_scale.float().reshape(())
-    keep = _needed(qkv, log_scale)
+    keep = gpu.differentiates(qkv, log_scale)
     return _category_attention(qkv, order.contiguous(), log_scale, heads, group, keep)[0]
 
 

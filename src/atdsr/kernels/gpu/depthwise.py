@@ -58,7 +58,7 @@ def depthwise_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         `b h w c` in x's type.
     """
     taps, bias = weight.float().flatten(1).T.contiguous(), bias.float()
-    learning = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias))
+    learning = gpu.differentiates(x, weight, bias)
     return _forward(x, taps, bias, weight.shape[-1], learning)[0]
 
 
