@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,15 +43,16 @@ def same(ours: tuple[torch.Tensor, ...], theirs: tuple[torch.Tensor, ...]) -> bo
     return all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
+@pytest.mark.parametrize("candidates", [1, 3])
 @pytest.mark.parametrize("device", [None, CPU])
 def test_crops_are_pure_functions_of_seed_and_number(
-    packed: PackedSet, device: torch.device | None
+    packed: PackedSet, device: torch.device | None, candidates: int
 ) -> None:
-    first, again = (Crops(packed, 3, device=device) for _ in range(2))
+    first, again = (Crops(packed, 3, candidates=candidates, device=device) for _ in range(2))
     again.batch(range(2), 16)  # what was asked before does not matter
     assert same(first.batch(range(20, 24), 16), again.batch(range(20, 24), 16))
     assert not same(first.batch(range(20, 24), 16), first.batch(range(24, 28), 16))
-    other = Crops(packed, 4, device=device)
+    other = Crops(packed, 4, candidates=candidates, device=device)
     assert not same(first.batch(range(20, 24), 16), other.batch(range(20, 24), 16))
     lr, hr = first.batch(range(3), 16)
     assert (lr.dtype, lr.shape) == (torch.uint8, (3, 3, 16, 16))
@@ -59,11 +61,12 @@ def test_crops_are_pure_functions_of_seed_and_number(
     assert hr.is_contiguous()
 
 
+@pytest.mark.parametrize("candidates", [1, 3])
 @pytest.mark.parametrize("device", [None, CPU])
 def test_a_share_of_a_batch_is_a_slice_of_the_whole(
-    packed: PackedSet, device: torch.device | None
+    packed: PackedSet, device: torch.device | None, candidates: int
 ) -> None:
-    crops = Crops(packed, 0, device=device)
+    crops = Crops(packed, 0, candidates=candidates, device=device)
     whole = crops.batch(range(100, 116), 12)
     for share in (range(100, 104), range(104, 116), range(101, 116, 3), range(110, 110)):
         inside = slice(share.start - 100, share.stop - 100, share.step)
@@ -71,13 +74,14 @@ def test_a_share_of_a_batch_is_a_slice_of_the_whole(
 
 
 @pytest.mark.parametrize("scale", [2, 3])
+@pytest.mark.parametrize("candidates", [1, 3])
 @pytest.mark.parametrize(("hflip", "rot"), [(True, True), (False, True), (True, False)])
 def test_a_device_gives_the_bits_of_the_files(
-    packed: PackedSet, scale: int, hflip: bool, rot: bool
+    packed: PackedSet, scale: int, hflip: bool, rot: bool, candidates: int
 ) -> None:
     pictures = PackedSet(packed.folder, scale)
-    mapped = Crops(pictures, 1, hflip=hflip, rot=rot)
-    resident = Crops(pictures, 1, hflip=hflip, rot=rot, device=CPU)
+    make = partial(Crops, pictures, 1, hflip=hflip, rot=rot, candidates=candidates)
+    mapped, resident = make(), make(device=CPU)
     for patch in (1, 5, 16):
         assert same(mapped.batch(range(7, 50), patch), resident.batch(range(7, 50), patch))
     assert mapped.nbytes == resident.nbytes == pictures.lr.nbytes + pictures.hr.nbytes
@@ -93,11 +97,43 @@ def test_a_copy_on_a_device_is_made_in_parts(
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_gives_the_bits_of_the_files(packed: PackedSet) -> None:
-    resident = Crops(packed, 1, device=torch.device("cuda"))
-    batch = resident.batch(range(50), 16)
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_a_gpu_gives_the_bits_of_the_files(packed: PackedSet, candidates: int) -> None:
+    make = partial(Crops, packed, 1, candidates=candidates)
+    batch = make(device=torch.device("cuda")).batch(range(50), 16)
     assert batch[0].is_cuda
-    assert same(tuple(side.cpu() for side in batch), Crops(packed, 1).batch(range(50), 16))
+    assert same(tuple(side.cpu() for side in batch), make().batch(range(50), 16))
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_of_the_candidates_the_one_with_the_most_detail_is_taken(
+    packed: PackedSet, scale: int
+) -> None:
+    """Against a loop over the candidates, whose places are drawn as those of single crops are."""
+    pictures = PackedSet(packed.folder, scale)
+    crops = Crops(pictures, 2, candidates=4, hflip=False, rot=False)
+    _, hr = crops.batch(range(30), 10)
+    numbers = np.arange(30)
+    words = [crops._words(numbers, turn) for turn in range(4)]
+    for number, picture in enumerate(crops._pictures_of(numbers)):
+        whole = pictures.pair(picture)[1]
+        height, width = (side // scale - 9 for side in whole.shape[:2])
+        best, most = None, -1.0
+        for turn in words:
+            top, left = (int(turn[number, 0] >> 32) * height, int(turn[number, 1] >> 32) * width)
+            top, left = (scale * (place >> 32) for place in (top, left))
+            crop = whole[top : top + 10 * scale, left : left + 10 * scale].astype(float)
+            means = crop.reshape(10, scale, 10, scale, 3).mean((1, 3))
+            detail = np.abs(crop - means.repeat(scale, 0).repeat(scale, 1)).sum()
+            if detail > most + 1e-6:
+                best, most = crop, detail
+        assert np.array_equal(hr[number].permute(1, 2, 0).numpy(), best)
+
+
+def test_of_candidates_with_equal_detail_the_first_is_taken(blocks: PackedSet) -> None:
+    """Pictures of 2x2 blocks have no detail anywhere."""
+    single, several = (Crops(blocks, 0, candidates=candidates) for candidates in (1, 5))
+    assert same(several.batch(range(60), 8), single.batch(range(60), 8))
 
 
 def test_an_epoch_takes_every_picture_once(tmp_path: Path) -> None:
@@ -196,5 +232,5 @@ def test_the_random_numbers_are_those_of_every_release(packed: PackedSet) -> Non
     crops = Crops(packed, 5)
     assert crops._order(0).tolist() == [3, 6, 2, 4, 5, 0, 1]
     assert crops._order(1).tolist() == [2, 6, 1, 4, 5, 0, 3]
-    first, second = crops._words(np.array([3, 4]))[:, 0].tolist()
+    first, second = crops._words(np.array([3, 4]), 0)[:, 0].tolist()
     assert (first, second) == (0x490257DB9CE3B517, 0x56D2D7A4F56ECF82)

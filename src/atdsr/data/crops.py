@@ -40,6 +40,10 @@ class Crops:
     state: asking again, in another process, after a restart, or in other shares of a batch, gives
     the same crops.
 
+    With `candidates` above 1 that many places are drawn for a crop, and the one with the most
+    detail is taken: a step then spends itself less on skies and blurred backgrounds, from which
+    there is little to learn.
+
     Random numbers are raw words of Philox generators, a counter of which is the number of a crop
     or of an epoch, so that no release of a library changes them.
 
@@ -48,6 +52,7 @@ class Crops:
         seed: of everything random here.
         hflip: mirror half of the crops left to right.
         rot: mirror half of them upside down, and transpose half.
+        candidates: places in the picture that are drawn for each crop.
         device: where to copy all pixels once; crops are then made and stay there. None draws
             them from the mapped files into main memory. Both give the same bits.
 
@@ -62,9 +67,11 @@ class Crops:
         *,
         hflip: bool = True,
         rot: bool = True,
+        candidates: int = 1,
         device: torch.device | None = None,
     ) -> None:
         self._pictures = pictures
+        self._candidates = candidates
         entries = pictures.entries
         self._scale = pictures.scale
         # of the LR pictures, from which all follows
@@ -120,8 +127,9 @@ class Crops:
         """
         self.check(patch)
         places = np.arange(numbers.start, numbers.stop, numbers.step)
-        pictures = self._pictures_of(places)
-        random = self._words(places)
+        # all first candidates, all second ones, ...
+        pictures = np.tile(self._pictures_of(places), self._candidates)
+        random = np.concatenate([self._words(places, turn) for turn in range(self._candidates)])
         top = _below(random[:, 0], self._heights[pictures] - patch + 1)
         left = _below(random[:, 1], self._widths[pictures] - patch + 1)
         orientation = random[:, 2].astype(np.int64) & self._mask
@@ -129,7 +137,31 @@ class Crops:
             cut(self._squares(pictures, top, left, orientation, patch, scale), patch * scale)
             for cut, scale in zip(self._cut, (1, self._scale), strict=True)
         )
-        return lr, hr
+        if self._candidates == 1:
+            return lr, hr
+        chosen = self._most_detailed(hr)
+        return lr.index_select(0, chosen), hr.index_select(0, chosen)
+
+    def _most_detailed(self, hr: Tensor) -> Tensor:
+        """Which of the candidates of each crop to take, exact and so the same on every device.
+
+        Detail is what a reduction loses: how far pixels are from the mean of their square of
+        `scale x scale`, which is one pixel in LR.
+
+        Args:
+            hr: `candidates*b 3 p p`, uint8.
+
+        Returns:
+            Indices `b` into the first dimension.
+        """
+        blocks = hr.unflatten(2, (-1, self._scale)).unflatten(4, (-1, self._scale)).int()
+        sums = blocks.sum((3, 5), keepdim=True, dtype=torch.int32)
+        detail = (blocks * self._scale**2 - sums).abs_().sum((1, 2, 3, 4, 5))
+        detail = detail.view(self._candidates, -1)
+        turns = torch.arange(self._candidates, device=hr.device)
+        # of equal ones the first, which argmax does not promise
+        best = (detail * self._candidates - turns[:, None]).argmax(0)
+        return best * detail.shape[1] + torch.arange(detail.shape[1], device=hr.device)
 
     # -------------------------------------------------------------------------- what is random
 
@@ -146,12 +178,12 @@ class Crops:
         generator = np.random.Philox(key=self._order_key, counter=[0, epoch, 0, 0])
         return generator.random_raw(len(self._starts)).argsort(kind="stable")
 
-    def _words(self, places: _Integers) -> NDArray[np.uint64]:
-        """Four random words for each crop, `b 4`."""
+    def _words(self, places: _Integers, turn: int) -> NDArray[np.uint64]:
+        """Four random words for each crop's candidate of that turn, `b 4`."""
         if not places.size:
             return np.empty((0, 4), np.uint64)
         first, last = int(places.min()), int(places.max())
-        generator = np.random.Philox(key=self._crop_key, counter=[first, 0, 0, 0])
+        generator = np.random.Philox(key=self._crop_key, counter=[first, turn, 0, 0])
         return generator.random_raw(4 * (last - first + 1)).reshape(-1, 4)[places - first]
 
     def _squares(

@@ -38,7 +38,14 @@ class Feed:
         self._settings = settings
         self._ranks = ranks
         data = settings.data
-        make = partial(Crops, pictures, settings.seed, hflip=data.hflip, rot=data.rot)
+        make = partial(
+            Crops,
+            pictures,
+            settings.seed,
+            hflip=data.hflip,
+            rot=data.rot,
+            candidates=data.candidates,
+        )
         crops = make()
         for patch in {data.patch, *(stage.patch for stage in settings.stages)}:
             crops.check(patch)

@@ -91,6 +91,8 @@ class Data(Section):
             added up. None takes all.
         hflip: mirror half of the crops left to right.
         rot: mirror half of them upside down, and transpose half.
+        candidates: places that are drawn in the picture for each crop; the one with the most
+            detail is taken.
         residence: where the pictures are kept: in the memory of the device, in mapped files, or
             on the device where they fit ("auto").
     """
@@ -103,6 +105,7 @@ class Data(Section):
     micro_batch: Count | None = None
     hflip: bool = True
     rot: bool = True
+    candidates: Count = 1
     residence: Literal["auto", "device", "mapped"] = "auto"
 
 
