@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from atdsr import checkpoint, pixels, resample, zoo
+from atdsr import pixels, resample, zoo
 from atdsr.inference import Engine, Precision, Progress, Source, Tell, Tile, UpscaleError
 from atdsr.model import ATD
 from atdsr.pixels import Picture
@@ -303,14 +303,8 @@ def load(
             named model, which knows its own.
         UpscaleError: no such device, precision, tile or overlap.
     """
-    if zoo.means_file(name_or_path):
-        weights = checkpoint.load(name_or_path, category_size=category_size)
-    else:
-        weights = zoo.find(str(name_or_path)).load()
-        if category_size is not None:
-            raise UpscaleError(f"{name_or_path} knows its category size; leave it out.")
     return Upscaler(
-        weights.build(),
+        zoo.load(name_or_path, category_size=category_size).build(),
         device=device,
         precision=precision,
         tile=tile,

@@ -77,6 +77,23 @@ def test_info_says_what_a_file_is(weights: Weights):
     assert rows["head"] == "pixelshuffledirect"
 
 
+def test_info_says_what_a_named_model_is():
+    (model,) = zoo.MODELS[:1]
+    said, _ = run("info", model.name)
+    for fact in (model.data, model.hardware, model.licence, model.sha256, "Set5 "):
+        assert fact in said
+    assert re.search(rf"^scale +{model.config.scale}$", said, re.MULTILINE)
+    assert "knows its category size" in refused("info", model.name, "--category-size", "64")
+    assert "did you mean" in refused("info", model.name + "x")
+
+
+def test_a_named_model_is_converted(here: Path):
+    (model,) = zoo.MODELS[:1]
+    run("convert", model.name, "a.pth")
+    converted, kept = checkpoint.load("a.pth").state, model.load().state
+    assert all(torch.equal(converted[name], kept[name]) for name in kept)
+
+
 def test_a_name_that_the_encoding_of_the_output_lacks(
     weights: Weights, monkeypatch: pytest.MonkeyPatch
 ):
@@ -168,7 +185,7 @@ def test_the_first_help_lists_every_command():
         (["upscale", "a.png", "--device", "tpu"], "'tpu' is not one of 'auto'"),
         (["upscale", "a.png", "--precision", "int8"], "'int8' is not one of 'fp32'"),
         (["upscael"], "Did you mean 'upscale'?"),
-        (["info"], "Missing argument 'FILE'"),
+        (["info"], "Missing argument 'NAME|FILE'"),
         (["convert", "a.pth"], "Missing argument 'OUT'"),
         (["eval"], "Missing option '--data'"),
         (["train"], "Name a recipe, or an option file"),

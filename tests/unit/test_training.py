@@ -1,6 +1,7 @@
 """The loop: exact restart, a hand-written step, and runs that cannot go on."""
 
 import copy
+import dataclasses
 import json
 import math
 import os
@@ -13,7 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from atdsr import checkpoint, data
+from atdsr import checkpoint, data, zoo
 from atdsr.checkpoint import Weights
 from atdsr.data import Crops, PackedSet
 from atdsr.files import FileError
@@ -478,6 +479,16 @@ def test_both_sets_of_an_official_file_are_taken(settings: Settings, tmp_path: P
     started.start()
     assert_same(started.model.state_dict(), trained.state_dict())
     assert_same(started.average.state_dict(), average.state_dict())
+
+
+def test_a_run_starts_from_a_named_model(settings: Settings) -> None:
+    (model,) = zoo.MODELS[:1]
+    network = dataclasses.asdict(model.config)
+    changes = {"network": network, "init_from": model.name, "init_strict": True}
+    started = run.Run(changed(settings, **changes), ALONE)
+    started.start()
+    for trained in (started.model, started.average):
+        assert_same(dict(trained.state_dict()), dict(model.load().build().state_dict()))
 
 
 def test_a_run_leaves_a_file_that_another_starts_from(settings: Settings, tmp_path: Path) -> None:

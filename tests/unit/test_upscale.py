@@ -228,7 +228,7 @@ def test_devices_and_precisions_that_are_not_here() -> None:
 
 
 def test_a_category_size_is_for_files(tmp_path: Path) -> None:
-    with pytest.raises(UpscaleError, match="atd-light-x2 knows its category size"):
+    with pytest.raises(CheckpointError, match="atd-light-x2 knows its category size"):
         atdsr.load("atd-light-x2", category_size=64)
 
 

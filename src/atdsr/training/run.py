@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from atdsr import checkpoint
+from atdsr import checkpoint, zoo
 from atdsr.checkpoint import StateDict, Weights
 from atdsr.errors import AtdsrError
 from atdsr.inference import is_out_of_memory
@@ -84,10 +84,11 @@ class Run:
         if state is not None:
             self._restore(state)
         elif settings.init_from is not None:
-            source, group = settings.init_from, settings.network.category_size
+            source = settings.init_from
+            group = settings.network.category_size if zoo.means_file(source) else None
             for network, key in ((self.model, "params"), (self.average, "params_ema")):
                 weights = self._ranks.from_lead(
-                    lambda key=key: checkpoint.load(source, category_size=group, prefer=key)
+                    lambda key=key: zoo.load(source, category_size=group, prefer=key)
                 )
                 fresh = checkpoint.initialise(network, weights.state)
             self._check_fresh(fresh)

@@ -257,8 +257,8 @@ class Settings(Section):
         loss: what is minimised.
         ema: decay of the moving average of the weights, which starts as a copy of them; the
             average is what is measured and given out.
-        init_from: file to take weights from: the network from its `params`, the average from its
-            `params_ema`.
+        init_from: model or file to take weights from: the network from a file's `params`, the
+            average from its `params_ema`, both from what a model of `atdsr models` has.
         init_strict: whether every parameter must be in that file; else those are taken whose name
             and shape match, as for another scale.
         precision: of matrix products: "fp32", "bf16" by autocast, or "fp64" throughout.
