@@ -118,7 +118,7 @@ def test_of_the_candidates_the_one_with_the_most_detail_is_taken(
     for number, picture in enumerate(crops._pictures_of(numbers)):
         whole = pictures.pair(picture)[1]
         height, width = (side // scale - 9 for side in whole.shape[:2])
-        best, most = None, -1.0
+        best, most = np.empty(0), -1.0
         for turn in words:
             top, left = (int(turn[number, 0] >> 32) * height, int(turn[number, 1] >> 32) * width)
             top, left = (scale * (place >> 32) for place in (top, left))
