@@ -17,14 +17,14 @@ test: lint  ## every check there is
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/installed-test
-	$(BIN)/ruff format --check src tests benchmarks hatch_build.py
-	$(BIN)/ruff check src tests benchmarks hatch_build.py
+	$(BIN)/ruff format --check src tests benchmarks runs hatch_build.py
+	$(BIN)/ruff check src tests benchmarks runs hatch_build.py
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
 format: $(VENV)/installed-test  ## as lint wants it
-	$(BIN)/ruff format src tests benchmarks hatch_build.py
-	$(BIN)/ruff check --fix src tests benchmarks hatch_build.py
+	$(BIN)/ruff format src tests benchmarks runs hatch_build.py
+	$(BIN)/ruff check --fix src tests benchmarks runs hatch_build.py
 
 bench: export OMP_WAIT_POLICY = PASSIVE
 bench: $(VENV)/installed-test  ## speed and memory; DAT=FILE SET=FOLDER BENCH_FULL=1, see docs/speed.md

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from atdsr import evaluation, zoo
+import atdsr
+from atdsr import demo, evaluation, zoo
 from atdsr.evaluation import methods, testsets
 from atdsr.evaluation.methods import Settings
 
@@ -20,6 +21,9 @@ REFERENCE = {
     "woman": 34.549,
 }
 
+
+# the bundled weights on the sample photo, reduced and enlarged again: PSNR-Y in dB
+SAMPLE = {"atd-light-x2": 33.26}
 
 # DAT-light (Chen et al. 2023) on Set5 as its authors publish it: PSNR-Y in dB by scale
 PEER = {2: 38.24, 3: 34.76, 4: 32.57}
@@ -54,6 +58,15 @@ def test_bundled_weights_give_the_figures_they_are_listed_with(
     assert atd.psnr_y == pytest.approx(model.psnr_y["Set5"], abs=0.01)
     assert atd.psnr_y > bicubic.psnr_y + 1
     assert atd.ssim_y > bicubic.ssim_y
+
+
+@pytest.mark.parametrize("model", zoo.MODELS, ids=lambda model: model.name)
+def test_bundled_weights_give_their_figure_on_the_sample_photo(
+    model: zoo.ZooModel, tmp_path: Path
+) -> None:
+    """Where no test set is at hand, too."""
+    made = demo.run(atdsr.load(model.name, device="cpu"), tmp_path)
+    assert made.psnr_y["ATD-light"] == pytest.approx(SAMPLE[model.name], abs=0.01)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

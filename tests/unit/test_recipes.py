@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from atdsr import recipes
+from atdsr import checkpoint, recipes, zoo
 from atdsr.model import ATDConfig, atd, atd_light
 from atdsr.recipes import RecipeError
 from atdsr.recipes.checks import Network
@@ -409,14 +410,25 @@ def test_a_dump_is_for_people(write: Write) -> None:
 
 
 def test_the_runs_behind_the_bundled_weights() -> None:
-    first, second = (recipes.load(path) for path in sorted((ROOT / "runs/light_x2").glob("*.yaml")))
-    assert first.output == second.output
-    assert (first.iterations, second.iterations) == (200, 2100)
-    assert first.learning_rate(100) == 5e-4
-    assert second.learning_rate(2100) == pytest.approx(1e-3 / 751)
-    assert {first.optim.name, second.optim.name} == {"muon"}
-    assert (first.ema, second.ema) == (0.999, 0.997)
-    for settings in (first, second):
+    folder = ROOT / "runs/light_x2"
+    warm, main, detail, following = map(recipes.load, sorted(folder.glob("*.yaml")))
+    assert warm.output == main.output
+    assert (warm.iterations, main.iterations) == (200, 2100)
+    assert main.learning_rate(2100) == pytest.approx(1e-3 / 751)
+    assert detail.init_from == main.output / "weights.safetensors"
+    logged = (folder / "3-detail.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(logged[-1])["step"] == detail.iterations
+    assert following.init_from is not None
+    assert ROOT / following.init_from == folder / "state.pth"
+    for settings in (warm, main, detail, following):
         assert settings.network == atd_light(2)
-        assert (settings.data.batch, settings.data.patch, settings.seed) == (4, 32, 1)
-        assert (settings.save.every, settings.log.every) == (200, 20)
+        assert settings.optim.name == "muon"
+
+
+def test_the_state_to_go_on_from_holds_the_bundled_weights() -> None:
+    path = ROOT / "runs/light_x2/state.pth"
+    assert path.stat().st_size < 8_000_000
+    bundled = zoo.find("atd-light-x2").load().state
+    average, network = (checkpoint.load(path, prefer=key).state for key in ("params_ema", "params"))
+    assert all(torch.equal(average[name], bundled[name]) for name in bundled)
+    assert not torch.equal(network["conv_first.weight"], average["conv_first.weight"])

@@ -1,0 +1,80 @@
+"""The learning curve of the bundled ATD-light x2, beside what is published.
+
+    python runs/light_x2/curve.py docs/figures/light-x2-curve.svg
+
+`curve.json` has the points: steps and hours from scratch, over all runs, and PSNR-Y in dB that
+`atdsr eval` gave for the averaged weights of that step. Needs the extra `plots`.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+
+INK, SOFT, FAINT = "#1c1d20", "#5d6068", "#e6e6e2"
+COLOURS = {"Set5": "#a3341f", "B100": "#2f5d8a"}
+PUBLISHED = {"Set5": 38.29, "B100": 32.39}
+PUBLISHED_STEPS = 500_000
+
+
+def draw(axes: Axes, points: list[dict[str, float]], unit: str) -> None:
+    """PSNR on both sets against steps or hours."""
+    for name, colour in COLOURS.items():
+        measured = [(point[unit], point[name]) for point in points if name in point]
+        axes.plot(*zip(*measured, strict=True), "o-", color=colour, markersize=3.5, linewidth=1.4)
+        axes.annotate(
+            f"{name} {measured[-1][1]:.2f}",
+            measured[-1],
+            (0, 7),
+            textcoords="offset points",
+            ha="right",
+            color=colour,
+        )
+        axes.axhline(PUBLISHED[name], color=colour, linewidth=0.8, linestyle=(0, (4, 4)))
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(SOFT)
+    axes.tick_params(colors=SOFT, length=0, pad=5, which="both")
+    axes.set_facecolor("none")
+    axes.grid(axis="y", color=FAINT, linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def main(target: Path) -> None:
+    """Write the figure."""
+    points = json.loads(Path(__file__).with_name("curve.json").read_text(encoding="utf-8"))
+    mpl.rcParams |= {"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "atdsr"}
+    figure, (by_step, by_hour) = pyplot.subplots(
+        1, 2, figsize=(9, 3.6), sharey=True, facecolor="#fcfcfb"
+    )
+    figure.subplots_adjust(0.06, 0.13, 0.985, 0.87, wspace=0.08)
+    draw(by_step, points, "steps")
+    by_step.set_xscale("log")
+    by_step.set_xlim(1500, 650_000)
+    by_step.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    for name, colour in COLOURS.items():
+        by_step.plot(PUBLISHED_STEPS, PUBLISHED[name], "*", color=colour, markersize=10)
+        by_step.annotate(
+            f"published {PUBLISHED[name]}",
+            (PUBLISHED_STEPS, PUBLISHED[name]),
+            (-10, -13),
+            textcoords="offset points",
+            ha="right",
+            color=colour,
+        )
+    draw(by_hour, points, "hours")
+    by_hour.set_xlim(0)
+    titles = {
+        by_step: "PSNR-Y (dB) against steps (published: 16 to 32 times as large)",
+        by_hour: "PSNR-Y (dB) against hours on two CPU cores",
+    }
+    for axes, title in titles.items():
+        axes.set_title(title, loc="left", size=9, color=INK)
+    figure.savefig(target, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

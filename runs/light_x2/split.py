@@ -1,0 +1,43 @@
+"""Keep pictures out of a training set, for choosing weights by.
+
+    python runs/light_x2/split.py PICTURES WORK
+
+Of the pictures in PICTURES and its folders, in the order of their names, the 16th, 46th, 76th and
+so on are kept out: the middle 256x256 of each becomes a PNG in WORK/validate, and WORK/train has
+links to all others.
+"""
+
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+EVERY, FIRST = 30, 15
+SIDE = 256
+
+
+def main(pictures: Path, work: Path) -> None:
+    """Make both folders."""
+    train, validate = work / "train", work / "validate"
+    train.mkdir(parents=True)
+    validate.mkdir()
+    paths = sorted(
+        (
+            path.resolve()
+            for path in pictures.rglob("*")
+            if path.is_file() and path.suffix != ".tsv"
+        ),
+        key=lambda path: path.name,
+    )
+    for number, path in enumerate(paths):
+        if number % EVERY != FIRST:
+            (train / path.name).symlink_to(path)
+            continue
+        with Image.open(path) as picture:
+            left, top = ((side - SIDE) // 2 for side in picture.size)
+            middle = picture.convert("RGB").crop((left, top, left + SIDE, top + SIDE))
+        middle.save(validate / f"{path.stem}.png")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
