@@ -21,7 +21,7 @@ test -d work/light_x2/set || atdsr data pack "$1" --scale 2 --output work/light_
 atdsr train runs/light_x2/1-warm.yaml
 atdsr train runs/light_x2/2-main.yaml
 # new crops, with pictures kept out; a process for each core is faster than threads
-test -d work/light_x2/split || python runs/light_x2/split.py "$1" work/light_x2/split
+python runs/light_x2/split.py "$1" work/light_x2/split
 OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
     torchrun --nproc-per-node 2 -m atdsr train runs/light_x2/3-detail.yaml
 atdsr convert work/light_x2/detail/weights.safetensors src/atdsr/weights/atd-light-x2.safetensors --overwrite

@@ -19,8 +19,8 @@ SIDE = 256
 def main(pictures: Path, work: Path) -> None:
     """Make both folders."""
     train, validate = work / "train", work / "validate"
-    train.mkdir(parents=True)
-    validate.mkdir()
+    for folder in (train, validate):
+        folder.mkdir(parents=True, exist_ok=True)
     paths = sorted(
         (
             path.resolve()
@@ -31,7 +31,9 @@ def main(pictures: Path, work: Path) -> None:
     )
     for number, path in enumerate(paths):
         if number % EVERY != FIRST:
-            (train / path.name).symlink_to(path)
+            link = train / path.name
+            link.unlink(missing_ok=True)  # of an attempt that was interrupted
+            link.symlink_to(path)
             continue
         with Image.open(path) as picture:
             left, top = ((side - SIDE) // 2 for side in picture.size)

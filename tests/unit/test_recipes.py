@@ -414,7 +414,12 @@ def test_the_runs_behind_the_bundled_weights() -> None:
     warm, main, detail, following = map(recipes.load, sorted(folder.glob("*.yaml")))
     assert warm.output == main.output
     assert (warm.iterations, main.iterations) == (200, 2100)
+    assert warm.learning_rate(100) == 5e-4
     assert main.learning_rate(2100) == pytest.approx(1e-3 / 751)
+    assert (warm.ema, main.ema) == (0.999, 0.997)
+    for settings in (warm, main):
+        assert (settings.data.batch, settings.data.patch, settings.seed) == (4, 32, 1)
+        assert (settings.save.every, settings.log.every) == (200, 20)
     assert detail.init_from == main.output / "weights.safetensors"
     logged = (folder / "3-detail.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(logged[-1])["step"] == detail.iterations
