@@ -14,10 +14,15 @@ import matplotlib as mpl
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
+from atdsr import recipes
+from atdsr.evaluation import published
+
 INK, SOFT, FAINT = "#1c1d20", "#5d6068", "#e6e6e2"
 COLOURS = {"Set5": "#a3341f", "B100": "#2f5d8a"}
-PUBLISHED = {"Set5": 38.29, "B100": 32.39}
-PUBLISHED_STEPS = 500_000
+PUBLISHED = {
+    row.dataset: row.psnr_y for row in published.rows(2, COLOURS) if row.model == "ATD-light"
+}
+PUBLISHED_STEPS = recipes.load("101").iterations
 
 
 def draw(axes: Axes, points: list[dict[str, float]], unit: str) -> None:
@@ -58,7 +63,7 @@ def main(target: Path) -> None:
     for name, colour in COLOURS.items():
         by_step.plot(PUBLISHED_STEPS, PUBLISHED[name], "*", color=colour, markersize=10)
         by_step.annotate(
-            f"published {PUBLISHED[name]}",
+            f"published {PUBLISHED[name]:.2f}",
             (PUBLISHED_STEPS, PUBLISHED[name]),
             (-10, -13),
             textcoords="offset points",
