@@ -237,24 +237,58 @@ def test_metadata_that_is_no_configuration(tmp_path: Path, text: str) -> None:
 # Fine-tuning across scales
 
 
+HEAD = ["upsample.0.weight", "upsample.0.bias"]
+
+
 @pytest.mark.parametrize(
-    ("build", "scale", "left"),
+    ("build", "scale", "interpolated", "left"),
     [
-        (atd_light, 3, ["upsample.0.weight", "upsample.0.bias"]),
-        (atd_light, 4, ["upsample.0.weight", "upsample.0.bias"]),
-        (atd, 3, ["upsample.0.weight", "upsample.0.bias"]),
-        (atd, 4, ["upsample.2.weight", "upsample.2.bias"]),
+        (atd_light, 3, HEAD, []),
+        (atd_light, 4, HEAD, []),
+        (atd, 3, HEAD, []),
+        (atd, 4, [], ["upsample.2.weight", "upsample.2.bias"]),
     ],
 )
-def test_what_a_larger_scale_takes_over(build, scale: int, left: list[str]) -> None:
+def test_what_a_larger_scale_takes_over(
+    build, scale: int, interpolated: list[str], left: list[str]
+) -> None:
     with torch.device("meta"):
         target = ATD(build(scale))
     target = target.to_empty(device="cpu")
     source = {name: torch.ones(t.shape) for name, t in fresh(build(2)).state.items()}
-    assert checkpoint.initialise(target, source) == left
+    assert checkpoint.initialise(target, source) == (interpolated, left)
     for name, tensor in target.state_dict().items():
         if checkpoint.official_name(name) not in left:
-            assert (tensor == 1).all()
+            assert torch.allclose(tensor, torch.ones(()))
+
+
+@pytest.mark.parametrize(("before", "scale"), [(2, 3), (2, 4), (3, 4), (4, 2)])
+def test_the_head_of_another_scale_follows_the_same_slopes(before: int, scale: int) -> None:
+    """A picture that is linear inside a pixel is the same picture at every scale."""
+
+    def linear(side: int) -> torch.Tensor:
+        at = (torch.arange(side, dtype=torch.float64) + 0.5) / side
+        plane = 0.3 * at[:, None] - 0.7 * at + at[:, None] * at
+        return torch.stack([plane, 2 * plane, plane + 1]).flatten()
+
+    source = lively(dataclasses.replace(TINY, scale=before)).double().state_dict()
+    kernel = torch.arange(9.0, dtype=torch.float64).view(1, 1, 3, 3)
+    source["head.0.bias"] = linear(before)
+    source["head.0.weight"] = linear(before).view(-1, 1, 1, 1) * kernel.expand(1, TINY.width, 3, 3)
+    target = lively(dataclasses.replace(TINY, scale=scale), seed=1).double()
+    assert checkpoint.initialise(target, source) == (HEAD, [])
+    head = target.state_dict()
+    assert torch.allclose(head["head.0.bias"], linear(scale), atol=1e-12)
+    assert torch.allclose(head["head.0.weight"][:, 1, 2, 1], 7 * linear(scale), atol=1e-12)
+
+
+@pytest.mark.parametrize("outputs", [3, 9, 13])
+def test_a_head_that_is_no_other_scale_begins_fresh(outputs: int) -> None:
+    target = lively(TINY)
+    source = target.state_dict()
+    source["head.0.weight"] = torch.ones(outputs, *source["head.0.weight"].shape[1:])
+    source["head.0.bias"] = torch.ones(outputs)
+    assert checkpoint.initialise(target, source) == ([], HEAD)
 
 
 def test_the_state_of_a_run_is_read_back(tmp_path: Path) -> None:

@@ -462,12 +462,23 @@ def test_a_larger_scale_starts_from_a_smaller_one(settings: Settings, tmp_path: 
     for network in (started.model, started.average):
         assert torch.equal(network.conv_first.weight, light.conv_first.weight)
         assert network.state_dict()["head.0.weight"].shape[0] == 27
-    assert said == [
-        f"{tmp_path}/x2.safetensors does not have upsample.0.weight, upsample.0.bias; these begin "
-        "fresh."
-    ]
+    assert said == ["upsample.0.weight, upsample.0.bias of another scale: interpolated."]
     with pytest.raises(TrainingError, match=r"has no upsample\.0\.weight of its shape"):
         run.Run(changed(settings, init_strict=True), ALONE).start()
+
+
+def test_what_a_file_lacks_begins_fresh_and_is_named(settings: Settings, tmp_path: Path) -> None:
+    save_start(
+        tmp_path / "narrow.safetensors",
+        lively(changed(settings, network={"ffn_kernel": TINY.ffn_kernel + 2}).network),
+    )
+    said: list[str] = []
+    run.Run(
+        changed(settings, init_from=tmp_path / "narrow.safetensors"), ALONE, said.append
+    ).start()
+    (sentence,) = said
+    assert "does not have layers.0.residual_group.layers.0.convffn.dwconv" in sentence
+    assert sentence.endswith("these begin fresh.")
 
 
 def test_both_sets_of_an_official_file_are_taken(settings: Settings, tmp_path: Path) -> None:

@@ -90,23 +90,26 @@ class Run:
                 weights = self._ranks.from_lead(
                     lambda key=key: zoo.load(source, category_size=group, prefer=key)
                 )
-                fresh = checkpoint.initialise(network, weights.state)
-            self._check_fresh(fresh)
+                left = checkpoint.initialise(network, weights.state)
+            self._check_left(*left)
 
-    def _check_fresh(self, fresh: list[str]) -> None:
-        """Say which parameters `init_from` has not.
+    def _check_left(self, interpolated: list[str], fresh: list[str]) -> None:
+        """Say which parameters `init_from` does not have as they should be.
 
         Raises:
-            TrainingError: all of them, or any where it is to be strict.
+            TrainingError: no parameter, or not every one where it is to be strict.
         """
         source = self._settings.init_from
         if len(fresh) == len(self.model.state_dict()):
             raise TrainingError(f"nothing in {source} fits the network; choose another init_from.")
-        if fresh and self._settings.init_strict:
+        left = interpolated + fresh
+        if left and self._settings.init_strict:
             raise TrainingError(
-                f"{source} does not fit the network: it has no {fresh[0]} of its shape; set "
+                f"{source} does not fit the network: it has no {left[0]} of its shape; set "
                 "init_strict to false to take what fits."
             )
+        if interpolated:
+            self._tell(f"{', '.join(interpolated)} of another scale: interpolated.")
         if fresh:
             self._tell(f"{source} does not have {', '.join(fresh)}; these begin fresh.")
 

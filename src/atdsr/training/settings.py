@@ -260,7 +260,7 @@ class Settings(Section):
         init_from: model or file to take weights from: the network from a file's `params`, the
             average from its `params_ema`, both from what a model of `atdsr models` has.
         init_strict: whether every parameter must be in that file; else those are taken whose name
-            and shape match, as for another scale.
+            and shape match, and those of another scale's sub-pixels interpolated.
         precision: of matrix products: "fp32", "bf16" by autocast, or "fp64" throughout.
         activation_checkpointing: recompute layers in the backward pass to save memory.
         compile: run the network through `torch.compile`.
