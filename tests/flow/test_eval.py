@@ -110,6 +110,28 @@ def test_a_table_of_bicubic_and_a_network(run: Run):
     assert not list(Path("cache").rglob("*.jsonl"))
 
 
+def test_figures_are_held_to_earlier_ones(run: Run, refused: Callable[..., str]):
+    make_set()
+    run("--data", "Set5", "--json", "then.json")
+    said, complaints = run("--data", "Set5", "--expect", "then.json", "--json", "now.json")
+    assert said.splitlines()[-1] == "2 of 2 figures as expected, within 0.01 dB"
+    assert not complaints
+    content = json.loads(Path("then.json").read_text())
+    content["rows"][1]["psnr_y"] += 0.02
+    content["rows"].append({**content["rows"][0], "set": "Set14"})
+    Path("then.json").write_text(json.dumps(content))
+    said, complaints = run(
+        "--data", "Set5", "--expect", "then.json", "--markdown", "table.md", code=1
+    )
+    assert said.splitlines()[-1] == (
+        "1 of 2 figures as expected, within 0.01 dB; 1 more not measured"
+    )
+    assert complaints.startswith("error: tiny on Set5, x2: ")
+    assert Path("table.md").is_file()
+    Path("then.json").write_text("{}")
+    assert "holds no expected figures" in refused("--data", "Set5", "--expect", "then.json")
+
+
 def test_pictures_are_those_of_upscale(run: Run, tiny_file: Path):
     make_set()
     run("--data", "Set5", "--save-images", "out")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atdsr.cli.console import err, print_wide, printable, progress_bar, say
+from atdsr.cli.console import err, out, print_wide, printable, progress_bar, say
 from atdsr.cli.options import (
     CategorySizeOption,
     Device,
@@ -28,6 +28,7 @@ from atdsr.errors import AtdsrError
 if TYPE_CHECKING:
     from atdsr.basicsr import TestOptions
     from atdsr.evaluation import Evaluation, Method, Metric
+    from atdsr.evaluation.expected import Expected
     from atdsr.evaluation.methods import Settings
     from atdsr.evaluation.records import Records
     from atdsr.evaluation.tables import Table
@@ -38,6 +39,7 @@ Examples:
   atdsr eval --data Set5,Set14               sets in ATDSR_BENCHMARKS
   atdsr eval --data Set5 -m my.pth,lanczos   weights of your own, and more
   atdsr eval --data my/photos --html a.html  a page with plots and details
+  atdsr eval --data Set5 --expect a.json     fail where figures have changed
   atdsr eval -opt options/test/001_ATD.yml   as the official file says
 """
 
@@ -98,6 +100,13 @@ def evaluate(
         Path | None,
         typer.Option("--html", metavar="FILE", help="Write a page with plots and details."),
     ] = None,
+    expect: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Fail where PSNR differs from that in FILE, which --json wrote, by over 0.01 dB.",
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
     restart: Annotated[
         bool, flag("--restart", help="Begin anew where an earlier run was stopped.")
@@ -117,9 +126,10 @@ def evaluate(
     What is measured is kept until the end: the same command goes on where it was stopped.
     """
     from atdsr import basicsr
-    from atdsr.evaluation import methods, testsets
+    from atdsr.evaluation import expected, methods, testsets
 
     outputs = _Outputs(json, markdown, html, overwrite)
+    figures = None if expect is None else expected.read(expect)
     settings = methods.Settings(
         device.value,
         precision.value,
@@ -152,7 +162,9 @@ def evaluate(
         compared = methods.named(_listed(model or ""), scale, settings)
         sets = _find_sets(data, compared, None if lr == "matlab" else lr)
     comparison = _Comparison(compared, sets, _measures(metrics, device), images, outputs)
-    comparison.run(restart, quiet)
+    result = comparison.run(restart, quiet)
+    if figures is not None:
+        _hold(result, figures)
 
 
 @dataclass(frozen=True)
@@ -208,7 +220,7 @@ class _Comparison:
     images: Path | None
     outputs: _Outputs
 
-    def run(self, restart: bool, quiet: bool) -> None:
+    def run(self, restart: bool, quiet: bool) -> "Evaluation":
         """Measure, going on where an earlier run was stopped; print and write what came out."""
         from atdsr import evaluation
         from atdsr.evaluation import records, tables
@@ -230,6 +242,7 @@ class _Comparison:
             for table in tables.tables(result):
                 _print(table)
             kept.remove()
+        return result
 
     def _measure(self, kept: "Records", images: Path | None, quiet: bool) -> "Evaluation":
         from atdsr import evaluation
@@ -307,6 +320,27 @@ def _measures(names: str, device: Device) -> dict[str, "Metric"]:
 
     where = inference.choose_device(device.value)
     return {name: perceptual.load(name, where) for name in _listed(names)}
+
+
+def _hold(result: "Evaluation", figures: "Expected") -> None:
+    """Say whether the figures are the expected ones.
+
+    Raises:
+        typer.Exit: with 1 if they are not.
+    """
+    from atdsr.evaluation import expected
+
+    verdict = expected.compare(result, figures)
+    for sentence in verdict.differing:
+        say(err, f"error: {sentence}")
+    agree = verdict.compared - len(verdict.differing)
+    left = f"; {verdict.missing} more not measured" if verdict.missing else ""
+    say(
+        out,
+        f"{agree} of {verdict.compared} figures as expected, within {verdict.tolerance:g} dB{left}",
+    )
+    if verdict.differing:
+        raise typer.Exit(1)
 
 
 def _print(table: "Table") -> None:
