@@ -1,6 +1,7 @@
-"""Writing a file so that nobody ever sees half of it."""
+"""Writing a file so that nobody ever sees half of it, and telling files apart."""
 
 import contextlib
+import hashlib
 import os
 import secrets
 import stat
@@ -132,6 +133,12 @@ def lock(file: IO[bytes]) -> None:
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 _KEPT = "the file exists and is kept; allow overwriting it (--overwrite), or name another."

@@ -4,6 +4,8 @@ import io
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,12 +15,17 @@ from typer.testing import CliRunner
 import atdsr
 from atdsr import checkpoint, cli, memory, zoo
 from atdsr.checkpoint import Weights
+from atdsr.zoo import OfficialModel, fetching
 from networks import TINY, lively
+from servers import Server, network_file, prepare, running
+from upscaling import noise, save
 
 SOURCES = str(Path(atdsr.__file__).parents[1])
 COMMANDS = [
     "upscale",
     "models",
+    "models fetch",
+    "models add",
     "info",
     "convert",
     "eval",
@@ -34,12 +41,14 @@ COMMANDS = [
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("ATDSR_MODELS", raising=False)
     return tmp_path
 
 
-def run(*args: str, code: int = 0) -> tuple[str, str]:
+def run(*args: str, code: int = 0, typed: str | None = None) -> tuple[str, str]:
     """Call `atdsr`; what it says on stdout and stderr comes back."""
-    result = CliRunner().invoke(cli.app, list(args))
+    result = CliRunner().invoke(cli.app, list(args), input=typed)
     assert result.exit_code == code, result.output
     assert result.exception is None or isinstance(result.exception, SystemExit)
     return result.stdout, result.stderr
@@ -62,9 +71,150 @@ def weights() -> Weights:
 
 def test_models_are_listed():
     said, _ = run("models")
-    for model in zoo.MODELS:
-        assert model.name in said
-        assert f"{model.parameters:,}" in said
+    assert max(map(len, said.splitlines())) <= 100
+    for model in (*zoo.MODELS, *zoo.OFFICIAL):
+        (line,) = (line for line in said.splitlines() if f" {model.name} " in line)
+        assert f"{model.parameters:,}" in line
+        assert "to fetch" in line or model in zoo.MODELS
+    assert re.search(r"official/atd-light-x2 .* 38\.29 .* 34\.10 .* 32\.39 .* 33\.27 ", said)
+    assert re.search(r"official/atd-x4 .* 33\.14 ", said)
+
+
+# Official models, at a server on this machine
+
+
+@pytest.fixture
+def server(here: Path) -> Iterator[Server]:
+    with running() as server:
+        server.serve("900_tiny.pth", network_file(here / "900_tiny.pth"))
+        yield server
+
+
+@pytest.fixture
+def official(server: Server, here: Path, monkeypatch: pytest.MonkeyPatch) -> OfficialModel:
+    return prepare(monkeypatch, here, server.url)
+
+
+def test_an_official_model_is_fetched(server: Server, official: OfficialModel):
+    name = official.name
+    assert run("models", "fetch", name) == (
+        f"{name} -> {official.path}\n",
+        f"{name}: from {server.url}\n",
+    )
+    assert official.is_intact
+    assert run("models", "fetch", "all") == (f"{name}: already here, {official.path}\n", "")
+    official.path.write_bytes(b"damaged")
+    assert run("models", "fetch", "-q", name, name) == ("", "")
+    assert official.is_intact
+    assert len(server.asked) == 2
+    assert re.search(f"{name} .* here ", run("models")[0])
+
+
+def test_names_are_looked_at_before_anything_is_fetched(server: Server, official: OfficialModel):
+    assert "did you mean official/tiny" in refused("models", "fetch", official.name, "official/tin")
+    assert "comes with atdsr" in refused("models", "fetch", official.name, "atd-light-x2")
+    assert not server.asked
+
+
+def test_a_download_fails_in_one_sentence(server: Server, official: OfficialModel):
+    server.status = 404
+    said, sentences = run("models", "fetch", official.name, code=1)
+    assert not said
+    before, sentence = sentences.splitlines()
+    assert before == f"{official.name}: from {server.url}"
+    assert sentence.startswith(f"error: {official.name}: 127.0.0.1:")
+    assert "answers 404 Not Found; fetch https://drive.google.com/" in sentence
+
+
+def test_ctrl_c_in_a_download(official: OfficialModel, monkeypatch: pytest.MonkeyPatch):
+    def fetch(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fetching, "fetch", fetch)
+    said, sentences = run("models", "fetch", official.name, code=130)
+    assert not said
+    assert sentences.endswith("interrupted; `atdsr models fetch` goes on from here\n")
+
+
+def test_a_file_fetched_by_hand_is_added(official: OfficialModel):
+    Path("900_tiny.pth").rename("mine.pth")
+    assert "say with --as NAME which model it is" in refused("models", "add", "mine.pth")
+    assert run("models", "add", "mine.pth", "--as", official.name) == (
+        f"mine.pth -> {official.name}\n",
+        "",
+    )
+    assert official.is_intact
+    assert Path("mine.pth").exists()
+
+
+def test_info_of_an_official_model(server: Server, official: OfficialModel):
+    assert "`atdsr models fetch official/tiny` downloads it" in refused("info", official.name)
+    run("models", "fetch", official.name)
+    rows = dict(line.split(maxsplit=1) for line in run("info", official.name)[0].splitlines())
+    assert rows["file"] == str(official.path)
+    assert rows["bytes"] == f"{official.path.stat().st_size:,}"
+    assert rows["SHA-256"] == official.sha256
+    assert rows["source"].startswith(f"{server.url}/900_tiny.pth, 2")
+    assert rows["licence"] == "Apache-2.0"
+    assert rows["depths"] == "(2, 2)"
+
+
+COMMANDS_WITH_MODELS = [
+    ["upscale", "a.png", "-q"],
+    ["eval", "--data", "set", "-q", "--save-images", "made"],
+]
+
+
+@pytest.fixture
+def pictures() -> None:
+    save("a.png")
+    save("set/a.png", noise(24, 24, 3))
+
+
+@pytest.mark.usefixtures("pictures")
+@pytest.mark.parametrize("command", [*COMMANDS_WITH_MODELS, ["explain", "a.png", "-o", "out"]])
+def test_nothing_is_downloaded_unasked(server: Server, official: OfficialModel, command: list[str]):
+    sentence = refused(*command, "-m", official.name)
+    assert "`atdsr models fetch official/tiny` downloads it" in sentence
+    assert ("--yes" in sentence) == (command[0] != "explain")
+    assert not server.asked
+
+
+@pytest.mark.usefixtures("pictures")
+@pytest.mark.parametrize("command", COMMANDS_WITH_MODELS)
+def test_yes_downloads(official: OfficialModel, command: list[str]):
+    _, sentences = run(*command, "-m", official.name, "--yes")
+    assert not sentences
+    assert official.is_intact
+    assert Path("a_x2.png").exists() or [*Path("made").rglob("*tiny.png")]
+
+
+@pytest.mark.usefixtures("pictures")
+def test_a_person_is_asked(
+    server: Server, official: OfficialModel, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(cli.models, "_on_terminal", lambda: True)
+    command = ("upscale", "a.png", "-q", "-m", official.name)
+    question = f"official/tiny is not here yet: download from {server.url}? [y/N]:"
+    for typed in ("n\n", "\n"):
+        said, sentences = run(*command, typed=typed, code=1)
+        assert question in said + sentences
+        assert "error: official/tiny is not here" in sentences
+    run(*command, typed="", code=1)  # the end of the input is no yes
+    assert not server.asked
+    run(*command, typed="y\n")
+    assert official.is_intact
+    assert Path("a_x2.png").exists()
+    run(*command, "--overwrite", typed="")  # nothing is asked again
+    known = replace(official, nbytes=163_803_535, name="official/large")
+    monkeypatch.setattr(zoo, "OFFICIAL", (known,))
+    monkeypatch.delenv("ATDSR_MIRROR")
+    official.path.unlink()
+    asked = "".join(run(*command[:-1], known.name, typed="n\n", code=1))
+    assert "is not here yet: download 164 MB from the authors' Google Drive? [y/N]:" in asked
+
+
+# Files and models
 
 
 def test_info_says_what_a_file_is(weights: Weights):
@@ -185,6 +335,8 @@ def test_the_first_help_lists_every_command():
         (["upscale", "a.png", "--device", "tpu"], "'tpu' is not one of 'auto'"),
         (["upscale", "a.png", "--precision", "int8"], "'int8' is not one of 'fp32'"),
         (["upscael"], "Did you mean 'upscale'?"),
+        (["models", "fetch"], "Missing argument 'NAME...'"),
+        (["models", "add"], "Missing argument 'FILE'"),
         (["info"], "Missing argument 'NAME|FILE'"),
         (["convert", "a.pth"], "Missing argument 'OUT'"),
         (["eval"], "Missing option '--data'"),

@@ -11,7 +11,10 @@ import typer
 from atdsr import cli
 from upscaling import SOURCES, save
 
-SLOW = ("torch", "numpy", "PIL", "pyvips", "safetensors", "pydantic", "rich", "psutil", "yaml")
+SLOW = (
+    *("torch", "numpy", "PIL", "pyvips", "safetensors", "pydantic", "rich", "psutil", "yaml"),
+    *("gdown", "requests", "platformdirs"),
+)
 NEVER = ("torch._dynamo", "torch._inductor", "torch.onnx", "sympy", "networkx")
 
 

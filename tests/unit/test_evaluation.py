@@ -348,3 +348,8 @@ def test_an_existing_table_is_kept_unless_told(
     assert (tmp_path / "mine").read_text() == "mine"
     write(small, tmp_path / "mine", overwrite=True)
     assert "net4" in (tmp_path / "mine").read_text()
+
+
+def test_a_picture_by_an_official_model_lies_beside_the_others() -> None:
+    path = evaluation.image_path(Path("a"), "Set5", "baby", "official/atd-x2")
+    assert path == Path("a/Set5/baby_official-atd-x2.png")

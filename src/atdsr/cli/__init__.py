@@ -64,7 +64,16 @@ app = typer.Typer(
     help="Enlarge pictures with ATD, the Adaptive Token Dictionary transformer.",
 )
 app.command(cls=Command, epilog=upscale.EXAMPLES)(upscale.upscale)
-app.command(cls=Command)(models.models)
+models_app = typer.Typer(
+    cls=Group,
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    callback=models.models,
+    epilog=models.EXAMPLES,
+)
+app.add_typer(models_app, name="models")
+models_app.command(cls=Command)(models.fetch)
+models_app.command(cls=Command)(models.add)
 app.command(cls=Command)(models.info)
 app.command(cls=Command)(models.convert)
 app.command(cls=Command, name="eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atdsr.cli.console import err, out, print_wide, printable, progress_bar, say
+from atdsr.cli.models import ensure_here
 from atdsr.cli.options import (
     CategorySizeOption,
     Device,
@@ -21,6 +22,7 @@ from atdsr.cli.options import (
     QuietOption,
     ScaleOption,
     TileOption,
+    YesOption,
     flag,
 )
 from atdsr.errors import AtdsrError
@@ -115,6 +117,7 @@ def evaluate(
     category_size: CategorySizeOption = None,
     device: DeviceOption = Device.auto,
     precision: PrecisionOption = Precision.fp32,
+    yes: YesOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Measure PSNR and SSIM on test sets, beside bicubic.
@@ -159,6 +162,7 @@ def evaluate(
     else:
         for name in _listed(data):
             testsets.locate(name)  # before the networks, which take a while
+        ensure_here(_listed(model or ""), yes=yes, quiet=quiet)
         compared = methods.named(_listed(model or ""), scale, settings)
         sets = _find_sets(data, compared, None if lr == "matlab" else lr)
     comparison = _Comparison(compared, sets, _measures(metrics, device), images, outputs)
@@ -304,10 +308,11 @@ def _find_sets(data: str, compared: Sequence["Method"], lr: str | None) -> list[
 
 def _methods_of(options: "TestOptions", settings: "Settings") -> list["Method"]:
     """The network of an option file, beside bicubic."""
+    from atdsr import files
     from atdsr.evaluation import methods
 
     upscaler = settings.upscaler(options.load())
-    identity = methods.sha256(options.weights)
+    identity = files.sha256(options.weights)
     return [
         methods.baseline("bicubic", upscaler.scale),
         methods.network(upscaler, options.suffix, identity, settings.tell),

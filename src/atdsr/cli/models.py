@@ -1,33 +1,98 @@
 """`atdsr models`, `atdsr info` and `atdsr convert`."""
 
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from atdsr.cli.console import out, say
-from atdsr.cli.options import CategorySizeOption, OverwriteOption, argument
+import typer
+
+from atdsr.cli.console import err, out, print_table, printable, say
+from atdsr.cli.options import CategorySizeOption, OverwriteOption, QuietOption, argument
+from atdsr.errors import AtdsrError
 
 if TYPE_CHECKING:
-    from atdsr.zoo import ZooModel
+    from atdsr.zoo import OfficialModel, ZooModel
+
+EXAMPLES = """\b
+Examples:
+  atdsr models                               list them
+  atdsr models fetch official/atd-x4         download one; again, to go on
+  atdsr models add 003_ATD_SRx4_finetune.pth where a browser has fetched it
+"""
+
+_SETS = ("Set5", "Set14", "B100", "Urban100")
 
 
-def models() -> None:
-    """List the models that come with atdsr."""
-    from rich.table import Table
+def models(context: typer.Context) -> None:
+    """List the models, and fetch official ones.
 
+    Without a command, every model that can be named is listed: those that come with atdsr, and
+    those that the authors of ATD have published. The latter are downloaded when you ask for them.
+    """
+    if context.invoked_subcommand is not None:
+        return
     from atdsr import zoo
 
-    table = Table("name", "scale", "parameters", "PSNR-Y", "trained on", "licence")
-    for model in zoo.MODELS:
-        table.add_row(
-            model.name,
-            f"x{model.config.scale}",
-            f"{model.parameters:,}",
-            _figures(model),
-            model.data,
-            model.licence,
+    lines = []
+    for model in (*zoo.MODELS, *zoo.OFFICIAL):
+        figures = _figures(model)
+        where = "in atdsr"
+        if isinstance(model, zoo.OfficialModel):
+            where = "here" if model.is_here else "to fetch"
+        lines.append(
+            [
+                model.name,
+                f"x{model.config.scale}",
+                f"{model.parameters:,}",
+                *(f"{figures[name]:.2f}" if name in figures else "" for name in _SETS),
+                where,
+            ]
         )
-    out.print(table)
-    say(out, "`atdsr info NAME` says more.")
+    print_table(["name", "scale", "parameters", *_SETS, "weights"], lines, len(zoo.MODELS))
+    say(out, "PSNR-Y in dB, of official models as published. `atdsr info NAME` says more.")
+
+
+def fetch(
+    names: Annotated[list[str], argument("NAME...")],
+    quiet: QuietOption = False,
+) -> None:
+    """Download official models.
+
+    NAME is one that `atdsr models` lists as official/..., or all. An interrupted download goes on
+    with the same command. What comes is checked; what is here already is not fetched again.
+    """
+    from atdsr import zoo
+
+    wanted = [model.name for model in zoo.OFFICIAL] if names == ["all"] else names
+    for model in [zoo.find_official(name) for name in dict.fromkeys(wanted)]:
+        line = f"{model.name}: already here, {model.path}"
+        if not model.is_intact:
+            _download(model, quiet)
+            line = f"{model.name} -> {model.path}"
+        if not quiet:
+            say(out, line)
+
+
+def add(
+    file: Annotated[Path, argument("FILE")],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--as", metavar="NAME", help="Which model it is.  [default: by the file's name]"
+        ),
+    ] = None,
+) -> None:
+    """Add an official model that was fetched by hand.
+
+    FILE is a .pth file as the authors ship it. It is checked and copied to where `atdsr models
+    fetch` puts such files.
+    """
+    from atdsr import zoo
+
+    model = zoo.add(file, name)
+    say(out, f"{file} -> {model.name}")
 
 
 def info(
@@ -46,15 +111,7 @@ def info(
     weights = zoo.load(name, category_size=category_size)
     rows: dict[str, object] = {"file": name}
     if not zoo.means_file(name):
-        model = zoo.find(name)
-        rows = {
-            "model": name,
-            "PSNR-Y": _figures(model),
-            "trained on": model.data,
-            "trained for": f"{model.hours:g} hours on {model.hardware}",
-            "licence": model.licence,
-            "SHA-256": model.sha256,
-        }
+        rows = _facts(zoo.find(name))
     rows |= {"parameters": f"{weights.parameters:,}", **asdict(weights.config)}
     width = max(map(len, rows)) + 2
     for name, value in rows.items():
@@ -79,6 +136,120 @@ def convert(
     say(out, f"{source} -> {target}")
 
 
-def _figures(model: "ZooModel") -> str:
-    """What it reaches on the test sets, in dB."""
-    return ", ".join(f"{name} {value:.2f}" for name, value in model.psnr_y.items())
+def ensure_here(names: Sequence[str], *, yes: bool, quiet: bool) -> None:
+    """Download those official models of these names that are not here, if the person agrees.
+
+    Args:
+        names: of any models or files.
+        yes: whether not to ask.
+        quiet: whether to show no bar.
+
+    Raises:
+        AtdsrError: nobody agrees, or a download fails.
+    """
+    if not names:
+        return
+    from atdsr import zoo
+    from atdsr.zoo import fetching
+
+    for model in zoo.OFFICIAL:
+        if model.name not in names or model.is_here:
+            continue
+        if not yes and _on_terminal():
+            question = f"{model.name} is not here yet: download {_size(model)}from "
+            yes = typer.confirm(f"{question}{fetching.source(model)}?", err=True)
+        if not yes:
+            raise AtdsrError(
+                f"{model.name} is not here; `atdsr models fetch {model.name}` downloads it, and "
+                "so does this command with --yes."
+            )
+        _download(model, quiet)
+
+
+def _on_terminal() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty() and err.console.is_terminal
+
+
+def _download(model: "OfficialModel", quiet: bool) -> None:
+    """Fetch a model, showing how far it is.
+
+    Raises:
+        AtdsrError: it fails.
+        typer.Exit: with 130 after Ctrl-C.
+    """
+    from atdsr.zoo import fetching
+
+    if not quiet:
+        say(err, f"{model.name}: {_size(model)}from {fetching.source(model)}")
+    try:
+        with _bytes_bar(quiet) as bar:
+            task = bar.add_task(printable(model.file), total=model.nbytes)
+            fetching.fetch(model, lambda done, total: bar.update(task, completed=done, total=total))
+    except KeyboardInterrupt:
+        say(err, "interrupted; `atdsr models fetch` goes on from here")
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def _bytes_bar(quiet: bool) -> Iterator[Any]:
+    """A bar on standard error that counts bytes, where that is a terminal."""
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    hidden = quiet or not err.console.is_terminal
+    with Progress(*columns, console=err.console, disable=hidden, transient=True) as progress:
+        yield progress
+
+
+def _size(model: "OfficialModel") -> str:
+    from atdsr.zoo import store
+
+    return "" if model.nbytes is None else f"{store.megabytes(model.nbytes)} "
+
+
+def _facts(model: "ZooModel | OfficialModel") -> dict[str, object]:
+    """What is known of a named model."""
+    from atdsr import zoo
+
+    rows: dict[str, object] = {
+        "model": model.name,
+        "PSNR-Y": ", ".join(f"{name} {value:.2f}" for name, value in _figures(model).items()),
+        "trained on": model.data,
+    }
+    if isinstance(model, zoo.OfficialModel):
+        rows["PSNR-Y"] = f"{rows['PSNR-Y']} (as published)"
+        rows |= {"file": model.path, "bytes": f"{model.path.stat().st_size:,}"}
+        if model.record is not None:
+            rows |= {"source": f"{model.record.source}, {model.record.when}"}
+    else:
+        rows["trained for"] = f"{model.hours:g} hours on {model.hardware}"
+    return rows | {"licence": model.licence, "SHA-256": model.sha256}
+
+
+def _figures(model: "ZooModel | OfficialModel") -> dict[str, float]:
+    """PSNR in dB on the test sets: measured, of official models as published."""
+    from atdsr import zoo
+    from atdsr.evaluation import published
+
+    if isinstance(model, zoo.ZooModel):
+        return model.psnr_y
+    group = published.GROUPS[model.config.width >= 100]
+    return {
+        row.dataset: row.psnr_y
+        for row in published.rows(model.config.scale, _SETS)
+        if row.model.startswith("ATD") and row.group == group
+    }

@@ -150,6 +150,7 @@ PrecisionOption = Annotated[
     ),
 ]
 OverwriteOption = Annotated[bool, flag("--overwrite", help="Replace existing outputs.")]
+YesOption = Annotated[bool, flag("-y", "--yes", help="Download an official model without asking.")]
 QuietOption = Annotated[bool, flag("-q", "--quiet", help="Print nothing but errors.")]
 TileOption = Annotated[
     Any,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atdsr.cli.console import err, out, printable, progress_bar, say
+from atdsr.cli.models import ensure_here
 from atdsr.cli.options import (
     CategorySizeOption,
     Device,
@@ -21,6 +22,7 @@ from atdsr.cli.options import (
     QuietOption,
     ScaleOption,
     TileOption,
+    YesOption,
     argument,
     default_name,
     flag,
@@ -118,6 +120,7 @@ def upscale(
     json_lines: Annotated[
         bool, flag("--json", help="Print a line of JSON for each picture, for programs.")
     ] = False,
+    yes: YesOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Enlarge picture files.
@@ -137,6 +140,7 @@ def upscale(
     goal = _goal(outscale, size)
     if model is None and scale is None and goal is not None:
         scale = _network_scale(goal)
+    ensure_here([model] if model else [], yes=yes, quiet=quiet)
     upscaler = load_upscaler(
         *(model, scale, category_size, device, precision),
         tile=tile,

@@ -1,6 +1,5 @@
 """What can be compared: ATD, other networks, bicubic and Lanczos, each as a `Method`."""
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from atdsr import checkpoint, pixels, resample, zoo
+from atdsr import checkpoint, files, pixels, resample, zoo
 from atdsr.checkpoint import CheckpointError, Weights
 from atdsr.errors import AtdsrError
 from atdsr.evaluation import peers
@@ -168,8 +167,10 @@ def _network(name: str, settings: Settings) -> Method:
         if not path.is_file() or _is_atd(path):
             raise
         device = choose_device(settings.device)
-        return peer(peers.load(path, device), path.stem, device, sha256(path), settings.ensemble)
-    return network(settings.upscaler(weights), path.stem, sha256(path), settings.tell)
+        return peer(
+            peers.load(path, device), path.stem, device, files.sha256(path), settings.ensemble
+        )
+    return network(settings.upscaler(weights), path.stem, files.sha256(path), settings.tell)
 
 
 def _is_atd(path: Path) -> bool:
@@ -179,12 +180,6 @@ def _is_atd(path: Path) -> bool:
     except CheckpointError:
         return True
     return any(name.endswith(".residual_group.td") for name in tensors)
-
-
-def sha256(path: Path) -> str:
-    """Of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _distinct(methods: Sequence[Method]) -> list[Method]:

@@ -153,7 +153,7 @@ class Evaluation:
 
 def image_path(folder: Path, dataset: str, picture: str, suffix: str) -> Path:
     """Where the enlarged picture of a method (its name is the suffix) is kept."""
-    return folder / dataset / f"{picture}_{suffix}.png"
+    return folder / dataset / f"{picture}_{suffix.replace('/', '-')}.png"
 
 
 def evaluate(

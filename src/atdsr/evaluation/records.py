@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from atdsr import files
+from atdsr import caches, files
 from atdsr.errors import AtdsrError
 
 Key = tuple[str, ...]
@@ -23,9 +23,8 @@ class RecordsError(AtdsrError):
 
 
 def cache_folder() -> Path:
-    """Where evaluations keep what they have done: `atdsr/eval` in the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "atdsr" / "eval"
+    """Where evaluations keep what they have done: `eval` in atdsr's cache folder."""
+    return caches.folder() / "eval"
 
 
 def fingerprint(content: Any) -> str:

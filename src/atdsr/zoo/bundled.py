@@ -1,0 +1,70 @@
+"""The models that come with atdsr."""
+
+from dataclasses import dataclass
+from importlib import resources
+
+from atdsr import checkpoint, files
+from atdsr.checkpoint import CheckpointError, Weights
+from atdsr.model import ATDConfig, atd_light
+
+
+@dataclass(frozen=True)
+class ZooModel:
+    """A model whose weights are in the package.
+
+    Attributes:
+        name: what a user writes.
+        config: the network.
+        file: its weights, a file name in the package's `weights` folder.
+        sha256: of that file, in hexadecimal.
+        parameters: how many numbers the network has learned.
+        psnr_y: PSNR in dB on Y, by name of the test set, as `docs/protocol.md` takes it.
+        data: what it was trained on.
+        hours: of training.
+        hardware: that took those hours.
+        licence: of the weights.
+    """
+
+    name: str
+    config: ATDConfig
+    file: str
+    sha256: str
+    parameters: int
+    psnr_y: dict[str, float]
+    data: str
+    hours: float
+    hardware: str
+    licence: str
+
+    def load(self, prefer: str = "params_ema") -> Weights:
+        """The weights, after a check of their SHA-256.
+
+        Args:
+            prefer: which of a file's two sets to take if it has two, as for `checkpoint.load`.
+
+        Raises:
+            CheckpointError: the file is missing or is not the one this version came with.
+        """
+        with resources.as_file(resources.files("atdsr") / "weights" / self.file) as path:
+            if not path.is_file():
+                raise CheckpointError(f"{path} is missing; install atdsr again.")
+            if files.sha256(path) != self.sha256:
+                raise CheckpointError(f"{path} is damaged (SHA-256 differs); install atdsr again.")
+            return checkpoint.load(path, prefer=prefer)
+
+
+MODELS = (
+    ZooModel(
+        name="atd-light-x2",
+        config=atd_light(2),
+        file="atd-light-x2.safetensors",
+        sha256="14021a2704766a6caf4b186eb77de47ac03d1cb2851ecab4cdfada62e18b4838",
+        parameters=753_204,
+        psnr_y={"Set5": 37.34, "Set14": 32.95, "B100": 31.70, "Urban100": 30.34},
+        data="420 pictures, 347 megapixels",
+        hours=3.9,
+        hardware="2 cores of an Intel Xeon at 2.5 GHz",
+        licence="Apache-2.0",
+    ),
+)
+"""Every model that comes with atdsr, one per line of `atdsr models`."""
