@@ -33,11 +33,11 @@ PARTS = (  # set, picture, top and left in HR pixels, what it shows
 SCALE, SIDE, AROUND = 2, 160, 40
 
 
-def read(folder: Path, name: str) -> np.ndarray:
-    """The HR picture of that name, uint8 `h w 3`."""
-    (path,) = (path for path in folder.iterdir() if path.stem.lower() == name)
+def read(folder: Path, name: str, scale: int) -> np.ndarray:
+    """The HR picture whose name begins so, uint8 `h w 3`, cropped to a multiple of the scale."""
+    (path,) = (path for path in folder.iterdir() if path.stem.lower().startswith(name))
     samples = pixels.replicate_gray(pixels.read(path).samples)
-    return resample.crop_to_multiple(samples, SCALE)
+    return resample.crop_to_multiple(samples, scale)
 
 
 def seen(place: int, limit: int) -> tuple[int, slice, slice]:
@@ -60,7 +60,7 @@ def main() -> None:
     print(f"| part | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}")
     rows: list[Image.Image] = []
     for folder, name, top, left, what in PARTS:
-        hr = read(arguments.benchmarks / folder / "HR", name)
+        hr = read(arguments.benchmarks / folder / "HR", name, SCALE)
         (y, down, rows_seen), (x, right, columns_seen) = map(seen, (top, left), hr.shape[:2])
         lr = resample.downscale(hr, SCALE)[rows_seen, columns_seen]
         original = np.ascontiguousarray(hr[down, right])

@@ -9,15 +9,19 @@ from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 import floor
 import memory as memory_script
 import networks_compared
+import results
 import sizes
 import speed
+import strips
 import train_step
 from atdsr import memory
 from atdsr.kernels import cpu
@@ -273,3 +277,48 @@ def test_a_path_ends_where_memory_would(
     costs = sizes.measure(PLAIN, "tiny", (32, 64), 900.0)
     assert [cost.length for cost in costs] == [32]
     assert "64x64 is left out" in capsys.readouterr().out
+
+
+# -------------------------------------------------------------------------------------- results
+
+
+def test_results_stand_beside_published_ones(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    row = {"scale": 4, "set": "Set5", "psnr_y": 30.124, "ssim_y": 0.87654}
+    mine = {**row, "model": "atd-light-x4", "parameters": 768_792}
+    bicubic = {**row, "model": "bicubic", "parameters": None, "set": "Set14"}
+    for name, rows_of in (("a.json", [mine]), ("b.json", [bicubic])):
+        (tmp_path / name).write_text(json.dumps({"rows": rows_of}))
+    run(results, monkeypatch, tmp_path / "a.json", tmp_path / "b.json")
+    table = rows(capsys.readouterr().out)
+    empty = ["", ""]
+    ours = ["x4", "**atd-light**", "measured", "769K", "30.12 / 0.8765", "", *empty]
+    theirs = ["x4", "bicubic", "measured", "", "", "30.12 / 0.8765", *empty]
+    assert [line for line in table if "measured" in line] == [ours, theirs, theirs]
+    (published,) = (line for line in table if line[1] == "ATD-light")
+    assert published[2:5] == ["published", "769K", "32.63 / 0.8998"]
+    assert not [line for line in table if line[0] != "x4"]
+
+
+def test_strips(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "sets" / "Urban100" / "HR"
+    folder.mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 255, (90, 130, 3), np.uint8)
+    for name in ("img_027.png", "img_076.webp"):
+        Image.fromarray(pixels).save(folder / name)
+    out = tmp_path / "out"
+    run(strips, monkeypatch, tmp_path / "sets", "-o", out, "-s", 4, "-m", "lanczos")
+    said = capsys.readouterr().out
+    assert [line[:2] for line in rows(said)] == [
+        [f"Urban100 {name}, x4", method]
+        for name in ("img_027", "img_076")
+        for method in ("bicubic", "lanczos")
+    ]
+    assert "Manga109" in said
+    assert sorted(path.name for path in out.iterdir()) == [
+        "Urban100_img_027_x4.png",
+        "Urban100_img_076_x4.png",
+    ]

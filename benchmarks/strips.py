@@ -1,0 +1,88 @@
+"""The comparisons that ATD's paper prints: a picture, and the same part of it by every method.
+
+    python benchmarks/strips.py BENCHMARKS -o strips -s 4 -m DAT_light_x4.pth -m atd-light-x4
+
+BENCHMARKS has `Urban100/HR` and, where you have it, `Manga109/HR`. Writes a PNG for each of img_027
+and img_076 of Urban100 and Momo of Manga109: HR with a frame, then HR, bicubic and the methods
+inside that frame, with PSNR on Y of the whole picture and of the part. The frame is where the
+methods differ most. A set that is not there is passed over, and named.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from atdsr import memory, metrics, resample, sheets
+from atdsr.evaluation import Method, methods, places
+from atdsr.evaluation.methods import Settings
+from parts import read
+
+PICTURES = (("Urban100", "img_027"), ("Urban100", "img_076"), ("Manga109", "momo"))
+PART = (72, 108)  # height and width in HR pixels
+TIMES, COLUMNS = 4, 2
+FRAME = (220, 30, 40)
+
+
+def strip(original: np.ndarray, compared: list[Method], title: str) -> Image.Image:
+    """HR `h w 3` of uint8 with a frame, and what is in the frame by every method."""
+    scale = compared[0].scale
+    small = resample.downscale(original, scale)
+    results = [method.enlarge(small) for method in compared]
+    planes = places.errors(original, results, scale)
+    size = places.whole_pixels(PART, original, scale)
+    place = places.most_different(planes, size, scale)
+    part = place.cut(original)
+    tiles = [_tile(part, "HR", "PSNR-Y picture / part")]
+    for method, result in zip(compared, results, strict=True):
+        inside = place.cut(result)
+        whole, here = (
+            metrics.psnr_y(original, result, scale),
+            metrics.psnr_y(np.ascontiguousarray(part), np.ascontiguousarray(inside), 0),
+        )
+        tiles.append(_tile(inside, method.name, f"{whole:.2f} / {here:.2f} dB"))
+        print(f"| {title} | {method.name} | {whole:.2f} | {here:.2f} |", flush=True)
+    grid = sheets.in_rows(tiles, COLUMNS, 12)
+    left = _framed(original, place, grid.height - 34)
+    return sheets.framed(sheets.beside([sheets.captioned(left, title), grid]))
+
+
+def _tile(samples: np.ndarray, title: str, note: str) -> Image.Image:
+    return sheets.captioned(sheets.enlarged(np.ascontiguousarray(samples), TIMES), title, note)
+
+
+def _framed(original: np.ndarray, place: places.Place, height: int) -> Image.Image:
+    """The picture at a height, with a frame around the place."""
+    image = Image.fromarray(original)
+    factor = height / image.height
+    image = image.resize((round(image.width * factor), height), Image.Resampling.LANCZOS)
+    corners = np.array([place.left, place.top, place.left + place.width, place.top + place.height])
+    ImageDraw.Draw(image).rectangle((corners * factor).tolist(), outline=FRAME, width=4)
+    return image
+
+
+def main() -> None:
+    """Enlarge, print, and write the strips."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("benchmarks", type=Path)
+    parser.add_argument("-s", "--scale", type=int, default=4)
+    parser.add_argument("-m", "--model", action="append", default=[])
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    memory.keep_freed_memory()
+    compared = methods.named(arguments.model, arguments.scale, Settings(device="cpu"))
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    print("| picture | method | PSNR-Y of the picture | of the part |\n|---|---|---|---|")
+    for dataset, name in PICTURES:
+        folder = arguments.benchmarks / dataset / "HR"
+        if not folder.is_dir():
+            print(f"(no {folder})")
+            continue
+        original = read(folder, name, arguments.scale)
+        made = strip(original, compared, f"{dataset} {name}, x{arguments.scale}")
+        made.save(arguments.output / f"{dataset}_{name}_x{arguments.scale}.png")
+
+
+if __name__ == "__main__":
+    main()
