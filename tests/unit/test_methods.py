@@ -94,10 +94,12 @@ def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert first.identity != second.identity
 
 
-def test_another_scale_than_asked_for(tmp_path: Path) -> None:
+def test_another_scale_than_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = weights(tmp_path / "a.safetensors", 4)
     with pytest.raises(MethodError, match=r"a\.safetensors enlarges by 4, not by 2; drop it or"):
         methods.named([path], 2, CPU)
+    assert methods.named([], 4, CPU)[1].name == "atd-light-x4"
+    monkeypatch.setattr(zoo, "MODELS", zoo.MODELS[:1])
     with pytest.raises(CheckpointError, match="no model for scale 4 comes with"):
         methods.named([], 4, CPU)
 

@@ -430,10 +430,23 @@ def test_the_runs_behind_the_bundled_weights() -> None:
         assert settings.optim.name == "muon"
 
 
-def test_the_state_to_go_on_from_holds_the_bundled_weights() -> None:
-    path = ROOT / "runs/light_x2/state.pth"
+@pytest.mark.parametrize(("scale", "start"), [(3, "atd-light-x2"), (4, "atd-light-x3")])
+def test_the_runs_of_the_larger_scales(scale: int, start: str) -> None:
+    folder = ROOT / f"runs/light_x{scale}"
+    (path,) = folder.glob("*.yaml")
+    settings = recipes.load(path)
+    assert settings.network == atd_light(scale)
+    assert str(settings.init_from) == start
+    assert settings.optim.name == "muon"
+    logged = path.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(logged[-1])["step"] == settings.iterations
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_the_state_to_go_on_from_holds_the_bundled_weights(scale: int) -> None:
+    path = ROOT / f"runs/light_x{scale}/state.pth"
     assert path.stat().st_size < 8_000_000
-    bundled = zoo.find("atd-light-x2").load().state
+    bundled = zoo.find(f"atd-light-x{scale}").load().state
     average, network = (checkpoint.load(path, prefer=key).state for key in ("params_ema", "params"))
     assert all(torch.equal(average[name], bundled[name]) for name in bundled)
     assert not torch.equal(network["conv_first.weight"], average["conv_first.weight"])

@@ -20,7 +20,7 @@ class ZooModel:
         parameters: how many numbers the network has learned.
         psnr_y: PSNR in dB on Y, by name of the test set, as `docs/protocol.md` takes it.
         data: what it was trained on.
-        hours: of training.
+        hours: of training, with those of the model that it began with.
         hardware: that took those hours.
         licence: of the weights.
     """
@@ -53,6 +53,9 @@ class ZooModel:
             return checkpoint.load(path, prefer=prefer)
 
 
+_DATA = "420 pictures, 347 megapixels"
+_HARDWARE = "2 cores of an Intel Xeon at 2.5 GHz"
+
 MODELS = (
     ZooModel(
         name="atd-light-x2",
@@ -61,9 +64,33 @@ MODELS = (
         sha256="14021a2704766a6caf4b186eb77de47ac03d1cb2851ecab4cdfada62e18b4838",
         parameters=753_204,
         psnr_y={"Set5": 37.34, "Set14": 32.95, "B100": 31.70, "Urban100": 30.34},
-        data="420 pictures, 347 megapixels",
+        data=_DATA,
         hours=3.9,
-        hardware="2 cores of an Intel Xeon at 2.5 GHz",
+        hardware=_HARDWARE,
+        licence="Apache-2.0",
+    ),
+    ZooModel(
+        name="atd-light-x3",
+        config=atd_light(3),
+        file="atd-light-x3.safetensors",
+        sha256="8fe1bb0940186e0953e87dc119043e4f329dffba166839684f74e2135c8d6304",
+        parameters=759_699,
+        psnr_y={"Set5": 33.55},
+        data=_DATA,
+        hours=4.6,
+        hardware=_HARDWARE,
+        licence="Apache-2.0",
+    ),
+    ZooModel(
+        name="atd-light-x4",
+        config=atd_light(4),
+        file="atd-light-x4.safetensors",
+        sha256="40f2e033a5a1e0bbb2026908a3d95501c42d0346e562526b360d67155394642f",
+        parameters=768_792,
+        psnr_y={"Set5": 31.39, "Set14": 28.06, "B100": 27.23},
+        data=_DATA,
+        hours=5.4,
+        hardware=_HARDWARE,
         licence="Apache-2.0",
     ),
 )
