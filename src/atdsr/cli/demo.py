@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from atdsr.cli.console import out, progress_bar, say
-from atdsr.cli.options import Device, DeviceOption, Precision, load_upscaler
+from atdsr.cli.options import Device, DeviceOption, Precision, ScaleOption, load_upscaler
 
 
 def demo(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="DIR", help="Where to put the pictures.")
     ] = Path("demo"),
+    scale: ScaleOption = None,
     device: DeviceOption = Device.auto,
 ) -> None:
     """Enlarge a sample photo and compare.
@@ -21,7 +22,7 @@ def demo(
     """
     from atdsr import demo as sample
 
-    upscaler = load_upscaler(None, None, None, device, Precision.fp32)
+    upscaler = load_upscaler(None, scale, None, device, Precision.fp32)
     with progress_bar(quiet=False) as progress:
         task = progress.add_task("coffee.png", total=1)
         made = sample.run(upscaler, output, lambda share: progress.update(task, completed=share))
