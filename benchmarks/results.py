@@ -1,19 +1,22 @@
 """The tables of `docs/results.md`, from what evaluations wrote.
 
-    python benchmarks/results.py x2.json x3.json x4.json > tables.md
+    python benchmarks/results.py x2.json x3.json x4.json --json docs/results.json > tables.md
 
 Each file is of `atdsr eval --json`. First a table of light networks, then one of classical ones;
 for each scale measured rows come first, those of this project in bold, and then what is published.
-A cell that nobody measured is left empty.
+A cell that nobody measured is left empty. --json puts the measured figures into one file, which
+`atdsr eval --expect` takes.
 """
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from atdsr.evaluation import published
 
+KEPT = ("model", "set", "scale", "parameters", "psnr_y", "ssim_y")
 SETS = ("Set5", "Set14", "B100", "Urban100")
 TITLES = {"light": "Lightweight networks", "classical": "Classical networks"}
 Cells = dict[str, str]
@@ -30,10 +33,8 @@ def measured(rows: list[dict[str, Any]], scale: int) -> dict[tuple[str, str], Ce
     for row in rows:
         if row["scale"] == scale:
             count = "" if row["parameters"] is None else f"{row['parameters'] / 1000:,.0f}K"
-            cell = figures(row["psnr_y"], row["ssim_y"])
-            found.setdefault((row["model"].removesuffix(f"-x{scale}"), count), {})[row["set"]] = (
-                cell
-            )
+            name = re.sub(rf"[-_]x{scale}$", "", row["model"])
+            found.setdefault((name, count), {})[row["set"]] = figures(row["psnr_y"], row["ssim_y"])
     return found
 
 
@@ -55,12 +56,23 @@ def lines(scale: int, rows: dict[tuple[str, str], Cells], source: str) -> None:
         print(f"| x{scale} | {shown} | {source} | {count} | {values} |")
 
 
+def write(rows: list[dict[str, Any]], path: Path) -> None:
+    """Write the figures of sets, each once."""
+    kept = {(row["scale"], row["model"], row["set"]): {k: row[k] for k in KEPT} for row in rows}
+    lines = ",\n".join(f"  {json.dumps(kept[key])}" for key in sorted(kept))
+    path.write_text(f'{{\n "format": 1,\n "rows": [\n{lines}\n ]\n}}\n', "utf-8")
+
+
 def main() -> None:
-    """Print the tables."""
+    """Print the tables, and write the file."""
     parser = argparse.ArgumentParser()
     parser.add_argument("files", nargs="+", type=Path)
-    contents = [json.loads(path.read_text("utf-8")) for path in parser.parse_args().files]
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    contents = [json.loads(path.read_text("utf-8")) for path in arguments.files]
     rows = [row for content in contents for row in content["rows"]]
+    if arguments.json is not None:
+        write(rows, arguments.json)
     scales = sorted({row["scale"] for row in rows})
     for group, title in TITLES.items():
         print(f"\n**{title}**, PSNR-Y / SSIM-Y\n")

@@ -24,6 +24,7 @@ import speed
 import strips
 import train_step
 from atdsr import memory
+from atdsr.evaluation import expected
 from atdsr.kernels import cpu
 from atdsr.model import ATD, ATDConfig, atd, atd_light
 from floor import Rates
@@ -290,7 +291,13 @@ def test_results_stand_beside_published_ones(
     bicubic = {**row, "model": "bicubic", "parameters": None, "set": "Set14"}
     for name, rows_of in (("a.json", [mine]), ("b.json", [bicubic])):
         (tmp_path / name).write_text(json.dumps({"rows": rows_of}))
-    run(results, monkeypatch, tmp_path / "a.json", tmp_path / "b.json")
+    files = [tmp_path / "a.json", tmp_path / "b.json", tmp_path / "b.json"]
+    run(results, monkeypatch, *files, "--json", tmp_path / "all.json")
+    kept = expected.read(tmp_path / "all.json")
+    assert [(row.model, row.psnr_y) for row in kept.rows] == [
+        ("atd-light-x4", 30.124),
+        ("bicubic", 30.124),
+    ]
     table = rows(capsys.readouterr().out)
     empty = ["", ""]
     ours = ["x4", "**atd-light**", "measured", "769K", "30.12 / 0.8765", "", *empty]
