@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from atdsr import zoo
 from atdsr.evaluation import Evaluation, Row, Score, expected, published, tables
 from atdsr.evaluation.expected import Expected, ExpectError
 
 SETS = ("Set5", "Set14", "B100", "Urban100", "Manga109")
-OFFICIAL = Path(__file__).parents[2] / "docs" / "models" / "official.json"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def measured(psnr: float, model: str = "net", dataset: str = "Set5", scale: int = 2) -> Row:
@@ -112,7 +113,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_the_official_figures_are_the_published_ones() -> None:
-    content = expected.read(OFFICIAL)
+    content = expected.read(DOCS / "models" / "official.json")
     assert content.tolerance == 0.01
     assert {(row.model, row.dataset, row.scale): row.psnr_y for row in content.rows} == {
         (f"official/{row.model.lower()}-x{scale}", row.dataset, scale): row.exact_psnr_y
@@ -121,3 +122,15 @@ def test_the_official_figures_are_the_published_ones() -> None:
         if row.exact_psnr_y is not None
     }
     assert len(content.rows) == 30
+
+
+def test_models_are_listed_with_the_figures_of_the_results() -> None:
+    measured_here = {
+        (row.model, row.dataset): row.psnr_y for row in expected.read(DOCS / "results.json").rows
+    }
+    for model in zoo.MODELS:
+        assert set(model.psnr_y) == set(SETS) - {"Manga109"}
+        for dataset, psnr_y in model.psnr_y.items():
+            exact = measured_here[model.name, dataset]
+            assert exact is not None
+            assert psnr_y == round(exact, 2)
