@@ -73,7 +73,7 @@ def main(target: Path) -> None:
     draw(by_hour, points, "hours")
     by_hour.set_xlim(0)
     titles = {
-        by_step: "PSNR-Y (dB) against steps (published: 16 to 32 times as large)",
+        by_step: "PSNR-Y (dB) against steps (published: 4 to 32 times as large)",
         by_hour: "PSNR-Y (dB) against hours on two CPU cores",
     }
     for axes, title in titles.items():

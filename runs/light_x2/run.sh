@@ -6,11 +6,11 @@
 # PICTURES  folder of training pictures: 420 photographs, 347 megapixels (docs/models/atd-light-x2.md)
 # START     an official-format .pth to start from: ATD-light x2 after 50 minutes from scratch on 2 cores
 #
-# To go on from where this ended, also on another machine, neither START nor the first two runs
-# are needed: state.pth has the weights and their average, and 4-gpu.yaml begins with it.
+# To go on from where this ended, also on another machine, neither START nor the runs before
+# are needed: state.pth has the weights and their average, and 5-gpu.yaml begins with it.
 #
 # Hardware: two cores of an Intel Xeon at 2.5 GHz (AVX-512), no GPU, shared with other work
-# Time:     1.7 hours for the first two, 1.3 for the third (`seconds` in the logs beside this file)
+# Time:     1.7 hours for the first two, 1.3 and 0.5 for the others (`seconds` in the logs beside this file)
 # Result:   docs/models/atd-light-x2.md
 set -eu
 cd "$(dirname "$0")/../.."
@@ -22,7 +22,9 @@ atdsr train runs/light_x2/1-warm.yaml
 atdsr train runs/light_x2/2-main.yaml
 # new crops, with pictures kept out; a process for each core is faster than threads
 python runs/light_x2/split.py "$1" work/light_x2/split
-OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
-    torchrun --nproc-per-node 2 -m atdsr train runs/light_x2/3-detail.yaml
-atdsr convert work/light_x2/detail/weights.safetensors src/atdsr/weights/atd-light-x2.safetensors --overwrite
-cp work/light_x2/detail/models/net_g_latest.pth runs/light_x2/state.pth
+for recipe in 3-detail 4-large; do
+    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
+        torchrun --nproc-per-node 2 -m atdsr train runs/light_x2/$recipe.yaml
+done
+atdsr convert work/light_x2/large/weights.safetensors src/atdsr/weights/atd-light-x2.safetensors --overwrite
+cp work/light_x2/large/models/net_g_latest.pth runs/light_x2/state.pth

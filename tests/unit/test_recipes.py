@@ -409,9 +409,13 @@ def test_a_dump_is_for_people(write: Write) -> None:
     assert other[2:4] == ["model:", "  width: 12"]
 
 
+def last_step(log: Path) -> int:
+    return json.loads(log.read_text(encoding="utf-8").splitlines()[-1])["step"]
+
+
 def test_the_runs_behind_the_bundled_weights() -> None:
     folder = ROOT / "runs/light_x2"
-    warm, main, detail, following = map(recipes.load, sorted(folder.glob("*.yaml")))
+    warm, main, detail, large, following = map(recipes.load, sorted(folder.glob("*.yaml")))
     assert warm.output == main.output
     assert (warm.iterations, main.iterations) == (200, 2100)
     assert warm.learning_rate(100) == 5e-4
@@ -421,11 +425,12 @@ def test_the_runs_behind_the_bundled_weights() -> None:
         assert (settings.data.batch, settings.data.patch, settings.seed) == (4, 32, 1)
         assert (settings.save.every, settings.log.every) == (200, 20)
     assert detail.init_from == main.output / "weights.safetensors"
-    logged = (folder / "3-detail.jsonl").read_text(encoding="utf-8").splitlines()
-    assert json.loads(logged[-1])["step"] == detail.iterations
+    assert last_step(folder / "3-detail.jsonl") == detail.iterations
+    assert large.init_from == detail.output / "models/net_g_latest.pth"
+    assert last_step(folder / "4-large.jsonl") == large.iterations
     assert following.init_from is not None
     assert ROOT / following.init_from == folder / "state.pth"
-    for settings in (warm, main, detail, following):
+    for settings in (warm, main, detail, large, following):
         assert settings.network == atd_light(2)
         assert settings.optim.name == "muon"
 
@@ -433,13 +438,14 @@ def test_the_runs_behind_the_bundled_weights() -> None:
 @pytest.mark.parametrize(("scale", "start"), [(3, "atd-light-x2"), (4, "atd-light-x3")])
 def test_the_runs_of_the_larger_scales(scale: int, start: str) -> None:
     folder = ROOT / f"runs/light_x{scale}"
-    (path,) = folder.glob("*.yaml")
-    settings = recipes.load(path)
-    assert settings.network == atd_light(scale)
-    assert str(settings.init_from) == start
-    assert settings.optim.name == "muon"
-    logged = path.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()
-    assert json.loads(logged[-1])["step"] == settings.iterations
+    light, large = map(recipes.load, sorted(folder.glob("*.yaml")))
+    assert str(light.init_from) == start
+    assert large.init_from == light.output / "models/net_g_latest.pth"
+    assert last_step(folder / "1-light.jsonl") == light.iterations
+    assert last_step(folder / "2-large.jsonl") == large.iterations
+    for settings in (light, large):
+        assert settings.network == atd_light(scale)
+        assert settings.optim.name == "muon"
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
