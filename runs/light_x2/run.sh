@@ -20,11 +20,6 @@ test -d work/light_x2/set || atdsr data pack "$1" --scale 2 --output work/light_
 # both recipes write to one folder, so that the second goes on where the first ended
 atdsr train runs/light_x2/1-warm.yaml
 atdsr train runs/light_x2/2-main.yaml
-# new crops, with pictures kept out; a process for each core is faster than threads
+# new crops, with pictures kept out
 python runs/light_x2/split.py "$1" work/light_x2/split
-for recipe in 3-detail 4-large; do
-    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
-        torchrun --nproc-per-node 2 -m atdsr train runs/light_x2/$recipe.yaml
-done
-atdsr convert work/light_x2/large/weights.safetensors src/atdsr/weights/atd-light-x2.safetensors --overwrite
-cp work/light_x2/large/models/net_g_latest.pth runs/light_x2/state.pth
+runs/train.sh 2 3-detail 4-large

@@ -11,12 +11,7 @@
 # Result:   docs/models/atd-light-x3.md
 set -eu
 cd "$(dirname "$0")/../.."
-test -d work/light_x2/split || python runs/light_x2/split.py "$1" work/light_x2/split
+python runs/light_x2/split.py "$1" work/light_x2/split
 test -d work/light_x3/set ||
     atdsr data pack work/light_x2/split/train --scale 3 --scale 4 --output work/light_x3/set
-for recipe in 1-light 2-large; do
-    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
-        torchrun --nproc-per-node 2 -m atdsr train runs/light_x3/$recipe.yaml
-done
-atdsr convert work/light_x3/large/weights.safetensors src/atdsr/weights/atd-light-x3.safetensors --overwrite
-cp work/light_x3/large/models/net_g_latest.pth runs/light_x3/state.pth
+runs/train.sh 3 1-light 2-large

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Trains the recipes of one scale one after the other, a process for each of two cores, which is faster
+# than threads; then bundles the weights of the last one, `large`, and keeps its state.
+#
+#   runs/train.sh SCALE RECIPE...
+#
+# Called by the run.sh of each scale.
+set -eu
+cd "$(dirname "$0")/.."
+run=light_x$1
+shift
+for recipe; do
+    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
+        torchrun --nproc-per-node 2 -m atdsr train "runs/$run/$recipe.yaml"
+done
+atdsr convert "work/$run/large/weights.safetensors" "src/atdsr/weights/atd-light-${run#light_}.safetensors" --overwrite
+cp "work/$run/large/models/net_g_latest.pth" "runs/$run/state.pth"
