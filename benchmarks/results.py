@@ -59,8 +59,8 @@ def lines(scale: int, rows: dict[tuple[str, str], Cells], source: str) -> None:
 def write(rows: list[dict[str, Any]], path: Path) -> None:
     """Write the figures of sets, each once."""
     kept = {(row["scale"], row["model"], row["set"]): {k: row[k] for k in KEPT} for row in rows}
-    lines = ",\n".join(f"  {json.dumps(kept[key])}" for key in sorted(kept))
-    path.write_text(f'{{\n "format": 1,\n "rows": [\n{lines}\n ]\n}}\n', "utf-8")
+    entries = ",\n".join(f"  {json.dumps(kept[key])}" for key in sorted(kept))
+    path.write_text(f'{{\n "format": 1,\n "rows": [\n{entries}\n ]\n}}\n', "utf-8")
 
 
 def main() -> None:
