@@ -23,9 +23,11 @@ from atdsr.pixels.formats import (
     format_of,
     is_picture_file,
     recognise,
+    unreadable_kind,
 )
 from atdsr.pixels.frames import MAX_FRAMES, MAX_PIXELS, Frames, open_frames, read, write_frames
 from atdsr.pixels.picture import (
+    CodePoints,
     Metadata,
     Picture,
     PictureError,
@@ -44,6 +46,7 @@ __all__ = [
     "MAX_PIXELS",
     "READABLE_SUFFIXES",
     "WRITABLE_SUFFIXES",
+    "CodePoints",
     "Frames",
     "Metadata",
     "Picture",
@@ -66,6 +69,7 @@ __all__ = [
     "to_pil",
     "to_tensor",
     "to_uint8",
+    "unreadable_kind",
     "without_metadata",
     "write",
     "write_frames",

@@ -47,6 +47,8 @@ LONGEST_SIDE = {
 }
 """The most pixels that a side of a picture may have in each format."""
 
+_UNREADABLE = {".heic": "HEIC", ".heif": "HEIF", ".jxl": "JPEG XL", ".psd": "PSD"}
+
 _BMP_BYTES = 2**32 - 2**20  # its header counts in 32 bits
 
 
@@ -86,6 +88,14 @@ def check_fits(name: str, width: int, height: int, frames: int) -> None:
 def is_picture_file(path: Path) -> bool:
     """Whether this is a file that a folder's listing should open, by its suffix."""
     return path.suffix.lower() in READABLE_SUFFIXES and path.is_file()
+
+
+def unreadable_kind(path: Path) -> str | None:
+    """The name of the kind of picture, such as "HEIC", that a suffix stands for but nobody reads.
+
+    None is a file that `read` may open, and one that is no picture at all.
+    """
+    return _UNREADABLE.get(path.suffix.lower())
 
 
 def recognise(head: bytes) -> str | None:

@@ -23,11 +23,26 @@ class Metadata:
         exif: a table of tags as EXIF has it, with or without the prefix of JPEG.
         xmp: an XML packet.
         dpi: dots per inch along x and y; None leaves it open.
+        text: keyword and text of each text chunk of a PNG file, such as ("Author", "Somebody").
     """
 
     exif: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
+    text: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class CodePoints:
+    """The meaning of RGB samples in the code points of ITU-T H.273, as video and AVIF have it.
+
+    Attributes:
+        primaries: ColourPrimaries (table 2): 1 is BT.709 and sRGB, 9 BT.2020, 12 Display P3.
+        transfer: TransferCharacteristics (table 3): 13 is sRGB, 16 PQ, 18 HLG.
+    """
+
+    primaries: int
+    transfer: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +52,9 @@ class Picture:
     Attributes:
         samples: h w c, uint8 or uint16 over their full range; c = 1 is gray, 2 gray and alpha,
             3 RGB, 4 RGB and alpha. Alpha is straight (not multiplied into the colours).
-        icc: the ICC profile, of the class (gray or RGB) of the samples; None is sRGB.
+        icc: the ICC profile, of the class (gray or RGB) of the samples; None is sRGB, unless
+            `code_points` says otherwise.
+        code_points: what the colours mean where a file says it in this way and has no profile.
         metadata: what else its file said; what would be wrong for the picture (orientation,
             thumbnails, sizes) is put right or left out whenever a file is read or written.
     """
@@ -45,6 +62,7 @@ class Picture:
     samples: np.ndarray
     icc: bytes | None = None
     metadata: Metadata = Metadata()
+    code_points: CodePoints | None = None
 
     def __post_init__(self) -> None:
         if self.samples.ndim != 3 or self.samples.dtype not in MAXIMUM:
