@@ -254,7 +254,7 @@ def test_pages_that_go_in_circles_are_refused(tmp_path):
     (count,) = struct.unpack_from("<H", data, first)
     struct.pack_into("<I", data, first + 2 + 12 * count, first)
     (tmp_path / "x.tiff").write_bytes(data)
-    with pytest.raises(PictureError, match="more than 10,000 pages"):
+    with pytest.raises(PictureError, match="runs in a circle"):
         open_frames(tmp_path / "x.tiff")
 
 

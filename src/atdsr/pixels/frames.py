@@ -155,7 +155,7 @@ def open_frames(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
             _check(sizes, max_pixels)
             return _animated(path, data, name, moving)
         if name == "tiff":
-            found = list(tags.tables(data, MAX_FRAMES))
+            found = list(tags.tables(data, MAX_FRAMES, (tags.WIDTH, tags.HEIGHT)))
             tables = tuple(at for at, _ in found)
             sizes = [_page_size(table, data) for _, table in found]
         else:

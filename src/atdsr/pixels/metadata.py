@@ -21,6 +21,7 @@ _KEPT = frozenset({*_TEXTS, 18246, 18249, *range(0x9C9B, 0x9CA0)})  # rating; Wi
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
 # the maker's note; a table about interoperability; tables that belong in the first only
 _DROPPED = frozenset({0x927C, 0xA005, tags.EXIF, tags.GPS})
+_HEADER = 8  # bytes before the first table
 _LARGEST = 65_000  # a segment of JPEG has 65,533 bytes
 
 _XMP_SIZES = {b"tiff:ImageWidth": 0, b"tiff:ImageLength": 1}
@@ -82,16 +83,17 @@ def _main(exif: bytes | None) -> dict[int, tuple[int, ...]]:
     try:
         data = (exif or b"").removeprefix(_PREFIX)
         layout = tags.layout_of(data)
-        table, _ = tags.read_table(data, tags.first(data, layout), layout)
         wanted = (_ORIENTATION, _X, _Y, _UNIT)
-        return {tag: table[tag].numbers(layout) for tag in wanted if tag in table}
+        table, _ = tags.read_table(data, tags.first(data, layout), layout, wanted)
+        return {tag: entry.numbers(layout) for tag, entry in table.items()}
     except TagError:
         return {}
 
 
 def _collect(data: bytes, at: int, layout: Layout) -> tuple[Table, dict[int, Table]]:
     """The entries worth keeping: of the table at a place, and of EXIF's and GPS's own."""
-    main, _ = tags.read_table(data, at, layout)
+    kept = _KEPT | {tags.EXIF, tags.GPS, _ORIENTATION, _X, _Y, _UNIT}
+    main, _ = tags.read_table(data, at, layout, kept)
     inner: dict[int, Table] = {}
     for tag in (tags.EXIF, tags.GPS):
         if tag in main:
@@ -100,8 +102,7 @@ def _collect(data: bytes, at: int, layout: Layout) -> tuple[Table, dict[int, Tab
             except TagError:
                 continue
             inner[tag] = {t: entry for t, entry in content.items() if t not in _DROPPED}
-    kept = _KEPT | {_ORIENTATION, _X, _Y, _UNIT}
-    return {tag: entry for tag, entry in main.items() if tag in kept}, inner
+    return {tag: main[tag] for tag in main.keys() - {tags.EXIF, tags.GPS}}, inner
 
 
 def _packed(main: Table, inner: dict[int, Table], layout: Layout) -> bytes | None:
@@ -110,15 +111,22 @@ def _packed(main: Table, inner: dict[int, Table], layout: Layout) -> bytes | Non
     if not main and not inner:
         return None
     layout = Layout(layout.order, big=False)
-    while True:
-        packed, at = tags.pack(main, inner, 8, layout)
-        if len(packed) <= _LARGEST:
-            break
-        everything = [(table, tag) for table in (main, *inner.values()) for tag in table]
-        table, longest = max(everything, key=lambda place: len(place[0][place[1]].data))
-        del table[longest]
+    _drop_longest(main, inner, layout)
+    packed, at = tags.pack(main, inner, _HEADER, layout)
     magic = b"II*\0" if layout.order == "<" else b"MM\0*"
     return magic + layout.offset.pack(at) + packed
+
+
+def _drop_longest(main: Table, inner: dict[int, Table], layout: Layout) -> None:
+    """Leave out the longest values of these tables until they fit into a segment of JPEG."""
+    pointers = layout.entry.itemsize * len(inner)
+    sizes = [tags.packed_size(table, layout) for table in (main, *inner.values())]
+    excess = _HEADER + pointers + sum(sizes) - _LARGEST
+    everything = [(table, tag) for table in (main, *inner.values()) for tag in table]
+    everything.sort(key=lambda place: len(place[0][place[1]].data))
+    while excess > 0:
+        table, tag = everything.pop()
+        excess -= tags.entry_size(table.pop(tag), layout)
 
 
 def _exif(data: bytes, width: int, height: int, dpi: tuple[float, float] | None) -> bytes | None:

@@ -7,9 +7,11 @@ EXIF 2.32, section 4.6.
 import contextlib
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
+
+import numpy as np
 
 EXIF, GPS = 0x8769, 0x8825
 """Tags that point to a table of their own."""
@@ -23,6 +25,10 @@ SHORT, LONG, RATIONAL, LONG8 = 3, 4, 5, 16
 _UNIT = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 1, 7: 1, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}
 _UNIT |= {16: 8, 17: 8, 18: 8}  # BigTIFF
 _PAIRS = (5, 10)  # fractions
+_SIZES = np.zeros(20, np.int64)  # bytes of one value of each kind; 0 for kinds that are unknown
+for _kind, _unit in _UNIT.items():
+    _SIZES[_kind] = _unit * (2 if _kind in _PAIRS else 1)
+_MOST_ENTRIES = 2**16  # a tag has 16 bits
 _COMMENT = 0x9286  # bytes by kind, but text of 16 bits where it begins so:
 _WIDE_TEXT = b"UNICODE\0"
 
@@ -49,6 +55,13 @@ class Layout:
         return struct.Struct(self.order + ("HHQ" if self.big else "HHI"))
 
     @property
+    def entry(self) -> np.dtype:
+        """An entry with its value, or the place of its value where that is longer."""
+        wide = self.order + ("u8" if self.big else "u4")
+        short = self.order + "u2"
+        return np.dtype([("tag", short), ("kind", short), ("count", wide), ("value", wide)])
+
+    @property
     def count(self) -> struct.Struct:
         """How many entries a table has."""
         return struct.Struct(self.order + ("Q" if self.big else "H"))
@@ -61,10 +74,14 @@ class Layout:
 
 @dataclass(frozen=True)
 class Entry:
-    """The value of a tag: kind, and the bytes as they stand in the file."""
+    """The value of a tag: kind, and the bytes as they stand in the file.
+
+    The bytes are a view of the file, so that a table whose entries all point to the same place
+    takes no more memory than its entries.
+    """
 
     kind: int
-    data: bytes
+    data: bytes | memoryview
 
     def numbers(self, layout: Layout) -> tuple[int, ...]:
         """The value as whole numbers; a fraction is two of them."""
@@ -100,49 +117,88 @@ def first(data: bytes | mmap.mmap, layout: Layout) -> int:
     return layout.offset.unpack_from(data, layout.pointer_at)[0]
 
 
-def read_table(data: bytes | mmap.mmap, at: int, layout: Layout) -> tuple[Table, int]:
+def read_table(
+    data: bytes | mmap.mmap, at: int, layout: Layout, wanted: Collection[int] | None = None
+) -> tuple[Table, int]:
     """The table at a place, and the place of the next (0 for none).
 
-    Entries of unknown kinds, and those whose value lies outside the file, are left out.
+    Entries of unknown kinds, and those whose value lies outside the file, are left out. The cost
+    is that of the table's own bytes, whatever its entries say.
+
+    Args:
+        data: the file.
+        at: where the table is.
+        layout: of the file.
+        wanted: the tags to read; None reads all.
 
     Raises:
-        TagError: the table does not lie in the file.
+        TagError: the table does not lie in the file, has more entries than there are tags, or its
+            values are together longer than the file, so that they overlap.
     """
-    head, room = layout.head.size, layout.offset.size
     if not 0 < at <= len(data) - layout.count.size:
         raise TagError("it is damaged or cut short")
     (count,) = layout.count.unpack_from(data, at)
-    start = at + layout.count.size
-    end = start + count * (head + room)
-    if end + room > len(data):
+    start, room = at + layout.count.size, layout.offset.size
+    step = layout.entry.itemsize
+    end = start + count * step
+    if end + room > len(data) or count > _MOST_ENTRIES:
         raise TagError("it is damaged or cut short")
+    entries = np.frombuffer(data, layout.entry, count, start)
+    limit = len(data) + 1  # of numbers that may be too large for sums
+    counts = np.minimum(entries["count"], limit).astype(np.int64)
+    sizes = counts * _SIZES[np.minimum(entries["kind"], len(_SIZES) - 1)]
+    values = np.minimum(entries["value"], limit).astype(np.int64)
+    inside = start + step * np.arange(count) + layout.head.size
+    places = np.where(sizes > room, values, inside)
+    usable = (sizes > 0) & (places + sizes <= len(data))
+    if wanted is not None:
+        usable &= np.isin(entries["tag"], list(wanted))
+    if sizes[usable & (sizes > room)].sum() > len(data):
+        raise TagError("the values of its tags overlap")
+    # slices of a map are copies: it can be closed before the table is used
+    source = data if isinstance(data, mmap.mmap) else memoryview(data)
     table: Table = {}
-    for place in range(start, end, head + room):
-        tag, kind, number = layout.head.unpack_from(data, place)
-        size = number * _UNIT.get(kind, 0) * (2 if kind in _PAIRS else 1)
-        value = place + head
-        if size > room:
-            (value,) = layout.offset.unpack_from(data, value)
-        if size and value + size <= len(data):
-            table[tag] = Entry(kind, data[value : value + size])
+    for number in np.flatnonzero(usable).tolist():
+        place, size = int(places[number]), int(sizes[number])
+        entry = Entry(int(entries["kind"][number]), source[place : place + size])
+        table[int(entries["tag"][number])] = entry
     return table, layout.offset.unpack_from(data, end)[0]
 
 
-def tables(data: bytes, most: int) -> Iterator[tuple[int, Table]]:
-    """The place and the entries of each table in the chain: the pages of a TIFF file.
+def tables(data: bytes, most: int, wanted: Collection[int]) -> Iterator[tuple[int, Table]]:
+    """The place and some entries of each table in the chain: the pages of a TIFF file.
 
     Raises:
-        TagError: damage, or more than `most` tables, of which a loop has any number.
+        TagError: damage, more than `most` tables, tables that overlap, or a chain that is a circle.
     """
     layout = layout_of(data)
-    at, count = first(data, layout), 0
+    at, total = first(data, layout), 0
+    seen: set[int] = set()
     while at:
-        count += 1
-        if count > most:
+        if at in seen:
+            raise TagError("its list of pages runs in a circle")
+        seen.add(at)
+        if len(seen) > most:
             raise TagError(f"it has more than {most:,} pages")
-        table, following = read_table(data, at, layout)
+        table, following = read_table(data, at, layout, wanted)
+        (entries,) = layout.count.unpack_from(data, at)
+        total += layout.count.size + entries * layout.entry.itemsize + layout.offset.size
+        if total > len(data):
+            raise TagError("its pages overlap")
         yield at, table
         at = following
+
+
+def packed_size(table: Table, layout: Layout) -> int:
+    """Bytes that `pack` makes of a table."""
+    fixed = layout.count.size + layout.offset.size
+    return fixed + sum(entry_size(entry, layout) for entry in table.values())
+
+
+def entry_size(entry: Entry, layout: Layout) -> int:
+    """Bytes that an entry takes in a packed table, its value included."""
+    size, room = len(entry.data), layout.offset.size
+    return layout.entry.itemsize + (size + size % 2 if size > room else 0)
 
 
 def _pack_table(table: Table, at: int, layout: Layout) -> bytes:
@@ -153,7 +209,7 @@ def _pack_table(table: Table, at: int, layout: Layout) -> bytes:
     rows, values = [layout.count.pack(len(entries))], []
     for tag, entry in entries:
         unit = _UNIT[entry.kind] * (2 if entry.kind in _PAIRS else 1)
-        value = entry.data
+        value = bytes(entry.data)
         if len(value) > room:
             values.append(value + bytes(len(value) % 2))  # values begin at even places
             value = layout.offset.pack(here)
@@ -173,7 +229,7 @@ def swapped(table: Table, old: Layout, new: Layout) -> Table:
 
 
 def _swap(tag: int, entry: Entry) -> bytes:
-    data = entry.data
+    data = bytes(entry.data)
     if tag == _COMMENT and data.startswith(_WIDE_TEXT):
         size = len(_WIDE_TEXT)
         return _WIDE_TEXT + _swap(0, Entry(SHORT, data[size : len(data) - len(data) % 2]))
