@@ -1,4 +1,4 @@
-"""HR and LR pictures by their names: which files a folder holds, and which two belong together.
+"""HR and LR pictures: which files a folder holds, which two belong together, what each is read as.
 
 Publishers append marks to the names: `babyx2.png` and `baby_LR_x2.png` are the LR pictures of
 `baby.png`, DIV2K's `0001x2.png` is that of `0001.png`. Where a set has another way, a template says
@@ -11,6 +11,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from atdsr import pixels
 from atdsr.errors import AtdsrError
@@ -25,7 +28,7 @@ _MARK = re.compile(
 
 
 class PairsError(AtdsrError):
-    """Folders that cannot be read, or whose pictures do not belong together."""
+    """Folders that cannot be read, or pictures that do not belong together or are no HR or LR."""
 
 
 @contextmanager
@@ -188,3 +191,29 @@ def _without_mark(stem: str, scale: int) -> str | None:
             numbers = (found["srf"], found["scale"])
             return stem[:start] if all(n in (None, str(scale)) for n in numbers) else None
     return None
+
+
+# ------------------------------------------------------------------------------------ pictures
+
+
+def read_rgb8(path: Path) -> NDArray[np.uint8]:
+    """An HR or LR picture as the protocol has it, for training and for scoring alike.
+
+    Gray is replicated to RGB, 16 bits are rounded to 8, and an alpha channel that is opaque
+    everywhere is dropped.
+
+    Returns:
+        Samples `h w 3` of uint8.
+
+    Raises:
+        PairsError: a pixel is not opaque.
+        PictureError: the file cannot be read.
+    """
+    picture = pixels.read(path)
+    if picture.is_transparent:
+        raise PairsError(
+            f"{path} has transparency, which no HR or LR picture may have; flatten it, or take it "
+            "out of the folder."
+        )
+    colours, _ = pixels.split_alpha(picture.samples)
+    return pixels.replicate_gray(pixels.to_uint8(colours))

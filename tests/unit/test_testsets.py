@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atdsr import resample
+from atdsr import data, pixels, resample
 from atdsr.evaluation import testsets
 from atdsr.evaluation.testsets import Pair, TestSetError
 
@@ -152,9 +152,9 @@ def test_what_is_no_test_set(tmp_path: Path) -> None:
         "empty": "empty holds no pictures, neither itself nor in HR, x2 or HR/x2",
         "set/a.png": "is a file; name the folder",
     }
-    for data, words in cases.items():
+    for name, words in cases.items():
         with pytest.raises(TestSetError, match=words):
-            testsets.find(tmp_path / data, 2)
+            testsets.find(tmp_path / name, 2)
     with pytest.raises(TestSetError, match="has no LR pictures of set for scale 2"):
         testsets.find(tmp_path / "set", 2, tmp_path / "empty")
     picture(tmp_path / "lr" / "b.png")
@@ -166,6 +166,35 @@ def test_what_is_no_test_set(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_the_protocol_does_not_have(tmp_path: Path) -> None:
-    Image.new("RGBA", (20, 20)).save(tmp_path / "clear.png")
-    with pytest.raises(TestSetError, match=r"clear\.png is not 8-bit gray or RGB"):
-        Pair("clear", tmp_path / "clear.png").load(2)
+    picture(tmp_path / "hr.png")
+    clear = picture(tmp_path / "clear.png", mode="RGBA")
+    with Image.open(clear) as image:
+        image.putpixel((3, 5), (9, 9, 9, 254))
+        image.save(clear)
+    with pytest.raises(TestSetError, match=r"clear\.png has transparency"):
+        Pair("clear", clear).load(2)
+    with pytest.raises(TestSetError, match=r"clear\.png has transparency"):
+        Pair("hr", tmp_path / "hr.png", clear).load(1)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_eval_and_training_read_a_picture_alike(tmp_path: Path, channels: int, dtype: type) -> None:
+    """Whatever the kind: gray replicated, 16 bits rounded half up, opaque alpha dropped."""
+    high = np.iinfo(dtype).max
+    samples = np.random.default_rng(0).integers(0, high, (24, 36, channels), dtype, endpoint=True)
+    if channels in (2, 4):
+        samples[..., -1] = high
+    path = tmp_path / "pictures" / "a.png"
+    pixels.write(pixels.Picture(samples), path)
+    colours = samples[..., : 1 if channels < 3 else 3].astype(float)
+    expected = np.broadcast_to(np.floor(colours * 255 / high + 0.5), (24, 36, 3))
+    (scored,) = testsets.find(tmp_path / "pictures", 2)[0].pairs
+    hr, lr = scored.load(2)
+    assert hr.dtype == np.uint8
+    assert np.array_equal(hr, expected)
+    packed_lr, packed_hr = data.pack(tmp_path / "pictures", tmp_path / "set").pair(0)
+    assert np.array_equal(packed_hr, hr)
+    assert np.array_equal(packed_lr, lr)
+    given = Pair("a", path, path)  # as LR too
+    assert np.array_equal(given.load(1)[1], hr)

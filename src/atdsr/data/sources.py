@@ -119,6 +119,7 @@ def estimate(sources: Sequence[Source], scales: Sequence[int]) -> int:
     return round(3 * share * pixel_count * total / byte_count) if byte_count else 0
 
 
+@pairs.errors_as(DataError)
 def load(source: Source, scales: Sequence[int]) -> Loaded:
     """Read a picture, cut its sides to a multiple of `SIDE_MULTIPLE`, and make or read its LR.
 
@@ -127,7 +128,7 @@ def load(source: Source, scales: Sequence[int]) -> Loaded:
             picture has not the size of one.
         PictureError: a file cannot be read.
     """
-    whole = _read_rgb8(source.files["hr"])
+    whole = pairs.read_rgb8(source.files["hr"])
     if min(whole.shape[:2]) < SIDE_MULTIPLE:
         raise DataError(
             f"{source.files['hr']} is smaller than {SIDE_MULTIPLE} pixels; take it out."
@@ -139,7 +140,7 @@ def load(source: Source, scales: Sequence[int]) -> Loaded:
         if path is None:
             samples[part(scale)] = downscale(hr, scale)
         else:
-            low = _read_rgb8(path)
+            low = pairs.read_rgb8(path)
             _check_sizes(source.files["hr"], whole, path, low, scale)
             height, width = hr.shape[0] // scale, hr.shape[1] // scale
             samples[part(scale)] = np.ascontiguousarray(low[:height, :width])
@@ -167,15 +168,6 @@ def _check_sizes(
             f"{high.shape[1]}x{high.shape[0]}, which is no pair for scale {scale}; put the right "
             "picture there, or let atdsr make LR."
         )
-
-
-def _read_rgb8(path: Path) -> NDArray[np.uint8]:
-    """A training picture as uint8 `h w 3`."""
-    picture = pixels.read(path)
-    if picture.is_transparent:
-        raise DataError(f"{path} has transparency; flatten it or take it out of the folder.")
-    colours, _ = pixels.split_alpha(picture.samples)
-    return pixels.replicate_gray(pixels.to_uint8(colours))
 
 
 def usable_cpus() -> int:

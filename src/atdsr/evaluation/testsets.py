@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atdsr import pairs, pixels, resample
+from atdsr import pairs, resample
 from atdsr.errors import AtdsrError
 
 BENCHMARKS = "ATDSR_BENCHMARKS"
@@ -35,6 +35,7 @@ class Pair:
     hr: Path
     lr: Path | None = None
 
+    @pairs.errors_as(TestSetError)
     def load(self, scale: int) -> tuple[np.ndarray, np.ndarray]:
         """The HR picture, cropped to a multiple of the scale, and the LR one.
 
@@ -42,17 +43,17 @@ class Pair:
             Samples h w 3 of uint8, and h/scale w/scale 3.
 
         Raises:
-            TestSetError: the sizes do not match, or a picture is not 8-bit gray or RGB.
+            TestSetError: the sizes do not match, or a picture has transparency.
             PictureError: a file cannot be read.
         """
-        whole = _read_rgb(self.hr)
+        whole = pairs.read_rgb8(self.hr)
         try:
             hr = resample.crop_to_multiple(whole, scale)
         except resample.ResampleError as error:
             raise TestSetError(f"{self.hr}: {error}.") from None
         if self.lr is None:
             return hr, resample.downscale(hr, scale)
-        lr = _read_rgb(self.lr)
+        lr = pairs.read_rgb8(self.lr)
         if (lr.shape[0] * scale, lr.shape[1] * scale) != hr.shape[:2]:
             raise TestSetError(
                 f"{self.lr} is {lr.shape[1]}x{lr.shape[0]} and {self.hr} is "
@@ -229,15 +230,3 @@ def _lr_folder(lr: Path, hr: Path, name: str, scale: int) -> Path:
         f"{lr} has no LR pictures of {name} for scale {scale}, neither itself nor in {name}, "
         f"x{scale} or {name}/x{scale}."
     )
-
-
-def _read_rgb(path: Path) -> np.ndarray:
-    """A picture as uint8 RGB; a gray one is replicated, as the protocol has it.
-
-    Raises:
-        TestSetError: it has transparency or 16 bits, which no test set of the protocol has.
-    """
-    samples = pixels.read(path).samples
-    if samples.dtype != np.uint8 or samples.shape[2] in (2, 4):
-        raise TestSetError(f"{path} is not 8-bit gray or RGB, as the protocol needs.")
-    return pixels.replicate_gray(samples)
