@@ -7,7 +7,8 @@ by the inverse of the scale when shrinking; the border mirrored with the edge sa
 rows first, then columns, with integers rounded half up and clamped after *each* of the two.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,28 @@ Samples = NDArray[Any]
 
 # Samples in a block of rows: the few arrays of this size that are alive at once fit in cache.
 _BLOCK_SAMPLES = 1 << 17
+# Of 1: half a level of 8 bits. What is less visible than this has no colour to speak of.
+_LEAST_ALPHA = 1 / 510
 # Fewer rows than this would make the runs of memory in the pass over columns too short.
 _BLOCK_ROWS = 32
+
+
+class Readable(Protocol):
+    """Samples h w c that are read part by part; an array is one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape h w c."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the samples."""
+        ...
+
+    def __getitem__(self, part: tuple[slice, slice], /) -> Samples:
+        """Some rows and columns."""
+        ...
 
 
 class ResampleError(AtdsrError):
@@ -83,14 +104,51 @@ def resize(samples: Samples, height: int, width: int) -> Samples:
     vertical = _taps(samples.shape[0], height)
     horizontal = _taps(samples.shape[1], width)
     resized = np.empty((height, width, samples.shape[2]), samples.dtype)
-    row_samples = max(samples.shape[1], width) * samples.shape[2]
+    for block in _blocks(samples.shape, height, width):
+        resized[block] = _both_ways(samples, vertical.of(block), horizontal)
+    return resized
+
+
+def resize_colours(colours: Readable, alpha: Samples, height: int, width: int) -> Samples:
+    """Resample the colours of a picture with alpha, each counting as much as it is visible.
+
+    It is the resampling of the colours times alpha, divided by that of alpha; where that is next
+    to nothing, the resampling of the colours alone. Constant alpha leaves nothing of this but
+    `resize` with the rounding at the end.
+
+    Args:
+        colours: h w c, an array or what gives one for two slices; as `resize` has them.
+        alpha: h w 1, of any of those dtypes.
+        height: New height, at least 1.
+        width: New width, at least 1.
+
+    Returns:
+        (`height`, `width`, c) of the colours' dtype, integers rounded half up and clamped.
+    """
+    vertical = _taps(alpha.shape[0], height)
+    horizontal = _taps(alpha.shape[1], width)
+    count = colours.shape[2]
+    opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind == "u" else 1
+    resized = np.empty((height, width, count), colours.dtype)
+    for block in _blocks((*alpha.shape[:2], 2 * count + 1), height, width):
+        taps = vertical.of(block)
+        low, high = taps.indices.min(), taps.indices.max() + 1
+        plain = colours[low:high, :].astype(np.float64)
+        weight = alpha[low:high].astype(np.float64) / opaque
+        stacked = np.concatenate((plain * weight, plain, weight), axis=2)
+        made = _both_ways(stacked, _Taps(taps.indices - low, taps.weights), horizontal)
+        total, plain, weight = np.split(made, (count, 2 * count), axis=2)
+        found = np.divide(total, weight, out=plain, where=weight > _LEAST_ALPHA)
+        resized[block] = _rounded(found, resized.dtype)
+    return resized
+
+
+def _blocks(shape: tuple[int, ...], height: int, width: int) -> Iterator[slice]:
+    """Rows of a result that are made of a picture of that shape at a time."""
+    row_samples = max(shape[1], width) * shape[2]
     step = max(_BLOCK_ROWS, _BLOCK_SAMPLES // row_samples)
     for top in range(0, height, step):
-        block = slice(top, top + step)
-        rows = _weigh(samples, _Taps(vertical.indices[block], vertical.weights[block]))
-        columns = np.ascontiguousarray(rows.swapaxes(0, 1))
-        resized[block] = _weigh(columns, horizontal).swapaxes(0, 1)
-    return resized
+        yield slice(top, top + step)
 
 
 class _Taps(NamedTuple):
@@ -98,6 +156,10 @@ class _Taps(NamedTuple):
 
     indices: NDArray[np.intp]
     weights: NDArray[np.float64]
+
+    def of(self, outputs: slice) -> "_Taps":
+        """The taps of some of the output samples."""
+        return _Taps(self.indices[outputs], self.weights[outputs])
 
 
 def _taps(length: int, new_length: int) -> _Taps:
@@ -125,6 +187,13 @@ def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return near * (x <= 1) + far * ((x > 1) & (x <= 2))
 
 
+def _both_ways(samples: Samples, vertical: _Taps, horizontal: _Taps) -> Samples:
+    """Rows first, then columns."""
+    rows = _weigh(samples, vertical)
+    columns = np.ascontiguousarray(rows.swapaxes(0, 1))
+    return _weigh(columns, horizontal).swapaxes(0, 1)
+
+
 def _weigh(rows: Samples, taps: _Taps) -> Samples:
     """Sum `rows` (n, ...) by the taps to (outputs, ...), tap after tap, as MATLAB does."""
     working = _working_dtype(rows.dtype, taps.weights)
@@ -134,10 +203,15 @@ def _weigh(rows: Samples, taps: _Taps) -> Samples:
     for tap, index in enumerate(taps.indices.T):
         np.multiply(rows[index], weights[:, tap], out=term)
         total += term
-    if rows.dtype.kind == "f":
-        return total
-    np.floor(np.add(total, 0.5, out=total), out=total)
-    return total.clip(0, np.iinfo(rows.dtype).max, out=total).astype(rows.dtype)
+    return total if rows.dtype.kind == "f" else _rounded(total, rows.dtype)
+
+
+def _rounded(values: Samples, dtype: np.dtype[Any]) -> Samples:
+    """Floating point, overwritten, as samples: integers half up and clamped, floats unchanged."""
+    if dtype.kind == "f":
+        return values.astype(dtype)
+    np.floor(np.add(values, 0.5, out=values), out=values)
+    return values.clip(0, np.iinfo(dtype).max, out=values).astype(dtype)
 
 
 def _working_dtype(samples: np.dtype[Any], weights: NDArray[np.float64]) -> type[np.floating[Any]]:

@@ -188,7 +188,7 @@ class Upscaler:
         """Samples `h w c` into samples of the size wanted, all of one shape and depth."""
         height, width = pictures[0].shape[:2]
         to_height, to_width, channels = outs[0].shape
-        colours = [pixels.split_alpha(samples)[0] for samples in pictures]
+        colours = [pixels.visible_colours(samples) for samples in pictures]
         made = [pixels.split_alpha(out)[0] for out in outs]
         if (to_height, to_width) == (self.scale * height, self.scale * width):
             self._fill(made, colours, progress, tell)
@@ -199,8 +199,9 @@ class Upscaler:
                 wide = [np.empty(shape, np.uint16) for _ in colours]
                 self._fill(wide, colours, _part_of(progress, begin, end), tell)
                 colours, (height, width) = wide, shape[:2]
-            for target, colour in zip(made, colours, strict=True):
-                resized = resample.resize(colour, to_height, to_width)
+            for target, colour, samples in zip(made, colours, pictures, strict=True):
+                alpha = pixels.split_alpha(samples)[1]
+                resized = _resized(colour, alpha, to_height, to_width)
                 target[...] = pixels.to_uint8(resized) if target.dtype == np.uint8 else resized
         if channels in (2, 4):
             for out, samples in zip(outs, pictures, strict=True):
@@ -209,7 +210,7 @@ class Upscaler:
     def _fill(
         self,
         made: Sequence[np.ndarray],
-        colours: Sequence[np.ndarray],
+        colours: Sequence[resample.Readable],
         progress: Progress,
         tell: Tell,
     ) -> None:
@@ -311,6 +312,17 @@ def load(
         overlap=overlap,
         ensemble=ensemble,
     )
+
+
+def _resized(
+    colours: resample.Readable, alpha: np.ndarray | None, height: int, width: int
+) -> np.ndarray:
+    """Colours h w c by bicubic, with the alpha h w 1 of the picture that they were made of."""
+    if isinstance(colours, np.ndarray) and (alpha is None or alpha.min() == alpha.max()):
+        return resample.resize(colours, height, width)
+    assert alpha is not None, "only alpha hides what is then filled"
+    fitting = resample.resize(alpha, *colours.shape[:2])
+    return resample.resize_colours(colours, fitting, height, width)
 
 
 def _part_of(progress: Progress, begin: float, end: float) -> Progress:

@@ -52,6 +52,7 @@ def test_gray_is_the_luma_of_what_the_network_makes_of_three_equal_channels(
 @pytest.mark.parametrize("channels", [2, 4])
 def test_alpha_is_enlarged_and_changes_no_colour(upscaler: Upscaler, channels: int) -> None:
     samples = noise(channels)
+    samples[..., -1] |= 1  # nothing is wholly hidden
     out = upscaler(samples)
     assert np.array_equal(out[..., :-1], upscaler(samples[..., :-1]))
     assert np.array_equal(out[..., -1:], resample.upscale(samples[..., -1:], 2))
@@ -152,6 +153,7 @@ def test_the_size_that_comes_by_itself_is_not_resampled(upscaler: Upscaler) -> N
 
 def test_what_is_as_large_already_is_reduced_without_the_network(upscaler: Upscaler) -> None:
     samples = noise(4)
+    samples[..., -1] = 200
     assert np.array_equal(upscaler(samples, size=(7, 5)), resample.resize(samples, 5, 7))
     assert np.array_equal(upscaler(samples, size=(14, 9)), samples)
     image = torch.rand(1, 3, 9, 14)

@@ -14,6 +14,7 @@ wrong for another picture (see `metadata`). A picture without a profile is sRGB.
 on first use; nothing here prints or changes global state.
 """
 
+from atdsr.pixels.alpha import visible_colours
 from atdsr.pixels.disk import release, scratch
 from atdsr.pixels.encode import check_target, write
 from atdsr.pixels.formats import (
@@ -70,6 +71,7 @@ __all__ = [
     "to_tensor",
     "to_uint8",
     "unreadable_kind",
+    "visible_colours",
     "without_metadata",
     "write",
     "write_frames",
