@@ -1,21 +1,16 @@
 """`Upscaler`: pictures in, pictures of the same kind out, as large as wanted."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar, cast
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from atdsr import pixels, resample, zoo
 from atdsr.inference import Engine, Precision, Progress, Source, Tell, Tile, UpscaleError
 from atdsr.model import ATD
-from atdsr.pixels import Picture
-
-Kind = TypeVar("Kind", Image.Image, np.ndarray, Tensor, Picture)
+from atdsr.pixels import Content, Kind
 
 
 class Upscaler:
@@ -84,46 +79,37 @@ class Upscaler:
         """Enlarge a picture and give back the same kind.
 
         Args:
-            picture: a `PIL.Image.Image`; samples `h w c` of uint8 or uint16 with 1 to 4 channels
-                (gray, gray and alpha, RGB, RGBA); a floating-point tensor `b c h w` in [0, 1]
-                with 1 or 3 channels; or a `pixels.Picture`.
+            picture: an array `h w c` or `h w`, or a tensor `b c h w`, `c h w` or `h w`, of
+                uint8, uint16, or floats in [0, 1]; a `PIL.Image.Image`; or a `pixels.Picture`.
+                1 to 4 channels are gray, gray and alpha, RGB, RGBA. The table in
+                docs/upscaling.md has every shape, dtype, mode and range.
             size: width and height of the result in pixels, by default `scale` times the
                 picture's. The network is used as often as it takes to reach both, not at all
                 where they are reached already; then antialiased bicubic makes it that size.
-            out: samples `h w c` of the picture's dtype and channels to write the result into,
-                such as a file mapped into memory; not for a tensor. What is in it is complete
-                only when the call returns.
+            out: samples `h w c` (or `h w`) of the picture's dtype and channels to write the
+                result into, such as a file mapped into memory; not for tensors or floats. What
+                is in it is complete only when the call returns.
             progress: called with the share of the work that is done, from 0 to 1; it falls back
                 where memory ran out and the work begins again with tiles.
             tell: called with a sentence where the picture takes much memory, or tiles.
 
         Returns:
-            The same kind, dtype, device and number of channels. A Pillow image of mode 1, P,
-            CMYK or the like comes back as the nearest of L, LA, RGB and RGBA. Alpha is enlarged
-            by bicubic resampling, which keeps what is opaque opaque.
+            The same kind, dtype, device and number of dimensions and channels. A Pillow image of
+            mode 1, P, CMYK or the like comes back as the nearest of L, LA, RGB and RGBA. Floats
+            are not rounded, and clamped to [0, 1]. Alpha is enlarged by bicubic resampling,
+            which keeps what is opaque opaque.
 
         Raises:
-            UpscaleError: another kind of object, a size or an `out` that does not fit, or more
-                memory than there is.
-            PictureError: samples that are no picture.
+            UpscaleError: a size or an `out` that does not fit, or more memory than there is.
+            PictureError: another kind of object, or a shape, dtype, mode or range of none.
         """
-        if isinstance(picture, Tensor):
-            if out is not None:
-                raise UpscaleError("a tensor becomes a tensor of its own; leave out `out`.")
-            return self._enlarge_tensor(picture, size, progress, tell)
-        if isinstance(picture, Picture):
-            return self._enlarge_picture(picture, size, out, progress, tell)
-        if isinstance(picture, np.ndarray):
-            made = self._enlarge_picture(Picture(picture), size, out, progress, tell)
-            return cast("Kind", made.samples)
-        if isinstance(picture, Image.Image):
-            source = pixels.from_pil(picture)
-            made = self._enlarge_picture(source, size, out, progress, tell)
-            return pixels.to_pil(made)
-        raise UpscaleError(
-            f"a {type(picture).__name__} is no picture; give a PIL image, an array h w c of uint8 "
-            "or uint16, or a tensor b c h w in [0, 1]."
-        )
+        given = pixels.accept(picture)
+        outs = None
+        if out is not None:
+            if isinstance(picture, Tensor) or isinstance(given.content, Tensor):
+                raise UpscaleError("`out` is for arrays of uint8 or uint16; leave it out.")
+            outs = [self._checked_out(out, given.content[0], size)]
+        return given.restore(self._enlarged(given.content, size, outs, progress, tell))
 
     def estimate(self, height: int, width: int) -> int:
         """Main memory in bytes that a picture of that size takes as a whole; see `Engine`."""
@@ -131,52 +117,64 @@ class Upscaler:
 
     def batch(
         self,
-        pictures: Sequence[Picture],
+        pictures: Sequence[Kind],
         *,
         size: tuple[int, int] | None = None,
         progress: Progress = lambda _: None,
         tell: Tell = lambda _: None,
-    ) -> list[Picture]:
+    ) -> list[Kind]:
         """Enlarge pictures of one size, depth and number of channels side by side.
 
         For small pictures this is faster than one after another (`benchmarks/batches.py`).
 
         Args:
-            pictures: one at least.
+            pictures: one at least, each of a kind that `__call__` takes.
             size: see `__call__`, like the next two.
             progress: for all of them together.
             tell: for all of them together.
 
+        Returns:
+            What each picture becomes, of the kind that it was.
+
         Raises:
             UpscaleError: see `__call__`; also for pictures that differ in shape or depth.
+            PictureError: see `__call__`.
         """
-        first = pictures[0].samples
-        if any(p.samples.shape != first.shape or p.samples.dtype != first.dtype for p in pictures):
-            raise UpscaleError("pictures of a batch are of one size, depth and kind.")
-        width, height = self._result_size(pictures[0].width, pictures[0].height, size)
-        outs = [np.empty((height, width, first.shape[2]), first.dtype) for _ in pictures]
-        self._enlarge([picture.samples for picture in pictures], outs, progress, tell)
-        return [replace(p, samples=out) for p, out in zip(pictures, outs, strict=True)]
+        given = [pixels.accept(picture) for picture in pictures]
+        together = _joined([each.content for each in given])
+        made = self._enlarged(together, size, None, progress, tell)
+        stops = np.cumsum([len(each.content) for each in given])
+        return [
+            each.restore(made[stop - len(each.content) : stop])
+            for each, stop in zip(given, stops, strict=True)
+        ]
 
-    def _enlarge_picture(
+    def _enlarged(
         self,
-        picture: Picture,
+        content: Content,
         size: tuple[int, int] | None,
-        out: np.ndarray | None,
+        outs: list[np.ndarray] | None,
         progress: Progress,
         tell: Tell,
-    ) -> Picture:
-        width, height = self._result_size(picture.width, picture.height, size)
-        shape = (height, width, picture.samples.shape[2])
-        if out is None:
-            out = np.empty(shape, picture.samples.dtype)
-        elif out.shape != shape or out.dtype != picture.samples.dtype:
+    ) -> Content:
+        """Either form of pictures in that form; `outs` is where samples go."""
+        if isinstance(content, Tensor):
+            return self._enlarge_floats(content, size, progress, tell)
+        if outs is None:
+            outs = [np.empty(self._result_shape(each, size), each.dtype) for each in content]
+        self._enlarge(content, outs, progress, tell)
+        return outs
+
+    def _checked_out(
+        self, out: np.ndarray, samples: np.ndarray, size: tuple[int, int] | None
+    ) -> np.ndarray:
+        room = out[..., None] if out.ndim == 2 else out
+        shape = self._result_shape(samples, size)
+        if room.shape != shape or room.dtype != samples.dtype:
             raise UpscaleError(
-                f"out is {out.shape} of {out.dtype} and the result {shape} of "
-                f"{picture.samples.dtype}."
+                f"out is {out.shape} of {out.dtype} and the result {shape} of {samples.dtype}."
             )
-        self._enlarge([picture.samples], [out], progress, tell)
-        return replace(picture, samples=out)
+        return room
 
     def _enlarge(
         self,
@@ -227,27 +225,24 @@ class Upscaler:
                 if isinstance(target, np.memmap):
                     pixels.release(target)  # else all of it would be in memory in the end
 
-    def _enlarge_tensor(
+    def _enlarge_floats(
         self, image: Tensor, size: tuple[int, int] | None, progress: Progress, tell: Tell
     ) -> Tensor:
-        if image.ndim != 4 or image.shape[1] not in (1, 3) or not image.is_floating_point():
-            raise UpscaleError(
-                f"a tensor is b c h w of floats with 1 or 3 channels, not {tuple(image.shape)} "
-                f"of {image.dtype}."
-            )
-        if 0 in image.shape:
-            raise UpscaleError(f"a tensor of {tuple(image.shape)} holds no picture.")
+        """Floats `b c h w` of 1 to 4 channels, likewise."""
         width, height = self._result_size(image.shape[-1], image.shape[-2], size)
-        made = image.detach()
-        for begin, end in self._shares(image.shape[-1], image.shape[-2], width, height):
+        has_alpha = image.shape[1] in (2, 4)
+        alpha = image[:, -1:] if has_alpha else None
+        made = _visible(image) if has_alpha else image
+        shares = self._shares(image.shape[-1], image.shape[-2], width, height)
+        for begin, end in shares:
             made = self._enlarge_once(made, _part_of(progress, begin, end), tell)
-        if made.shape[-2:] == (height, width):
-            return made.clone() if made.data_ptr() == image.data_ptr() else made
-        resized = [
-            resample.resize(picture.double().cpu().permute(1, 2, 0).numpy(), height, width)
-            for picture in made
-        ]
-        return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).to(made).clamp(0, 1)
+        if made.shape[-2:] != (height, width):
+            made = _resized_floats(made, alpha, height, width)
+        elif not shares:
+            made = made.clamp(0, 1)  # a copy, and as all other results
+        if alpha is None:
+            return made
+        return torch.cat([made, _resized_floats(alpha, None, height, width)], dim=1)
 
     def _enlarge_once(self, image: Tensor, progress: Progress, tell: Tell) -> Tensor:
         batch, channels, height, width = image.shape
@@ -265,6 +260,13 @@ class Upscaler:
         if min(size) < 1:
             raise UpscaleError(f"a size of {size[0]}x{size[1]} pixels is no picture.")
         return size
+
+    def _result_shape(
+        self, samples: np.ndarray, size: tuple[int, int] | None
+    ) -> tuple[int, int, int]:
+        height, width, channels = samples.shape
+        width, height = self._result_size(width, height, size)
+        return height, width, channels
 
     def _shares(
         self, width: int, height: int, to_width: int, to_height: int
@@ -312,6 +314,43 @@ def load(
         overlap=overlap,
         ensemble=ensemble,
     )
+
+
+def _joined(contents: Sequence[Content]) -> Content:
+    """Pictures of one form, shape and dtype as one batch."""
+    tensors = [each for each in contents if isinstance(each, Tensor)]
+    samples = [array for each in contents if not isinstance(each, Tensor) for array in each]
+    looks = {(each.shape[1:], each.dtype, each.device) for each in tensors}
+    looks |= {(array.shape, array.dtype) for array in samples}
+    if len(looks) != 1:
+        raise UpscaleError("pictures of a batch are of one size, depth and kind.")
+    return torch.cat(tensors) if tensors else samples
+
+
+def _visible(image: Tensor) -> Tensor:
+    """The colours of floats `b c h w` with alpha, those of hidden pixels filled."""
+    colours = [pixels.visible_colours(_samples(picture))[:, :] for picture in image]
+    return _stacked(colours).to(image)
+
+
+def _resized_floats(image: Tensor, alpha: Tensor | None, height: int, width: int) -> Tensor:
+    """Floats `b c h w` by bicubic, with the alpha `b 1 h w` of what they were made of."""
+    alphas = [None] * len(image) if alpha is None else [_samples(each) for each in alpha]
+    resized = [
+        _resized(_samples(picture), each, height, width)
+        for picture, each in zip(image, alphas, strict=True)
+    ]
+    return _stacked(resized).clamp_(0, 1).to(image)
+
+
+def _samples(picture: Tensor) -> np.ndarray:
+    """Floats `c h w` as an array h w c of float64, which holds all kinds of them exactly."""
+    return picture.double().cpu().permute(1, 2, 0).numpy()
+
+
+def _stacked(pictures: Sequence[np.ndarray]) -> Tensor:
+    """The inverse of `_samples` for a batch."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
 
 
 def _resized(

@@ -115,7 +115,7 @@ def test_without_edges_there_is_nothing_to_do(channels: int) -> None:
 
 
 @pytest.mark.parametrize("size", [None, (48, 48), (37, 41), (12, 9), (130, 130)])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("dtype", HIGH)
 @pytest.mark.parametrize("channels", [2, 4])
 def test_a_white_square_has_white_edges(
     bicubic: Upscaler, channels: int, dtype: type, size: tuple[int, int] | None

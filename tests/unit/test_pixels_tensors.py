@@ -123,9 +123,8 @@ def test_pillow_transparent_colours():
 
 
 def test_pillow_refusals(tmp_path):
-    for mode in ("I", "F", "LAB"):
-        with pytest.raises(PictureError, match=f"the mode {mode} is not supported"):
-            pixels.from_pil(Image.new(mode, (5, 3)))
+    with pytest.raises(PictureError, match="the mode F is not supported"):
+        pixels.from_pil(Image.new("F", (5, 3)))
     with (
         Image.open(io.BytesIO(encoded("png")[:2000])) as image,
         pytest.raises(PictureError, match="truncated"),

@@ -109,13 +109,31 @@ def test_bf16_is_close(upscaler: Upscaler) -> None:
     ("picture", "sentence"),
     [
         ("photo.png", "str is no picture"),
-        (torch.zeros(3, 4, 4), "b c h w"),
-        (torch.zeros(1, 2, 4, 4), "1 or 3 channels"),
-        (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), "floats"),
+        (torch.zeros(4), r"shape \(4,\) and dtype torch.float32 .* b c h w, c h w or h w"),
+        (torch.zeros(1, 5, 4, 4), r"\(1, 5, 4, 4\) .* 1 to 4 channels"),
+        (torch.zeros(8, 8, 3), r"\(8, 8, 3\) .* c h w"),
+        (torch.zeros(1, 1, 3, 4, 4), r"\(1, 1, 3, 4, 4\)"),
+        (torch.zeros(1, 3, 4, 4, dtype=torch.int64), "dtype torch.int64 .* uint8, uint16, or fl"),
         (torch.zeros(1, 3, 0, 4), "no picture"),
-        (np.zeros((4, 4), np.uint8), "h w c"),
-        (np.zeros((4, 4, 3), np.float32), "uint8 or uint16"),
+        (torch.full((3, 4, 4), torch.nan), "not finite"),
+        (torch.full((3, 4, 4), 255.0), r"in \[0, 1\], not 255 to 255"),
+        (np.zeros((1, 4, 4, 3), np.uint8), r"\(1, 4, 4, 3\) and dtype uint8 .* h w c or h w"),
+        (np.zeros((3, 40, 40), np.uint8), r"\(3, 40, 40\)"),
+        (np.zeros((4, 4, 3), np.int64), "dtype int64"),
+        (np.zeros((4, 4), bool), "dtype bool"),
+        (np.zeros((4, 4), np.longdouble), "dtype float128|dtype longdouble|dtype float96"),
+        (np.zeros((4, 0, 3), np.float32), "no picture"),
         (np.zeros((4, 4, 5), np.uint8), "1 to 4 channels"),
+        (np.linspace(-1, 1, 16).reshape(4, 4), r"in \[0, 1\], not -1 to 1"),
+        (np.array([[0.5, np.nan]]), "not finite"),
+        (np.array([[0.5, np.inf]], np.float16), "not finite"),
+        (Image.new("F", (4, 4), 256.0), "mode F is in 0 to 255, not 256 to 256"),
+        (Image.new("F", (4, 4), -1.0), "not -1 to -1"),
+        (Image.new("F", (4, 4), float("nan")), "not nan to nan"),
+        (Image.new("F", (4, 4), 0.5), r"ends at 0.5; .* array of it, which is in \[0, 1\]"),
+        (Image.new("I", (4, 4), 65536), "mode I is in 0 to 65535, not 65536 to 65536"),
+        (Image.new("I", (4, 4), -1), "not -1 to -1"),
+        (Image.new("I", (4, 4), 200), "ends at 200; convert it to L"),
     ],
 )
 def test_what_is_no_picture(upscaler: Upscaler, picture, sentence: str) -> None:
@@ -172,7 +190,7 @@ def test_the_result_can_go_where_there_is_room_for_it(upscaler: Upscaler, tmp_pa
     assert np.array_equal(room, upscaler(samples))
     with pytest.raises(UpscaleError, match=r"out is \(18, 28, 4\) of uint8 and the result"):
         upscaler(samples, size=(20, 10), out=room)
-    with pytest.raises(UpscaleError, match="tensor of its own"):
+    with pytest.raises(UpscaleError, match="leave it out"):
         upscaler(torch.rand(1, 3, 4, 4), out=room)
 
 

@@ -27,6 +27,7 @@ from atdsr.pixels.formats import (
     unreadable_kind,
 )
 from atdsr.pixels.frames import MAX_FRAMES, MAX_PIXELS, Frames, open_frames, read, write_frames
+from atdsr.pixels.kinds import Content, Kind, accept
 from atdsr.pixels.picture import (
     CodePoints,
     Metadata,
@@ -48,10 +49,13 @@ __all__ = [
     "READABLE_SUFFIXES",
     "WRITABLE_SUFFIXES",
     "CodePoints",
+    "Content",
     "Frames",
+    "Kind",
     "Metadata",
     "Picture",
     "PictureError",
+    "accept",
     "check_target",
     "format_of",
     "from_pil",

@@ -4,13 +4,16 @@ import contextlib
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
 
 from atdsr.pixels import metadata, vips
 from atdsr.pixels.picture import Metadata, Picture, PictureError, to_uint8
 
 _GRAY = ("1", "L", "LA", "La")
 _COLOUR = ("P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "YCbCr", "HSV")
+WIDE_GRAY = {"I;16": "<u2", "I;16L": "<u2", "I;16B": ">u2", "I;16N": "=u2", "I": "=i4"}
+"""Modes of one channel with more than 8 bits, and how their samples lie in memory."""
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -26,15 +29,36 @@ def from_pil(image: Image.Image) -> Picture:
     """The picture in a Pillow image (its current frame), upright, with its profile and metadata.
 
     Raises:
-        PictureError: the mode is LAB, I or F, or the file behind the image cannot be decoded.
+        PictureError: the mode is F or unknown, levels of mode I are not in 0 to 65535, or the
+            file behind the image cannot be decoded.
     """
     with vips.as_sentence("Pillow image", "the picture cannot be read"):
-        image.load()
-        try:
-            exif = image.getexif().tobytes()
-        except Exception:  # malformed in one of many ways; the picture is as good without
-            exif = None
-        return picture_of(image, exif)
+        return picture_of(image, _exif(image))
+
+
+def _exif(image: Image.Image) -> bytes | None:
+    image.load()
+    try:
+        return image.getexif().tobytes()
+    except Exception:  # malformed in one of many ways; the picture is as good without
+        return None
+
+
+def upright(image: Image.Image) -> tuple[Image.Image, Metadata]:
+    """A Pillow image turned as its EXIF says, and its metadata.
+
+    Raises:
+        PictureError: the file behind the image cannot be decoded.
+    """
+    with vips.as_sentence("Pillow image", "the picture cannot be read"):
+        return _upright(image, _exif(image))
+
+
+def _upright(image: Image.Image, exif: bytes | None) -> tuple[Image.Image, Metadata]:
+    image.load()
+    turned = metadata.orientation(exif)
+    large = image.transpose(_UPRIGHT[turned]) if turned > 1 else image
+    return large, metadata.clean(_said(image, exif), large.width, large.height)
 
 
 @contextlib.contextmanager
@@ -50,16 +74,15 @@ def pillow() -> Iterator[None]:
 
 def picture_of(image: Image.Image, exif: bytes | None = None) -> Picture:
     """The picture in a Pillow image; `exif` is said of it beside what its `info` has."""
-    image.load()
-    turned = metadata.orientation(exif)
-    image = image.transpose(_UPRIGHT[turned]) if turned > 1 else image
-    said = metadata.clean(_said(image, exif), image.width, image.height)
+    image, said = _upright(image, exif)
     icc = image.info.get("icc_profile")
+    if image.mode == "LAB":
+        image, icc = _without_lab(image), None
     if image.mode == "CMYK":
         inks = vips.with_profile(vips.to_vips(np.array(image), "cmyk"), icc)
         return Picture(vips.from_vips(vips.to_srgb(inks)), metadata=said)
-    if image.mode.startswith("I;16"):
-        samples = np.array(image).astype(np.uint16)[..., None]
+    if image.mode in WIDE_GRAY:
+        samples = _wide_gray(image)
     elif image.mode in _GRAY + _COLOUR:
         # alpha is a channel, or one colour or palette entry declared transparent
         alpha = "A" if image.has_transparency_data else ""
@@ -68,6 +91,31 @@ def picture_of(image: Image.Image, exif: bytes | None = None) -> Picture:
     else:
         raise PictureError(f"the mode {image.mode} is not supported; convert it to L or RGB.")
     return Picture(samples, vips.matching(icc, samples.shape[2]), said)
+
+
+def _wide_gray(image: Image.Image) -> np.ndarray:
+    """Samples h w 1 of uint16 of a mode in `WIDE_GRAY`."""
+    levels = np.array(image)
+    if image.mode == "I" and levels.size:
+        low, high = levels.min(), levels.max()
+        if low < 0 or high > 65535:
+            raise PictureError(
+                f"an image of mode I is in 0 to 65535, not {low} to {high}; scale it first."
+            )
+        if 0 < high <= 255:
+            raise PictureError(
+                f"an image of mode I is in 0 to 65535, and this one ends at {high}; convert it to "
+                "L if it is of 8 bits, or to I;16 if it is as dark as that."
+            )
+    return levels.astype(np.uint16)[..., None]
+
+
+def _without_lab(image: Image.Image) -> Image.Image:
+    """Mode LAB (CIELAB under D50, as ICC has it) as sRGB."""
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+    assert converted is not None, "it is not done in place"
+    return converted
 
 
 def _said(image: Image.Image, exif: bytes | None) -> Metadata:
@@ -80,17 +128,30 @@ def _said(image: Image.Image, exif: bytes | None) -> Metadata:
     return Metadata(exif, xmp if isinstance(xmp, bytes) else None, dots or None)
 
 
-def to_pil(picture: Picture) -> Image.Image:
+def to_pil(picture: Picture, *, wide_gray: str | None = None) -> Image.Image:
     """A Pillow image: I;16 for 16-bit gray, else L, LA, RGB or RGBA, rounded to 8 bits.
 
     Pillow has no mode for 16-bit colour or for 16-bit gray with alpha. Profile, EXIF, XMP and
     resolution stand in its `info`.
+
+    Args:
+        picture: what to make it of.
+        wide_gray: the mode for 16-bit gray, one of `WIDE_GRAY`; I;16 by default.
     """
     samples = picture.samples
     if samples.shape[2] > 1:
         samples = to_uint8(samples)
-    image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
-    said = metadata.clean(picture.metadata, picture.width, picture.height)
-    info = {"icc_profile": picture.icc, "exif": said.exif, "xmp": said.xmp, "dpi": said.dpi}
+    if wide_gray is not None and samples.dtype == np.uint16:
+        data = samples.astype(WIDE_GRAY[wide_gray]).tobytes()
+        image = Image.frombytes(wide_gray, (picture.width, picture.height), data)
+    else:
+        image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
+    return with_info(image, picture.metadata, picture.icc)
+
+
+def with_info(image: Image.Image, said: Metadata, icc: bytes | None) -> Image.Image:
+    """The image itself, with profile, EXIF, XMP and resolution in its `info`."""
+    said = metadata.clean(said, image.width, image.height)
+    info = {"icc_profile": icc, "exif": said.exif, "xmp": said.xmp, "dpi": said.dpi}
     image.info.update({key: value for key, value in info.items() if value is not None})
     return image
