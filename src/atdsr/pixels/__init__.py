@@ -38,6 +38,7 @@ from atdsr.pixels.picture import (
     without_metadata,
 )
 from atdsr.pixels.pil import from_pil, to_pil
+from atdsr.pixels.saving import notices
 from atdsr.pixels.tensors import gray_to_rgb, luma, to_array, to_tensor
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "is_picture_file",
     "join_alpha",
     "luma",
+    "notices",
     "open_frames",
     "read",
     "recognise",

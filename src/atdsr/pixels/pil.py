@@ -6,11 +6,12 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from atdsr.pixels import metadata, vips
+from atdsr.pixels import colour, metadata, vips
 from atdsr.pixels.picture import Metadata, Picture, PictureError, to_uint8
 
 _GRAY = ("1", "L", "LA", "La")
 _COLOUR = ("P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "YCbCr", "HSV")
+_NO_TEXTS = ("compression", "xmp", "XML:com.adobe.xmp")  # strings in `info`, but no texts of PNG
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -34,7 +35,7 @@ def from_pil(image: Image.Image) -> Picture:
             exif = image.getexif().tobytes()
         except Exception:  # malformed in one of many ways; the picture is as good without
             exif = None
-        return picture_of(image, exif)
+        return picture_of(image, said_of(image, exif))
 
 
 @contextlib.contextmanager
@@ -48,12 +49,13 @@ def pillow() -> Iterator[None]:
         raise PictureError(f"the picture cannot be read: {str(error).rstrip('.')}.") from error
 
 
-def picture_of(image: Image.Image, exif: bytes | None = None) -> Picture:
-    """The picture in a Pillow image; `exif` is said of it beside what its `info` has."""
+def picture_of(image: Image.Image, said: Metadata | None = None) -> Picture:
+    """The picture in a Pillow image; `said` is of its file, by default what its `info` has."""
     image.load()
-    turned = metadata.orientation(exif)
+    said = said or said_of(image)
+    turned = metadata.orientation(said.exif, said.xmp)
     image = image.transpose(_UPRIGHT[turned]) if turned > 1 else image
-    said = metadata.clean(_said(image, exif), image.width, image.height)
+    said = metadata.clean(said, image.width, image.height)
     icc = image.info.get("icc_profile")
     if image.mode == "CMYK":
         inks = vips.with_profile(vips.to_vips(np.array(image), "cmyk"), icc)
@@ -67,30 +69,52 @@ def picture_of(image: Image.Image, exif: bytes | None = None) -> Picture:
         samples = samples.reshape(image.height, image.width, -1)
     else:
         raise PictureError(f"the mode {image.mode} is not supported; convert it to L or RGB.")
-    return Picture(samples, vips.matching(icc, samples.shape[2]), said)
+    icc = vips.matching(icc, samples.shape[2]) or _icc_of_png(image, gray=samples.shape[2] < 3)
+    return Picture(samples, icc, said)
 
 
-def _said(image: Image.Image, exif: bytes | None) -> Metadata:
+def _icc_of_png(image: Image.Image, *, gray: bool) -> bytes | None:
+    """A profile of the gamma and the primaries that Pillow found in a PNG file."""
+    gamma, primaries = image.info.get("gamma"), image.info.get("chromaticity")
+    if "srgb" in image.info:
+        return None
+    try:
+        exponent = 1 / float(gamma) if gamma else None
+        white, *others = zip(primaries[::2], primaries[1::2], strict=True) if primaries else [()]
+    except (TypeError, ValueError):
+        return None
+    return colour.of_gamma(exponent, (*others, white) if others else None, gray=gray)
+
+
+def said_of(image: Image.Image, exif: bytes | None = None) -> Metadata:
+    """The metadata in the `info` of a Pillow image, beside `exif`, as they stand in its file."""
     xmp, dpi = image.info.get("xmp"), image.info.get("dpi")
     try:
         dots = dpi and metadata.sensible(float(dpi[0]), float(dpi[1]))
     except (TypeError, ValueError, ZeroDivisionError, IndexError):
         dots = None
     xmp = xmp.encode() if isinstance(xmp, str) else xmp
-    return Metadata(exif, xmp if isinstance(xmp, bytes) else None, dots or None)
+    text = tuple(
+        (str(keyword), str(text))  # Pillow's own kind of text is not only a string
+        for keyword, text in image.info.items()
+        if isinstance(text, str) and keyword not in _NO_TEXTS and not str(keyword).startswith("Raw")
+    )
+    return Metadata(exif, xmp if isinstance(xmp, bytes) else None, dots or None, text)
 
 
 def to_pil(picture: Picture) -> Image.Image:
     """A Pillow image: I;16 for 16-bit gray, else L, LA, RGB or RGBA, rounded to 8 bits.
 
-    Pillow has no mode for 16-bit colour or for 16-bit gray with alpha. Profile, EXIF, XMP and
-    resolution stand in its `info`.
+    Pillow has no mode for 16-bit colour or for 16-bit gray with alpha. Profile (code points as
+    one), EXIF, XMP, resolution and texts stand in its `info`, as Pillow puts them there itself.
     """
     samples = picture.samples
     if samples.shape[2] > 1:
         samples = to_uint8(samples)
     image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
     said = metadata.clean(picture.metadata, picture.width, picture.height)
-    info = {"icc_profile": picture.icc, "exif": said.exif, "xmp": said.xmp, "dpi": said.dpi}
-    image.info.update({key: value for key, value in info.items() if value is not None})
+    icc = colour.profile(picture)
+    info = {"icc_profile": icc, "exif": said.exif, "xmp": said.xmp, "dpi": said.dpi}
+    info = dict(said.text) | {key: value for key, value in info.items() if value is not None}
+    image.info.update(info)
     return image
