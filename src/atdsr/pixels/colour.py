@@ -19,7 +19,7 @@ import numpy as np
 from PIL import ImageCms
 
 from atdsr.pixels import vips
-from atdsr.pixels.picture import CodePoints, Picture, join_alpha, split_alpha
+from atdsr.pixels.picture import MAXIMUM, CodePoints, Picture, join_alpha, split_alpha
 
 SRGB = CodePoints(1, 13)
 """The code points of sRGB, which a picture without any description has."""
@@ -81,6 +81,7 @@ _BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 )
 _D50 = np.array([0.9642, 1.0, 0.8249])  # of the profile connection space
+_PIXELS = 2**18  # that are converted at a time
 _GRADES = 1024  # of a sampled curve: between two, an error below 1e-4 of the value
 
 
@@ -151,8 +152,9 @@ def of_gamma(
         return None
     curve = _parametric(exponent) if exponent else _parametric(*_TRANSFERS[13][1] or ())
     colours = usual if chromaticities is None else chromaticities
-    name = "primaries of BT.709" if is_usual else "primaries of its own"
-    name += f", gamma {exponent:.4g}" if exponent else ", curve of sRGB"
+    about = [] if exponent is None else [f"gamma {exponent:.4g}"]
+    about += [] if is_usual else ["primaries of its own"]
+    name = f"{'gray' if gray else 'RGB'} with {' and '.join(about)}"
     return _profile(name, colours, curve, gray)
 
 
@@ -236,21 +238,37 @@ def _profile(
     points: CodePoints | None = None,
 ) -> bytes:
     """A profile of matrix and curves, or of one curve for gray."""
-    white = _columns(chromaticities[3:])[:, 0] / chromaticities[3][1]
-    adapted = np.linalg.inv(_BRADFORD) @ np.diag(_BRADFORD @ _D50 / (_BRADFORD @ white)) @ _BRADFORD
     tags = {b"desc": _text(name), b"cprt": _text("No copyright, use freely"), b"wtpt": _xyz(_D50)}
-    tags[b"chad"] = b"sf32" + struct.pack(">4x9i", *map(_fixed, adapted.ravel()))
+    tags[b"chad"] = b"sf32" + struct.pack(
+        ">4x9i", *map(_fixed, _adaptation(chromaticities).ravel())
+    )
     if gray:
         tags[b"kTRC"] = curve
     else:
-        columns = _columns(chromaticities[:3])
-        matrix = adapted @ (columns * np.linalg.solve(columns, white))
-        for letter, column in zip(b"rgb", matrix.T, strict=True):
+        for letter, column in zip(b"rgb", _matrix(chromaticities).T, strict=True):
             tags[b"%cXYZ" % letter] = _xyz(column)
             tags[b"%cTRC" % letter] = curve
     if points is not None and not gray:
         tags[b"cicp"] = b"cicp" + struct.pack(">4x4B", points.primaries, points.transfer, 0, 1)
     return _packed(tags, b"GRAY" if gray else b"RGB ")
+
+
+def _white(chromaticities: Chromaticities) -> np.ndarray:
+    """CIE XYZ of white, whose Y is 1."""
+    return _columns(chromaticities[3:])[:, 0] / chromaticities[3][1]
+
+
+def _adaptation(chromaticities: Chromaticities) -> np.ndarray:
+    """The matrix from colours under their own white to the same under that of profiles."""
+    gains = _BRADFORD @ _D50 / (_BRADFORD @ _white(chromaticities))
+    return np.linalg.inv(_BRADFORD) @ np.diag(gains) @ _BRADFORD
+
+
+def _matrix(chromaticities: Chromaticities) -> np.ndarray:
+    """The matrix from light of RGB to CIE XYZ under the white of profiles."""
+    columns = _columns(chromaticities[:3])
+    parts = np.linalg.solve(columns, _white(chromaticities))
+    return _adaptation(chromaticities) @ (columns * parts)
 
 
 def _packed(tags: dict[bytes, bytes], kind: bytes) -> bytes:
@@ -272,15 +290,23 @@ def _packed(tags: dict[bytes, bytes], kind: bytes) -> bytes:
     return header.ljust(128, b"\0") + table + body
 
 
+def for_rgb(icc: bytes) -> bytes | None:
+    """The profile of RGB that means by equal channels what a profile of gray means by its one.
+
+    None is a profile that says it in another way than by a curve.
+    """
+    curve = _tags(icc).get(b"kTRC")
+    return None if curve is None else _profile(described(icc), PRIMARIES[1][1], curve, gray=False)
+
+
 @functools.lru_cache(maxsize=16)
 def is_srgb(icc: bytes) -> bool:
     """Whether a profile gives every colour as sRGB does, to a level of 8 bits."""
     steps = np.arange(0, 256, 51, dtype=np.uint8)
-    gray = icc[16:20] == b"GRAY"
-    grid = np.arange(256, dtype=np.uint8) if gray else np.stack(np.meshgrid(steps, steps, steps), 3)
-    grid = grid.reshape(1, -1, 1 if gray else 3)
-    made = vips.from_vips(vips.to_srgb(vips.with_profile(vips.to_vips(grid), icc)))
-    return bool(np.abs(made.astype(int) - grid).max() <= 1)
+    grid = np.stack(np.meshgrid(steps, steps, steps), 3).reshape(1, -1, 3)
+    if icc[16:20] == b"GRAY":
+        grid = np.arange(256, dtype=np.uint8).reshape(1, -1, 1)
+    return bool(np.abs(_in_srgb(grid, icc).astype(int) - grid).max() <= 1)
 
 
 def to_srgb(picture: Picture) -> Picture:
@@ -289,13 +315,98 @@ def to_srgb(picture: Picture) -> Picture:
     What sRGB cannot show is clipped, the light of PQ and HLG above `REFERENCE_WHITE` included. A
     profile that cannot be used counts as sRGB.
     """
-    icc = profile(picture)
-    samples = picture.samples
+    icc, samples = profile(picture), picture.samples
     if icc is not None and not is_srgb(icc):
+        samples = _in_srgb(samples, icc)
+    return replace(picture, samples=samples, icc=None, code_points=None)
+
+
+def _in_srgb(samples: np.ndarray, icc: bytes) -> np.ndarray:
+    """Samples through a profile; of matrix and curves exactly, since LittleCMS is not for all.
+
+    With 16 bits and with gray it interpolates in coarse tables, which can miss by 40 levels of
+    255 where colours clip.
+    """
+    colours, alpha = split_alpha(samples)
+    found = _shaper(icc, MAXIMUM[samples.dtype])
+    if found is None:
         made = vips.from_vips(vips.to_srgb(vips.with_profile(vips.to_vips(samples), icc)))
         # gray became three equal channels
-        samples = made[..., made.shape[2] - samples.shape[2] :] if picture.is_gray else made
-    return replace(picture, samples=samples, icc=None, code_points=None)
+        return made[..., made.shape[2] - samples.shape[2] :]
+    tables, matrix = found
+    made = np.empty_like(colours)
+    for top in range(0, len(colours), rows := max(1, _PIXELS // colours.shape[1])):
+        part = colours[top : top + rows]
+        light = np.stack([table[part[..., k]] for k, table in enumerate(tables)], 2)
+        if matrix is not None:
+            light = light @ matrix
+        made[top : top + rows] = _encoded(light.clip(0, 1), MAXIMUM[samples.dtype])
+    return join_alpha(made, alpha)
+
+
+def _encoded(light: np.ndarray, top: int) -> np.ndarray:
+    """Samples of sRGB for light from 0 to 1 (IEC 61966-2-1), rounded half up."""
+    curved = 1.055 * light ** (1 / 2.4) - 0.055
+    return np.floor(top * np.where(light <= 0.0031308, 12.92 * light, curved) + 0.5)
+
+
+def _shaper(icc: bytes, top: int) -> tuple[list[np.ndarray], np.ndarray | None] | None:
+    """The light of each level of each channel, and the matrix to light of sRGB, for a row of RGB.
+
+    None is a profile that says it in tables of colours, or wrongly.
+    """
+    tags, levels = _tags(icc), np.arange(top + 1) / top
+    letters = "k" if icc[16:20] == b"GRAY" else "rgb"
+    if b"A2B0" in tags or b"A2B1" in tags or icc[20:24] != b"XYZ ":
+        return None
+    try:
+        tables = [_evaluated(tags[f"{letter}TRC".encode()], levels) for letter in letters]
+        if letters == "k":
+            return tables, None
+        columns = [struct.unpack(">3i", tags[f"{letter}XYZ".encode()][8:20]) for letter in letters]
+    except (KeyError, struct.error, ValueError):
+        return None
+    srgb = _matrix(PRIMARIES[1][1])
+    return tables, (np.linalg.inv(srgb) @ np.array(columns).T / 65536).T
+
+
+def _tags(icc: bytes) -> dict[bytes, bytes]:
+    """The tags of a profile; none of one that is damaged."""
+    try:
+        (count,) = struct.unpack_from(">I", icc, 128)
+        rows = [struct.unpack_from(">4sII", icc, 132 + 12 * k) for k in range(min(count, 100))]
+    except struct.error:
+        return {}
+    return {name: icc[start : start + size] for name, start, size in rows}
+
+
+def _evaluated(curve: bytes, x: np.ndarray) -> np.ndarray:
+    """A curve of a profile at values from 0 to 1 (ICC.1, 10.6 and 10.18).
+
+    Raises:
+        ValueError, struct.error: it is damaged.
+    """
+    if curve.startswith(b"curv"):
+        (count,) = struct.unpack_from(">I", curve, 8)
+        values = np.frombuffer(curve, ">u2", count, 12)
+        if count < 2:
+            return x ** (values[0] / 256) if count else x
+        return np.interp(x, np.linspace(0, 1, count), values / 65535)
+    (kind,) = struct.unpack_from(">H", curve, 8)
+    if not curve.startswith(b"para") or kind > 4:
+        raise ValueError
+    size = (1, 3, 4, 5, 7)[kind]
+    g, a, b, c, d, e, f = (
+        *(number / 65536 for number in struct.unpack_from(f">{size}i", curve, 12)),
+        *(0.0,) * (7 - size),
+    )
+    if kind == 0:
+        return x**g
+    if kind in (1, 2):  # c is then an offset to both parts
+        if a == 0:
+            raise ValueError
+        return np.where(x >= -b / a, (a * x + b).clip(0) ** g + c, c)
+    return np.where(x >= d, (a * x + b).clip(0) ** g + e, c * x + f)
 
 
 def described(icc: bytes) -> str:

@@ -115,7 +115,8 @@ def _animation(
 def _with_alpha(picture: Picture) -> Picture:
     """A frame as RGB and alpha of 8 bits, so that all frames are of one kind."""
     if picture.is_gray and picture.icc:  # a profile of gray would not fit
-        picture = colour.to_srgb(picture)
+        as_rgb = colour.for_rgb(picture.icc)
+        picture = replace(picture, icc=as_rgb) if as_rgb else colour.to_srgb(picture)
     shown, alpha = split_alpha(to_uint8(picture.samples))
     if alpha is None:
         alpha = np.full((*shown.shape[:2], 1), 255, np.uint8)

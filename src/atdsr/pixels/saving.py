@@ -17,6 +17,7 @@ from atdsr.pixels.formats import (
 )
 from atdsr.pixels.picture import Metadata, Picture
 
+_MOST_SHOWN = 5  # keywords in a sentence
 _DOTS = 72.0  # an inch: what readers assume of none; libvips would write 25.4
 _TIFF_BYTES = 2**32 - 2**26  # offsets of a plain TIFF end at 4 GiB
 
@@ -54,7 +55,7 @@ def _notices_of_colour(picture: Picture, name: str) -> Iterator[str]:
         if colour.is_hdr(points):
             bright = f"; what is brighter than {colour.REFERENCE_WHITE:.0f} cd/m2 becomes white"
         yield f"{called} becomes sRGB, since {name} holds no colour profile{bright}."
-    elif icc and picture.is_gray and name in WITHOUT_GRAY and not colour.is_srgb(icc):
+    elif icc and picture.is_gray and name in WITHOUT_GRAY and colour.for_rgb(icc) is None:
         yield f"{called} becomes sRGB, since {name} holds gray as RGB."
     elif points and name not in WITH_CODE_POINTS:
         yield f"{called} is kept as an ICC profile, since {name} holds no code points."
@@ -70,7 +71,9 @@ def _notices_of_metadata(picture: Picture, name: str) -> Iterator[str]:
     if said.xmp and len(said.xmp) > LARGEST_XMP.get(name, len(said.xmp)):
         yield f"XMP left out, since {name} holds no more than {LARGEST_XMP[name]:,} bytes of it."
     if name != "png" and (left := metadata.with_text_in_exif(said)[1]):
-        yield f"PNG texts left out, since {name} has no place for them: {', '.join(left)}."
+        shown = [key for key in left if key.isprintable()][:_MOST_SHOWN]
+        more = ["others"] if len(shown) < len(left) else []
+        yield f"PNG texts left out, since {name} has no place for them: {', '.join(shown + more)}."
 
 
 def prepared(
@@ -91,7 +94,10 @@ def prepared(
         image = image.extract_band(0, n=image.bands - 1)
     icc = vips.matching(picture.icc, image.bands)
     if icc and picture.is_gray and name in WITHOUT_GRAY:  # it would not fit the RGB of the file
-        image, icc = vips.to_srgb(vips.with_profile(image, icc)), None
+        as_rgb = colour.for_rgb(icc)
+        if as_rgb is None:
+            image = vips.to_srgb(vips.with_profile(image, icc))
+        icc = as_rgb
     elif icc is None and name not in WITH_CODE_POINTS:
         icc = colour.profile(picture, 3 if name in WITHOUT_GRAY else image.bands)
     wide = image.format == "ushort"
