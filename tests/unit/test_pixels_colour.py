@@ -159,7 +159,7 @@ def sampled(values: np.ndarray) -> bytes:
     ],
 )
 def test_curves_of_every_kind_are_read_as_littlecms_reads_them(tone):
-    icc = colour._profile("x", colour.PRIMARIES[12][1], tone, gray=False)
+    icc = colour._profile("x", colour.PRIMARIES[12][1], [tone], gray=False)
     made = colour.to_srgb(Picture(GRID, icc)).samples
     assert np.abs(made.astype(int) - by_lcms(GRID, icc)).max() <= 1
 
@@ -408,6 +408,91 @@ def test_cameras_that_name_adobe_rgb_in_exif_only(tmp_path, space, index):
     assert read(path).icc == SRGB
     plain = exif.replace(index, b"R98\0").replace(struct.pack(">HH", space, 0), b"\0\1\0\0")
     assert read(saved(Image.fromarray(noise(3)), tmp_path / "z.jpg", exif=plain)).icc is None
+
+
+def tiff(samples: np.ndarray, tags: list[tuple[int, int, tuple[int, ...]]]) -> bytes:
+    """An uncompressed TIFF file of 8 bits, of gray or RGB, with more tags."""
+    h, w, channels = samples.shape
+    size = samples.size + samples.size % 2
+    table = [
+        *((256, 3, (w,)), (257, 3, (h,)), (258, 3, (8,) * channels), (259, 3, (1,))),
+        *((262, 3, (1 if channels == 1 else 2,)), (273, 4, (8,)), (277, 3, (channels,))),
+        *((278, 3, (h,)), (279, 4, (samples.size,)), *tags),
+    ]
+    body = b"II*\0" + struct.pack("<I", 8 + size) + samples.tobytes().ljust(size, b"\0")
+    rows, behind, at = b"", b"", 8 + size + 2 + 12 * len(table) + 4
+    for tag, kind, numbers in sorted(table):
+        value = struct.pack(f"<{len(numbers)}{'H' if kind == 3 else 'I'}", *numbers)
+        count = len(numbers) // (2 if kind == 5 else 1)
+        place = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack("<I", at + len(behind))
+        behind += value if len(value) > 4 else b""
+        rows += struct.pack("<HHI", tag, kind, count) + place
+    return body + struct.pack("<H", len(table)) + rows + bytes(4) + behind
+
+
+def thousandths(*values: float) -> tuple[int, ...]:
+    return tuple(part for value in values for part in (round(1000 * value), 1000))
+
+
+def test_colour_in_the_tags_of_a_tiff_becomes_a_profile(tmp_path):
+    white, primaries = (318, 5, thousandths(0.3127, 0.329)), (319, 5, thousandths(*ADOBE))
+    line = tuple(257 * level for level in range(256))
+    square = tuple(round((level / 255) ** 2 * 65535) for level in range(256))
+
+    def icc(tags: list[tuple[int, int, tuple[int, ...]]], channels: int = 3) -> bytes | None:
+        (tmp_path / "x.tif").write_bytes(tiff(noise(channels), tags))
+        picture = read(tmp_path / "x.tif")
+        assert np.array_equal(picture.samples, noise(channels))
+        return picture.icc
+
+    assert icc([]) is None
+    assert icc([(301, 3, line[::-1])]) is None
+    assert icc([(301, 3, line[:100])]) is None
+    assert icc([(318, 5, (1, 0, 1, 0))]) is None
+    assert icc([(319, 5, thousandths(*XY[1]))]) is None
+    profile = icc([white, primaries])
+    assert np.abs(by_lcms(GRID, profile) - srgb(GRID, to_xyz(ADOBE), 13)).max() <= 2
+    profile = icc([(301, 3, line), white, primaries])
+    assert np.abs(by_lcms(GRID, profile) - srgb(GRID, to_xyz(ADOBE), 8)).max() <= 2
+    picture = Picture(GRID, icc([(301, 3, line + square + line)]))
+    wanted = srgb(GRID, to_xyz(XY[1]), 8)
+    wanted[..., 1] = srgb((GRID / 255.0) ** 2 * 255, to_xyz(XY[1]), 8)[..., 1]
+    assert np.abs(colour.to_srgb(picture).samples - wanted).max() <= 0.75
+    gray = Picture(GRID[..., :1], icc([(301, 3, line)], channels=1))
+    wanted = srgb(GRID[..., [0, 0, 0]], to_xyz(XY[1]), 8)
+    assert np.abs(colour.to_srgb(gray).samples - wanted[..., :1]).max() <= 0.75
+
+
+def bmp(kind: int, points: list[float], gamma: float, icc: bytes = b"") -> bytes:
+    """A BMP file of one white pixel with the header of version 5."""
+    header = struct.pack("<IiiHHIIiiII", 124, 1, 1, 1, 24, 0, 4, 0, 0, 0, 0) + bytes(16)
+    header += struct.pack("<I9i", kind, *(round(value * 2**30) for value in points))
+    header += struct.pack("<3I", *[round(65536 * gamma)] * 3)
+    header += struct.pack("<4I", 4, 128, len(icc), 0)
+    data = header + b"\xff\xff\xff\0" + icc
+    return b"BM" + struct.pack("<IHHI", 14 + len(data), 0, 0, 14 + 124) + data
+
+
+def test_colour_in_the_header_of_a_bmp_becomes_a_profile(tmp_path):
+    def icc(*args) -> bytes | None:
+        (tmp_path / "x.bmp").write_bytes(bmp(*args))
+        picture = read(tmp_path / "x.bmp")
+        assert picture.samples.tolist() == [[[255, 255, 255]]]
+        return picture.icc
+
+    srgb_kind, embedded = 0x73524742, 0x4D424544
+    xyz = to_xyz(ADOBE).T.ravel().tolist()
+    xy = [
+        value for x, y in zip(ADOBE[::2], ADOBE[1::2], strict=True) for value in (x, y, 1 - x - y)
+    ]
+    assert icc(srgb_kind, xyz, 1.0) is None
+    assert icc(0, [0.0] * 9, 0.0) is None
+    assert icc(0, [0.0] * 9, 2.2) is None
+    assert icc(embedded, [0.0] * 9, 0.0, SRGB) == SRGB
+    assert icc(embedded, [0.0] * 9, 0.0, SRGB[:90]) is None
+    for points in (xyz, xy):
+        profile = icc(0, points, 1.0)
+        assert np.abs(by_lcms(GRID, profile) - srgb(GRID, to_xyz(ADOBE), 8)).max() <= 2
 
 
 def adobe_in_srgb() -> np.ndarray:

@@ -82,6 +82,7 @@ _BRADFORD = np.array(
 )
 _D50 = np.array([0.9642, 1.0, 0.8249])  # of the profile connection space
 _PIXELS = 2**18  # that are converted at a time
+_MOST_GRADES = 4096  # of a curve that a file gives; LittleCMS takes no more
 _GRADES = 1024  # of a sampled curve: between two, an error below 1e-4 of the value
 
 
@@ -124,7 +125,7 @@ def of_code_points(points: CodePoints, *, gray: bool) -> bytes | None:
     formula = _TRANSFERS[points.transfer][1]
     curve = _parametric(*formula) if formula else _sampled(_light(points.transfer))
     primaries = PRIMARIES[points.primaries][1]
-    return _profile(name_of(points), primaries, curve, gray, points)
+    return _profile(name_of(points), primaries, [curve], gray, points)
 
 
 @functools.lru_cache(maxsize=16)
@@ -155,13 +156,25 @@ def of_gamma(
     about = [] if exponent is None else [f"gamma {exponent:.4g}"]
     about += [] if is_usual else ["primaries of its own"]
     name = f"{'gray' if gray else 'RGB'} with {' and '.join(about)}"
-    return _profile(name, colours, curve, gray)
+    return _profile(name, colours, [curve], gray)
+
+
+def of_curves(
+    curves: Sequence[np.ndarray], chromaticities: Chromaticities | None, *, gray: bool
+) -> bytes:
+    """A profile of sampled curves, each of light from 0 to 1: one for all channels, or three."""
+    if chromaticities is None or not _spans_colours(chromaticities):
+        chromaticities = PRIMARIES[1][1]
+    even = np.linspace(0, 1, min(len(curves[0]), _MOST_GRADES))
+    places = np.linspace(0, 1, len(curves[0]))
+    tables = [_sampled(np.interp(even, places, curve)) for curve in curves]
+    return _profile("curves and primaries of its own", chromaticities, tables, gray)
 
 
 @functools.cache
 def adobe_rgb() -> bytes:
     """A profile of Adobe RGB (1998)."""
-    return _profile("Adobe RGB (1998) compatible", _ADOBE, _parametric(_ADOBE_GAMMA), gray=False)
+    return _profile("Adobe RGB (1998) compatible", _ADOBE, [_parametric(_ADOBE_GAMMA)], gray=False)
 
 
 def _spans_colours(chromaticities: Chromaticities) -> bool:
@@ -233,7 +246,7 @@ def _text(text: str) -> bytes:
 def _profile(
     name: str,
     chromaticities: Chromaticities,
-    curve: bytes,
+    curves: Sequence[bytes],
     gray: bool,
     points: CodePoints | None = None,
 ) -> bytes:
@@ -243,11 +256,11 @@ def _profile(
         ">4x9i", *map(_fixed, _adaptation(chromaticities).ravel())
     )
     if gray:
-        tags[b"kTRC"] = curve
+        tags[b"kTRC"] = curves[0]
     else:
-        for letter, column in zip(b"rgb", _matrix(chromaticities).T, strict=True):
+        for k, (letter, column) in enumerate(zip(b"rgb", _matrix(chromaticities).T, strict=True)):
             tags[b"%cXYZ" % letter] = _xyz(column)
-            tags[b"%cTRC" % letter] = curve
+            tags[b"%cTRC" % letter] = curves[k % len(curves)]
     if points is not None and not gray:
         tags[b"cicp"] = b"cicp" + struct.pack(">4x4B", points.primaries, points.transfer, 0, 1)
     return _packed(tags, b"GRAY" if gray else b"RGB ")
@@ -296,7 +309,7 @@ def for_rgb(icc: bytes) -> bytes | None:
     None is a profile that says it in another way than by a curve.
     """
     curve = _tags(icc).get(b"kTRC")
-    return None if curve is None else _profile(described(icc), PRIMARIES[1][1], curve, gray=False)
+    return None if curve is None else _profile(described(icc), PRIMARIES[1][1], [curve], gray=False)
 
 
 @functools.lru_cache(maxsize=16)

@@ -8,7 +8,7 @@ import numpy as np
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 
-from atdsr.pixels import colour, metadata, png, vips
+from atdsr.pixels import colour, colour_tags, metadata, png, vips
 from atdsr.pixels.picture import Metadata, Picture, PictureError, rescale
 from atdsr.pixels.pil import picture_of, pillow, said_of
 
@@ -26,7 +26,11 @@ def decode(data: bytes, name: str, page: int = 0, table: int = 0) -> Picture:
     """
     if name in PIL_FILES:
         with pillow():
-            return picture_of(PIL_FILES[name](io.BytesIO(data)))
+            picture = picture_of(PIL_FILES[name](io.BytesIO(data)))
+        if name == "bmp":
+            icc = colour_tags.of_bmp(data, picture.samples.shape[2])
+            return replace(picture, icc=icc)
+        return picture
     image = header(data, name, page)
     colours = _COLOURS.get(image.interpretation)
     if colours is None or not colours <= image.bands <= colours + 1:
@@ -54,6 +58,8 @@ def decode(data: bytes, name: str, page: int = 0, table: int = 0) -> Picture:
     icc = vips.matching(vips.blob(image, "icc-profile-data"), channels)
     if image.interpretation == "cmyk":
         icc = None
+    elif icc is None and name == "tiff":
+        icc = colour_tags.of_tiff(data, table, channels)
     elif icc is None and name != "png" and channels >= 3 and metadata.is_adobe_rgb(said.exif):
         icc = colour.adobe_rgb()
     picture = Picture(samples, icc, metadata.clean(said, width, height))
