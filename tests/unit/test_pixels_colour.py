@@ -177,20 +177,34 @@ def test_damaged_profiles_harm_nothing(tmp_path):
                 notices(Picture(noise(channels), icc), f"x.{name}")
 
 
+def test_what_code_points_leave_open_is_filled_in():
+    assert colour.resolved(None) is None
+    for open_ in (0, 2, 3, 19, 255):
+        assert colour.resolved(CodePoints(open_, open_)) is None
+        assert colour.resolved(CodePoints(open_, 13)) == CodePoints(1, 13)
+        assert colour.resolved(CodePoints(open_, 16)) == PQ  # never taken for sRGB
+        assert colour.resolved(CodePoints(open_, 18)) == HLG
+        assert colour.resolved(CodePoints(12, open_)) == P3
+
+
 def test_every_code_point_makes_a_sound_profile():
     for primaries in range(256):
         for transfer in (0, 1, 2, 3, 8, 10, 11, 12, 13, 16, 17, 18, 19, 255):
-            points = CodePoints(primaries, transfer)
             for gray in (False, True):
-                icc = colour.of_code_points(points, gray=gray)
-                assert (icc is None) == (points == CodePoints(1, 13) or not colour.is_known(points))
-                if icc is not None:
+                given = Picture(
+                    noise(1 if gray else 3), code_points=CodePoints(primaries, transfer)
+                )
+                points, icc = colour.resolved(given.code_points), colour.profile(given)
+                assert (icc is None) == (points in (None, CodePoints(1, 13)))
+                if icc is not None and points is not None:
                     profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
                     name = ImageCms.getProfileDescription(profile).strip()
                     assert name == colour.name_of(points)
                     assert icc[16:20] == (b"GRAY" if gray else b"RGB ")
                     assert len(icc) == int.from_bytes(icc[:4], "big")
-                    cicp_tag = b"cicp" + bytes((0, 0, 0, 0, primaries, transfer, 0, 1))
+                    cicp_tag = b"cicp" + bytes(
+                        (0, 0, 0, 0, points.primaries, points.transfer, 0, 1)
+                    )
                     assert (cicp_tag in icc) != gray
 
 
@@ -227,6 +241,8 @@ def test_what_png_says_counts_in_its_order(tmp_path, gray):
     assert meaning(cicp(12, 13, 0, 1) + iccp(own) + linear) == (None, P3)
     assert meaning(iccp(own) + linear) == (own, None)
     assert meaning(srgb_chunk + linear) == (None, None)
+    assert meaning(cicp(2, 16, 0, 1) + iccp(own)) == (None, PQ)
+    assert meaning(cicp(2, 2, 0, 1) + iccp(own)) == (own, None)
     assert meaning(cicp(1, 13, 0, 1) + linear) == (None, None)
     assert meaning(cicp(1, 13, 0, 1) + iccp(own)) == (None, None)
     assert meaning(gama(45_455)) == (None, None)

@@ -9,9 +9,9 @@ of animations are composited by Pillow and written by `animation`. A file is rec
 first bytes and handed to the one decoder for that format by name, so no other decoder ever sees
 it and characters that libvips would read as options in a name mean nothing.
 
-EXIF, XMP and resolution stay with a picture where the format holds them, without what would be
-wrong for another picture (see `metadata`). A picture without a profile is sRGB. libvips is loaded
-on first use; nothing here prints or changes global state.
+EXIF, XMP, texts and resolution stay with a picture where the format holds them, without what would
+be wrong for another picture (see `metadata`). A picture without a profile or code points is sRGB
+(see `colour`). libvips is loaded on first use; nothing here prints or changes global state.
 """
 
 from atdsr.pixels.disk import release, scratch

@@ -86,9 +86,22 @@ _MOST_GRADES = 4096  # of a curve that a file gives; LittleCMS takes no more
 _GRADES = 1024  # of a sampled curve: between two, an error below 1e-4 of the value
 
 
-def is_known(points: CodePoints) -> bool:
-    """Whether the code points say what the colours are; 2 leaves it open, others are reserved."""
-    return points.primaries in PRIMARIES and points.transfer in _TRANSFERS
+def resolved(points: CodePoints | None) -> CodePoints | None:
+    """The code points with what they leave open (2, and reserved numbers) filled in.
+
+    Primaries left open are those of BT.2020 for PQ and HLG, else of BT.709; a transfer left open is
+    that of sRGB. None leaves everything open.
+    """
+    if points is None:
+        return None
+    primaries, transfer = points.primaries, points.transfer
+    if primaries not in PRIMARIES and transfer not in _TRANSFERS:
+        return None
+    if transfer not in _TRANSFERS:
+        transfer = SRGB.transfer
+    if primaries not in PRIMARIES:
+        primaries = 9 if transfer in _HDR else SRGB.primaries
+    return CodePoints(primaries, transfer)
 
 
 def is_hdr(points: CodePoints | None) -> bool:
@@ -97,7 +110,7 @@ def is_hdr(points: CodePoints | None) -> bool:
 
 
 def name_of(points: CodePoints) -> str:
-    """The name of the colour space for people, such as "Display P3" or "BT.2020 PQ"."""
+    """The name of a colour space that is `resolved`, such as "Display P3" or "BT.2020 PQ"."""
     primaries, transfer = PRIMARIES[points.primaries][0], _TRANSFERS[points.transfer][0]
     if points.transfer == 13 and points.primaries in (1, 12):
         return "sRGB" if points == SRGB else primaries
@@ -112,15 +125,16 @@ def profile(picture: Picture, channels: int = 0) -> bytes | None:
         channels: how many the file will have, where it is not as many as the picture has.
     """
     channels = channels or picture.samples.shape[2]
-    if (icc := vips.matching(picture.icc, channels)) or picture.code_points is None:
+    if icc := vips.matching(picture.icc, channels):
         return icc
-    return of_code_points(picture.code_points, gray=channels < 3)
+    points = resolved(picture.code_points)
+    return None if points is None else of_code_points(points, gray=channels < 3)
 
 
 @functools.lru_cache(maxsize=16)
 def of_code_points(points: CodePoints, *, gray: bool) -> bytes | None:
-    """A profile for RGB or gray, or None for sRGB and for code points that say nothing."""
-    if points == SRGB or not is_known(points):
+    """A profile for RGB or gray of code points that are `resolved`, or None for sRGB."""
+    if points == SRGB:
         return None
     formula = _TRANSFERS[points.transfer][1]
     curve = _parametric(*formula) if formula else _sampled(_light(points.transfer))

@@ -103,8 +103,8 @@ def _is_sound(data: bytes, start: int, end: int) -> bool:
 def _code_points(content: bytes) -> tuple[CodePoints | None, bool]:
     if len(content) != 4 or content[2] != 0 or content[3] > 1:  # PNG holds RGB only
         return None, False
-    points = CodePoints(content[0], content[1])
-    return (points, content[3] == 0) if colour.is_known(points) else (None, False)
+    points = colour.resolved(CodePoints(content[0], content[1]))
+    return points, points is not None and content[3] == 0
 
 
 def _chromaticities(content: bytes) -> Chromaticities | None:
@@ -178,7 +178,7 @@ def chunks_of(picture: Picture, said: Metadata) -> bytes:
 
 
 def _chunks(picture: Picture, said: Metadata) -> Iterator[bytes]:
-    points = picture.code_points
+    points = colour.resolved(picture.code_points)
     if points is not None and not vips.matching(picture.icc, picture.samples.shape[2]):
         yield chunk(b"cICP", bytes((points.primaries, points.transfer, 0, 1)))
     if said.xmp:  # as other programs look for it: not compressed (XMP, part 3, section 1.1.5)

@@ -44,8 +44,8 @@ def notices(picture: Picture, path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 def _notices_of_colour(picture: Picture, name: str) -> Iterator[str]:
     icc = vips.matching(picture.icc, picture.samples.shape[2])
-    points = None if icc else picture.code_points
-    if icc is None and (points is None or not colour.is_known(points) or points == colour.SRGB):
+    points = None if icc else colour.resolved(picture.code_points)
+    if icc is None and points in (None, colour.SRGB):
         return
     called = colour.described(icc) if icc else colour.name_of(points or colour.SRGB)
     if name in WITHOUT_PROFILE:
