@@ -50,3 +50,25 @@ def encoded(name: str) -> bytes:
 
 def chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png(samples: np.ndarray, before: bytes = b"", after: bytes = b"") -> bytes:
+    """A PNG file of gray, RGB or RGBA of 8 or 16 bits, with chunks before and behind its pixels."""
+    h, w, channels = samples.shape
+    bits = 8 * samples.dtype.itemsize
+    head = struct.pack(">IIBBBBB", w, h, bits, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = b"".join(
+        b"\0" + row.tobytes() for row in samples.astype(samples.dtype.newbyteorder(">"))
+    )
+    parts = (chunk(b"IHDR", head), before, chunk(b"IDAT", zlib.compress(rows)), after)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b"")
+
+
+def chunks_in(data: bytes) -> dict[bytes, bytes]:
+    """The chunks of a PNG file in their order; of several of one name the last."""
+    found, at = {}, 8
+    while at < len(data):
+        size, name = struct.unpack_from(">I4s", data, at)
+        found[name] = data[at + 8 : at + 8 + size]
+        at += 12 + size
+    return found

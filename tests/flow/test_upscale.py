@@ -67,6 +67,17 @@ def test_a_rotated_photo_is_turned_upright_once(run: Run):
         assert big.getexif().get(0x0112, 1) == 1
 
 
+def test_colours_that_the_format_cannot_describe_are_converted_and_told_of(run: Run):
+    samples = np.full((8, 8, 3), 255, np.uint8)
+    pixels.write(pixels.Picture(samples, code_points=pixels.CodePoints(12, 13)), "a.png")
+    lines = run("a.png", "-f", "bmp")
+    assert "a.png: Display P3 becomes sRGB, since bmp holds no colour profile." in lines[0]
+    assert pixels.read("a_x2.bmp").icc is None
+    (line,) = run("a.png")
+    assert "Display P3" not in line
+    assert pixels.read("a_x2.png").code_points == pixels.CodePoints(12, 13)
+
+
 def test_the_colour_profile_stays(run: Run):
     save("a.png", icc=SRGB)
     run("a.png", "--format", "jpg")

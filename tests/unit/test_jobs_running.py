@@ -203,6 +203,20 @@ def test_notices_come_once_and_are_remembered():
     assert told == [("a.png", result.notices[0])]
 
 
+def test_what_the_format_cannot_hold_is_told_once():
+    flat = Picture(np.zeros((2, 2, 3), np.uint8), code_points=pixels.CodePoints(9, 16))
+    pixels.write(flat, "a.png")
+    pixels.write_frames([flat] * 3, "b.png", durations=[40] * 3)
+    free = f"{4 / 7} GiB are free."
+    kept = "BT.2020 PQ is kept as an ICC profile, since {} holds no code points."
+    for source, target, format_name in (
+        *(("a.png", "a.jpg", "jpg"), ("a.png", "b.tiff", "tiff"), ("b.png", "c.webp", "webp")),
+        ("a.png", "d.png", None),
+    ):
+        (result,) = run(Job(Path(source), Path(target)))
+        assert set(result.notices) == {free, *([kept.format(format_name)] if format_name else [])}
+
+
 def test_records_are_plain_json():
     good, bad = square("a.png"), Job(Path("\udcff.png"), Path("b.png"))
     results = run(good, bad, several=True)

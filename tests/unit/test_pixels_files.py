@@ -223,16 +223,6 @@ def test_gray_profile_survives(tmp_path, name, channels, dtype):
     assert np.array_equal(back.samples, noise(channels, dtype))
 
 
-def test_gray_profile_is_applied_where_the_file_is_rgb(tmp_path):
-    gray = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
-    write(Picture(gray, gray_profile()), tmp_path / "x.webp")
-    back = read(tmp_path / "x.webp")
-    assert back.icc is None
-    linear = (gray / 255) ** 2.2
-    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    assert np.abs(back.samples - 255 * srgb).max() < 3
-
-
 @pytest.mark.parametrize("name", ["png", "tif", "jpg"])
 def test_profile_of_another_class_is_not_carried(tmp_path, name):
     path = saved(Image.fromarray(noise(1)[..., 0]), tmp_path / f"x.{name}", icc_profile=SRGB)

@@ -115,16 +115,16 @@ def test_a_cover_is_no_frame(tmp_path):
 def test_profile_and_metadata_of_the_first_frame_stay(tmp_path, name):
     exif = Image.Exif()
     exif[0x013B], exif[0x0112] = "Ann", 1
-    said = Metadata(exif.tobytes(), b"<x:xmpmeta/>")
+    said = Metadata(exif.tobytes(), b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>')
     frames = (Picture(frame, SRGB, said) for frame in moves(3))
     write_frames(frames, tmp_path / f"x.{name}", durations=TIMES)
     with Image.open(tmp_path / f"x.{name}") as image:
         assert image.getexif()[0x013B] == "Ann"
         assert image.info["icc_profile"] == SRGB
-        assert image.info["xmp"] == b"<x:xmpmeta/>"
+        assert image.info["xmp"] == b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
     picture = next(iter(open_frames(tmp_path / f"x.{name}")))
     assert picture.icc == SRGB
-    assert picture.metadata.xmp == b"<x:xmpmeta/>"
+    assert picture.metadata.xmp == b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
 
 
 def test_an_orientation_turns_every_frame(tmp_path):
@@ -164,7 +164,7 @@ def test_gif_shows_half_transparent_pixels_or_does_not(tmp_path):
 def test_pages_of_any_kind_round_trip(tmp_path):
     exif = Image.Exif()
     exif[0x013B] = "Ann"
-    said = Metadata(exif.tobytes(), b"<x:xmpmeta/>", (300, 300))
+    said = Metadata(exif.tobytes(), b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>', (300, 300))
     pages = [
         Picture(noise(3), SRGB, said),
         Picture(noise(1, np.uint16, 50, 9)),

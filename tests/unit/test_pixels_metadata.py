@@ -16,7 +16,11 @@ from pictures import noise, saved, smooth
 ARTIST, DATE, ORIENTATION, COPYRIGHT = 0x013B, 0x0132, 0x0112, 0x8298
 EXIF, GPS, MAKER, WIDTH, HEIGHT = 0x8769, 0x8825, 0x927C, 0xA002, 0xA003
 XMP = (
-    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description dc:creator="Ann" '
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description '
+    b'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" '
+    b'xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:xmp="http://ns.adobe.com/xap/1.0/" '
+    b'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:exif="http://ns.adobe.com/exif/1.0/" '
+    b'dc:creator="Ann" '
     b'tiff:Orientation="6" exif:PixelXDimension="99"><exif:PixelYDimension>88'
     b"</exif:PixelYDimension><xmp:Thumbnails><rdf:Alt>AAAA</rdf:Alt></xmp:Thumbnails>"
     b"</rdf:Description></x:xmpmeta>"

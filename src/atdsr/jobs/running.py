@@ -332,9 +332,14 @@ class _Attempt:
             return self._write(self._enlarge(picture, self.share, out))
 
     def _write(self, enlarged: Picture) -> None:
+        self._tell_what_changes(enlarged)
         overwrite, quality = self._order.overwrite, self._order.quality
         with interrupts.later():
             pixels.write(enlarged, self._job.target, overwrite=overwrite, quality=quality)
+
+    def _tell_what_changes(self, picture: Picture) -> None:
+        for sentence in pixels.notices(picture, self._job.target):
+            self.tell(sentence)
 
     def _write_all(self, frames: Frames) -> None:
         """Make the target of an animation or of a document, frame by frame."""
@@ -347,6 +352,8 @@ class _Attempt:
 
                 if self._order.strip_metadata:
                     frame = pixels.without_metadata(frame)
+                if number == 0 or frames.durations is None:  # an animation is as its first frame
+                    self._tell_what_changes(frame)
                 yield self._enlarge(frame, share)
 
         pixels.write_frames(

@@ -9,9 +9,9 @@ of animations are composited by Pillow and written by `animation`. A file is rec
 first bytes and handed to the one decoder for that format by name, so no other decoder ever sees
 it and characters that libvips would read as options in a name mean nothing.
 
-EXIF, XMP and resolution stay with a picture where the format holds them, without what would be
-wrong for another picture (see `metadata`). A picture without a profile is sRGB. libvips is loaded
-on first use; nothing here prints or changes global state.
+EXIF, XMP, texts and resolution stay with a picture where the format holds them, without what would
+be wrong for another picture (see `metadata`). A picture without a profile or code points is sRGB
+(see `colour`). libvips is loaded on first use; nothing here prints or changes global state.
 """
 
 from atdsr.pixels.alpha import visible_colours
@@ -40,6 +40,7 @@ from atdsr.pixels.picture import (
     without_metadata,
 )
 from atdsr.pixels.pil import from_pil, to_pil
+from atdsr.pixels.saving import notices
 from atdsr.pixels.tensors import gray_to_rgb, luma, to_array, to_tensor
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "is_picture_file",
     "join_alpha",
     "luma",
+    "notices",
     "open_frames",
     "read",
     "recognise",

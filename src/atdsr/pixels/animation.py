@@ -16,9 +16,9 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from atdsr.pixels import metadata, saving, timeline, vips
+from atdsr.pixels import colour, saving, timeline, vips
 from atdsr.pixels.picture import Picture, PictureError, split_alpha, to_uint8
-from atdsr.pixels.png import chunk, with_xmp
+from atdsr.pixels.png import chunk, chunks_of, with_chunks
 
 _CLEAR = 255  # the colour of a GIF that stands for transparency, behind all others
 _MOST = {"gif": 655_350, "webp": 2**24 - 1, "png": 65_535}  # milliseconds a frame can last
@@ -91,11 +91,11 @@ def _shown(shape: tuple[int, ...]) -> str:
 
 def _still(picture: Picture, name: str, quality: int | None) -> bytes:
     """A frame as a file of its own, of 8 bits."""
-    said = metadata.clean(picture.metadata, picture.width, picture.height)
+    said = saving.said_in(picture, name)
     still = replace(picture, samples=to_uint8(picture.samples))
     image, options = saving.prepared(still, name, said, quality)
     data = getattr(image, f"{name}save_buffer")(**options)
-    return with_xmp(data, said.xmp) if name == "png" and said.xmp else data
+    return with_chunks(data, chunks_of(still, said)) if name == "png" else data
 
 
 def _gif(picture: Picture) -> bytes:
@@ -130,19 +130,16 @@ def _quantised(picture: Picture) -> tuple[Image.Image, bool]:
 
     Alpha from a half up is opaque. What has few colours keeps them; else they are dithered.
     """
-    if icc := vips.matching(picture.icc, picture.samples.shape[2]):
-        image = vips.with_profile(vips.to_vips(picture.samples), icc)
-        picture = Picture(vips.from_vips(vips.to_srgb(image)))
-    colour, alpha = split_alpha(to_uint8(picture.samples))
-    colour = np.broadcast_to(colour, (*colour.shape[:2], 3)).copy()
-    hidden = np.zeros(colour.shape[:2], bool) if alpha is None else alpha[..., 0] < 128
+    shown, alpha = split_alpha(to_uint8(colour.to_srgb(picture).samples))
+    shown = np.broadcast_to(shown, (*shown.shape[:2], 3)).copy()
+    hidden = np.zeros(shown.shape[:2], bool) if alpha is None else alpha[..., 0] < 128
     # what is not seen takes no place among the colours
-    colour[hidden] = 0 if hidden.all() else colour[~hidden][0]
-    image = Image.fromarray(colour)
+    shown[hidden] = 0 if hidden.all() else shown[~hidden][0]
+    image = Image.fromarray(shown)
     if found := image.getcolors(_CLEAR):
         one, numbers = np.array([rgb for _, rgb in found]), np.array([65536, 256, 1])
         one = one[np.argsort(one @ numbers)]
-        indices = np.searchsorted(one @ numbers, colour @ numbers).astype(np.uint8)
+        indices = np.searchsorted(one @ numbers, shown @ numbers).astype(np.uint8)
         colours = one.ravel().tolist()
     else:
         palette = image.quantize(_CLEAR, Image.Quantize.MEDIANCUT)

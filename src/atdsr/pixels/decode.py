@@ -1,15 +1,16 @@
 """The content of a file becomes one still picture."""
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 
-from atdsr.pixels import metadata, vips
+from atdsr.pixels import colour, colour_tags, metadata, png, vips
 from atdsr.pixels.picture import Metadata, Picture, PictureError, rescale
-from atdsr.pixels.pil import picture_of, pillow
+from atdsr.pixels.pil import picture_of, pillow, said_of
 
 _COLOURS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb16": 3, "cmyk": 4}
 PIL_FILES = {"bmp": BmpImageFile, "gif": GifImageFile}
@@ -25,7 +26,11 @@ def decode(data: bytes, name: str, page: int = 0, table: int = 0) -> Picture:
     """
     if name in PIL_FILES:
         with pillow():
-            return picture_of(PIL_FILES[name](io.BytesIO(data)))
+            picture = picture_of(PIL_FILES[name](io.BytesIO(data)))
+        if name == "bmp":
+            icc = colour_tags.of_bmp(data, picture.samples.shape[2])
+            return replace(picture, icc=icc)
+        return picture
     image = header(data, name, page)
     colours = _COLOURS.get(image.interpretation)
     if colours is None or not colours <= image.bands <= colours + 1:
@@ -38,7 +43,9 @@ def decode(data: bytes, name: str, page: int = 0, table: int = 0) -> Picture:
             f"its samples are of the type {image.format}; save it with unsigned integers of 8 or "
             "16 bits."
         )
-    image = image.copy_memory().autorot()  # a rotation needs the whole picture
+    described = png.describe(data) if name == "png" else None
+    said = _said(image, data, name, table, described)
+    image = _upright(image.copy_memory(), said, name)  # a rotation needs the whole picture
     if image.interpretation == "cmyk":
         samples = vips.from_vips(vips.to_srgb(image))
     else:
@@ -47,11 +54,16 @@ def decode(data: bytes, name: str, page: int = 0, table: int = 0) -> Picture:
         # libvips shifts 10 or 12 bits up, which would leave white short of 65535
         bits = image.get("bits-per-sample")
         samples = rescale(samples >> (16 - bits), 2**bits - 1, np.uint16)
-    icc = vips.matching(vips.blob(image, "icc-profile-data"), samples.shape[2])
+    height, width, channels = samples.shape
+    icc = vips.matching(vips.blob(image, "icc-profile-data"), channels)
     if image.interpretation == "cmyk":
         icc = None
-    height, width = samples.shape[:2]
-    return Picture(samples, icc, metadata.clean(_said(image, data, name, table), width, height))
+    elif icc is None and name == "tiff":
+        icc = colour_tags.of_tiff(data, table, channels)
+    elif icc is None and name != "png" and channels >= 3 and metadata.is_adobe_rgb(said.exif):
+        icc = colour.adobe_rgb()
+    picture = Picture(samples, icc, metadata.clean(said, width, height))
+    return picture if described is None else described.applied(picture, icc)
 
 
 def header(data: bytes, name: str, page: int = 0) -> Any:
@@ -61,8 +73,36 @@ def header(data: bytes, name: str, page: int = 0) -> Any:
     return load(data, access="sequential", fail_on="error", **options)
 
 
-def _said(image: Any, data: bytes, name: str, table: int) -> Metadata:
+def size_of(data: bytes, name: str, table: int = 0) -> tuple[int, int]:
+    """Width and height of the upright picture, found without decoding its samples."""
+    if name in PIL_FILES:
+        with pillow():
+            image = PIL_FILES[name](io.BytesIO(data))
+            turned = metadata.orientation(None, said_of(image).xmp) > 4
+            return image.size[:: -1 if turned else 1]
+    image = header(data, name)
+    described = png.describe(data) if name == "png" else None
+    image = _upright(image, _said(image, data, name, table, described), name)
+    return image.width, image.height
+
+
+def _upright(image: Any, said: Metadata, name: str) -> Any:
+    """The image as its file says that it lies; libvips knows only of EXIF before the pixels."""
+    turned = metadata.orientation(said.exif, said.xmp)
+    known = image.get("orientation") if image.get_typeof("orientation") else 1
+    if turned > 1 and known == 1 and name != "avif":  # AVIF has a word of its own for it
+        image = image.copy()
+        image.set_type(vips.load().GValue.gint_type, "orientation", turned)
+    return image.autorot()
+
+
+def _said(
+    image: Any, data: bytes, name: str, table: int, described: png.Described | None
+) -> Metadata:
     """The metadata as it stands in the file."""
     exif = metadata.of_tiff(data, table) if name == "tiff" else vips.blob(image, "exif-data")
-    dpi = metadata.sensible(image.xres * 25.4, image.yres * 25.4) or metadata.resolution(exif)
-    return Metadata(exif, vips.blob(image, "xmp-data"), dpi)
+    said = Metadata(exif, vips.blob(image, "xmp-data"))
+    if described is not None:
+        said = replace(described.metadata, exif=described.metadata.exif or exif)
+    dpi = metadata.sensible(image.xres * 25.4, image.yres * 25.4)
+    return replace(said, dpi=dpi or metadata.resolution(said.exif))

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from atdsr import files
-from atdsr.pixels import animation, metadata, pages, png, saving, vips
+from atdsr.pixels import animation, colour, pages, png, saving, vips
 from atdsr.pixels.formats import WITHOUT_ALPHA, check_fits, format_of
 from atdsr.pixels.picture import Picture, PictureError, split_alpha, to_uint8
 
@@ -64,8 +64,11 @@ def write(
 
     16-bit samples stay so in PNG and TIFF, become 10-bit in AVIF, and are rounded to 8-bit
     elsewhere. WebP and AVIF have no gray: it is written as RGB. JPEG and BMP have no alpha: full
-    alpha is dropped, transparency is refused. BMP and GIF have no profile. Colour is never
-    subsampled, but by lossy WebP, which can do no other. GIF has 255 colours and no soft edges.
+    alpha is dropped, transparency is refused. Colour is never subsampled, but by lossy WebP, which
+    can do no other. GIF has 255 colours and no soft edges.
+
+    Code points of colour stay so in PNG and become a profile elsewhere. BMP and GIF have neither:
+    colours become sRGB. `notices` says beforehand what a format cannot hold as it is.
 
     Args:
         picture: what to write.
@@ -100,14 +103,14 @@ def _write(picture: Picture, temporary: Path, name: str, quality: int | None) ->
     if name == "bmp":
         _write_bmp(picture, temporary)
         return
-    said = metadata.clean(picture.metadata, picture.width, picture.height)
+    said = saving.said_in(picture, name)
     image, options = saving.prepared(picture, name, said, quality)
     # the saver by name: that of the suffix would read the name for options
     getattr(image, f"{vips.NAMES.get(name, name)}save")(str(temporary), **options)
     if name == "tiff" and said.exif:
         pages.add_exif(temporary, said.exif)
-    if name == "png" and said.xmp:
-        png.add_xmp(temporary, said.xmp)
+    if name == "png" and (chunks := png.chunks_of(picture, said)):
+        png.add_chunks(temporary, chunks)
 
 
 def _raise_if_full(path: Path) -> None:
@@ -121,6 +124,7 @@ def _raise_if_full(path: Path) -> None:
 
 
 def _write_bmp(picture: Picture, temporary: Path) -> None:
+    picture = colour.to_srgb(picture)
     samples = to_uint8(split_alpha(picture.samples)[0])  # alpha is full: `check_target` saw to it
     image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
     dpi = picture.metadata.dpi

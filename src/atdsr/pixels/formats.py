@@ -30,6 +30,18 @@ WRITABLE_SUFFIXES = READABLE_SUFFIXES
 WITHOUT_ALPHA = frozenset({"jpg", "bmp"})
 """Formats that hold no transparency."""
 
+WITHOUT_PROFILE = frozenset({"bmp", "gif"})
+"""Formats that hold no description of colour: what they hold is sRGB."""
+
+WITHOUT_METADATA = frozenset({"bmp", "gif"})
+"""Formats that hold neither EXIF nor XMP here."""
+
+WITH_CODE_POINTS = frozenset({"png"})
+"""Formats that hold code points of colour as they are; the others take a profile made of them."""
+
+LARGEST_XMP = {"jpg": 65_502}  # one segment, without what announces it
+"""Bytes of XMP that fit into a format, where that is not as much as is ever read."""
+
 WITHOUT_GRAY = frozenset({"webp", "avif"})
 """Formats that hold gray as RGB."""
 

@@ -7,16 +7,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from PIL import ImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from atdsr import files
-from atdsr.pixels import animation, metadata, pages, tags, vips
-from atdsr.pixels.decode import PIL_FILES, decode, header
+from atdsr.pixels import animation, colour, metadata, pages, png, tags, vips
+from atdsr.pixels.decode import PIL_FILES, decode, header, size_of
 from atdsr.pixels.encode import check_quality, check_target
 from atdsr.pixels.formats import ANIMATED, FORMATS, check_fits, format_of, recognise
 from atdsr.pixels.picture import (
+    Metadata,
     Picture,
     PictureError,
     join_alpha,
@@ -24,7 +26,7 @@ from atdsr.pixels.picture import (
     split_alpha,
     to_uint8,
 )
-from atdsr.pixels.pil import picture_of, pillow
+from atdsr.pixels.pil import picture_of, pillow, said_of
 from atdsr.pixels.timeline import Timeline, timeline
 
 MAX_PIXELS = 2**28
@@ -84,26 +86,41 @@ class Frames:
             for page, table in enumerate(self._tables):
                 yield decode(self._data, self._name, page, table)
             return
-        with pillow():
-            image = _ANIMATIONS[self._name](io.BytesIO(self._data))
-        exif = image.info.get("exif")
+        image, said, described = _animation(self._data, self._name)
         for number in range(len(self)):
             with pillow():
                 image.seek(number + self._cover)
-                # alpha is always there, so that all frames are of one kind
-                picture = _with_alpha(picture_of(image, exif))
+                picture = picture_of(image, said)
+                if described is not None:
+                    picture = described.applied(picture, image.info.get("icc_profile"))
+                picture = _with_alpha(picture)
             if (picture.width, picture.height) != (self.width, self.height):
                 raise PictureError("the animation is damaged or cut short.")
             yield picture
 
 
+def _animation(
+    data: bytes, name: str
+) -> tuple[ImageFile.ImageFile, Metadata, png.Described | None]:
+    """An animation opened, what its file says of all frames, and the chunks of a PNG file."""
+    with pillow():
+        image = _ANIMATIONS[name](io.BytesIO(data))
+        said = said_of(image, image.info.get("exif"))
+    if name != "png":
+        return image, said, None
+    described = png.describe(data)
+    return image, replace(described.metadata, dpi=said.dpi), described
+
+
 def _with_alpha(picture: Picture) -> Picture:
-    """A frame as RGB and alpha of 8 bits."""
-    colour, alpha = split_alpha(to_uint8(picture.samples))
+    """A frame as RGB and alpha of 8 bits, so that all frames are of one kind."""
+    if picture.is_gray and picture.icc:  # a profile of gray would not fit
+        as_rgb = colour.for_rgb(picture.icc)
+        picture = replace(picture, icc=as_rgb) if as_rgb else colour.to_srgb(picture)
+    shown, alpha = split_alpha(to_uint8(picture.samples))
     if alpha is None:
-        alpha = np.full((*colour.shape[:2], 1), 255, np.uint8)
-    samples = join_alpha(replicate_gray(colour), alpha)
-    return replace(picture, samples=samples, icc=vips.matching(picture.icc, 4))
+        alpha = np.full((*shown.shape[:2], 1), 255, np.uint8)
+    return replace(picture, samples=join_alpha(replicate_gray(shown), alpha))
 
 
 def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -161,10 +178,7 @@ def open_frames(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
         else:
             tables, sizes = (0,), [_size(data, name)]
         _check(sizes, max_pixels)
-        width, height = sizes[0]
-        if name not in PIL_FILES:
-            upright = header(data, name).autorot()
-            width, height = upright.width, upright.height
+        width, height = size_of(data, name, tables[0])
         return Frames(path, height, width, _tables=tables, _data=data, _name=name)
 
 
@@ -181,10 +195,9 @@ def _load(path: Path) -> tuple[bytes, str]:
 
 
 def _animated(path: Path, data: bytes, name: str, moving: Timeline) -> Frames:
-    """The frames of an animation; the orientation in a file's EXIF is that of all of them."""
-    with pillow():
-        exif = _ANIMATIONS[name](io.BytesIO(data)).info.get("exif")
-    turned = metadata.orientation(exif) > 4
+    """The frames of an animation; the orientation that a file states is that of all of them."""
+    _, said, _ = _animation(data, name)
+    turned = metadata.orientation(said.exif, said.xmp) > 4
     width, height = (moving.width, moving.height)[:: -1 if turned else 1]
     return Frames(
         path,

@@ -6,11 +6,11 @@ would lie, so what comes in and what goes out passes through `clean`.
 """
 
 import math
-import re
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
-from atdsr.pixels import tags
+from atdsr.pixels import tags, xmp
 from atdsr.pixels.picture import Metadata
 from atdsr.pixels.tags import Entry, Layout, Table, TagError
 
@@ -24,16 +24,81 @@ _DROPPED = frozenset({0x927C, 0xA005, tags.EXIF, tags.GPS})
 _HEADER = 8  # bytes before the first table
 _LARGEST = 65_000  # a segment of JPEG has 65,533 bytes
 
-_XMP_SIZES = {b"tiff:ImageWidth": 0, b"tiff:ImageLength": 1}
-_XMP_SIZES |= {b"exif:PixelXDimension": 0, b"exif:PixelYDimension": 1}
-_XMP_THUMBNAILS = re.compile(rb"<(xmp|xap):Thumbnails\b.*?</\1:Thumbnails\s*>", re.DOTALL)
+_SUBJECT_AREA, _SUBJECT_PLACE = 0x9214, 0xA214  # in pixels
+_FOCAL_PLANE = {0xA20E: 0, 0xA20F: 1}  # pixels of the sensor's length along x and y
+_COLOUR_SPACE, _INTEROPERABILITY = 0xA001, 0xA005
+
+# the tag of EXIF for the first of these texts of PNG that there is
+_TAG_OF_TEXT = {
+    270: ("Description", "Title", "Comment"),
+    305: ("Software",),
+    315: ("Author", "Artist"),
+    33432: ("Copyright",),
+}
+_PARAMETERS, _USER_COMMENT = "parameters", 0x9286  # of picture generators
+# what thumbnailers and ImageMagick write of a file as it was
+_STALE_TEXTS = ("Thumb::", "exif:", "icc:", "jpeg:", "png:", "tiff:")
 
 
 def clean(metadata: Metadata, width: int, height: int) -> Metadata:
     """The metadata for an upright picture of that size; what is malformed is left out."""
-    exif = metadata.exif and _exif(metadata.exif, width, height, metadata.dpi)
-    xmp = metadata.xmp and _xmp(metadata.xmp, width, height)
-    return Metadata(exif or None, xmp or None, metadata.dpi)
+    size, old = (width, height), metadata.size or (width, height)
+    turned = orientation(metadata.exif, metadata.xmp) > 1
+    exif = metadata.exif and _exif(metadata, size, old, turned)
+    packet = metadata.xmp and xmp.rewritten(metadata.xmp, size, old, turned=turned)
+    text = tuple(pair for pair in metadata.text if not pair[0].startswith(_STALE_TEXTS))
+    about = size if exif or packet else None
+    return Metadata(exif or None, packet or None, metadata.dpi, text, about)
+
+
+def with_text_in_exif(said: Metadata) -> tuple[Metadata, tuple[str, ...]]:
+    """The texts of PNG where formats without them have a place: in EXIF, unless it is taken.
+
+    Author, description, copyright and software go into the tags for these; the parameters of
+    picture generators become the user's comment, in the way such generators write it.
+
+    Returns:
+        The metadata without texts, and the keywords of what has no place.
+    """
+    layout = Layout(">", big=False)  # generators expect the comment in this order
+    main, inner = _tables(said.exif or b"", layout)
+    texts = {
+        keyword: text.replace("\0", "")
+        for keyword, text in reversed(said.text)
+        if len(text) < _LARGEST // 4  # whatever its letters, EXIF has room for it
+    }
+    placed = set()
+    for tag, keywords in _TAG_OF_TEXT.items():
+        keyword = next((keyword for keyword in keywords if keyword in texts), None)
+        if keyword is not None:
+            content = Entry(tags.ASCII, texts[keyword].encode() + b"\0")
+            if main.setdefault(tag, content).data == content.data:
+                placed.add(keyword)
+    if _PARAMETERS in texts:
+        comment = Entry(tags.UNDEFINED, b"UNICODE\0" + texts[_PARAMETERS].encode("utf-16-be"))
+        of_photo = inner.setdefault(tags.EXIF, {})
+        if of_photo.setdefault(_USER_COMMENT, comment).data == comment.data:
+            placed.add(_PARAMETERS)
+    left = tuple(dict.fromkeys(keyword for keyword, _ in said.text if keyword not in placed))
+    if not placed:
+        return replace(said, text=()), left
+    exif = _packed(main | dots(said.dpi, layout), inner, layout)
+    return replace(said, exif=exif, text=()), left
+
+
+def is_adobe_rgb(exif: bytes | None) -> bool:
+    """Whether EXIF says that the colours are of Adobe RGB (DCF 2.0, the optional colour space)."""
+    try:
+        data = (exif or b"").removeprefix(_PREFIX)
+        layout = tags.layout_of(data)
+        table, _ = tags.read_table(data, tags.first(data, layout), layout)
+        for tag in (tags.EXIF, _INTEROPERABILITY):
+            table, _ = tags.read_table(data, table[tag].numbers(layout)[0], layout)
+            if tag == tags.EXIF and table[_COLOUR_SPACE].numbers(layout)[0] == 2:
+                return True  # of no standard, but of many cameras
+        return bytes(table[1].data[:3]) == b"R03"
+    except (TagError, KeyError, IndexError):
+        return False
 
 
 def of_tiff(data: bytes, at: int) -> bytes | None:
@@ -47,17 +112,16 @@ def of_tiff(data: bytes, at: int) -> bytes | None:
 
 def into_tiff(exif: bytes, table: Table, layout: Layout) -> tuple[Table, dict[int, Table]]:
     """A page's table with the tags of EXIF beside its own, and the tables that it points to."""
-    source = tags.layout_of(exif)
-    main, inner = _collect(exif, tags.first(exif, source), source)
-    added = {tag: entry for tag, entry in main.items() if tag in _KEPT}
-    inner = {tag: tags.swapped(content, source, layout) for tag, content in inner.items()}
-    return tags.swapped(added, source, layout) | table, inner
+    main, inner = _tables(exif, layout)
+    return {tag: entry for tag, entry in main.items() if tag in _KEPT} | table, inner
 
 
-def orientation(exif: bytes | None) -> int:
-    """How the picture lies in its file: 1 (upright) to 8, as EXIF counts."""
+def orientation(exif: bytes | None, packet: bytes | None = None) -> int:
+    """How the picture lies in its file: 1 (upright) to 8, by EXIF; where that is silent, by XMP."""
     turned = _main(exif).get(_ORIENTATION)
-    return turned[0] if turned and 1 <= turned[0] <= 8 else 1
+    if turned and 1 <= turned[0] <= 8:
+        return turned[0]
+    return xmp.orientation(packet) or 1
 
 
 def resolution(exif: bytes | None) -> tuple[float, float] | None:
@@ -129,20 +193,54 @@ def _drop_longest(main: Table, inner: dict[int, Table], layout: Layout) -> None:
         excess -= tags.entry_size(table.pop(tag), layout)
 
 
-def _exif(data: bytes, width: int, height: int, dpi: tuple[float, float] | None) -> bytes | None:
+def _exif(
+    metadata: Metadata, size: tuple[int, int], old: tuple[int, int], turned: bool
+) -> bytes | None:
     try:
-        data = data.removeprefix(_PREFIX)
+        data = (metadata.exif or b"").removeprefix(_PREFIX)
         layout = tags.layout_of(data)
         main, inner = _collect(data, tags.first(data, layout), layout)
     except TagError:
         return None
     main = {tag: entry for tag, entry in main.items() if tag in _KEPT}
-    for tag, size in ((_PIXEL_WIDTH, width), (_PIXEL_HEIGHT, height)):
-        if tag in inner.get(tags.EXIF, {}):
-            inner[tags.EXIF][tag] = Entry.of(tags.LONG, layout, size)
+    photo = inner.get(tags.EXIF, {})
+    for tag, side in ((_PIXEL_WIDTH, size[0]), (_PIXEL_HEIGHT, size[1])):
+        if tag in photo:
+            photo[tag] = Entry.of(tags.LONG, layout, side)
+    if turned or size != old:
+        factors = (Fraction(size[0], old[0]), Fraction(size[1], old[1]))
+        for tag in (_SUBJECT_AREA, _SUBJECT_PLACE, *_FOCAL_PLANE):
+            entry = photo.pop(tag, None)
+            if entry is not None and not turned:
+                photo |= _scaled(tag, entry, factors, layout)
     if main or any(inner.values()):
-        main |= dots(dpi, layout)
+        main |= dots(metadata.dpi, layout)
     return _packed(main, inner, layout)
+
+
+def _scaled(tag: int, entry: Entry, factors: Sequence[Fraction], layout: Layout) -> Table:
+    """An entry in pixels for a picture of another size; empty where it cannot be."""
+    numbers = entry.numbers(layout)
+    if tag not in _FOCAL_PLANE:  # x and y, with a diameter, or with width and height
+        scaled = [round(number * factors[k % 2]) for k, number in enumerate(numbers)]
+        fits = entry.kind == tags.SHORT and all(number < 2**16 for number in scaled)
+        return {tag: Entry.of(tags.SHORT, layout, *scaled)} if fits else {}
+    if entry.kind != tags.RATIONAL or len(numbers) != 2 or numbers[1] == 0:
+        return {}
+    value = Fraction(*numbers) * factors[_FOCAL_PLANE[tag]]
+    above, below = value.limit_denominator(1000).as_integer_ratio()
+    return {tag: Entry.of(tags.RATIONAL, layout, above, below)} if above < 2**32 else {}
+
+
+def _tables(exif: bytes, layout: Layout) -> tuple[Table, dict[int, Table]]:
+    """The tables of EXIF in a byte order; empty ones of none."""
+    try:
+        old = tags.layout_of(exif)
+        main, inner = _collect(exif, tags.first(exif, old), old)
+    except TagError:
+        return {}, {}
+    swapped = {tag: tags.swapped(content, old, layout) for tag, content in inner.items()}
+    return tags.swapped(main, old, layout), swapped
 
 
 def only_dots(dpi: tuple[float, float]) -> bytes:
@@ -161,19 +259,3 @@ def dots(dpi: tuple[float, float] | None, layout: Layout) -> Table:
         _Y: Entry.of(tags.RATIONAL, layout, *y.as_integer_ratio()),
         _UNIT: Entry.of(tags.SHORT, layout, 2),
     }
-
-
-def _xmp(data: bytes, width: int, height: int) -> bytes:
-    """XMP with its own words about orientation and size put right, and without thumbnails."""
-    if len(data) > _LARGEST:
-        return b""
-    data = _XMP_THUMBNAILS.sub(b"", data)
-    values = {name: b"%d" % (width, height)[axis] for name, axis in _XMP_SIZES.items()}
-    for name, value in (values | {b"tiff:Orientation": b"1"}).items():
-        for pattern in (rb'(%s\s*=\s*["\'])\d+', rb"(<%s\s*>\s*)\d+"):  # attribute or element
-            data = re.sub(pattern % name, _put(value), data)
-    return data
-
-
-def _put(value: bytes) -> Callable[[re.Match[bytes]], bytes]:
-    return lambda match: match[1] + value

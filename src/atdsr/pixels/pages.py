@@ -43,7 +43,7 @@ def write(pictures: Iterator[Picture], path: Path, subject: Path) -> None:
 
 def _append(file: BinaryIO, picture: Picture, pointer: int | None) -> int:
     """Append a page; `pointer` is the place that shall point to it, and so is what returns."""
-    said = metadata.clean(picture.metadata, picture.width, picture.height)
+    said = saving.said_in(picture, "tiff")
     image, options = saving.prepared(picture, "tiff", said, None)
     page = image.tiffsave_buffer(**options | {"bigtiff": False})
     layout = tags.layout_of(page)

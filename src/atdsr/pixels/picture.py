@@ -24,12 +24,15 @@ class Metadata:
         xmp: an XML packet.
         dpi: dots per inch along x and y; None leaves it open.
         text: keyword and text of each text chunk of a PNG file, such as ("Author", "Somebody").
+        size: width and height in pixels of the upright picture that EXIF and XMP speak of; None
+            takes them as they are. Their sizes and places grow with the picture.
     """
 
     exif: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
     text: tuple[tuple[str, str], ...] = ()
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class Picture:
 
 
 def without_metadata(picture: Picture) -> Picture:
-    """The picture without EXIF, XMP and resolution: nothing of who, where, when and with what."""
+    """The picture without EXIF, XMP, texts and resolution: nothing of who, where, when and how."""
     return replace(picture, metadata=Metadata())
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, ImageCms
 
-from atdsr.pixels import metadata, vips
+from atdsr.pixels import colour, metadata, vips
 from atdsr.pixels.picture import Metadata, Picture, PictureError, to_uint8
 
 _GRAY = ("1", "L", "LA", "La")
@@ -14,6 +14,7 @@ _COLOUR = ("P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "YCbCr", "HSV")
 WIDE_GRAY = {"I;16": "<u2", "I;16L": "<u2", "I;16B": ">u2", "I;16N": "=u2", "I": "=i4"}
 """Modes of one channel with more than 8 bits, and how their samples lie in memory."""
 
+_NO_TEXTS = ("compression", "xmp", "XML:com.adobe.xmp")  # strings in `info`, but no texts of PNG
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -33,7 +34,7 @@ def from_pil(image: Image.Image) -> Picture:
             file behind the image cannot be decoded.
     """
     with vips.as_sentence("Pillow image", "the picture cannot be read"):
-        return picture_of(image, _exif(image))
+        return picture_of(image, said_of(image, _exif(image)))
 
 
 def _exif(image: Image.Image) -> bytes | None:
@@ -45,20 +46,20 @@ def _exif(image: Image.Image) -> bytes | None:
 
 
 def upright(image: Image.Image) -> tuple[Image.Image, Metadata]:
-    """A Pillow image turned as its EXIF says, and its metadata.
+    """A Pillow image turned as its EXIF or XMP says, and its metadata.
 
     Raises:
         PictureError: the file behind the image cannot be decoded.
     """
     with vips.as_sentence("Pillow image", "the picture cannot be read"):
-        return _upright(image, _exif(image))
+        return _upright(image, said_of(image, _exif(image)))
 
 
-def _upright(image: Image.Image, exif: bytes | None) -> tuple[Image.Image, Metadata]:
+def _upright(image: Image.Image, said: Metadata) -> tuple[Image.Image, Metadata]:
     image.load()
-    turned = metadata.orientation(exif)
+    turned = metadata.orientation(said.exif, said.xmp)
     large = image.transpose(_UPRIGHT[turned]) if turned > 1 else image
-    return large, metadata.clean(_said(image, exif), large.width, large.height)
+    return large, metadata.clean(said, large.width, large.height)
 
 
 @contextlib.contextmanager
@@ -72,9 +73,9 @@ def pillow() -> Iterator[None]:
         raise PictureError(f"the picture cannot be read: {str(error).rstrip('.')}.") from error
 
 
-def picture_of(image: Image.Image, exif: bytes | None = None) -> Picture:
-    """The picture in a Pillow image; `exif` is said of it beside what its `info` has."""
-    image, said = _upright(image, exif)
+def picture_of(image: Image.Image, said: Metadata | None = None) -> Picture:
+    """The picture in a Pillow image; `said` is of its file, by default what its `info` has."""
+    image, said = _upright(image, said or said_of(image))
     icc = image.info.get("icc_profile")
     if image.mode == "LAB":
         image, icc = _without_lab(image), None
@@ -90,7 +91,8 @@ def picture_of(image: Image.Image, exif: bytes | None = None) -> Picture:
         samples = samples.reshape(image.height, image.width, -1)
     else:
         raise PictureError(f"the mode {image.mode} is not supported; convert it to L or RGB.")
-    return Picture(samples, vips.matching(icc, samples.shape[2]), said)
+    icc = vips.matching(icc, samples.shape[2]) or _icc_of_png(image, gray=samples.shape[2] < 3)
+    return Picture(samples, icc, said)
 
 
 def _wide_gray(image: Image.Image) -> np.ndarray:
@@ -118,21 +120,40 @@ def _without_lab(image: Image.Image) -> Image.Image:
     return converted
 
 
-def _said(image: Image.Image, exif: bytes | None) -> Metadata:
+def _icc_of_png(image: Image.Image, *, gray: bool) -> bytes | None:
+    """A profile of the gamma and the primaries that Pillow found in a PNG file."""
+    gamma, primaries = image.info.get("gamma"), image.info.get("chromaticity")
+    if "srgb" in image.info:
+        return None
+    try:
+        exponent = 1 / float(gamma) if gamma else None
+        white, *others = zip(primaries[::2], primaries[1::2], strict=True) if primaries else [()]
+    except (TypeError, ValueError):
+        return None
+    return colour.of_gamma(exponent, (*others, white) if others else None, gray=gray)
+
+
+def said_of(image: Image.Image, exif: bytes | None = None) -> Metadata:
+    """The metadata in the `info` of a Pillow image, beside `exif`, as they stand in its file."""
     xmp, dpi = image.info.get("xmp"), image.info.get("dpi")
     try:
         dots = dpi and metadata.sensible(float(dpi[0]), float(dpi[1]))
     except (TypeError, ValueError, ZeroDivisionError, IndexError):
         dots = None
     xmp = xmp.encode() if isinstance(xmp, str) else xmp
-    return Metadata(exif, xmp if isinstance(xmp, bytes) else None, dots or None)
+    text = tuple(
+        (str(keyword), str(text))  # Pillow's own kind of text is not only a string
+        for keyword, text in image.info.items()
+        if isinstance(text, str) and keyword not in _NO_TEXTS and not str(keyword).startswith("Raw")
+    )
+    return Metadata(exif, xmp if isinstance(xmp, bytes) else None, dots or None, text)
 
 
 def to_pil(picture: Picture, *, wide_gray: str | None = None) -> Image.Image:
     """A Pillow image: I;16 for 16-bit gray, else L, LA, RGB or RGBA, rounded to 8 bits.
 
-    Pillow has no mode for 16-bit colour or for 16-bit gray with alpha. Profile, EXIF, XMP and
-    resolution stand in its `info`.
+    Pillow has no mode for 16-bit colour or for 16-bit gray with alpha. Profile (code points as
+    one), EXIF, XMP, resolution and texts stand in its `info`, as Pillow puts them there itself.
 
     Args:
         picture: what to make it of.
@@ -146,12 +167,13 @@ def to_pil(picture: Picture, *, wide_gray: str | None = None) -> Image.Image:
         image = Image.frombytes(wide_gray, (picture.width, picture.height), data)
     else:
         image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
-    return with_info(image, picture.metadata, picture.icc)
+    return with_info(image, picture.metadata, colour.profile(picture))
 
 
 def with_info(image: Image.Image, said: Metadata, icc: bytes | None) -> Image.Image:
-    """The image itself, with profile, EXIF, XMP and resolution in its `info`."""
+    """The image itself, with profile, EXIF, XMP, resolution and texts in its `info`."""
     said = metadata.clean(said, image.width, image.height)
     info = {"icc_profile": icc, "exif": said.exif, "xmp": said.xmp, "dpi": said.dpi}
+    image.info.update(dict(said.text))
     image.info.update({key: value for key, value in info.items() if value is not None})
     return image

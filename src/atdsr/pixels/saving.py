@@ -1,13 +1,79 @@
-"""A picture made ready for one of libvips' savers, and the settings of that saver."""
+"""A picture made ready for one of libvips' savers, and what is lost or changed on the way."""
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from atdsr.pixels import metadata, vips
-from atdsr.pixels.formats import WITHOUT_ALPHA, WITHOUT_GRAY
+from atdsr.pixels import colour, metadata, vips
+from atdsr.pixels.formats import (
+    LARGEST_XMP,
+    WITH_CODE_POINTS,
+    WITHOUT_ALPHA,
+    WITHOUT_GRAY,
+    WITHOUT_METADATA,
+    WITHOUT_PROFILE,
+    format_of,
+)
 from atdsr.pixels.picture import Metadata, Picture
 
+_MOST_SHOWN = 5  # keywords in a sentence
 _DOTS = 72.0  # an inch: what readers assume of none; libvips would write 25.4
 _TIFF_BYTES = 2**32 - 2**26  # offsets of a plain TIFF end at 4 GiB
+
+
+def said_in(picture: Picture, name: str) -> Metadata:
+    """The metadata of a picture as a format holds them: for PNG its texts, for others in EXIF."""
+    said = metadata.clean(picture.metadata, picture.width, picture.height)
+    return said if name == "png" else metadata.with_text_in_exif(said)[0]
+
+
+def notices(picture: Picture, path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """What a file cannot hold as the picture has it, in sentences; depth and gray aside.
+
+    Args:
+        picture: what is to be written.
+        path: the file to be; its suffix is the format.
+
+    Raises:
+        PictureError: no format has that suffix.
+    """
+    name = format_of(Path(path))
+    return (*_notices_of_colour(picture, name), *_notices_of_metadata(picture, name))
+
+
+def _notices_of_colour(picture: Picture, name: str) -> Iterator[str]:
+    icc = vips.matching(picture.icc, picture.samples.shape[2])
+    points = None if icc else colour.resolved(picture.code_points)
+    if icc is None and points in (None, colour.SRGB):
+        return
+    called = colour.described(icc) if icc else colour.name_of(points or colour.SRGB)
+    if name in WITHOUT_PROFILE:
+        if icc and colour.is_srgb(icc):
+            return
+        bright = ""
+        if colour.is_hdr(points):
+            bright = f"; what is brighter than {colour.REFERENCE_WHITE:.0f} cd/m2 becomes white"
+        yield f"{called} becomes sRGB, since {name} holds no colour profile{bright}."
+    elif icc and picture.is_gray and name in WITHOUT_GRAY and colour.for_rgb(icc) is None:
+        yield f"{called} becomes sRGB, since {name} holds gray as RGB."
+    elif points and name not in WITH_CODE_POINTS:
+        yield f"{called} is kept as an ICC profile, since {name} holds no code points."
+
+
+def _notices_of_metadata(picture: Picture, name: str) -> Iterator[str]:
+    said = metadata.clean(picture.metadata, picture.width, picture.height)
+    if name in WITHOUT_METADATA:
+        kinds = {"EXIF": said.exif, "XMP": said.xmp, "PNG texts": said.text}
+        if lost := [kind for kind, content in kinds.items() if content]:
+            yield f"{' and '.join(lost)} left out, since {name} holds none."
+        return
+    if said.xmp and len(said.xmp) > LARGEST_XMP.get(name, len(said.xmp)):
+        yield f"XMP left out, since {name} holds no more than {LARGEST_XMP[name]:,} bytes of it."
+    if name != "png" and (left := metadata.with_text_in_exif(said)[1]):
+        shown = [key for key in left if key.isprintable()][:_MOST_SHOWN]
+        more = ["others"] if len(shown) < len(left) else []
+        yield f"PNG texts left out, since {name} has no place for them: {', '.join(shown + more)}."
 
 
 def prepared(
@@ -20,7 +86,7 @@ def prepared(
     Args:
         picture: what to write; transparency in a format without alpha is gone afterwards.
         name: the format, of those that libvips writes.
-        said: the metadata as `metadata.clean` leaves them.
+        said: the metadata as `said_in` gives them.
         quality: of a lossy format, or None for the default.
     """
     image = vips.to_vips(picture.samples)
@@ -28,7 +94,12 @@ def prepared(
         image = image.extract_band(0, n=image.bands - 1)
     icc = vips.matching(picture.icc, image.bands)
     if icc and picture.is_gray and name in WITHOUT_GRAY:  # it would not fit the RGB of the file
-        image, icc = vips.to_srgb(vips.with_profile(image, icc)), None
+        as_rgb = colour.for_rgb(icc)
+        if as_rgb is None:
+            image = vips.to_srgb(vips.with_profile(image, icc))
+        icc = as_rgb
+    elif icc is None and name not in WITH_CODE_POINTS:
+        icc = colour.profile(picture, 3 if name in WITHOUT_GRAY else image.bands)
     wide = image.format == "ushort"
     if wide and name in ("jpg", "webp"):
         # half up, as everywhere: a float of 32 bits tells x / 257 from a half, which it never is
@@ -39,6 +110,8 @@ def prepared(
         tens = image.cast("double").linear(1023 / 65535, 0.5).cast("ushort") * 64
         image = tens.cast("ushort").copy(interpretation=image.interpretation)
     xmp = None if name == "png" else said.xmp  # `png` adds it
+    if xmp and len(xmp) > LARGEST_XMP.get(name, len(xmp)):
+        xmp = None
     blobs = {"icc-profile-data": icc, "exif-data": _exif(said, name), "xmp-data": xmp}
     x, y = said.dpi or (_DOTS, _DOTS)
     image = image.copy(xres=x / 25.4, yres=y / 25.4)

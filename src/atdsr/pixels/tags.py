@@ -19,8 +19,8 @@ EXIF, GPS = 0x8769, 0x8825
 WIDTH, HEIGHT, STRIPS, TILES = 256, 257, 273, 324
 """Tags of a picture: its size in pixels, and where its data are."""
 
-SHORT, LONG, RATIONAL, LONG8 = 3, 4, 5, 16
-"""Kinds of values: 16 bits, 32 bits, two of 32 bits that make a fraction, 64 bits."""
+ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 2, 3, 4, 5, 7, 16
+"""Kinds of values: text, 16 bits, 32 bits, two of 32 bits that make a fraction, bytes, 64 bits."""
 
 _UNIT = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 1, 7: 1, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}
 _UNIT |= {16: 8, 17: 8, 18: 8}  # BigTIFF
