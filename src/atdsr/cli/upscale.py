@@ -239,7 +239,7 @@ def _conclude(
         say(err, f"error: {failure}")
     if json_lines:
         say(out, json.dumps(jobs.totals(results, plan, interrupted=interrupted)))
-    summary = jobs.summary(results, plan.total)
+    summary = jobs.summary(results, plan)
     if interrupted:
         say(err, f"interrupted: {summary}")
         raise typer.Exit(130)

@@ -1,13 +1,13 @@
 """Which files the inputs name, and which file becomes of each."""
 
-import glob
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from atdsr import pixels
 from atdsr.errors import AtdsrError
+from atdsr.jobs.finding import find, identity, is_list
 from atdsr.jobs.naming import Template
 from atdsr.jobs.order import Box, JobError, Order
 
@@ -34,6 +34,7 @@ class Plan:
             is kept in passing, so that an interrupted folder can be continued.
         order: how to do the jobs.
         problems: files and folders that cannot even be looked at, each with a sentence.
+        unread: how many files of each kind that nobody reads are among the inputs.
     """
 
     jobs: tuple[Job, ...]
@@ -41,6 +42,7 @@ class Plan:
     several: bool
     order: Order
     problems: tuple[tuple[Path, str], ...] = ()
+    unread: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -48,25 +50,13 @@ class Plan:
         return len(self.jobs) + len(self.problems)
 
 
-@dataclass(frozen=True)
-class _Found:
-    """The picture files that inputs name.
-
-    Attributes:
-        files: each with its folder below the input, which is kept below the folder for outputs.
-        problems: as in `Plan`.
-    """
-
-    files: dict[Path, Path]
-    problems: list[tuple[Path, str]]
-
-
 def plan(inputs: Sequence[str], out: str | None, order: Order) -> Plan:
     """Find the files that inputs name, and a name for what becomes of each.
 
-    An input is a file, a folder (its files of known suffixes, not hidden; with `order.recursive`
-    also those of folders inside that are not hidden, not links and not the folder for outputs) or
-    a glob (likewise; `**` goes into folders). In a folder, and beside the input where `out` is
+    An input is a file, a folder (its files of known suffixes; with `order.recursive` also those
+    of folders inside that are no links and not the folder for outputs) or a glob (likewise; `**`
+    goes into folders). Neither takes what is hidden, or what storage boxes and archives keep for
+    themselves, such as `@eaDir`. In a folder, and beside the input where `out` is
     None, an output is called by the order's template, usually `{stem}_x{scale}{ext}`. Where both
     `a` and `a_x2` are in one list, the latter is taken for an earlier output and left out.
 
@@ -82,12 +72,11 @@ def plan(inputs: Sequence[str], out: str | None, order: Order) -> Plan:
     """
     template = Template.of(order)
     try:
-        several = len(inputs) > 1 or any(_is_list(name) for name in inputs)
-        found = _find(inputs, out, order)
+        several = len(inputs) > 1 or any(is_list(name) for name in inputs)
+        found = find(inputs, out, recursive=order.recursive)
         earlier = template.earlier_outputs(found.files)
         sources = [source for source in found.files if source not in earlier]
         jobs: list[Job] = []
-        problems = found.problems
         if out is None or several or order.template or _is_folder(out):
             folder = None if out is None else _folder(out, several, order)
             for source in sources:
@@ -95,7 +84,7 @@ def plan(inputs: Sequence[str], out: str | None, order: Order) -> Plan:
                 try:
                     jobs.append(Job(source, place / _name(source, template, order)))
                 except _UnreadableError as error:
-                    problems.append((source, str(error)))
+                    found.problems.append((source, str(error)))
         else:
             jobs = [Job(source, _file(out, order.format_name)) for source in sources]
         _check(jobs)
@@ -103,79 +92,12 @@ def plan(inputs: Sequence[str], out: str | None, order: Order) -> Plan:
         raise JobError(f"{error.filename} cannot be read: {error.strerror}.") from None
     _check_quality(jobs, order)
     left_out = earlier - {job.target for job in jobs}
-    return Plan(tuple(jobs), tuple(sorted(left_out)), several, order, tuple(problems))
-
-
-def _is_list(name: str) -> bool:
-    path = Path(name)
-    return path.is_dir() or (glob.has_magic(name) and not path.exists())
+    problems = tuple(found.problems)
+    return Plan(tuple(jobs), tuple(sorted(left_out)), several, order, problems, found.unread)
 
 
 def _is_folder(out: str) -> bool:
     return out.endswith(("/", os.sep)) or Path(out).is_dir()
-
-
-def _find(inputs: Sequence[str], out: str | None, order: Order) -> _Found:
-    """The picture files that all inputs name, in their order.
-
-    Raises:
-        JobError: an input names none.
-        OSError: an input cannot be looked at.
-    """
-    found = _Found({}, [])
-    apart = None if out is None else _identity(Path(out))
-    for name in inputs:
-        if not name:
-            raise JobError("an INPUT is empty; name a picture, a folder or a glob.")
-        path = Path(name)
-        if not _is_list(name):
-            files = [path]  # a missing file is named when its turn comes, with the good ones done
-            problem = ""
-        elif path.is_dir():
-            files = _inside(path, apart, found.problems) if order.recursive else _visible(path)
-            problem = f"{name} is a folder without pictures" + (
-                "." if order.recursive else "; --recursive looks into the folders inside."
-            )
-        else:
-            files = [Path(match) for match in glob.glob(name, recursive=True)]  # noqa: PTH207
-            problem = f"no picture matches {name}."
-        if problem:
-            files = sorted(file for file in files if pixels.is_picture_file(file))
-        if not files:
-            raise JobError(problem)
-        for file in files:
-            below = file.parent.relative_to(path) if path.is_dir() else Path()
-            found.files.setdefault(file, below)
-    return found
-
-
-def _visible(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if not path.name.startswith(".")]
-
-
-def _inside(top: Path, apart: object, problems: list[tuple[Path, str]]) -> list[Path]:
-    """What is in a folder and in those inside, none of them hidden, a link or `apart`.
-
-    A folder inside that cannot be read is added to the problems.
-
-    Raises:
-        OSError: the folder itself cannot be read.
-    """
-    paths: list[Path] = []
-    folders = [top]
-    while folders:
-        folder = folders.pop()
-        try:
-            content = _visible(folder)
-            inner = [path for path in content if path.is_dir() and not path.is_symlink()]
-        except OSError as error:
-            if folder == top:
-                raise
-            problems.append((folder, f"{folder} cannot be read: {error.strerror}."))
-            continue
-        paths += content
-        folders += [path for path in inner if _identity(path) != apart]
-    return paths
 
 
 class _UnreadableError(JobError):
@@ -248,10 +170,10 @@ def _check(jobs: Sequence[Job]) -> None:
     Raises:
         JobError: naming the files.
     """
-    sources = {_identity(job.source) for job in jobs}
+    sources = {identity(job.source) for job in jobs}
     makers: dict[str, Path] = {}
     for job in jobs:
-        if _identity(job.target) in sources:
+        if identity(job.target) in sources:
             raise JobError(f"{job.target} is an input and is never overwritten; name another.")
         target = os.path.realpath(job.target)
         if target in makers:
@@ -260,15 +182,6 @@ def _check(jobs: Sequence[Job]) -> None:
                 "one at a time, or tell them apart with fields of --name."
             )
         makers[target] = job.source
-
-
-def _identity(path: Path) -> object:
-    """What two names of one file share, also links, or where the system ignores case."""
-    try:
-        status = path.stat()
-    except OSError:  # no such file; `Path.resolve` would raise for a loop of links
-        return os.path.realpath(path)
-    return status.st_dev, status.st_ino
 
 
 def _check_quality(jobs: Sequence[Job], order: Order) -> None:

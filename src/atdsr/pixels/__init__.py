@@ -17,6 +17,7 @@ on first use; nothing here prints or changes global state.
 from atdsr.pixels.disk import release, scratch
 from atdsr.pixels.encode import check_target, write
 from atdsr.pixels.formats import (
+    EXTRA_KINDS,
     FORMATS,
     READABLE_SUFFIXES,
     WRITABLE_SUFFIXES,
@@ -41,6 +42,7 @@ from atdsr.pixels.pil import from_pil, to_pil
 from atdsr.pixels.tensors import gray_to_rgb, luma, to_array, to_tensor
 
 __all__ = [
+    "EXTRA_KINDS",
     "FORMATS",
     "MAX_FRAMES",
     "MAX_PIXELS",
