@@ -76,17 +76,18 @@ def plan(inputs: Sequence[str], out: str | None, order: Order) -> Plan:
         found = find(inputs, out, recursive=order.recursive)
         earlier = template.earlier_outputs(found.files)
         sources = [source for source in found.files if source not in earlier]
+        is_file = out is not None and not (several or order.template or is_folder(out))
+        folder = None if out is None or is_file else _folder(out, several, order)
         jobs: list[Job] = []
-        if out is None or several or order.template or _is_folder(out):
-            folder = None if out is None else _folder(out, several, order)
-            for source in sources:
-                place = source.parent if folder is None else folder / found.files[source]
-                try:
+        for source in sources:
+            place = source.parent if folder is None else folder / found.files[source]
+            try:
+                if out is not None and is_file:
+                    jobs.append(Job(source, _file(out, source, order)))
+                else:
                     jobs.append(Job(source, place / _name(source, template, order)))
-                except _UnreadableError as error:
-                    found.problems.append((source, str(error)))
-        else:
-            jobs = [Job(source, _file(out, order.format_name)) for source in sources]
+            except _UnreadableError as error:
+                found.problems.append((source, str(error)))
         _check(jobs)
     except OSError as error:
         raise JobError(f"{error.filename} cannot be read: {error.strerror}.") from None
@@ -96,12 +97,13 @@ def plan(inputs: Sequence[str], out: str | None, order: Order) -> Plan:
     return Plan(tuple(jobs), tuple(sorted(left_out)), several, order, problems, found.unread)
 
 
-def _is_folder(out: str) -> bool:
+def is_folder(out: str) -> bool:
+    """Whether what is named for the outputs is a folder, or is meant to be one."""
     return out.endswith(("/", os.sep)) or Path(out).is_dir()
 
 
 class _UnreadableError(JobError):
-    """The size of a picture is not to be had, so that it gets no name."""
+    """The size or the format of a picture is not to be had, so that it gets no name."""
 
 
 def _name(source: Path, template: Template, order: Order) -> Path:
@@ -110,20 +112,48 @@ def _name(source: Path, template: Template, order: Order) -> Path:
     Raises:
         JobError: see `Template.render`; `_UnreadableError` concerns this picture only.
     """
-    suffix = source.suffix if order.format_name is None else pixels.FORMATS[order.format_name]
-    values: dict[str, object] = {"ext": suffix, "model": order.model}
+    values: dict[str, object] = {"model": order.model}
     goal = order.goal
+    if "ext" in template.fields:
+        values["ext"] = _suffix(source, order)
     if not isinstance(goal, Box):
         values["scale"] = f"{goal.factor:g}"
     if template.fields & ({"width", "height", "scale"} - values.keys()):
-        try:
-            frames = pixels.open_frames(source)
-        except AtdsrError as error:
-            raise _UnreadableError(str(error)) from None
+        frames = _opened(source)
         width, height = goal.size(frames.width, frames.height)
         values = {"scale": f"{width / frames.width:.3g}"} | values
         values |= {"width": width, "height": height}
     return template.render(source, values)
+
+
+def _suffix(source: Path, order: Order) -> str:
+    """The suffix of a picture's output: of the format asked for, or the picture's own.
+
+    A picture whose suffix is that of no format keeps the format of its content; of a format that
+    is not written it becomes PNG.
+
+    Raises:
+        _UnreadableError: the content is that of no picture.
+    """
+    if order.format_name is not None:
+        return pixels.FORMATS[order.format_name]
+    if source.suffix.lower() in pixels.WRITABLE_SUFFIXES:
+        return source.suffix
+    return pixels.FORMATS.get(_opened(source).format_name, pixels.FORMATS["png"])
+
+
+def _opened(source: Path) -> pixels.Frames:
+    """A picture that is looked into before its turn.
+
+    Raises:
+        _UnreadableError: it cannot be.
+    """
+    if source.exists() and not source.is_file():
+        raise _UnreadableError(f"{source} can be read only once; name the format with --format.")
+    try:
+        return pixels.open_frames(source)
+    except AtdsrError as error:
+        raise _UnreadableError(str(error)) from None
 
 
 def _folder(out: str, several: bool, order: Order) -> Path:
@@ -137,7 +167,7 @@ def _folder(out: str, several: bool, order: Order) -> Path:
         return folder
     if folder.exists():
         raise JobError(f"{out} is a file; name a folder for the outputs.")
-    if not _is_folder(out) and folder.suffix.lower() in pixels.WRITABLE_SUFFIXES:
+    if not is_folder(out) and folder.suffix.lower() in pixels.WRITABLE_SUFFIXES:
         if several:
             raise JobError(
                 f"{out} reads like one file for several pictures; name a folder with -o."
@@ -147,19 +177,19 @@ def _folder(out: str, several: bool, order: Order) -> Path:
     return folder
 
 
-def _file(out: str, format_name: str | None) -> Path:
+def _file(out: str, source: Path, order: Order) -> Path:
     """The file for the only output, with the format's suffix if it has none.
 
     Raises:
         JobError: its suffix is of another format than the one asked for.
+        _UnreadableError: see `_suffix`.
     """
     target = Path(out)
-    if format_name is None:
-        return target
-    suffix = pixels.FORMATS[format_name]
     if not target.suffix:
-        return target.with_suffix(suffix)
-    if pixels.format_of(target) != format_name:
+        return target.with_suffix(_suffix(source, order))
+    name = order.format_name
+    if name is not None and pixels.format_of(target) != name:
+        suffix = pixels.FORMATS[name]
         raise JobError(f"{out} does not end in {suffix}; change its suffix or drop --format.")
     return target
 
