@@ -43,8 +43,11 @@ def test_a_known_suffix_stays_whatever_the_content_is(run: Run):
 
 def test_what_is_read_but_not_written_becomes_png(run: Run, monkeypatch: pytest.MonkeyPatch):
     Path(save("a.png")).rename("a.xyz")
-    monkeypatch.setattr(pixels.Frames, "format_name", "xyz")
+    monkeypatch.setattr(pixels, "READABLE_SUFFIXES", pixels.READABLE_SUFFIXES | {".xyz"})
     assert run("a.xyz") == ["a.xyz -> a_x2.png"]
+    Path("a.xyz").rename("b")
+    monkeypatch.setattr(pixels.Frames, "format_name", "xyz")
+    assert run("b") == ["b -> b_x2.png"]
 
 
 def test_without_a_suffix_and_no_picture(run: Run):

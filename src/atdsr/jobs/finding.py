@@ -9,14 +9,8 @@ from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
-from atdsr import pixels
+from atdsr import files, pixels
 from atdsr.jobs.order import JobError
-
-# what storage boxes, archives and systems keep for themselves: thumbnails, and what was deleted
-_NOT_FOR_PEOPLE = frozenset(
-    {"@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "__macosx"}
-    | {"$recycle.bin", "system volume information", "lost+found"}
-)
 
 
 @dataclass(frozen=True)
@@ -90,8 +84,8 @@ def find(inputs: Sequence[str], out: str | None, *, recursive: bool) -> Found:
             next(path.iterdir(), None)  # raises for this folder; one inside becomes a problem
             listed = search.matching(path, ("**" if recursive else "*",))
             hint = "." if recursive else "; --recursive looks into the folders inside."
-            files = search.pictures(listed, name, f"{name} is a folder without pictures{hint}")
-            for file in files:
+            problem = f"{name} is a folder without pictures{hint}"
+            for file in search.pictures(listed, name, problem):
                 search.add(file, file.parent.relative_to(path))
         else:
             start = Path(path.anchor)
@@ -205,8 +199,4 @@ def _content(folder: Path, *, hidden: bool = False) -> list[Path]:
     Raises:
         OSError: it cannot be read.
     """
-    return [
-        path
-        for path in folder.iterdir()
-        if (hidden or not path.name.startswith(".")) and path.name.lower() not in _NOT_FOR_PEOPLE
-    ]
+    return [path for path in folder.iterdir() if files.is_for_people(path.name, hidden=hidden)]

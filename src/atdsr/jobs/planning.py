@@ -129,17 +129,19 @@ def _name(source: Path, template: Template, order: Order) -> Path:
 def _suffix(source: Path, order: Order) -> str:
     """The suffix of a picture's output: of the format asked for, or the picture's own.
 
-    A picture whose suffix is that of no format keeps the format of its content; of a format that
-    is not written it becomes PNG.
+    A picture whose suffix is that of no format keeps the format of its content. One of a format
+    that is read but not written becomes PNG.
 
     Raises:
         _UnreadableError: the content is that of no picture.
     """
     if order.format_name is not None:
         return pixels.FORMATS[order.format_name]
-    if source.suffix.lower() in pixels.WRITABLE_SUFFIXES:
+    suffix = source.suffix.lower()
+    if suffix in pixels.WRITABLE_SUFFIXES:
         return source.suffix
-    return pixels.FORMATS.get(_opened(source).format_name, pixels.FORMATS["png"])
+    name = "" if suffix in pixels.READABLE_SUFFIXES else _opened(source).format_name
+    return pixels.FORMATS.get(name, pixels.FORMATS["png"])
 
 
 def _opened(source: Path) -> pixels.Frames:
