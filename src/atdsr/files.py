@@ -24,6 +24,25 @@ LOCK = ".lock"
 _PART = ".part"  # what the temporary names of `replacing` end in
 
 
+# thumbnails, and what was deleted
+_KEPT_BY_SYSTEMS = frozenset(
+    {"@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "__macosx"}
+    | {"$recycle.bin", "system volume information", "lost+found"}
+)
+
+
+def is_for_people(name: str, *, hidden: bool = False) -> bool:
+    """Whether what has this name in a folder is for people.
+
+    What storage boxes, archives and systems keep for themselves is not, such as `@eaDir`.
+
+    Args:
+        name: of a file or folder.
+        hidden: whether names that begin with a dot are for people, too.
+    """
+    return (hidden or not name.startswith(".")) and name.lower() not in _KEPT_BY_SYSTEMS
+
+
 def check_target(path: Path, *, overwrite: bool) -> None:
     """Find out before long work whether `replacing` would refuse the path.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from atdsr import pixels
+from atdsr import files, pixels
 from atdsr.errors import AtdsrError
 
 # what publishers of test sets append to the names of the pictures, and then the scale
@@ -61,7 +61,8 @@ def pictures(folder: Path) -> list[Path]:
     Raises:
         PairsError: it cannot be read.
     """
-    return [path for path in children(folder) if _is_shown(path) and pixels.is_picture_file(path)]
+    shown = [path for path in children(folder) if files.is_for_people(path.name)]
+    return [path for path in shown if pixels.is_picture_file(path)]
 
 
 def tree(folder: Path) -> list[Path]:
@@ -82,7 +83,7 @@ def tree(folder: Path) -> list[Path]:
             continue
         seen.add(real)
         for path in children(inside):
-            if not _is_shown(path):
+            if not files.is_for_people(path.name):
                 continue
             if path.is_dir():
                 waiting.append(path)
@@ -103,10 +104,6 @@ def subfolder(folder: Path, name: str) -> Path | None:
         if (folder / spelling).is_dir():
             return folder / spelling
     return None
-
-
-def _is_shown(path: Path) -> bool:
-    return not path.name.startswith(".")
 
 
 # --------------------------------------------------------------------------------------- names

@@ -16,6 +16,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 import floor
+import folder
 import memory as memory_script
 import networks_compared
 import results
@@ -74,6 +75,16 @@ def test_speed(
     assert "bf16" in table[-1][1]
     (case,) = json.loads((tmp_path / "all.json").read_text())["cases"]
     assert all(len(row["rounds"]) == 2 and row["rounds"][0]["cpu"] > 0 for row in case["rows"])
+
+
+def test_folder(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(folder, "COUNT", 4)
+    run(folder, monkeypatch, "--against", folder.HERE, "--rounds", 1)
+    *sides, ratio = capsys.readouterr().out.splitlines()
+    assert [side.partition(":")[0] for side in sides] == ["this tree", "the other"]
+    assert 0.5 < float(ratio.removeprefix("ratio ")) < 2
+    with pytest.raises(SystemExit):
+        run(folder, monkeypatch, "--against", folder.HERE / "src")
 
 
 def test_sizes(

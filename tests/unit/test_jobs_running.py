@@ -237,7 +237,7 @@ def test_records_are_plain_json():
     assert records[1]["source"] == "\udcff.png"
     assert records[1]["outcome"] == "failed"
     assert records[1]["width"] is None
-    plan = Plan((good, bad), (Path("a_x2.png"),), True, X2)
+    plan = Plan((good, bad), (Path("a_x2.png"),), True, X2, unread={"PSD": 1})
     totals = json.loads(json.dumps(jobs.totals(results, plan, interrupted=False)))
     assert totals.pop("seconds") >= 0
     assert totals == {
@@ -249,6 +249,7 @@ def test_records_are_plain_json():
         "failed": 1,
         "interrupted": False,
         "left_out": ["a_x2.png"],
+        "unread": {"PSD": 1},
     }
 
 
@@ -263,12 +264,19 @@ def test_records_are_plain_json():
     ],
 )
 def test_the_summary_counts_and_tells_the_time(seconds: float, words: str):
-    assert jobs.summary([], 1) == "0 of 1 picture done, in 0.0 s"
+    job = Job(Path("a.png"), Path("a_x2.png"))
+    assert jobs.summary([], Plan((job,), (), False, X2)) == "0 of 1 picture done, in 0.0 s"
     results = [
         Result(Path(), None, Outcome(name), "") for name in ("done", "kept", "kept", "failed")
     ]
     results[0] = replace(results[0], seconds=seconds)
-    assert jobs.summary(results, 5) == f"1 of 5 pictures done, 2 kept, 1 failed, in {words}"
+    five = Plan((job,) * 5, (), True, X2)
+    said = f"1 of 5 pictures done, 2 kept, 1 failed, in {words}"
+    assert jobs.summary(results, five) == said
+    unread = {"HEIC": 3, "PSD": 1}
+    assert jobs.summary(results, replace(five, unread=unread)) == (
+        f"{said}; 3 HEIC and 1 PSD not read; HEIC needs: pip install 'atdsr[formats]'"
+    )
 
 
 @pytest.mark.parametrize("moment", ["open_frames", "write"])

@@ -66,7 +66,7 @@ def test_one_name_twice(tmp_path: Path) -> None:
 
 def test_a_tree_of_folders_with_links_and_hidden_files(tmp_path: Path) -> None:
     seen = files(tmp_path / "set", "b.png", "a/c.jpg")
-    files(tmp_path / "set", "a/notes.txt", ".hidden/d.png", "a/._c.jpg")
+    files(tmp_path / "set", "a/notes.txt", ".hidden/d.png", "a/._c.jpg", "@eaDir/b.png/x.png")
     files(tmp_path / "elsewhere", "e.png")
     (tmp_path / "set" / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "set" / "a" / "round").symlink_to(tmp_path / "set")

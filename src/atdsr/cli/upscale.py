@@ -33,7 +33,7 @@ from atdsr.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from atdsr.jobs import Goal, Plan, Result
+    from atdsr.jobs import Goal, Plan, Result, Streams
     from atdsr.upscale import Upscaler
 
 EXAMPLES = """\b
@@ -44,6 +44,7 @@ Examples:
   atdsr upscale photos -r -o large           a tree of folders, into another
   atdsr upscale "photos/*.png" -f webp       a glob; all become WebP
   atdsr upscale art.png -m my.safetensors    weights of your own
+  atdsr upscale - -o - < a.png > b.png       through standard input and output
 """
 
 
@@ -56,7 +57,7 @@ def upscale(
             "--output",
             metavar="OUT",
             help="A file; or a folder if it is one, ends in /, or INPUT is a folder, a glob or "
-            "several files.  [default: NAME_x2 beside each input]",
+            "several files; or - for standard output.  [default: NAME_x2 beside each input]",
         ),
     ] = None,
     name: Annotated[
@@ -125,10 +126,10 @@ def upscale(
 ) -> None:
     """Enlarge picture files.
 
-    INPUT is a picture, several, a folder (the pictures right in it) or a glob in quotes. PNG,
-    TIFF, JPEG, WebP, AVIF, BMP and GIF are read and written; transparency, 16 bits, metadata and
-    the colour profile are kept where the format can, and a photo comes out upright. Animations
-    and documents of several pages stay such.
+    INPUT is a picture, several, a folder (the pictures right in it), a glob in quotes, or - for
+    a picture from standard input. PNG, TIFF, JPEG, WebP, AVIF, BMP and GIF are read and written;
+    transparency, 16 bits, metadata and the colour profile are kept where the format can, and a
+    photo comes out upright. Animations and documents of several pages stay such.
 
     An input is never overwritten. An existing output is kept unless --overwrite is given: for a
     single picture that is an error, among several it is passed over, so that the same command
@@ -137,6 +138,8 @@ def upscale(
     """
     from atdsr import jobs
 
+    if json_lines and output == jobs.STREAM:
+        raise typer.BadParameter("--json and -o - both write to standard output; drop one of them.")
     goal = _goal(outscale, size)
     if model is None and scale is None and goal is not None:
         scale = _network_scale(goal)
@@ -157,9 +160,10 @@ def upscale(
         quality=quality,
         strip_metadata=strip_metadata,
     )
-    plan = jobs.plan(inputs, output, order)
-    results, interrupted = _enlarge(plan, upscaler, json_lines, quiet)
-    _conclude(plan, results, interrupted, json_lines, quiet)
+    with jobs.streams(inputs, output, order) as streams:
+        plan = jobs.plan(streams.inputs, streams.out, order)
+        results, interrupted = _enlarge(plan, upscaler, streams, json_lines, quiet)
+        _conclude(plan, results, interrupted, json_lines, quiet)
 
 
 def _goal(
@@ -182,7 +186,7 @@ def _network_scale(goal: "Goal") -> int | None:
 
 
 def _enlarge(
-    plan: "Plan", upscaler: "Upscaler", json_lines: bool, quiet: bool
+    plan: "Plan", upscaler: "Upscaler", streams: "Streams", json_lines: bool, quiet: bool
 ) -> tuple[list["Result"], bool]:
     """Do what is planned and show how it goes.
 
@@ -202,7 +206,7 @@ def _enlarge(
 
         def tell(line: str) -> None:
             if not quiet:
-                say(progress.console, line)
+                say(progress.console, streams.words(line))
 
         for path in plan.left_out:
             tell(f"{path}: left out as an earlier output; name it alone to enlarge it")
@@ -213,7 +217,7 @@ def _enlarge(
             tell=lambda job, sentence: tell(f"{job.source}: {sentence}"),
         )
         try:
-            for result in done:
+            for result in map(streams.named, done):
                 results.append(result)
                 if json_lines:
                     say(out, json.dumps(result.record()))
@@ -239,7 +243,7 @@ def _conclude(
         say(err, f"error: {failure}")
     if json_lines:
         say(out, json.dumps(jobs.totals(results, plan, interrupted=interrupted)))
-    summary = jobs.summary(results, plan.total)
+    summary = jobs.summary(results, plan)
     if interrupted:
         say(err, f"interrupted: {summary}")
         raise typer.Exit(130)

@@ -5,6 +5,7 @@
 
 from atdsr.jobs.naming import FIELDS, Template
 from atdsr.jobs.order import Box, Goal, JobError, Order, Times, network_scale
+from atdsr.jobs.piping import STREAM, Streams, streams
 from atdsr.jobs.planning import Job, Plan, plan
 from atdsr.jobs.running import (
     LARGE,
@@ -18,6 +19,7 @@ from atdsr.jobs.running import (
 __all__ = [
     "FIELDS",
     "LARGE",
+    "STREAM",
     "Box",
     "Goal",
     "Job",
@@ -26,11 +28,13 @@ __all__ = [
     "Outcome",
     "Plan",
     "Result",
+    "Streams",
     "Template",
     "Times",
     "network_scale",
     "plan",
     "run",
+    "streams",
     "summary",
     "totals",
 ]

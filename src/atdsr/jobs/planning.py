@@ -1,13 +1,13 @@
 """Which files the inputs name, and which file becomes of each."""
 
-import glob
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from atdsr import pixels
 from atdsr.errors import AtdsrError
+from atdsr.jobs.finding import find, identity, is_list
 from atdsr.jobs.naming import Template
 from atdsr.jobs.order import Box, JobError, Order
 
@@ -34,6 +34,7 @@ class Plan:
             is kept in passing, so that an interrupted folder can be continued.
         order: how to do the jobs.
         problems: files and folders that cannot even be looked at, each with a sentence.
+        unread: how many files of each kind that nobody reads are among the inputs.
     """
 
     jobs: tuple[Job, ...]
@@ -41,6 +42,7 @@ class Plan:
     several: bool
     order: Order
     problems: tuple[tuple[Path, str], ...] = ()
+    unread: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -48,25 +50,13 @@ class Plan:
         return len(self.jobs) + len(self.problems)
 
 
-@dataclass(frozen=True)
-class _Found:
-    """The picture files that inputs name.
-
-    Attributes:
-        files: each with its folder below the input, which is kept below the folder for outputs.
-        problems: as in `Plan`.
-    """
-
-    files: dict[Path, Path]
-    problems: list[tuple[Path, str]]
-
-
 def plan(inputs: Sequence[str], out: str | None, order: Order) -> Plan:
     """Find the files that inputs name, and a name for what becomes of each.
 
-    An input is a file, a folder (its files of known suffixes, not hidden; with `order.recursive`
-    also those of folders inside that are not hidden, not links and not the folder for outputs) or
-    a glob (likewise; `**` goes into folders). In a folder, and beside the input where `out` is
+    An input is a file, a folder (its files of known suffixes; with `order.recursive` also those
+    of folders inside that are no links and not the folder for outputs) or a glob (likewise; `**`
+    goes into folders). Neither takes what is hidden, or what storage boxes and archives keep for
+    themselves, such as `@eaDir`. In a folder, and beside the input where `out` is
     None, an output is called by the order's template, usually `{stem}_x{scale}{ext}`. Where both
     `a` and `a_x2` are in one list, the latter is taken for an earlier output and left out.
 
@@ -82,104 +72,38 @@ def plan(inputs: Sequence[str], out: str | None, order: Order) -> Plan:
     """
     template = Template.of(order)
     try:
-        several = len(inputs) > 1 or any(_is_list(name) for name in inputs)
-        found = _find(inputs, out, order)
+        several = len(inputs) > 1 or any(is_list(name) for name in inputs)
+        found = find(inputs, out, recursive=order.recursive)
         earlier = template.earlier_outputs(found.files)
         sources = [source for source in found.files if source not in earlier]
+        is_file = out is not None and not (several or order.template or is_folder(out))
+        folder = None if out is None or is_file else _folder(out, several, order)
         jobs: list[Job] = []
-        problems = found.problems
-        if out is None or several or order.template or _is_folder(out):
-            folder = None if out is None else _folder(out, several, order)
-            for source in sources:
-                place = source.parent if folder is None else folder / found.files[source]
-                try:
+        for source in sources:
+            place = source.parent if folder is None else folder / found.files[source]
+            try:
+                if out is not None and is_file:
+                    jobs.append(Job(source, _file(out, source, order)))
+                else:
                     jobs.append(Job(source, place / _name(source, template, order)))
-                except _UnreadableError as error:
-                    problems.append((source, str(error)))
-        else:
-            jobs = [Job(source, _file(out, order.format_name)) for source in sources]
+            except _UnreadableError as error:
+                found.problems.append((source, str(error)))
         _check(jobs)
     except OSError as error:
         raise JobError(f"{error.filename} cannot be read: {error.strerror}.") from None
     _check_quality(jobs, order)
     left_out = earlier - {job.target for job in jobs}
-    return Plan(tuple(jobs), tuple(sorted(left_out)), several, order, tuple(problems))
+    problems = tuple(found.problems)
+    return Plan(tuple(jobs), tuple(sorted(left_out)), several, order, problems, found.unread)
 
 
-def _is_list(name: str) -> bool:
-    path = Path(name)
-    return path.is_dir() or (glob.has_magic(name) and not path.exists())
-
-
-def _is_folder(out: str) -> bool:
+def is_folder(out: str) -> bool:
+    """Whether what is named for the outputs is a folder, or is meant to be one."""
     return out.endswith(("/", os.sep)) or Path(out).is_dir()
 
 
-def _find(inputs: Sequence[str], out: str | None, order: Order) -> _Found:
-    """The picture files that all inputs name, in their order.
-
-    Raises:
-        JobError: an input names none.
-        OSError: an input cannot be looked at.
-    """
-    found = _Found({}, [])
-    apart = None if out is None else _identity(Path(out))
-    for name in inputs:
-        if not name:
-            raise JobError("an INPUT is empty; name a picture, a folder or a glob.")
-        path = Path(name)
-        if not _is_list(name):
-            files = [path]  # a missing file is named when its turn comes, with the good ones done
-            problem = ""
-        elif path.is_dir():
-            files = _inside(path, apart, found.problems) if order.recursive else _visible(path)
-            problem = f"{name} is a folder without pictures" + (
-                "." if order.recursive else "; --recursive looks into the folders inside."
-            )
-        else:
-            files = [Path(match) for match in glob.glob(name, recursive=True)]  # noqa: PTH207
-            problem = f"no picture matches {name}."
-        if problem:
-            files = sorted(file for file in files if pixels.is_picture_file(file))
-        if not files:
-            raise JobError(problem)
-        for file in files:
-            below = file.parent.relative_to(path) if path.is_dir() else Path()
-            found.files.setdefault(file, below)
-    return found
-
-
-def _visible(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if not path.name.startswith(".")]
-
-
-def _inside(top: Path, apart: object, problems: list[tuple[Path, str]]) -> list[Path]:
-    """What is in a folder and in those inside, none of them hidden, a link or `apart`.
-
-    A folder inside that cannot be read is added to the problems.
-
-    Raises:
-        OSError: the folder itself cannot be read.
-    """
-    paths: list[Path] = []
-    folders = [top]
-    while folders:
-        folder = folders.pop()
-        try:
-            content = _visible(folder)
-            inner = [path for path in content if path.is_dir() and not path.is_symlink()]
-        except OSError as error:
-            if folder == top:
-                raise
-            problems.append((folder, f"{folder} cannot be read: {error.strerror}."))
-            continue
-        paths += content
-        folders += [path for path in inner if _identity(path) != apart]
-    return paths
-
-
 class _UnreadableError(JobError):
-    """The size of a picture is not to be had, so that it gets no name."""
+    """The size or the format of a picture is not to be had, so that it gets no name."""
 
 
 def _name(source: Path, template: Template, order: Order) -> Path:
@@ -188,20 +112,50 @@ def _name(source: Path, template: Template, order: Order) -> Path:
     Raises:
         JobError: see `Template.render`; `_UnreadableError` concerns this picture only.
     """
-    suffix = source.suffix if order.format_name is None else pixels.FORMATS[order.format_name]
-    values: dict[str, object] = {"ext": suffix, "model": order.model}
+    values: dict[str, object] = {"model": order.model}
     goal = order.goal
+    if "ext" in template.fields:
+        values["ext"] = _suffix(source, order)
     if not isinstance(goal, Box):
         values["scale"] = f"{goal.factor:g}"
     if template.fields & ({"width", "height", "scale"} - values.keys()):
-        try:
-            frames = pixels.open_frames(source)
-        except AtdsrError as error:
-            raise _UnreadableError(str(error)) from None
+        frames = _opened(source)
         width, height = goal.size(frames.width, frames.height)
         values = {"scale": f"{width / frames.width:.3g}"} | values
         values |= {"width": width, "height": height}
     return template.render(source, values)
+
+
+def _suffix(source: Path, order: Order) -> str:
+    """The suffix of a picture's output: of the format asked for, or the picture's own.
+
+    A picture whose suffix is that of no format keeps the format of its content. One of a format
+    that is read but not written becomes PNG.
+
+    Raises:
+        _UnreadableError: the content is that of no picture.
+    """
+    if order.format_name is not None:
+        return pixels.FORMATS[order.format_name]
+    suffix = source.suffix.lower()
+    if suffix in pixels.WRITABLE_SUFFIXES:
+        return source.suffix
+    name = "" if suffix in pixels.READABLE_SUFFIXES else _opened(source).format_name
+    return pixels.FORMATS.get(name, pixels.FORMATS["png"])
+
+
+def _opened(source: Path) -> pixels.Frames:
+    """A picture that is looked into before its turn.
+
+    Raises:
+        _UnreadableError: it cannot be.
+    """
+    if source.exists() and not source.is_file():
+        raise _UnreadableError(f"{source} can be read only once; name the format with --format.")
+    try:
+        return pixels.open_frames(source)
+    except AtdsrError as error:
+        raise _UnreadableError(str(error)) from None
 
 
 def _folder(out: str, several: bool, order: Order) -> Path:
@@ -215,7 +169,7 @@ def _folder(out: str, several: bool, order: Order) -> Path:
         return folder
     if folder.exists():
         raise JobError(f"{out} is a file; name a folder for the outputs.")
-    if not _is_folder(out) and folder.suffix.lower() in pixels.WRITABLE_SUFFIXES:
+    if not is_folder(out) and folder.suffix.lower() in pixels.WRITABLE_SUFFIXES:
         if several:
             raise JobError(
                 f"{out} reads like one file for several pictures; name a folder with -o."
@@ -225,19 +179,19 @@ def _folder(out: str, several: bool, order: Order) -> Path:
     return folder
 
 
-def _file(out: str, format_name: str | None) -> Path:
+def _file(out: str, source: Path, order: Order) -> Path:
     """The file for the only output, with the format's suffix if it has none.
 
     Raises:
         JobError: its suffix is of another format than the one asked for.
+        _UnreadableError: see `_suffix`.
     """
     target = Path(out)
-    if format_name is None:
-        return target
-    suffix = pixels.FORMATS[format_name]
     if not target.suffix:
-        return target.with_suffix(suffix)
-    if pixels.format_of(target) != format_name:
+        return target.with_suffix(_suffix(source, order))
+    name = order.format_name
+    if name is not None and pixels.format_of(target) != name:
+        suffix = pixels.FORMATS[name]
         raise JobError(f"{out} does not end in {suffix}; change its suffix or drop --format.")
     return target
 
@@ -248,10 +202,10 @@ def _check(jobs: Sequence[Job]) -> None:
     Raises:
         JobError: naming the files.
     """
-    sources = {_identity(job.source) for job in jobs}
+    sources = {identity(job.source) for job in jobs}
     makers: dict[str, Path] = {}
     for job in jobs:
-        if _identity(job.target) in sources:
+        if identity(job.target) in sources:
             raise JobError(f"{job.target} is an input and is never overwritten; name another.")
         target = os.path.realpath(job.target)
         if target in makers:
@@ -260,15 +214,6 @@ def _check(jobs: Sequence[Job]) -> None:
                 "one at a time, or tell them apart with fields of --name."
             )
         makers[target] = job.source
-
-
-def _identity(path: Path) -> object:
-    """What two names of one file share, also links, or where the system ignores case."""
-    try:
-        status = path.stat()
-    except OSError:  # no such file; `Path.resolve` would raise for a loop of links
-        return os.path.realpath(path)
-    return status.st_dev, status.st_ino
 
 
 def _check_quality(jobs: Sequence[Job], order: Order) -> None:

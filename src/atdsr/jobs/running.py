@@ -14,6 +14,7 @@ import numpy as np
 from atdsr import interrupts, pixels
 from atdsr.errors import AtdsrError
 from atdsr.inference import Progress, UpscaleError
+from atdsr.jobs.finding import unread_words
 from atdsr.jobs.order import JobError
 from atdsr.jobs.planning import Job, Plan
 from atdsr.pixels import Frames, Picture, PictureError
@@ -390,19 +391,21 @@ def totals(results: Sequence[Result], plan: Plan, *, interrupted: bool) -> dict[
         **{outcome.value: counts[outcome] for outcome in Outcome},
         "interrupted": interrupted,
         "left_out": [str(path) for path in plan.left_out],
+        "unread": dict(plan.unread),
         "seconds": round(sum(result.seconds for result in results), 3),
     }
 
 
-def summary(results: Sequence[Result], total: int) -> str:
-    """How many pictures are done, kept and failed, and in what time.
+def summary(results: Sequence[Result], plan: Plan) -> str:
+    """How many pictures are done, kept, failed and not read, and in what time.
 
-    As in "2 of 4 pictures done, 1 kept, in 3.2 s".
+    As in "2 of 4 pictures done, 1 kept, in 3.2 s; 1 PSD not read".
     """
     counts = Counter(result.outcome for result in results)
-    parts = [f"{counts[Outcome.DONE]} of {total} picture{'s' * (total != 1)} done"]
+    parts = [f"{counts[Outcome.DONE]} of {plan.total} picture{'s' * (plan.total != 1)} done"]
     parts += [f"{counts[o]} {o}" for o in (Outcome.KEPT, Outcome.FAILED) if counts[o]]
-    return ", ".join((*parts, f"in {_time(sum(result.seconds for result in results))}"))
+    said = ", ".join((*parts, f"in {_time(sum(result.seconds for result in results))}"))
+    return f"{said}; {unread_words(plan.unread)}" if plan.unread else said
 
 
 def _time(seconds: float) -> str:

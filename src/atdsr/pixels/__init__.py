@@ -18,6 +18,7 @@ from atdsr.pixels.alpha import visible_colours
 from atdsr.pixels.disk import release, scratch
 from atdsr.pixels.encode import check_target, write
 from atdsr.pixels.formats import (
+    EXTRA_KINDS,
     FORMATS,
     READABLE_SUFFIXES,
     WRITABLE_SUFFIXES,
@@ -44,6 +45,7 @@ from atdsr.pixels.saving import notices
 from atdsr.pixels.tensors import gray_to_rgb, luma, to_array, to_tensor
 
 __all__ = [
+    "EXTRA_KINDS",
     "FORMATS",
     "MAX_FRAMES",
     "MAX_PIXELS",

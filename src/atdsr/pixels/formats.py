@@ -59,6 +59,9 @@ LONGEST_SIDE = {
 }
 """The most pixels that a side of a picture may have in each format."""
 
+EXTRA_KINDS = frozenset({"HEIC", "HEIF", "JPEG XL"})
+"""Kinds of pictures that are read once the extra `formats` is installed."""
+
 _UNREADABLE = {".heic": "HEIC", ".heif": "HEIF", ".jxl": "JPEG XL", ".psd": "PSD"}
 
 _BMP_BYTES = 2**32 - 2**20  # its header counts in 32 bits

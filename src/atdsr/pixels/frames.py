@@ -67,6 +67,11 @@ class Frames:
         """How many pictures there are."""
         return len(self._tables if self.durations is None else self.durations)
 
+    @property
+    def format_name(self) -> str:
+        """The format of the file, which its content tells, of `formats.FORMATS`."""
+        return self._name
+
     def __iter__(self) -> Iterator[Picture]:
         """Decode one after another.
 
