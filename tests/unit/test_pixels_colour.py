@@ -170,7 +170,7 @@ def test_damaged_profiles_harm_nothing(tmp_path):
     for _ in range(60):
         bad = bytearray(good[: chance.integers(20, len(good))])
         bad[20 + chance.integers(len(bad) - 20) if len(bad) > 20 else 0] = chance.integers(256)
-        for name in ("bmp", "webp"):
+        for name in ("bmp", "webp", "png"):
             for channels in (1, 3):
                 icc = bytes(bad) if channels == 3 else bytes(bad).replace(b"RGB ", b"GRAY")
                 write(Picture(noise(channels), icc), tmp_path / f"x.{name}", overwrite=True)
@@ -532,6 +532,9 @@ def test_notices_name_what_changes():
         "Display P3 becomes sRGB, since gif holds no colour profile.",
     )
     assert notices(Picture(noise(1), gray_profile()), "x.webp") == ()
+    assert notices(Picture(noise(1), gray_profile()), "x.bmp") == (
+        "A colour profile without a name becomes sRGB, since bmp holds no colour profile.",
+    )
     for plain in (Picture(noise(3)), Picture(noise(3), SRGB), Picture(noise(4, np.uint16))):
         for name in pixels.FORMATS:
             assert notices(plain, f"x.{name}") == ()

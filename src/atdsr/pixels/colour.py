@@ -323,12 +323,14 @@ def for_rgb(icc: bytes) -> bytes | None:
     None is a profile that says it in another way than by a curve.
     """
     curve = _tags(icc).get(b"kTRC")
-    return None if curve is None else _profile(described(icc), PRIMARIES[1][1], [curve], gray=False)
+    if curve is None:
+        return None
+    return _profile(described(icc) or "gray", PRIMARIES[1][1], [curve], gray=False)
 
 
 @functools.lru_cache(maxsize=16)
 def is_srgb(icc: bytes) -> bool:
-    """Whether a profile gives every colour as sRGB does, to a level of 8 bits."""
+    """Whether a profile gives colours as sRGB does, to a level of 8 bits, or cannot be used."""
     steps = np.arange(0, 256, 51, dtype=np.uint8)
     grid = np.stack(np.meshgrid(steps, steps, steps), 3).reshape(1, -1, 3)
     if icc[16:20] == b"GRAY":
@@ -349,15 +351,18 @@ def to_srgb(picture: Picture) -> Picture:
 
 
 def _in_srgb(samples: np.ndarray, icc: bytes) -> np.ndarray:
-    """Samples through a profile; of matrix and curves exactly, since LittleCMS is not for all.
+    """Samples through a profile, or as they are if it cannot be used.
 
-    With 16 bits and with gray it interpolates in coarse tables, which can miss by 40 levels of
-    255 where colours clip.
+    Profiles of matrix and curves are applied by their formulas: LittleCMS takes gray and 16 bits
+    through coarse tables, which can miss by 40 levels of 255 where colours clip.
     """
     colours, alpha = split_alpha(samples)
     found = _shaper(icc, MAXIMUM[samples.dtype])
     if found is None:
-        made = vips.from_vips(vips.to_srgb(vips.with_profile(vips.to_vips(samples), icc)))
+        try:
+            made = vips.from_vips(vips.to_srgb(vips.with_profile(vips.to_vips(samples), icc)))
+        except vips.load().Error:
+            return samples
         # gray became three equal channels
         return made[..., made.shape[2] - samples.shape[2] :]
     tables, matrix = found
@@ -387,7 +392,10 @@ def _shaper(icc: bytes, top: int) -> tuple[list[np.ndarray], np.ndarray | None] 
     if b"A2B0" in tags or b"A2B1" in tags or icc[20:24] != b"XYZ ":
         return None
     try:
-        tables = [_evaluated(tags[f"{letter}TRC".encode()], levels) for letter in letters]
+        with np.errstate(all="ignore"):
+            tables = [_evaluated(tags[f"{letter}TRC".encode()], levels) for letter in letters]
+        if not np.isfinite(tables).all():
+            return None
         if letters == "k":
             return tables, None
         columns = [struct.unpack(">3i", tags[f"{letter}XYZ".encode()][8:20]) for letter in letters]
@@ -437,13 +445,12 @@ def _evaluated(curve: bytes, x: np.ndarray) -> np.ndarray:
 
 
 def described(icc: bytes) -> str:
-    """What a profile calls itself, for people."""
+    """What a profile calls itself, for people; empty where it has no name."""
     try:
         name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(icc)))
     except (ImageCms.PyCMSError, OSError):
         name = ""
-    shown = "".join(letter for letter in name if letter.isprintable())[:60].strip()
-    return shown or "its profile"
+    return "".join(letter for letter in name if letter.isprintable())[:60].strip()
 
 
 def full_range(samples: np.ndarray) -> np.ndarray:

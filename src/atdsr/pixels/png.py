@@ -173,13 +173,15 @@ def chunk(name: bytes, content: bytes) -> bytes:
 
 
 def chunks_of(picture: Picture, said: Metadata) -> bytes:
-    """The chunks to stand behind the first for what libvips does not write."""
+    """The chunks to stand behind the first for what libvips does not write, or not always."""
     return b"".join(_chunks(picture, said))
 
 
 def _chunks(picture: Picture, said: Metadata) -> Iterator[bytes]:
     points = colour.resolved(picture.code_points)
-    if points is not None and not vips.matching(picture.icc, picture.samples.shape[2]):
+    if icc := vips.matching(picture.icc, picture.samples.shape[2]):
+        yield chunk(b"iCCP", b"icc\0\0" + zlib.compress(icc))
+    elif points is not None:
         yield chunk(b"cICP", bytes((points.primaries, points.transfer, 0, 1)))
     if said.xmp:  # as other programs look for it: not compressed (XMP, part 3, section 1.1.5)
         yield chunk(b"iTXt", _XMP.encode() + bytes(5) + said.xmp)

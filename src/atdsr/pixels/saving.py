@@ -47,7 +47,8 @@ def _notices_of_colour(picture: Picture, name: str) -> Iterator[str]:
     points = None if icc else colour.resolved(picture.code_points)
     if icc is None and points in (None, colour.SRGB):
         return
-    called = colour.described(icc) if icc else colour.name_of(points or colour.SRGB)
+    called = colour.name_of(points) if points else colour.described(icc or b"")
+    called = called or "A colour profile without a name"
     if name in WITHOUT_PROFILE:
         if icc and colour.is_srgb(icc):
             return
@@ -55,7 +56,12 @@ def _notices_of_colour(picture: Picture, name: str) -> Iterator[str]:
         if colour.is_hdr(points):
             bright = f"; what is brighter than {colour.REFERENCE_WHITE:.0f} cd/m2 becomes white"
         yield f"{called} becomes sRGB, since {name} holds no colour profile{bright}."
-    elif icc and picture.is_gray and name in WITHOUT_GRAY and colour.for_rgb(icc) is None:
+    elif (
+        icc
+        and picture.is_gray
+        and name in WITHOUT_GRAY
+        and not (colour.for_rgb(icc) or colour.is_srgb(icc))
+    ):
         yield f"{called} becomes sRGB, since {name} holds gray as RGB."
     elif points and name not in WITH_CODE_POINTS:
         yield f"{called} is kept as an ICC profile, since {name} holds no code points."
@@ -93,9 +99,11 @@ def prepared(
     if name in WITHOUT_ALPHA and picture.has_alpha:  # it is full: `check_target` saw to it
         image = image.extract_band(0, n=image.bands - 1)
     icc = vips.matching(picture.icc, image.bands)
-    if icc and picture.is_gray and name in WITHOUT_GRAY:  # it would not fit the RGB of the file
+    if name == "png":  # `png` adds it, also one that libpng would refuse to write
+        icc = None
+    elif icc and picture.is_gray and name in WITHOUT_GRAY:  # it would not fit the RGB of the file
         as_rgb = colour.for_rgb(icc)
-        if as_rgb is None:
+        if as_rgb is None and not colour.is_srgb(icc):
             image = vips.to_srgb(vips.with_profile(image, icc))
         icc = as_rgb
     elif icc is None and name not in WITH_CODE_POINTS:
