@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from atdsr import memory, pixels, tiles
+from atdsr import borders, memory, pixels, tiles
+from atdsr.borders import Edges
 from atdsr.errors import AtdsrError
 from atdsr.kernels import cpu
 from atdsr.kernels.gpu.graphs import Graph
@@ -212,13 +213,19 @@ class Engine:
             progress(done / (runs * len(self.model.layers)))
 
         def enlarge(rows: slice, columns: slice) -> Tensor:
-            return self._run(source.read(rows, columns))
+            edges = Edges(
+                rows.start == 0,
+                rows.stop == source.height,
+                columns.start == 0,
+                columns.stop == source.width,
+            )
+            return self._run(source.read(rows, columns), edges)
 
         with self._after_each_layer(advance):
             yield from tiles.join_rows(rows, columns, self.model.config.scale, enlarge)
 
-    def _run(self, image: Tensor) -> Tensor:
-        """`b c h w` -> `b c h*scale w*scale`, in [0, 1]."""
+    def _run(self, image: Tensor, edges: Edges) -> Tensor:
+        """`b c h w` -> `b c h*scale w*scale`, in [0, 1]; `edges` are those of the picture."""
         bf16 = self.precision == "bf16"
         # a recorded graph must not read casts of weights that were kept from before it
         keeps = self._graph is None
@@ -226,12 +233,13 @@ class Engine:
             self.device.type, torch.bfloat16, enabled=bf16, cache_enabled=keeps
         )
         with torch.inference_mode(), autocast:
-            work = image.to(self.device, next(self.model.parameters()).dtype)
-            work = pixels.gray_to_rgb(work)
+            given = image.to(self.device, next(self.model.parameters()).dtype)
+            work = pixels.gray_to_rgb(given)
             out = self_ensemble(self._network, work) if self.ensemble else self._network(work)
             out = out.clamp(0, 1)
             if image.shape[1] == 1:
                 out = pixels.luma(out)
+            borders.keep_flat(given, out, self.model.config.scale, edges)
         return out.to(image.device, image.dtype).clone()  # a normal tensor again
 
     def _new_graph(self) -> Graph | None:
