@@ -284,7 +284,7 @@ def test_an_existing_file_is_kept_unless_told(weights: Weights):
         (["tiny.safetensors", "folder"], "folder"),
         (["tiny.safetensors", "tiny.safetensors/new.pth"], "tiny.safetensors is no folder"),
         (["tiny.pth", "new.safetensors"], "--category-size"),
-        (["text.pth", "new.safetensors"], "text.pth is no PyTorch file"),
+        (["text.pth", "new.safetensors"], "text.pth is a text, not weights"),
     ],
 )
 def test_what_cannot_be_converted(weights: Weights, arguments: list[str], words: str):
@@ -298,7 +298,7 @@ def test_what_cannot_be_converted(weights: Weights, arguments: list[str], words:
 
 def test_info_of_what_is_no_weights():
     Path("[bold].pth").write_text("hello")
-    assert "[bold].pth is no PyTorch file or is damaged" in refused("info", "[bold].pth")
+    assert "[bold].pth is a text, not weights" in refused("info", "[bold].pth")
     assert "missing.safetensors does not exist" in refused("info", "missing.safetensors")
     assert "is a folder" in refused("info", ".")
 
