@@ -296,6 +296,16 @@ def test_what_cannot_be_converted(weights: Weights, arguments: list[str], words:
     assert sorted(Path().rglob("*")) == before
 
 
+def test_weights_that_are_no_numbers_are_neither_described_nor_converted(weights: Weights):
+    weights.state["conv_first.weight"][0] = float("inf")
+    for name in ("sick.pth", "sick.safetensors"):
+        checkpoint.save(weights, name)
+        words = f"{name}: the tensor conv_first.weight has values that are not finite numbers"
+        assert words in refused("info", name, "--category-size", "256")
+        assert words in refused("convert", name, "new.pth", "--category-size", "256")
+    assert not Path("new.pth").exists()
+
+
 def test_info_of_what_is_no_weights():
     Path("[bold].pth").write_text("hello")
     assert "[bold].pth is a text, not weights" in refused("info", "[bold].pth")
