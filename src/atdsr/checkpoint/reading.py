@@ -48,6 +48,7 @@ def load(
     path = Path(path)
     tensors, metadata = read_tensors(path, prefer)
     try:
+        _check_values(tensors, path.stat().st_size)
         config = config_of(tensors, metadata, category_size)
         state = _from_official(tensors, config)
     except (CheckpointError, ConfigError) as error:
@@ -71,11 +72,9 @@ def read_tensors(path: Path, prefer: str = "params_ema") -> tuple[StateDict, dic
             f"{path} is no safetensors file or is damaged; fetch it again."
         ) from None
     try:
-        tensors = unwrap(content, prefer)
-        _check_values(tensors, path.stat().st_size)
+        return unwrap(content, prefer), metadata
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    return tensors, metadata
 
 
 def load_run(path: Path) -> dict[str, Any]:
