@@ -1,4 +1,7 @@
-"""The one exception family that reaches a person as a sentence."""
+"""The one exception family that reaches a person as a sentence, and values in sentences."""
+
+import reprlib
+from typing import Any
 
 
 class AtdsrError(Exception):
@@ -7,3 +10,13 @@ class AtdsrError(Exception):
     Every module that can fail for reasons of the user's input derives its own class from this
     one; the command line prints the sentence and exits with 1, a library caller catches it.
     """
+
+
+def short(value: Any) -> str:
+    """A value for a sentence, however large it is."""
+    if isinstance(value, dict | list | tuple):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python writes no integer of thousands of digits
+        return "a very large number"

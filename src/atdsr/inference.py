@@ -1,5 +1,6 @@
 """The network on a picture of any size: device, precision, memory, tiles, self-ensemble."""
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -329,12 +330,22 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether this is what PyTorch raises on any device when there is no memory."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
+    if isinstance(error, OSError):  # from a file that is mapped into memory
+        return error.errno == errno.ENOMEM
     text = str(error)
     # what oneDNN says when there is no room for the code it generates; alone, since a longer
     # sentence that begins so is about something that it cannot do
     if text in ("could not create a primitive", "could not execute a primitive"):
         return True
-    sentences = ("can't allocate memory", "out of memory", "bad_alloc", "could not create a memory")
+    sentences = (
+        "can't allocate memory",
+        "out of memory",
+        "bad_alloc",
+        "could not create a memory",
+        "can't start new thread",  # there is no room for its stack
+        "failed to map segment",  # of a library that is loaded late
+        "error return without exception set",  # what an import says
+    )
     return any(sentence in text for sentence in sentences)
 
 

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from atdsr import attention, rows
 from atdsr.attention import LookUp
-from atdsr.errors import AtdsrError
+from atdsr.errors import AtdsrError, short
 from atdsr.kernels.cpu import same_rooms
 from atdsr.windows import position_index, shift_penalties
 
@@ -24,6 +24,20 @@ RGB_MEAN = tuple(float(np.float32(value)) for value in (0.4488, 0.4371, 0.4040))
 """Mean colour of the training pictures, in float32's precision whatever the model's dtype."""
 
 Head = Literal["pixelshuffle", "pixelshuffledirect"]
+
+
+_LARGEST = {
+    "width": 2048,
+    "window": 32,
+    "category_size": 65_536,
+    "dictionary_size": 16_384,
+    "reduced_width": 2048,
+    "ffn_kernel": 63,
+}
+"""The largest sizes that are built, far beyond those of any published network."""
+_MOST_LAYERS = 256  # of all blocks together: one takes about 5 ms to build
+_WIDEST_FFN = 64.0
+_IMG_RANGES = (1e-3, 65_535.0)
 
 
 class ConfigError(AtdsrError):
@@ -63,37 +77,91 @@ class ATDConfig:
     img_range: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be built, naming the field.
+        """Refuse what cannot be built, or only at a cost beyond that of any real network.
+
+        Every configuration is checked here, whether it comes from a file's metadata, from shapes,
+        from a recipe or from an option file.
 
         Raises:
             ConfigError: with the name of the field that is wrong.
         """
-        if self.scale not in (2, 3, 4):
-            raise ConfigError(f"scale is {self.scale}; ATD enlarges by 2, 3 or 4.")
+        if type(self.scale) is not int or self.scale not in (2, 3, 4):
+            raise ConfigError(f"scale is {short(self.scale)}; ATD enlarges by 2, 3 or 4.")
         if self.head not in ("pixelshuffle", "pixelshuffledirect"):
             raise ConfigError(
-                f"head is {self.head!r}; this version builds 'pixelshuffle' and "
+                f"head is {short(self.head)}; this version builds 'pixelshuffle' and "
                 "'pixelshuffledirect'."
             )
-        if not self.depths or len(self.depths) != len(self.heads):
-            raise ConfigError(
-                f"depths {self.depths} and heads {self.heads} must name the same blocks, at "
-                "least one."
-            )
-        for heads in self.heads:
-            if heads < 1 or self.width % heads:
-                raise ConfigError(f"heads {heads} does not divide width {self.width}.")
-        for name in ("width", "window", "category_size", "dictionary_size", "reduced_width"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if min(self.depths) < 1:
-            raise ConfigError(f"depths is {self.depths}; every block needs a layer.")
+        for name, most in _LARGEST.items():
+            _check_whole(name, getattr(self, name), most)
         if self.window % 2:
             raise ConfigError(f"window is {self.window}; it must be even to be shifted by half.")
-        if self.ffn_kernel < 1 or self.ffn_kernel % 2 == 0:
+        if self.ffn_kernel % 2 == 0:
             raise ConfigError(f"ffn_kernel is {self.ffn_kernel}; it must be odd.")
-        if int(self.width * self.ffn_ratio) < 1:
-            raise ConfigError(f"ffn_ratio {self.ffn_ratio} leaves no channel.")
+        self._check_blocks()
+        _check_number("ffn_ratio", self.ffn_ratio, 0.0, _WIDEST_FFN)
+        _check_number("img_range", self.img_range, *_IMG_RANGES)
+        if not 1 <= self.hidden <= _LARGEST["width"] * 8:
+            raise ConfigError(
+                f"ffn_ratio {self.ffn_ratio} makes {self.hidden} channels of width {self.width}; "
+                f"1 to {_LARGEST['width'] * 8} are built."
+            )
+
+    def _check_blocks(self) -> None:
+        """Check `depths` and `heads`.
+
+        Raises:
+            ConfigError: with the name of the field that is wrong.
+        """
+        for name in ("depths", "heads"):
+            value = getattr(self, name)
+            if not isinstance(value, tuple):
+                raise ConfigError(f"{name} is {short(value)}; it must be a list of numbers.")
+            if not 1 <= len(value) <= _MOST_LAYERS:
+                raise ConfigError(
+                    f"{name} has {len(value)} numbers; 1 to {_MOST_LAYERS} blocks are built."
+                )
+            for number in value:
+                _check_whole(f"a number of {name}", number, _MOST_LAYERS)
+        if len(self.depths) != len(self.heads):
+            raise ConfigError(
+                f"depths has {len(self.depths)} numbers and heads {len(self.heads)}; both must "
+                "name the same blocks."
+            )
+        if sum(self.depths) > _MOST_LAYERS:
+            raise ConfigError(
+                f"depths make {sum(self.depths)} layers; at most {_MOST_LAYERS} are built."
+            )
+        for heads in self.heads:
+            if self.width % heads:
+                raise ConfigError(f"heads {heads} does not divide width {self.width}.")
+
+    @property
+    def hidden(self) -> int:
+        """Channels of the feed-forward part."""
+        return int(self.width * self.ffn_ratio)
+
+
+def _check_whole(name: str, value: object, most: int) -> None:
+    """Refuse what is no whole number from 1 to `most`.
+
+    Raises:
+        ConfigError: with the name.
+    """
+    if type(value) is not int or not 1 <= value <= most:
+        raise ConfigError(f"{name} is {short(value)}; it must be a whole number from 1 to {most}.")
+
+
+def _check_number(name: str, value: object, least: float, most: float) -> None:
+    """Refuse what is no number from `least` to `most`; NaN lies nowhere.
+
+    Raises:
+        ConfigError: with the name.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise ConfigError(
+            f"{name} is {short(value)}; it must be a number from {least:g} to {most:g}."
+        )
 
 
 def atd(scale: int) -> ATDConfig:
@@ -348,7 +416,7 @@ class ConvFFN(nn.Module):
 
     def __init__(self, config: ATDConfig) -> None:
         super().__init__()
-        hidden, k = int(config.width * config.ffn_ratio), config.ffn_kernel
+        hidden, k = config.hidden, config.ffn_kernel
         self.fc1 = nn.Linear(config.width, hidden)
         self.depthwise = nn.Conv2d(hidden, hidden, k, padding=(k - 1) // 2, groups=hidden)
         self.fc2 = nn.Linear(hidden, config.width)

@@ -2,13 +2,12 @@
 
 A text holds mappings, lists, text, numbers, true, false and nothing else. It runs no code, is
 never written out to more than `MOST_VALUES` values, and whatever is wrong with it is a
-`YamlError`. Numbers such as `2e-4` and `1e4`, which PyYAML takes for text, are numbers, and dates
-are text.
+`YamlError`. Numbers such as `2e-4` and `1e4`, which PyYAML takes for text, are numbers. Dates are
+text, and so are `1:30` and `010`, which YAML 1.1 takes for 90 and 8.
 """
 
 import difflib
 import re
-import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 from yaml.constructor import SafeConstructor
 
-from atdsr.errors import AtdsrError
+from atdsr.errors import AtdsrError, short
 
 MOST_BYTES = 2**18
 MOST_VALUES = 10_000
@@ -25,6 +24,7 @@ MOST_LEVELS = 50
 _LARGEST = 2**63
 
 _TAG = "tag:yaml.org,2002:"
+_OTHER_BASE = re.compile(r".*:|[-+]?0[0-9_]")  # of 60, or of 8, as YAML 1.1 has them
 _EXPONENT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
 
 
@@ -83,16 +83,6 @@ def write(values: dict[str, Any]) -> str:
 
 
 # ---------------------------------------------------------------------------------- sentences
-
-
-def short(value: Any) -> str:
-    """A value for a sentence, however large it is."""
-    if isinstance(value, dict | list | tuple):
-        return "a mapping" if isinstance(value, dict) else "a list"
-    try:
-        return reprlib.repr(value)
-    except ValueError:  # Python writes no integer of thousands of digits
-        return "a very large number"
 
 
 def nearest(key: Any, names: Iterable[str], *, cutoff: float = 0.6) -> str | None:
@@ -166,8 +156,18 @@ def _plain_resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
     return resolvers
 
 
-class _Loader(yaml.SafeLoader):
+class _Plain(yaml.resolver.BaseResolver):
+    """Knows what kind of value a plain text is."""
+
     yaml_implicit_resolvers = _plain_resolvers()
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        tag = super().resolve(kind, value, implicit)
+        is_number = kind is yaml.ScalarNode and tag in (f"{_TAG}int", f"{_TAG}float")
+        return f"{_TAG}str" if is_number and _OTHER_BASE.match(value) else tag
+
+
+class _Loader(_Plain, yaml.SafeLoader):
     level = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -179,10 +179,8 @@ class _Loader(yaml.SafeLoader):
             self.level -= 1
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(_Plain, yaml.SafeDumper):
     """Writes lists of scalars in one line."""
-
-    yaml_implicit_resolvers = _plain_resolvers()
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -266,6 +264,8 @@ def _scalar(node: yaml.ScalarNode, kind: str) -> Any:
     """
     line = _line(node.start_mark)
     try:
+        if kind in ("int", "float") and _OTHER_BASE.match(node.value):
+            raise ValueError  # where the tag is written out
         value = getattr(SafeConstructor(), f"construct_yaml_{kind}")(node)
         if isinstance(value, str):
             value.encode("utf-8", "surrogateescape")  # as names of files may need

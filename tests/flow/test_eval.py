@@ -422,7 +422,7 @@ def test_restart(run: Run, refused: Callable[..., str]):
         (["--data", "Set5", "--metrics", "niqe"], "no metric 'niqe'; use lpips or dists"),
         (["--data", "Set5", "-m", "atd-lite-x2"], "did you mean atd-light-x2?"),
         (["--data", "Set5", "-m", "gone.pth"], "gone.pth does not exist"),
-        (["--data", "Set5", "-m", "damaged.pth"], "damaged.pth is no PyTorch file"),
+        (["--data", "Set5", "-m", "damaged.pth"], "damaged.pth is a text, not weights"),
         (["-opt", "gone.yml"], "gone.yml"),
     ],
 )

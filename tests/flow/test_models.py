@@ -284,7 +284,7 @@ def test_an_existing_file_is_kept_unless_told(weights: Weights):
         (["tiny.safetensors", "folder"], "folder"),
         (["tiny.safetensors", "tiny.safetensors/new.pth"], "tiny.safetensors is no folder"),
         (["tiny.pth", "new.safetensors"], "--category-size"),
-        (["text.pth", "new.safetensors"], "text.pth is no PyTorch file"),
+        (["text.pth", "new.safetensors"], "text.pth is a text, not weights"),
     ],
 )
 def test_what_cannot_be_converted(weights: Weights, arguments: list[str], words: str):
@@ -296,9 +296,19 @@ def test_what_cannot_be_converted(weights: Weights, arguments: list[str], words:
     assert sorted(Path().rglob("*")) == before
 
 
+def test_weights_that_are_no_numbers_are_neither_described_nor_converted(weights: Weights):
+    weights.state["conv_first.weight"][0] = float("inf")
+    for name in ("sick.pth", "sick.safetensors"):
+        checkpoint.save(weights, name)
+        words = f"{name}: the tensor conv_first.weight has values that are not finite numbers"
+        assert words in refused("info", name, "--category-size", "256")
+        assert words in refused("convert", name, "new.pth", "--category-size", "256")
+    assert not Path("new.pth").exists()
+
+
 def test_info_of_what_is_no_weights():
     Path("[bold].pth").write_text("hello")
-    assert "[bold].pth is no PyTorch file or is damaged" in refused("info", "[bold].pth")
+    assert "[bold].pth is a text, not weights" in refused("info", "[bold].pth")
     assert "missing.safetensors does not exist" in refused("info", "missing.safetensors")
     assert "is a folder" in refused("info", ".")
 

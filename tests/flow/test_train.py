@@ -10,11 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from typer.testing import CliRunner
 
-from atdsr import checkpoint
+from atdsr import checkpoint, cli
+from atdsr.checkpoint import Weights
 from atdsr.training import states
 from atdsr.training.run import OFFICIAL, STATES, WEIGHTS
+from networks import TINY, lively
 from training_runs import assert_same, pictures
 
 RECIPE = """
@@ -240,3 +244,64 @@ def test_a_full_disk_stops_a_run_and_keeps_its_states(folder: Path) -> None:
     assert_same(states.load(folder / "full" / STATES, print), before)
     assert atdsr(folder, "train", name, "-q").returncode == 0
     assert step_of(folder / "full") == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"optim": "{lr: 1e308}"}, "optim.lr is 1e+308: input should be less than or equal to 10"),
+        ({"schedule": "{milestones: [0, 0], gamma: 1e300}"}, "schedule.gamma is 1e+300"),
+        ({"data": "{train: set, batch: 9000000000000000000}"}, "data.batch is 9000000000000000000"),
+        ({"data": "{train: set, candidates: 1000000000}"}, "data.candidates is 1000000000"),
+        ({"iterations": "1:1:1:1:1:1:1:1:1:1:1"}, "iterations is '1:1:1:1:1:1:1:1:1:1:1'"),
+        ({"seed": "1:30"}, "seed is '1:30'"),
+        ({"init_from": "nan.pth"}, "nan.pth: the tensor norm.bias has values that are not finite"),
+        ({"init_from": "meta.pth"}, "meta.pth: the tensor norm.bias is on the device meta"),
+        ({"init_from": "sparse.pth"}, "sparse.pth: the tensor norm.bias is sparse"),
+        ({"init_from": "page.pth"}, "page.pth is an HTML page, not weights"),
+    ],
+)
+def test_what_cannot_be_trained_is_a_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], words: str
+) -> None:
+    monkeypatch.chdir(folder)
+    tensors = checkpoint.to_official(Weights(TINY, lively(TINY).state_dict()))
+    odd = {
+        "nan": torch.full((12,), torch.nan),
+        "meta": torch.ones(12, device="meta"),
+        "sparse": torch.ones(12).to_sparse(),
+    }
+    for name, tensor in odd.items():
+        torch.save({"params_ema": {**tensors, "norm.bias": tensor}}, f"{name}.pth")
+    Path("page.pth").write_text("<!DOCTYPE html><html></html>")
+    lines = RECIPE.format(output="refused", iterations=3).splitlines()
+    kept = [line for line in lines if line.partition(":")[0] not in changes]
+    given = [f"{key}: {value}" for key, value in changes.items()]
+    Path("refused.yaml").write_text("\n".join([*kept, *given]))
+    done = CliRunner().invoke(cli.app, ["train", "refused.yaml", "--device", "cpu"])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert words in done.stderr
+    assert not Path("refused").exists()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits address space on Linux")
+def test_a_run_that_meets_a_limit_of_memory_is_a_sentence(folder: Path) -> None:
+    code = (
+        "import resource, psutil, torch; from atdsr import cli, training;"
+        "used = psutil.Process().memory_info().vms;"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 2**27,) * 2);"
+        "cli.main()"
+    )
+    name = recipe(folder, "limited", 2)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "train", name, "--set", "data.batch=64", "--device", "cpu"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1].startswith("error: memory ran out; lower data.micro_batch")
+    assert not (folder / "limited" / WEIGHTS).exists()

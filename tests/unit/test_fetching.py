@@ -279,14 +279,14 @@ PAGE = b"\n<!DOCTYPE html><html><title>Sign in to this network</title></html>"
 @pytest.mark.parametrize(
     ("make", "published", "words"),
     [
-        (lambda content: PAGE, False, "900_tiny.pth is a web page"),
+        (lambda content: PAGE, False, "900_tiny.pth is an HTML page, not weights"),
         (lambda content: PAGE, True, f"{len(PAGE)} bytes where 900_tiny.pth has"),
         (lambda content: flipped(content), False, "900_tiny.pth is damaged"),
         (lambda content: flipped(content), True, "its SHA-256 is not the published one"),
         (lambda content: content[:-1000], False, "is no PyTorch file or is damaged"),
         (lambda content: content[:-1000], True, "bytes where 900_tiny.pth has"),
         (lambda content: content + b"more", True, "bytes where 900_tiny.pth has"),
-        (lambda content: b"", False, "is no PyTorch file or is damaged"),
+        (lambda content: b"", False, "900_tiny.pth is empty; fetch https"),
     ],
 )
 def test_what_is_not_the_file_is_deleted(

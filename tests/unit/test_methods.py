@@ -106,7 +106,7 @@ def test_another_scale_than_asked_for(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_what_is_no_network(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("hello")
-    with pytest.raises(CheckpointError, match=r"text\.pth is no PyTorch file"):
+    with pytest.raises(CheckpointError, match=r"text\.pth is a text, not weights"):
         methods.named([str(tmp_path / "text.pth")], settings=CPU)
     with pytest.raises(CheckpointError, match="neither a file nor a model called 'bicubik'"):
         methods.named(["bicubik"], settings=CPU)

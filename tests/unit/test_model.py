@@ -157,6 +157,14 @@ def test_initialisation() -> None:
         ({"ffn_kernel": 4}, "ffn_kernel"),
         ({"ffn_ratio": 0.01}, "ffn_ratio"),
         ({"category_size": 0}, "category_size"),
+        ({"width": 10**9}, "width is 1000000000; it must be a whole number from 1 to 2048"),
+        ({"width": 12.0}, r"width is 12\.0; it must be a whole number"),
+        ({"scale": True}, "scale is True"),
+        ({"depths": (200, 200)}, "depths make 400 layers; at most 256"),
+        ({"depths": [2, 2]}, "depths is a list"),
+        ({"ffn_ratio": float("nan")}, "ffn_ratio is nan"),
+        ({"width": 2048, "ffn_ratio": 9.0}, "ffn_ratio 9.0 makes 18432 channels"),
+        ({"img_range": 0}, "img_range is 0; it must be a number from 0.001"),
     ],
 )
 def test_what_cannot_be_built_is_named(change: dict, named: str) -> None:

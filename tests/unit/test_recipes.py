@@ -200,6 +200,8 @@ def test_names(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (GOOD.replace("atd-light", "{width: 12}"), r"the key model\.depths is missing"),
         (GOOD.replace("atd-light", "{scale: 3}"), r"'model\.scale'; did you mean 'scale'\?"),
         (GOOD.replace("atd-light", TINY_MODEL.replace("12", "13")), "model: heads 2 does not div"),
+        (GOOD.replace("atd-light", TINY_MODEL.replace("kernel: 3", "kernel: 99")), "from 1 to 63"),
+        (GOOD.replace("atd-light", TINY_MODEL.replace("[2, 2]", "[200, 200]", 1)), "400 layers"),
         (GOOD.replace("atd-light", TINY_MODEL.replace("12", "yes")), r"model\.width is True"),
         (GOOD.replace("atd-light", TINY_MODEL.replace("io: 1", "io: .inf")), "ffn_ratio is inf"),
         (GOOD.replace("3", "5"), "scale is 5; ATD enlarges by 2, 3 or 4"),

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -14,8 +15,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from atdsr import checkpoint, data, zoo
-from atdsr.checkpoint import Weights
+from atdsr import checkpoint, data, memory, zoo
+from atdsr.checkpoint import CheckpointError, Weights
 from atdsr.data import Crops, PackedSet
 from atdsr.files import FileError
 from atdsr.model import ATD
@@ -430,17 +431,44 @@ def test_a_step_that_does_not_fit_is_a_sentence(
     assert_same(state_of(settings), before)
 
 
-def test_weights_that_are_no_numbers_stop_the_run(settings: Settings, tmp_path: Path) -> None:
+def test_weights_that_are_no_numbers_are_no_beginning(settings: Settings, tmp_path: Path) -> None:
     sick = lively(TINY)
     with torch.no_grad():
         sick.conv_first.weight[0] = float("nan")
     save_start(tmp_path / "sick.safetensors", sick)
-    settings = changed(
-        settings, init_from=tmp_path / "sick.safetensors", skip_limit=2, save={"every": 100}
+    with pytest.raises(CheckpointError, match=r"conv_first\.weight has values that are not finite"):
+        fit(changed(settings, init_from=tmp_path / "sick.safetensors"))
+    assert not settings.output.exists()
+
+
+def spoil_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no step find a finite gradient."""
+    backward = Stepper._backward
+
+    def spoilt(self: Stepper, lr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
+        loss = backward(self, lr, hr)
+        weight = self._model.conv_first.weight
+        weight.grad = torch.full_like(weight, math.nan)
+        return loss
+
+    monkeypatch.setattr(Stepper, "_backward", spoilt)
+
+
+def files_of(settings: Settings) -> dict[str, bytes]:
+    """What a run has kept: its states and weights."""
+    kept = (
+        path for path in settings.output.rglob("*") if path.suffix in (".pt", *checkpoint.SUFFIXES)
     )
+    return {path.name: path.read_bytes() for path in kept}
+
+
+def test_a_run_that_makes_no_progress_stops(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil_steps(monkeypatch)
     with pytest.raises(TrainingError, match="no finite number in 2 steps in a row"):
-        fit(settings)
-    assert not (settings.output / run.STATES).exists()
+        fit(changed(settings, skip_limit=2))
+    assert not files_of(settings)
     line = json.loads((settings.output / "log.jsonl").read_text().splitlines()[-1])
     assert (line["kind"], line["loss"], line["gradient"], line["skipped"]) == (
         "line",
@@ -448,6 +476,77 @@ def test_weights_that_are_no_numbers_stop_the_run(settings: Settings, tmp_path: 
         None,
         1,
     )
+
+
+def test_a_run_whose_steps_were_all_skipped_has_failed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is new, and one that goes on; the states of the latter stay."""
+    finished = changed(settings, output=settings.output.with_name("finished"))
+    fit(finished)
+    before = files_of(finished)
+    spoil_steps(monkeypatch)
+    with pytest.raises(
+        TrainingError, match="no finite number in 4 steps in a row, the last of them 4"
+    ):
+        fit(settings)
+    assert not files_of(settings)
+    going_on = changed(finished, iterations=7)
+    with pytest.raises(TrainingError, match="in 3 steps in a row, the last of them 7"):
+        fit(going_on)
+    assert files_of(going_on) == before
+
+
+def test_weights_that_became_no_numbers_are_not_saved(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(settings)
+    before = files_of(settings)
+    take_step = Stepper.__call__
+
+    def spoilt(self: Stepper, *arguments: Any) -> None:
+        take_step(self, *arguments)
+        with torch.no_grad():
+            self._averages[0].view(-1)[0] = math.inf
+
+    monkeypatch.setattr(Stepper, "__call__", spoilt)
+    words = r"weights are no finite numbers after step 5 \(the first is in conv_first\.weight\)"
+    with pytest.raises(TrainingError, match=words):
+        fit(changed(settings, iterations=6))
+    assert files_of(settings) == before
+    model = run.Run(settings, ALONE)
+    model._stepper._averages[0].data.fill_(math.nan)
+    with pytest.raises(TrainingError, match="no finite numbers after step 0"):
+        model.save_best()
+
+
+@pytest.mark.parametrize(
+    ("free", "change", "words"),
+    [
+        (1000, {}, r"weights of the network take .* GB and .* are free; choose a smaller model"),
+        (10**6, {"data": {"batch": 5000}}, r"5,000 crops of 16x16 take .*lower data\.batch"),
+        (10**6, {"stages": [{"after": 2, "patch": 500, "batch": 9}]}, r"lower stages\.0\.batch"),
+    ],
+)
+def test_what_cannot_fit_into_memory_is_refused_at_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, free: int, change: Any, words: str
+) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: free)
+    with pytest.raises(TrainingError, match=words):
+        fit(changed(settings, **change))
+    assert not settings.output.exists()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory")])
+def test_memory_that_runs_out_between_steps_is_a_sentence(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def draw(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Crops, "batch", draw)
+    with pytest.raises(TrainingError, match=r"memory ran out; lower data\.micro_batch"):
+        fit(settings)
 
 
 # ------------------------------------------------------------------------------------ fine-tuning

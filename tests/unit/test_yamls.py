@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atdsr import yamls
+from atdsr.errors import short
 from atdsr.yamls import YamlError
 
 
@@ -24,6 +25,13 @@ from atdsr.yamls import YamlError
         ("e4", "e4"),
         ("0x2e4", 0x2E4),
         ("2024-01-01", "2024-01-01"),
+        ("1:30", "1:30"),
+        ("-1:30:59.5", "-1:30:59.5"),
+        ("010", "010"),
+        ("0.25", 0.25),
+        ("0", 0),
+        ("-0", 0),
+        ("0b11", 3),
         ("yes", True),
         ("~", None),
         ("", None),
@@ -72,7 +80,8 @@ BOMB = "\n".join(
         ("a: !!float 1:" + ":".join(["59"] * 300), "is no !!float"),
         ("a: " + "9" * 5000, "is no !!int"),
         ("a: 0x" + "f" * 5000, "a very large number"),
-        ("a: 1:" + ":".join(["59"] * 300), "a very large number"),
+        ("a: !!int 1:30", "'1:30' is no !!int"),
+        ("a: !!int 010", "'010' is no !!int"),
         ('a: "\\uD800"', "is no !!str"),
         ('a: "\\0"', "NUL"),
         ("a: !!python/object/apply:os.getcwd []", "more than plain values.*python/object/apply:os"),
@@ -112,7 +121,24 @@ _SCALARS = st.one_of(
     st.integers(-(2**63) + 1, 2**63 - 1),
     st.floats(allow_nan=False),
     st.text().filter(lambda text: "\0" not in text),
-    st.sampled_from(["2e-4", "1e4", "1.", "2024-01-01", "yes", "~", "=", "<<", "{}x2", "- a", "#"]),
+    st.sampled_from(
+        [
+            "2e-4",
+            "1e4",
+            "1.",
+            "2024-01-01",
+            "1:30",
+            "010",
+            "+0_7",
+            "yes",
+            "~",
+            "=",
+            "<<",
+            "{}x2",
+            "- a",
+            "#",
+        ]
+    ),
 )
 _KEYS = st.text("abcdefghij -#:'", min_size=1)
 
@@ -160,9 +186,9 @@ def test_files(tmp_path: Path) -> None:
 
 
 def test_values_in_sentences() -> None:
-    assert yamls.short({"a": 1}) == "a mapping"
-    assert yamls.short([1]) == "a list"
-    assert yamls.short(10**5000) == "a very large number"
-    assert len(yamls.short("x" * 10_000)) < 50
+    assert short({"a": 1}) == "a mapping"
+    assert short([1]) == "a list"
+    assert short(10**5000) == "a very large number"
+    assert len(short("x" * 10_000)) < 50
     assert yamls.nearest("itreations", ("optim", "iterations")) == "iterations"
     assert yamls.nearest("zzz", ("optim", "iterations")) is None

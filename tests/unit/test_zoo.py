@@ -139,10 +139,10 @@ def other_scale(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (text, "900_tiny.pth is a web page"),
+        (text, "900_tiny.pth is an HTML page, not weights"),
         (other_scale, "another network than official/tiny: its scale is 4, not 2"),
-        (lambda path: path.write_bytes(b"hello"), "is no PyTorch file or is damaged"),
-        (lambda path: path.write_bytes(b""), "is no PyTorch file or is damaged"),
+        (lambda path: path.write_bytes(b"hello"), "900_tiny.pth is a text, not weights"),
+        (lambda path: path.write_bytes(b""), "900_tiny.pth is empty"),
         (lambda path: path.write_bytes(path.read_bytes()[:-500]), "or is damaged"),
         (lambda path: path.unlink(), "900_tiny.pth is no file; name the .pth file"),
         (lambda path: (path.unlink(), path.mkdir()), "900_tiny.pth is no file; name the .pth"),

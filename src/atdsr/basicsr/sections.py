@@ -9,10 +9,10 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from atdsr import yamls
-from atdsr.errors import AtdsrError
+from atdsr.errors import AtdsrError, short
 from atdsr.model import ATDConfig, ConfigError, Head
 from atdsr.training.settings import FolderName, Location, Template, TestFolder
-from atdsr.yamls import YamlError, short
+from atdsr.yamls import YamlError
 
 
 class BasicSRError(AtdsrError):

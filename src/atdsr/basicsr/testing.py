@@ -73,7 +73,7 @@ class TestOptions:
             config = dataclasses.replace(config, img_range=self.config.img_range)
         for field, key in sections.NETWORK_KEYS.items():
             if field == "ffn_ratio":  # only the width that follows from it can be seen in weights
-                theirs, ours = (int(of.width * of.ffn_ratio) for of in (config, self.config))
+                theirs, ours = config.hidden, self.config.hidden
             else:
                 theirs, ours = getattr(config, field), getattr(self.config, field)
             if theirs != ours:

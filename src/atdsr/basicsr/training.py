@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from atdsr import recipes
 from atdsr.basicsr import sections
 from atdsr.basicsr.sections import BasicSRError, Section, located
+from atdsr.errors import short
 from atdsr.recipes import Draft, RecipeError
 from atdsr.training.settings import FolderName, Location, Settings, no_bool
 
@@ -111,8 +112,7 @@ class _Datasets(BaseModel):
         for key in values:
             if key != "train" and str(key).split("_")[0] != "val":
                 raise sections.section_error(
-                    f"there is no key {sections.short(key)}; sets are called train, val_1, val_2 "
-                    "and so on."
+                    f"there is no key {short(key)}; sets are called train, val_1, val_2 and so on."
                 )
         return values
 
@@ -304,7 +304,7 @@ def _start(paths: _Paths, file: Path) -> dict[str, Any]:
     weights = paths.pretrain_network_g
     if weights is not None and paths.param_key_g not in ("params", None):
         raise BasicSRError(
-            f"path.param_key_g is {sections.short(paths.param_key_g)}; the network starts from a "
+            f"path.param_key_g is {short(paths.param_key_g)}; the network starts from a "
             "file's params and its average from params_ema. To start from the average alone, make "
             f"a file of it (`atdsr convert {weights} average.safetensors`), name that and take the "
             "key out."

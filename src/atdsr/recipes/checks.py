@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import Field, ValidationError
 
 from atdsr import yamls
+from atdsr.errors import short
 from atdsr.model import ATDConfig, ConfigError, Head, atd, atd_light
 from atdsr.recipes.drafts import Draft, Keys, RecipeError
 from atdsr.training.settings import Rate, Section, Settings
@@ -87,14 +88,13 @@ def _settings(content: dict[Any, Any]) -> Settings:
 
 def _network(model: Any, scale: Any) -> ATDConfig:
     if type(scale) is not int or scale not in (2, 3, 4):
-        raise _Wrong(("scale",), f"scale is {yamls.short(scale)}; ATD enlarges by 2, 3 or 4.")
+        raise _Wrong(("scale",), f"scale is {short(scale)}; ATD enlarges by 2, 3 or 4.")
     if isinstance(model, str) and model in PRESETS:
         return PRESETS[model](scale)
     if not isinstance(model, dict):
         raise _Wrong(
             ("model",),
-            f"model is {yamls.short(model)}; it is {' or '.join(PRESETS)}, or the fields of a "
-            "network.",
+            f"model is {short(model)}; it is {' or '.join(PRESETS)}, or the fields of a network.",
         )
     try:
         return ATDConfig(scale=scale, **dict(_Model.model_validate({"model": model}).model))

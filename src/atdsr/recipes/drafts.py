@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from atdsr import yamls
-from atdsr.errors import AtdsrError
-from atdsr.yamls import YamlError, short
+from atdsr.errors import AtdsrError, short
+from atdsr.yamls import YamlError
 
 Keys = tuple[Any, ...]
 

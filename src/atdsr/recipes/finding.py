@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from atdsr import yamls
+from atdsr.errors import short
 from atdsr.recipes.drafts import Draft, RecipeError
-from atdsr.yamls import YamlError, short
+from atdsr.yamls import YamlError
 
 _HERE = Path(__file__).parent
 _SUFFIX = ".yaml"

@@ -9,7 +9,8 @@ from typing import Any
 import psutil
 import torch
 
-from atdsr import data, files, interrupts
+from atdsr import data, files, interrupts, memory
+from atdsr.model import ATD
 from atdsr.training.events import (
     Line,
     Saved,
@@ -33,6 +34,7 @@ from atdsr.training.run import (
     Run,
     StoppingError,
     TrainingError,
+    memory_as_sentence,
     unless_asked_to_stop,
 )
 from atdsr.training.settings import Settings
@@ -68,7 +70,7 @@ def fit(
         RanksError, DataError, PictureError, StateError, CheckpointError, FileError,
             ValidationError, EvaluationError, TrackerError: the same, see where they come from.
     """
-    with ExitStack() as stack:
+    with memory_as_sentence(), ExitStack() as stack:
         ranks = stack.enter_context(joined(torch.device(device)))
         journal = Journal(settings.output)
         emit = Watchers((journal, watch) if ranks.leads else ())
@@ -76,6 +78,7 @@ def fit(
         def tell(text: str) -> None:
             emit(Told(run.step, text))
 
+        _check_memory(settings, ranks)
         run = Run(settings, ranks, tell)
         ranks.lead(lambda: stack.enter_context(_own(settings.output)))
         run.start()
@@ -111,11 +114,36 @@ def fit(
         _keep(run, ranks, emit)
 
     if run.step < settings.iterations or _validation_is_due(run, settings):
-        raise StoppedError(
-            f"stopped at step {run.step} of {settings.iterations}; its state is saved in "
-            f"{settings.output}, and the same command goes on from there."
-        )
+        kept = f"its state is saved in {settings.output}, and the same command goes on from there"
+        if not run.has_learned:
+            kept = "no step has changed anything, so the saved states are as before"
+        raise StoppedError(f"stopped at step {run.step} of {settings.iterations}; {kept}.")
     return settings.output / WEIGHTS
+
+
+def _check_memory(settings: Settings, ranks: Ranks) -> None:
+    """Refuse a network or a batch that cannot fit into memory, before anything is made.
+
+    Raises:
+        TrainingError: naming the setting.
+    """
+    free = memory.available_bytes()
+    with torch.device("meta"):
+        weights = sum(parameter.nbytes for parameter in ATD(settings.network).parameters())
+    if weights > free:
+        raise TrainingError(
+            f"the weights of the network take {weights / 1e9:.1f} GB and {free / 1e9:.1f} GB of "
+            "memory are free; choose a smaller model."
+        )
+    for number, stage in enumerate((settings.stage(1), *settings.stages)):
+        pixels = stage.patch**2 * (1 + settings.network.scale**2)
+        batch = len(ranks.share(stage.batch)) * 3 * pixels
+        if batch > free:
+            key = f"stages.{number - 1}" if number else "data"
+            raise TrainingError(
+                f"{stage.batch:,} crops of {stage.patch}x{stage.patch} take {batch / 1e9:.1f} GB "
+                f"and {free / 1e9:.1f} GB of memory are free; lower {key}.batch or {key}.patch."
+            )
 
 
 def _packed(settings: Settings, ranks: Ranks, tell: Callable[[str], None]) -> Path:
@@ -169,12 +197,13 @@ def _started(run: Run, settings: Settings, ranks: Ranks, pictures: int) -> Start
 
 
 def _keep(run: Run, ranks: Ranks, emit: Watch) -> None:
-    """Save the run unless its step is on disk already.
+    """Save the run unless its step is on disk already, or no step has changed anything.
 
     Raises:
+        TrainingError: the weights are no finite numbers; nothing is written.
         FileError: it cannot be written; the states before are intact.
     """
-    if run.is_saved:
+    if run.is_saved or not run.has_learned:
         return
     path = ranks.from_lead(run.save)
     run.mark_saved()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from atdsr import checkpoint, zoo
-from atdsr.checkpoint import StateDict, Weights
+from atdsr.checkpoint import StateDict, Weights, official_name
 from atdsr.errors import AtdsrError
 from atdsr.inference import is_out_of_memory
 from atdsr.model import ATD
@@ -67,6 +67,7 @@ class Run:
         self.best = -math.inf
         self.validated = -1
         self._saved = -1
+        self._begun = 0, 0  # steps done and skipped when this process began
 
     # ------------------------------------------------------------------------- where it begins
 
@@ -127,6 +128,7 @@ class Run:
                 _restore_optimizer(optimizer, saved)
             self.step = state["step"]
             self._stepper.restore(state["skipped"])
+            self._begun = self.step, state["skipped"]
             self.best, self.validated = state["best"], state["validated"]
             torch.set_rng_state(state["rng"])
         except (KeyError, RuntimeError, ValueError):
@@ -154,7 +156,7 @@ class Run:
         """
         self.step += 1
         whole, rate = self._settings.stage(self.step).batch, self._settings.learning_rate(self.step)
-        with _memory_as_sentence():
+        with memory_as_sentence():
             self._stepper(*batch, whole, rate)
         if self._ranks.device.type == "cpu":  # where nobody has to wait for the answer
             self.check()
@@ -163,19 +165,26 @@ class Run:
         """See whether the run makes progress; waits for the device.
 
         Raises:
-            TrainingError: too many steps in a row changed nothing.
+            TrainingError: too many steps in a row changed nothing, or all steps of the run.
         """
         in_row = self._stepper.skips()[1]
-        if in_row >= self._settings.skip_limit:
+        is_over = self.step >= self._settings.iterations and not self.has_learned
+        if in_row >= self._settings.skip_limit or is_over:
             raise TrainingError(
                 f"loss or gradient was no finite number in {in_row} steps in a row, the last of "
-                f"them {self.step}; the weights are as before these, and the saved states are "
-                "intact. Lower optim.lr, or set optim.clip, and start again."
+                f"them {self.step}; they changed nothing, and the saved states are intact. Lower "
+                "optim.lr, or set optim.clip, and start again."
             )
+
+    @property
+    def has_learned(self) -> bool:
+        """Whether a step of this process changed the weights, if it has done any; waits."""
+        step, skipped = self._begun
+        return self.step == step or self._stepper.skips()[0] - skipped < self.step - step
 
     def tally(self) -> Tally:
         """What the steps since the last call found; waits for the device."""
-        with _memory_as_sentence():
+        with memory_as_sentence():
             return self._stepper.tally()
 
     # ---------------------------------------------------------------------------------- on disk
@@ -184,9 +193,11 @@ class Run:
         """Write weights and state; a reader of any file sees the old one or the new.
 
         Raises:
+            TrainingError: the weights are no finite numbers; nothing is written.
             FileError: one cannot be written; the states before are intact.
         """
         settings = self._settings
+        self._check_finite()
         self._write_weights(WEIGHTS, OFFICIAL)
         state = {
             "settings": settings.model_dump(mode="json"),
@@ -216,14 +227,31 @@ class Run:
         """Write the weights as the best so far.
 
         Raises:
+            TrainingError: they are no finite numbers; nothing is written.
             FileError: they cannot be written.
         """
+        self._check_finite()
         self._write_weights(BEST, OFFICIAL_BEST)
 
     @property
     def is_saved(self) -> bool:
         """Whether the state of this step is on disk."""
         return self._saved == self.step
+
+    def _check_finite(self) -> None:
+        """Let no weights on the disk that no network can be built of.
+
+        Raises:
+            TrainingError: a value is no finite number.
+        """
+        for network in (self.model, self.average):
+            bad = checkpoint.first_not_finite(dict(network.named_parameters()))
+            if bad is not None:
+                raise TrainingError(
+                    f"the weights are no finite numbers after step {self.step} (the first is in "
+                    f"{official_name(bad)}); they were not saved, and the saved states are intact. "
+                    "Lower optim.lr, or set optim.clip, and start again."
+                )
 
     def _write_weights(self, name: str, official: str) -> None:
         folder = self._settings.output
@@ -233,21 +261,24 @@ class Run:
 
 
 @contextmanager
-def _memory_as_sentence() -> Iterator[None]:
-    """Say what helps where a step takes more memory than there is.
+def memory_as_sentence() -> Iterator[None]:
+    """Say what helps where a run takes more memory than there is.
 
     Raises:
         TrainingError: it does.
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, OSError, ImportError, SystemError) as error:
         if not is_out_of_memory(error):
             raise
-        raise TrainingError(
-            "memory ran out in the middle of a step; lower data.micro_batch, or set "
-            "activation_checkpointing, and start again. The saved states are intact."
-        ) from None
+    else:
+        return
+    # outside of the block, where the traceback keeps tensors alive
+    raise TrainingError(
+        "memory ran out; lower data.micro_batch or data.batch, or set activation_checkpointing, "
+        "and start again. The saved states are intact."
+    )
 
 
 @contextmanager

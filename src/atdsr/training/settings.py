@@ -56,14 +56,22 @@ def _template(text: str) -> str:
     return text
 
 
-Count = Annotated[PositiveInt, BeforeValidator(no_bool)]
-"""A whole number from 1 on."""
-Steps = Annotated[int, Field(ge=0), BeforeValidator(no_bool)]
+_MOST = 1_000_000_000
+_HIGHEST_RATE = 10.0  # of learning
+_MOST_RISE = 1e6  # that all milestones together may make of the learning rate
+
+Count = Annotated[PositiveInt, Field(le=_MOST), BeforeValidator(no_bool)]
+"""A whole number from 1 to a billion."""
+Crops = Annotated[PositiveInt, Field(le=65_536), BeforeValidator(no_bool)]
+"""A number of crops."""
+Side = Annotated[PositiveInt, Field(le=8192), BeforeValidator(no_bool)]
+"""The side of a crop in pixels."""
+Steps = Annotated[int, Field(ge=0, le=_MOST), BeforeValidator(no_bool)]
 """A number of steps, or one of them; 0 for none."""
 Rate = Annotated[float, Field(gt=0), BeforeValidator(no_bool)]
 """A number above 0."""
-Weight = Annotated[float, Field(ge=0), BeforeValidator(no_bool)]
-"""A number from 0 on."""
+Weight = Annotated[float, Field(ge=0, le=1_000_000), BeforeValidator(no_bool)]
+"""A number from 0 to a million."""
 FolderName = Annotated[str, AfterValidator(_name)]
 """The name of a folder, which leads nowhere else."""
 Location = Annotated[Path, AfterValidator(_location)]
@@ -100,12 +108,12 @@ class Data(Section):
     train: Location
     lr: Location | None = None
     template: Template = "{}"
-    batch: Count = 32
-    patch: Count = 64
-    micro_batch: Count | None = None
+    batch: Crops = 32
+    patch: Side = 64
+    micro_batch: Crops | None = None
     hflip: bool = True
     rot: bool = True
-    candidates: Count = 1
+    candidates: Annotated[Count, Field(le=256)] = 1
     residence: Literal["auto", "device", "mapped"] = "auto"
 
 
@@ -119,8 +127,8 @@ class Stage(Section):
     """
 
     after: Count
-    patch: Count
-    batch: Count
+    patch: Side
+    batch: Crops
 
 
 class Optim(Section):
@@ -136,7 +144,7 @@ class Optim(Section):
     """
 
     name: Literal["adamw", "muon"] = "adamw"
-    lr: Rate = 2e-4
+    lr: Annotated[Rate, Field(le=_HIGHEST_RATE)] = 2e-4
     betas: tuple[float, float] = (0.9, 0.9)
     weight_decay: Weight = 0.0
     clip: Rate | None = None
@@ -164,9 +172,18 @@ class Schedule(Section):
     kind: Literal["multistep", "cosine"] = "multistep"
     warmup: Steps = 0
     milestones: tuple[Steps, ...] = ()
-    gamma: Rate = 0.5
-    floor: Weight = 0.0
+    gamma: Annotated[Rate, Field(le=1000)] = 0.5
+    floor: Annotated[Weight, Field(le=_HIGHEST_RATE)] = 0.0
     cooldown: Steps = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.milestones) * math.log(self.gamma) > math.log(_MOST_RISE):
+            raise ValueError(
+                f"gamma at {len(self.milestones)} milestones raises the rate more than "
+                f"{_MOST_RISE:,.0f} times"
+            )
+        return self
 
 
 class Loss(Section):
@@ -180,7 +197,7 @@ class Loss(Section):
     """
 
     kind: Literal["l1", "charbonnier"] = "l1"
-    eps: Rate = 1e-3
+    eps: Annotated[Rate, Field(le=1_000_000)] = 1e-3
     fft: Weight = 0.0
 
 
@@ -293,7 +310,7 @@ class Settings(Section):
     activation_checkpointing: bool = False
     compile: bool = False
     cuda_graph: bool = True
-    seed: Steps = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(no_bool)] = 0
     validation: Annotated[Validation, Field(alias="validate")] = Validation()
     save: Save = Save()
     log: Log = Log()

@@ -69,7 +69,7 @@ def means_file(name_or_path: str | Path) -> bool:
     if _name(name_or_path) in [model.name for model in (*MODELS, *OFFICIAL)]:
         return False
     path = Path(name_or_path)
-    return path.suffix.lower() in checkpoint.SUFFIXES or path.exists()
+    return path.suffix.lower() in checkpoint.READ_SUFFIXES or _exists(path)
 
 
 def load(
@@ -78,7 +78,7 @@ def load(
     """The weights of a named model or of a file.
 
     Args:
-        name_or_path: a name of `atdsr models`, or a `.safetensors` or official `.pth` file.
+        name_or_path: a name of `atdsr models`, or a file that `checkpoint.load` reads.
         category_size: of a file that cannot tell it (the published networks can).
         prefer: which of a file's two sets to take, as for `checkpoint.load`.
 
@@ -91,6 +91,13 @@ def load(
     if category_size is not None:
         raise CheckpointError(f"{name_or_path} knows its category size; leave it out.")
     return find(_name(name_or_path)).load(prefer)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long, say
+        return False
 
 
 def _name(name_or_path: str | Path) -> str:

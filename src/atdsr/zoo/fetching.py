@@ -74,8 +74,10 @@ def _fetch(model: OfficialModel, progress: Progress) -> None:
                 if each.name != files.LOCK:
                     each.unlink()
             reason = str(error).replace(str(path), model.file).rstrip(".")
-            # by hand there comes no other file than the one that was just refused
-            instead = "" if isinstance(error, OtherFileError) else f"; {_by_hand(model)[:-1]}"
+            instead = ""
+            if not isinstance(error, OtherFileError):
+                # by hand there may come another file than the one that was just refused
+                reason, instead = reason.partition(";")[0], f"; {_by_hand(model)[:-1]}"
             raise FetchError(
                 f"{model.name}: what came is not the authors' file and was deleted: "
                 f"{reason}{instead}."

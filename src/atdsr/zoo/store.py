@@ -120,7 +120,7 @@ class OfficialModel:
             return Record(**json.loads(path.read_text("utf-8")))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             raise CheckpointError(
                 f"{path} cannot be read or is damaged; delete it, and fetch {self.name} again."
             ) from None
@@ -181,9 +181,7 @@ class OfficialModel:
             CheckpointError: it is not; the sentence names it and says what it is instead.
         """
         try:
-            with path.open("rb") as file:
-                if file.read(512).lstrip()[:1] == b"<":
-                    raise CheckpointError(f"{path} is a web page and no file of weights.")
+            checkpoint.check_kind(path)
             size, found = path.stat().st_size, files.sha256(path)
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from None
