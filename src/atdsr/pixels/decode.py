@@ -7,7 +7,7 @@ import numpy as np
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 
-from atdsr.pixels import metadata, vips
+from atdsr.pixels import metadata, tiff, vips
 from atdsr.pixels.picture import Metadata, Picture, PictureError, rescale
 from atdsr.pixels.pil import picture_of, pillow
 
@@ -16,8 +16,8 @@ PIL_FILES = {"bmp": BmpImageFile, "gif": GifImageFile}
 """What Pillow decodes: BMP, which the libvips wheels cannot, and GIF."""
 
 
-def decode(data: bytes, name: str, page: int = 0, table: int = 0) -> Picture:
-    """Decode a whole file of a format, or one page of a TIFF file, whose table is at a place.
+def decode(data: bytes, name: str, table: int = 0) -> Picture:
+    """Decode a whole file of a format, or the page of a TIFF file whose table is at a place.
 
     Raises:
         PictureError: its samples are of no kind that a `Picture` has.
@@ -26,7 +26,9 @@ def decode(data: bytes, name: str, page: int = 0, table: int = 0) -> Picture:
     if name in PIL_FILES:
         with pillow():
             return picture_of(PIL_FILES[name](io.BytesIO(data)))
-    image = header(data, name, page)
+    if name == "tiff":
+        return tiff.decode(data, table)
+    image = header(data, name)
     colours = _COLOURS.get(image.interpretation)
     if colours is None or not colours <= image.bands <= colours + 1:
         raise PictureError(
@@ -51,18 +53,17 @@ def decode(data: bytes, name: str, page: int = 0, table: int = 0) -> Picture:
     if image.interpretation == "cmyk":
         icc = None
     height, width = samples.shape[:2]
-    return Picture(samples, icc, metadata.clean(_said(image, data, name, table), width, height))
+    return Picture(samples, icc, metadata.clean(_said(image), width, height))
 
 
-def header(data: bytes, name: str, page: int = 0) -> Any:
+def header(data: bytes, name: str) -> Any:
     """A libvips image whose samples are decoded when they are asked for."""
     load = getattr(vips.load().Image, f"{vips.NAMES.get(name, name)}load_buffer")
-    options = {"page": page} if name == "tiff" else {}
-    return load(data, access="sequential", fail_on="error", **options)
+    return load(data, access="sequential", fail_on="error")
 
 
-def _said(image: Any, data: bytes, name: str, table: int) -> Metadata:
+def _said(image: Any) -> Metadata:
     """The metadata as it stands in the file."""
-    exif = metadata.of_tiff(data, table) if name == "tiff" else vips.blob(image, "exif-data")
+    exif = vips.blob(image, "exif-data")
     dpi = metadata.sensible(image.xres * 25.4, image.yres * 25.4) or metadata.resolution(exif)
     return Metadata(exif, vips.blob(image, "xmp-data"), dpi)

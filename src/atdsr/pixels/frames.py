@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from atdsr import files
-from atdsr.pixels import animation, metadata, pages, tags, vips
+from atdsr.pixels import animation, metadata, pages, tags, tiff, vips
 from atdsr.pixels.decode import PIL_FILES, decode, header
 from atdsr.pixels.encode import check_quality, check_target
 from atdsr.pixels.formats import ANIMATED, FORMATS, check_fits, format_of, recognise
@@ -81,8 +81,8 @@ class Frames:
 
     def _decoded(self) -> Iterator[Picture]:
         if self.durations is None:
-            for page, table in enumerate(self._tables):
-                yield decode(self._data, self._name, page, table)
+            for table in self._tables:
+                yield decode(self._data, self._name, table)
             return
         with pillow():
             image = _ANIMATIONS[self._name](io.BytesIO(self._data))
@@ -157,12 +157,12 @@ def open_frames(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
         if name == "tiff":
             found = list(tags.tables(data, MAX_FRAMES))
             tables = tuple(at for at, _ in found)
-            sizes = [_page_size(table, data) for _, table in found]
+            sizes = [tiff.upright_size(data, table) for _, table in found]
         else:
             tables, sizes = (0,), [_size(data, name)]
         _check(sizes, max_pixels)
         width, height = sizes[0]
-        if name not in PIL_FILES:
+        if name != "tiff" and name not in PIL_FILES:
             upright = header(data, name).autorot()
             width, height = upright.width, upright.height
         return Frames(path, height, width, _tables=tables, _data=data, _name=name)
@@ -196,15 +196,6 @@ def _animated(path: Path, data: bytes, name: str, moving: Timeline) -> Frames:
         _name=name,
         _cover=moving.cover,
     )
-
-
-def _page_size(table: tags.Table, data: bytes) -> tuple[int, int]:
-    layout = tags.layout_of(data)
-    try:
-        width, height = (table[tag].numbers(layout)[0] for tag in (tags.WIDTH, tags.HEIGHT))
-    except KeyError:
-        raise PictureError("it is damaged or cut short.") from None
-    return width, height
 
 
 def _size(data: bytes, name: str) -> tuple[int, int]:
