@@ -1,17 +1,22 @@
 """The content of a file becomes one still picture."""
 
 import io
+import re
 from typing import Any
 
 import numpy as np
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 
-from atdsr.pixels import metadata, tiff, vips
+from atdsr.pixels import jpeg, metadata, tiff, vips
 from atdsr.pixels.picture import Metadata, Picture, PictureError, rescale
 from atdsr.pixels.pil import picture_of, pillow
 
 _COLOURS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb16": 3, "cmyk": 4}
+_HARMLESS = re.compile(  # what libjpeg warns of that costs no pixel
+    "JFIF revision|Adobe color transform|Invalid SOS parameters for sequential"
+    "|extraneous bytes before marker 0x(?!d[0-7])"
+)
 PIL_FILES = {"bmp": BmpImageFile, "gif": GifImageFile}
 """What Pillow decodes: BMP, which the libvips wheels cannot, and GIF."""
 
@@ -40,7 +45,7 @@ def decode(data: bytes, name: str, table: int = 0) -> Picture:
             f"its samples are of the type {image.format}; save it with unsigned integers of 8 or "
             "16 bits."
         )
-    image = image.copy_memory().autorot()  # a rotation needs the whole picture
+    image = (_strictly(data) if name == "jpg" else image.copy_memory()).autorot()
     if image.interpretation == "cmyk":
         samples = vips.from_vips(vips.to_srgb(image))
     else:
@@ -56,10 +61,26 @@ def decode(data: bytes, name: str, table: int = 0) -> Picture:
     return Picture(samples, icc, metadata.clean(_said(image), width, height))
 
 
-def header(data: bytes, name: str) -> Any:
+def _strictly(data: bytes) -> Any:
+    """The whole of a JPEG file, of which nothing was filled in; libjpeg but warns of that.
+
+    Raises:
+        PictureError: scans are missing.
+        pyvips.Error: the file is damaged.
+    """
+    jpeg.check_scans(data)
+    try:
+        return header(data, "jpg", "warning").copy_memory()
+    except vips.load().Error as error:
+        if not _HARMLESS.search(str(error)):
+            raise
+    return header(data, "jpg").copy_memory()
+
+
+def header(data: bytes, name: str, fail_on: str = "error") -> Any:
     """A libvips image whose samples are decoded when they are asked for."""
     load = getattr(vips.load().Image, f"{vips.NAMES.get(name, name)}load_buffer")
-    return load(data, access="sequential", fail_on="error")
+    return load(data, access="sequential", fail_on=fail_on)
 
 
 def _said(image: Any) -> Metadata:
