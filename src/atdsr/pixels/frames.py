@@ -111,7 +111,7 @@ def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Pictu
 
     Palettes are expanded, 1-bit samples become 8-bit gray, AVIF of 10 or 12 bits becomes uint16,
     CMYK becomes sRGB through the file's profile (libvips' own where it has none), and the EXIF
-    orientation is applied.
+    orientation is applied. What TIFF may hold beside that is listed in docs/pictures.md.
 
     Args:
         path: the file.
@@ -119,8 +119,8 @@ def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Pictu
 
     Raises:
         PictureError: the file is missing, unreadable, empty, not a picture of these formats,
-            damaged or cut short, too large, of several pages or frames, or of samples other
-            than unsigned integers of 1 to 16 bits.
+            damaged or cut short, too large, of several pages or frames, or of samples that have
+            no place between black and white (signed, or floats outside 0 to 1).
     """
     frames = open_frames(path, max_pixels=max_pixels)
     if len(frames) > 1:

@@ -11,6 +11,7 @@ from atdsr.pixels.picture import PictureError
 _START, _SCAN, _END = b"\xff\xd8", 0xDA, b"\xff\xd9"
 _MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")  # but for those among the data of a scan
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_ALL: int = (1 << 64) - 1  # coefficients of a block
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 
 
@@ -52,19 +53,19 @@ def check_scans(file: bytes) -> None:
     Raises:
         PictureError: there are not all bits of all coefficients, or it is cut short.
     """
-    missing: set[tuple[int, int]] = set()
+    missing: dict[int, int] = {}  # channel -> a bit for each of its coefficients
     progressive = False
     for kind, begin, end in segments(file):
         head = file[begin + 4 : end]
         if kind in _FRAMES and len(head) > 5:
-            channels = head[6 : 6 + 3 * head[5] : 3]
             progressive = kind in _PROGRESSIVE
-            missing = {(channel, k) for channel in channels for k in range(64)}
+            missing = dict.fromkeys(head[6 : 6 + 3 * head[5] : 3], _ALL)
         elif kind == _SCAN and len(head) >= 4:
             first, last, bits = head[-3:] if progressive else (0, 63, 0)
             if not bits & 15:  # none is left for later scans
-                channels = head[1 : 1 + 2 * head[0] : 2]
-                missing -= {(channel, k) for channel in channels for k in range(first, last + 1)}
-            if not missing:
+                brought = (1 << last + 1) - (1 << first)
+                for channel in head[1 : 1 + 2 * head[0] : 2]:
+                    missing[channel] = missing.get(channel, 0) & ~brought
+            if not any(missing.values()):
                 return
     raise PictureError("some scans of it are missing; it is damaged or cut short.")
