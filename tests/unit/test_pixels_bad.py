@@ -7,7 +7,6 @@ import zlib
 
 import numpy as np
 import pytest
-import pyvips
 from PIL import Image
 
 from atdsr import pixels
@@ -80,19 +79,6 @@ def test_several_frames_are_refused(tmp_path, name):
     path = saved(first, tmp_path / f"x.{name}", save_all=True, append_images=rest)
     with pytest.raises(PictureError, match="several pages or frames"):
         read(path)
-
-
-def test_unusual_samples_are_refused(tmp_path):
-    path = saved(Image.fromarray(noise(1)[..., 0].astype(np.float32)), tmp_path / "x.tif")
-    with pytest.raises(PictureError, match=r"samples are of the type float; save it"):
-        read(path)
-    pyvips.Image.new_from_array(noise(3)).colourspace("lab").tiffsave(str(tmp_path / "lab.tif"))
-    with pytest.raises(PictureError, match=r"3 channels of the kind lab are not supported"):
-        read(tmp_path / "lab.tif")
-    five = np.concatenate([noise(4), noise(1)], 2)
-    pyvips.Image.new_from_array(five).copy(interpretation="srgb").tiffsave(str(tmp_path / "5.tif"))
-    with pytest.raises(PictureError, match=r"5 channels of the kind srgb are not supported"):
-        read(tmp_path / "5.tif")
 
 
 def test_names_are_never_options(tmp_path):

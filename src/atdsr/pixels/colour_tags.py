@@ -8,26 +8,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from atdsr.pixels import colour, tags, vips
+from atdsr.pixels import colour, vips
 from atdsr.pixels.colour import Chromaticities
-from atdsr.pixels.tags import TagError
+from atdsr.pixels.tags import Layout, Table
 
 _PHOTOMETRIC, _CURVES, _WHITE, _PRIMARIES = 262, 301, 318, 319
+TAGS = frozenset({_PHOTOMETRIC, _CURVES, _WHITE, _PRIMARIES})
+"""Tags of TIFF that `of_tiff` looks at."""
+
 _LEVELS = (2**8, 2**16)  # of samples of 8 and of 16 bits
 _LENGTHS = (*_LEVELS, *(3 * count for count in _LEVELS))
 _USUAL = colour.PRIMARIES[1][1]
 _CALIBRATED, _EMBEDDED = 0, int.from_bytes(b"MBED", "big")
 
 
-def of_tiff(data: bytes, at: int, channels: int) -> bytes | None:
-    """The profile of the page of a TIFF file whose table is at a place; None where it has none."""
-    try:
-        layout = tags.layout_of(data)
-        table, _ = tags.read_table(data, at, layout)
-    except TagError:
-        return None
-    wanted = (_PHOTOMETRIC, _CURVES, _WHITE, _PRIMARIES)
-    found = {tag: table[tag].numbers(layout) for tag in wanted if tag in table}
+def of_tiff(table: Table, layout: Layout, channels: int) -> bytes | None:
+    """The profile of the page of a TIFF file that has these tags; None where it has none."""
+    found = {tag: table[tag].numbers(layout) for tag in TAGS if tag in table}
     chromaticities = _chromaticities(found.get(_WHITE, ()), found.get(_PRIMARIES, ()))
     gray = channels < 3
     if curves := _curves(found.get(_CURVES, ()), found.get(_PHOTOMETRIC, ()), gray):

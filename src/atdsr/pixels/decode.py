@@ -1,6 +1,7 @@
 """The content of a file becomes one still picture."""
 
 import io
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -8,17 +9,21 @@ import numpy as np
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 
-from atdsr.pixels import colour, colour_tags, metadata, png, vips
+from atdsr.pixels import colour, colour_tags, jpeg, metadata, png, tiff, vips
 from atdsr.pixels.picture import Metadata, Picture, PictureError, rescale
 from atdsr.pixels.pil import picture_of, pillow, said_of
 
 _COLOURS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb16": 3, "cmyk": 4}
+_HARMLESS = re.compile(  # what libjpeg warns of that costs no pixel
+    "JFIF revision|Adobe color transform|Invalid SOS parameters for sequential"
+    "|extraneous bytes before marker 0x(?!d[0-7])"
+)
 PIL_FILES = {"bmp": BmpImageFile, "gif": GifImageFile}
 """What Pillow decodes: BMP, which the libvips wheels cannot, and GIF."""
 
 
-def decode(data: bytes, name: str, page: int = 0, table: int = 0) -> Picture:
-    """Decode a whole file of a format, or one page of a TIFF file, whose table is at a place.
+def decode(data: bytes, name: str, table: int = 0) -> Picture:
+    """Decode a whole file of a format, or the page of a TIFF file whose table is at a place.
 
     Raises:
         PictureError: its samples are of no kind that a `Picture` has.
@@ -31,7 +36,9 @@ def decode(data: bytes, name: str, page: int = 0, table: int = 0) -> Picture:
             icc = colour_tags.of_bmp(data, picture.samples.shape[2])
             return replace(picture, icc=icc)
         return picture
-    image = header(data, name, page)
+    if name == "tiff":
+        return tiff.decode(data, table)
+    image = header(data, name)
     colours = _COLOURS.get(image.interpretation)
     if colours is None or not colours <= image.bands <= colours + 1:
         raise PictureError(
@@ -44,8 +51,9 @@ def decode(data: bytes, name: str, page: int = 0, table: int = 0) -> Picture:
             "16 bits."
         )
     described = png.describe(data) if name == "png" else None
-    said = _said(image, data, name, table, described)
-    image = _upright(image.copy_memory(), said, name)  # a rotation needs the whole picture
+    said = _said(image, described)
+    whole = _strictly(data) if name == "jpg" else image.copy_memory()
+    image = _upright(whole, said, name)  # a rotation needs the whole picture
     if image.interpretation == "cmyk":
         samples = vips.from_vips(vips.to_srgb(image))
     else:
@@ -58,22 +66,35 @@ def decode(data: bytes, name: str, page: int = 0, table: int = 0) -> Picture:
     icc = vips.matching(vips.blob(image, "icc-profile-data"), channels)
     if image.interpretation == "cmyk":
         icc = None
-    elif icc is None and name == "tiff":
-        icc = colour_tags.of_tiff(data, table, channels)
     elif icc is None and name != "png" and channels >= 3 and metadata.is_adobe_rgb(said.exif):
         icc = colour.adobe_rgb()
     picture = Picture(samples, icc, metadata.clean(said, width, height))
     return picture if described is None else described.applied(picture, icc)
 
 
-def header(data: bytes, name: str, page: int = 0) -> Any:
+def _strictly(data: bytes) -> Any:
+    """The whole of a JPEG file, of which nothing was filled in; libjpeg but warns of that.
+
+    Raises:
+        PictureError: scans are missing.
+        pyvips.Error: the file is damaged.
+    """
+    jpeg.check_scans(data)
+    try:
+        return header(data, "jpg", "warning").copy_memory()
+    except vips.load().Error as error:
+        if not _HARMLESS.search(str(error)):
+            raise
+    return header(data, "jpg").copy_memory()
+
+
+def header(data: bytes, name: str, fail_on: str = "error") -> Any:
     """A libvips image whose samples are decoded when they are asked for."""
     load = getattr(vips.load().Image, f"{vips.NAMES.get(name, name)}load_buffer")
-    options = {"page": page} if name == "tiff" else {}
-    return load(data, access="sequential", fail_on="error", **options)
+    return load(data, access="sequential", fail_on=fail_on)
 
 
-def size_of(data: bytes, name: str, table: int = 0) -> tuple[int, int]:
+def size_of(data: bytes, name: str) -> tuple[int, int]:
     """Width and height of the upright picture, found without decoding its samples."""
     if name in PIL_FILES:
         with pillow():
@@ -82,7 +103,7 @@ def size_of(data: bytes, name: str, table: int = 0) -> tuple[int, int]:
             return image.size[:: -1 if turned else 1]
     image = header(data, name)
     described = png.describe(data) if name == "png" else None
-    image = _upright(image, _said(image, data, name, table, described), name)
+    image = _upright(image, _said(image, described), name)
     return image.width, image.height
 
 
@@ -96,11 +117,9 @@ def _upright(image: Any, said: Metadata, name: str) -> Any:
     return image.autorot()
 
 
-def _said(
-    image: Any, data: bytes, name: str, table: int, described: png.Described | None
-) -> Metadata:
+def _said(image: Any, described: png.Described | None) -> Metadata:
     """The metadata as it stands in the file."""
-    exif = metadata.of_tiff(data, table) if name == "tiff" else vips.blob(image, "exif-data")
+    exif = vips.blob(image, "exif-data")
     said = Metadata(exif, vips.blob(image, "xmp-data"))
     if described is not None:
         said = replace(described.metadata, exif=described.metadata.exif or exif)

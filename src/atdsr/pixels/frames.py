@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from atdsr import files
-from atdsr.pixels import animation, colour, metadata, pages, png, tags, vips
+from atdsr.pixels import animation, colour, metadata, pages, png, tiff, vips
 from atdsr.pixels.decode import PIL_FILES, decode, header, size_of
 from atdsr.pixels.encode import check_quality, check_target
 from atdsr.pixels.formats import ANIMATED, FORMATS, check_fits, format_of, recognise
@@ -88,8 +88,8 @@ class Frames:
 
     def _decoded(self) -> Iterator[Picture]:
         if self.durations is None:
-            for page, table in enumerate(self._tables):
-                yield decode(self._data, self._name, page, table)
+            for table in self._tables:
+                yield decode(self._data, self._name, table)
             return
         image, said, described = _animation(self._data, self._name)
         for number in range(len(self)):
@@ -133,7 +133,7 @@ def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Pictu
 
     Palettes are expanded, 1-bit samples become 8-bit gray, AVIF of 10 or 12 bits becomes uint16,
     CMYK becomes sRGB through the file's profile (libvips' own where it has none), and the EXIF
-    orientation is applied.
+    orientation is applied. What TIFF may hold beside that is listed in docs/pictures.md.
 
     Args:
         path: the file.
@@ -141,8 +141,8 @@ def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Pictu
 
     Raises:
         PictureError: the file is missing, unreadable, empty, not a picture of these formats,
-            damaged or cut short, too large, of several pages or frames, or of samples other
-            than unsigned integers of 1 to 16 bits.
+            damaged or cut short, too large, of several pages or frames, or of samples that have
+            no place between black and white (signed, or floats outside 0 to 1).
     """
     frames = open_frames(path, max_pixels=max_pixels)
     if len(frames) > 1:
@@ -177,13 +177,11 @@ def open_frames(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
             _check(sizes, max_pixels)
             return _animated(path, data, name, moving)
         if name == "tiff":
-            found = list(tags.tables(data, MAX_FRAMES, (tags.WIDTH, tags.HEIGHT)))
-            tables = tuple(at for at, _ in found)
-            sizes = [_page_size(table, data) for _, table in found]
+            tables, sizes = tiff.pages(data, MAX_FRAMES)
         else:
             tables, sizes = (0,), [_size(data, name)]
         _check(sizes, max_pixels)
-        width, height = size_of(data, name, tables[0])
+        width, height = sizes[0] if name == "tiff" else size_of(data, name)
         return Frames(path, height, width, _tables=tables, _data=data, _name=name)
 
 
@@ -214,15 +212,6 @@ def _animated(path: Path, data: bytes, name: str, moving: Timeline) -> Frames:
         _name=name,
         _cover=moving.cover,
     )
-
-
-def _page_size(table: tags.Table, data: bytes) -> tuple[int, int]:
-    layout = tags.layout_of(data)
-    try:
-        width, height = (table[tag].numbers(layout)[0] for tag in (tags.WIDTH, tags.HEIGHT))
-    except KeyError:
-        raise PictureError("it is damaged or cut short.") from None
-    return width, height
 
 
 def _size(data: bytes, name: str) -> tuple[int, int]:

@@ -1,0 +1,71 @@
+"""The segments of JPEG files: how colour is sampled, and whether all scans are there.
+
+Source: ITU-T T.81, annexes B and G.
+"""
+
+import re
+from collections.abc import Iterator
+
+from atdsr.pixels.picture import PictureError
+
+_START, _SCAN, _END = b"\xff\xd8", 0xDA, b"\xff\xd9"
+_MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")  # but for those among the data of a scan
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_ALL: int = (1 << 64) - 1  # coefficients of a block
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+
+
+def segments(file: bytes) -> Iterator[tuple[int, int, int]]:
+    """Kind, begin and end of each segment; of a scan, without its data.
+
+    Raises:
+        PictureError: it is no JPEG file, or cut short.
+    """
+    at = len(_START)
+    if not file.startswith(_START):
+        raise PictureError("it is no JPEG file.")
+    while (found := _MARKER.search(file, at)) and found[0] != _END:
+        end = found.end() + int.from_bytes(file[found.end() : found.end() + 2])
+        if not found.end() + 2 <= end <= len(file):
+            raise PictureError("it is damaged or cut short.")
+        yield found[0][1], found.start(), end
+        at = end
+
+
+def sampling(file: bytes) -> tuple[int, int]:
+    """How many pixels along x and y share their colour.
+
+    Raises:
+        PictureError: it is no JPEG file, or cut short.
+    """
+    for kind, begin, end in segments(file):
+        if kind in _FRAMES and end - begin > 11:  # length, depth, size, count; then the first one
+            return file[begin + 11] >> 4, file[begin + 11] & 15
+    raise PictureError("it is damaged or cut short.")
+
+
+def check_scans(file: bytes) -> None:
+    """Refuse a file some of whose scans are missing: a decoder would show what the others give.
+
+    A scan brings some coefficients of some channels, of a progressive file all but so many of
+    their bits.
+
+    Raises:
+        PictureError: there are not all bits of all coefficients, or it is cut short.
+    """
+    missing: dict[int, int] = {}  # channel -> a bit for each of its coefficients
+    progressive = False
+    for kind, begin, end in segments(file):
+        head = file[begin + 4 : end]
+        if kind in _FRAMES and len(head) > 5:
+            progressive = kind in _PROGRESSIVE
+            missing = dict.fromkeys(head[6 : 6 + 3 * head[5] : 3], _ALL)
+        elif kind == _SCAN and len(head) >= 4:
+            first, last, bits = head[-3:] if progressive else (0, 63, 0)
+            if not bits & 15:  # none is left for later scans
+                brought = (1 << last + 1) - (1 << first)
+                for channel in head[1 : 1 + 2 * head[0] : 2]:
+                    missing[channel] = missing.get(channel, 0) & ~brought
+            if not any(missing.values()):
+                return
+    raise PictureError("some scans of it are missing; it is damaged or cut short.")
