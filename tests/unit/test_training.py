@@ -497,6 +497,15 @@ def test_a_run_whose_steps_were_all_skipped_has_failed(
     assert files_of(going_on) == before
 
 
+def test_a_stop_before_anything_was_learned_leaves_no_state(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil_steps(monkeypatch)
+    with pytest.raises(StoppedError, match="at step 2 of 4; no step has changed anything, so the"):
+        fit(settings, watch=stop_after(2))
+    assert not files_of(settings)
+
+
 def test_weights_that_became_no_numbers_are_not_saved(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
