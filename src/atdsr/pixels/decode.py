@@ -11,7 +11,7 @@ from PIL.GifImagePlugin import GifImageFile
 
 from atdsr.pixels import colour, colour_tags, jpeg, metadata, png, tiff, vips
 from atdsr.pixels.picture import Metadata, Picture, PictureError, rescale
-from atdsr.pixels.pil import picture_of, pillow, said_of
+from atdsr.pixels.pil import picture_of, pillow
 
 _COLOURS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb16": 3, "cmyk": 4}
 _HARMLESS = re.compile(  # what libjpeg warns of that costs no pixel
@@ -98,9 +98,7 @@ def size_of(data: bytes, name: str) -> tuple[int, int]:
     """Width and height of the upright picture, found without decoding its samples."""
     if name in PIL_FILES:
         with pillow():
-            image = PIL_FILES[name](io.BytesIO(data))
-            turned = metadata.orientation(None, said_of(image).xmp) > 4
-            return image.size[:: -1 if turned else 1]
+            return PIL_FILES[name](io.BytesIO(data)).size
     image = header(data, name)
     described = png.describe(data) if name == "png" else None
     image = _upright(image, _said(image, described), name)
