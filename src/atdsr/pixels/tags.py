@@ -5,6 +5,7 @@ EXIF 2.32, section 4.6.
 """
 
 import contextlib
+import functools
 import mmap
 import struct
 from collections.abc import Collection, Iterator
@@ -152,7 +153,7 @@ def read_table(
     places = np.where(sizes > room, values, inside)
     usable = (sizes > 0) & (places + sizes <= len(data))
     if wanted is not None:
-        usable &= np.isin(entries["tag"], list(wanted))
+        usable &= _among(frozenset(wanted))[entries["tag"]]
     if sizes[usable & (sizes > room)].sum() > len(data):
         raise TagError("the values of its tags overlap")
     # slices of a map are copies: it can be closed before the table is used
@@ -163,6 +164,14 @@ def read_table(
         entry = Entry(int(entries["kind"][number]), source[place : place + size])
         table[int(entries["tag"][number])] = entry
     return table, layout.offset.unpack_from(data, end)[0]
+
+
+@functools.cache
+def _among(wanted: frozenset[int]) -> np.ndarray:
+    """Whether a tag is wanted, for every tag there can be: far quicker than `numpy.isin`."""
+    mask = np.zeros(_MOST_ENTRIES, bool)
+    mask[list(wanted)] = True
+    return mask
 
 
 def tables(data: bytes, most: int, wanted: Collection[int]) -> Iterator[tuple[int, Table]]:
