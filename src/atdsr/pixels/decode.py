@@ -3,12 +3,11 @@
 import io
 from typing import Any
 
-import numpy as np
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 
-from atdsr.pixels import metadata, vips
-from atdsr.pixels.picture import Metadata, Picture, PictureError, rescale
+from atdsr.pixels import avif, metadata, vips
+from atdsr.pixels.picture import Metadata, Picture, PictureError
 from atdsr.pixels.pil import picture_of, pillow
 
 _COLOURS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb16": 3, "cmyk": 4}
@@ -26,6 +25,8 @@ def decode(data: bytes, name: str, page: int = 0, table: int = 0) -> Picture:
     if name in PIL_FILES:
         with pillow():
             return picture_of(PIL_FILES[name](io.BytesIO(data)))
+    if name == "avif":
+        return avif.decode(data)
     image = header(data, name, page)
     colours = _COLOURS.get(image.interpretation)
     if colours is None or not colours <= image.bands <= colours + 1:
@@ -43,10 +44,6 @@ def decode(data: bytes, name: str, page: int = 0, table: int = 0) -> Picture:
         samples = vips.from_vips(vips.to_srgb(image))
     else:
         samples = vips.from_vips(image)
-    if name == "avif" and image.format == "ushort":
-        # libvips shifts 10 or 12 bits up, which would leave white short of 65535
-        bits = image.get("bits-per-sample")
-        samples = rescale(samples >> (16 - bits), 2**bits - 1, np.uint16)
     icc = vips.matching(vips.blob(image, "icc-profile-data"), samples.shape[2])
     if image.interpretation == "cmyk":
         icc = None

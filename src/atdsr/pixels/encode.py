@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from atdsr import files
-from atdsr.pixels import animation, metadata, pages, png, saving, vips
+from atdsr.pixels import animation, avif, metadata, pages, png, saving, vips
 from atdsr.pixels.formats import WITHOUT_ALPHA, check_fits, format_of
 from atdsr.pixels.picture import Picture, PictureError, split_alpha, to_uint8
 
@@ -108,6 +108,8 @@ def _write(picture: Picture, temporary: Path, name: str, quality: int | None) ->
         pages.add_exif(temporary, said.exif)
     if name == "png" and said.xmp:
         png.add_xmp(temporary, said.xmp)
+    if name == "avif" and picture.code_points:
+        temporary.write_bytes(avif.described(temporary.read_bytes(), picture))
 
 
 def _raise_if_full(path: Path) -> None:

@@ -33,7 +33,7 @@ WITHOUT_ALPHA = frozenset({"jpg", "bmp"})
 WITHOUT_GRAY = frozenset({"webp", "avif"})
 """Formats that hold gray as RGB."""
 
-ANIMATED = ("gif", "webp", "png")
+ANIMATED = ("gif", "webp", "png", "avif")
 """Formats of frames that follow each other in time, all of one size."""
 
 LONGEST_SIDE = {
@@ -80,8 +80,8 @@ def check_fits(name: str, width: int, height: int, frames: int) -> None:
         raise PictureError(f"{width}x{height} is more than bmp can hold; write PNG or TIFF.")
     if frames > 1 and name not in (*ANIMATED, "tiff"):
         raise PictureError(
-            f"{name} holds one picture, not {frames}; write GIF, WebP or PNG for an animation, "
-            "TIFF for pages."
+            f"{name} holds one picture, not {frames}; write GIF, WebP, PNG or AVIF for an "
+            "animation, TIFF for pages."
         )
 
 

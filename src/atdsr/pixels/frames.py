@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from atdsr import files
-from atdsr.pixels import animation, metadata, pages, tags, vips
+from atdsr.pixels import animation, avif, metadata, pages, tags, vips
 from atdsr.pixels.decode import PIL_FILES, decode, header
 from atdsr.pixels.encode import check_quality, check_target
 from atdsr.pixels.formats import ANIMATED, FORMATS, check_fits, format_of, recognise
@@ -35,7 +36,12 @@ MAX_FRAMES = 10_000
 
 _TOTAL = 256  # all frames together: so many times the limit of pixels
 _UNWRITTEN = "the picture cannot be written"
-_ANIMATIONS = {"gif": GifImageFile, "png": PngImageFile, "webp": WebPImageFile}
+_ANIMATIONS = {
+    "gif": GifImageFile,
+    "png": PngImageFile,
+    "webp": WebPImageFile,
+    "avif": AvifImageFile,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +93,7 @@ class Frames:
         with pillow():
             image = _ANIMATIONS[self._name](io.BytesIO(self._data))
         exif = image.info.get("exif")
+        points = avif.track_points(self._data) if self._name == "avif" else None
         for number in range(len(self)):
             with pillow():
                 image.seek(number + self._cover)
@@ -94,7 +101,7 @@ class Frames:
                 picture = _with_alpha(picture_of(image, exif))
             if (picture.width, picture.height) != (self.width, self.height):
                 raise PictureError("the animation is damaged or cut short.")
-            yield picture
+            yield picture if picture.icc else replace(picture, code_points=points)
 
 
 def _with_alpha(picture: Picture) -> Picture:
@@ -134,8 +141,8 @@ def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Pictu
 def open_frames(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Frames:
     """Look into a file of one or several pictures: any that `read` takes, TIFF pages, animations.
 
-    Animated GIF, WebP and PNG are composited: each frame is what a viewer would show, in RGB and
-    alpha of 8 bits. The file itself stays in memory, its pictures do not.
+    Animated GIF, WebP, PNG and AVIF are composited: each frame is what a viewer would show, in RGB
+    and alpha of 8 bits. The file itself stays in memory, its pictures do not.
 
     Args:
         path: the file.
@@ -144,7 +151,7 @@ def open_frames(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
 
     Raises:
         PictureError: as `read`, but for several pictures; also more than `MAX_FRAMES`, an
-            animation that is cut short anywhere, and an AVIF sequence.
+            animation that is cut short anywhere.
     """
     path = Path(path)
     with vips.as_sentence(path, "the picture cannot be read"):
@@ -161,10 +168,7 @@ def open_frames(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
         else:
             tables, sizes = (0,), [_size(data, name)]
         _check(sizes, max_pixels)
-        width, height = sizes[0]
-        if name not in PIL_FILES:
-            upright = header(data, name).autorot()
-            width, height = upright.width, upright.height
+        width, height = sizes[0] if name != "tiff" else _upright(data, name)
         return Frames(path, height, width, _tables=tables, _data=data, _name=name)
 
 
@@ -183,7 +187,10 @@ def _load(path: Path) -> tuple[bytes, str]:
 def _animated(path: Path, data: bytes, name: str, moving: Timeline) -> Frames:
     """The frames of an animation; the orientation in a file's EXIF is that of all of them."""
     with pillow():
-        exif = _ANIMATIONS[name](io.BytesIO(data)).info.get("exif")
+        image = _ANIMATIONS[name](io.BytesIO(data))
+    if name == "avif" and image.n_frames != len(moving.durations):
+        raise PictureError("the animation is damaged or cut short.")
+    exif = image.info.get("exif")
     turned = metadata.orientation(exif) > 4
     width, height = (moving.width, moving.height)[:: -1 if turned else 1]
     return Frames(
@@ -208,16 +215,16 @@ def _page_size(table: tags.Table, data: bytes) -> tuple[int, int]:
 
 
 def _size(data: bytes, name: str) -> tuple[int, int]:
-    """Width and height of a still picture, before it is decoded."""
+    """Width and height of a still picture, upright, before it is decoded."""
     if name in PIL_FILES:
         with pillow():
             return PIL_FILES[name](io.BytesIO(data)).size
-    image = header(data, name)
-    if image.get_typeof("n-pages") and image.get("n-pages") > 1:
-        raise PictureError(
-            f"the file holds several pages or frames, which {name} does not order; save the one "
-            "you want as a file of its own."
-        )
+    return avif.size(data) if name == "avif" else _upright(data, name)
+
+
+def _upright(data: bytes, name: str) -> tuple[int, int]:
+    """The size of the first picture as it is to be shown."""
+    image = header(data, name).autorot()
     return image.width, image.height
 
 
@@ -256,13 +263,13 @@ def write_frames(
     The frames of an animation become 8-bit, whole, and of the profile and metadata of the first.
 
     Args:
-        pictures: pages of any size and kind for TIFF; for GIF, WebP and PNG frames of one size
-            and number of channels.
+        pictures: pages of any size and kind for TIFF; for GIF, WebP, PNG and AVIF frames of one
+            size and number of channels.
         path: the file; its folder is made if need be.
         durations: milliseconds of each frame (GIF counts in steps of 10); None for pages.
         loop: how often an animation is shown; 0 is for ever.
         overwrite: whether an existing file may be replaced.
-        quality: 1 to 100 for WebP, which is lossless by default.
+        quality: 1 to 100 for WebP, which is lossless by default, and AVIF, where it is 90.
 
     Raises:
         PictureError: the format does not hold pages, or frames, or these.
@@ -276,7 +283,7 @@ def write_frames(
         if durations is None and name != "tiff":
             raise PictureError(f"{name} holds no pages; write TIFF.")
         if durations is not None and name not in ANIMATED:
-            raise PictureError(f"{name} holds no animation; write GIF, WebP or PNG.")
+            raise PictureError(f"{name} holds no animation; write GIF, WebP, PNG or AVIF.")
         if durations is not None and loop < 0:
             raise PictureError(f"loop is how often to show it, 0 for ever, not {loop}.")
     with files.replacing(path, overwrite=overwrite) as temporary:
