@@ -356,7 +356,7 @@ def test_a_picture_of_unknown_size_gets_no_name_that_tells_it():
 def test_a_quality_is_for_outputs_that_can_use_it(suffix: str):
     touch("f/a.png", f"g/a{suffix}", "g/b.png")
     assert len(plan("g", quality=50).jobs) == 2
-    with pytest.raises(JobError, match="--quality is of use for JPEG, WebP and AVIF only"):
+    with pytest.raises(JobError, match="--quality is of use for JPEG, WebP, AVIF and JPEG XL only"):
         plan("f", quality=50)
     name = pixels.format_of(Path(f"a{suffix}"))
     assert len(plan("f", quality=50, format_name=name).jobs) == 1

@@ -11,7 +11,7 @@ from atdsr.errors import AtdsrError
 from atdsr.jobs.naming import Template
 from atdsr.jobs.order import Box, JobError, Order
 
-_LOSSY = {"jpg", "webp", "avif"}  # the formats with a quality to choose
+_LOSSY = {"jpg", "webp", "avif", "jxl"}  # the formats with a quality to choose
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,10 @@ def _name(source: Path, template: Template, order: Order) -> Path:
     Raises:
         JobError: see `Template.render`; `_UnreadableError` concerns this picture only.
     """
-    suffix = source.suffix if order.format_name is None else pixels.FORMATS[order.format_name]
+    if order.format_name is None:
+        suffix = pixels.written_suffix(source)
+    else:
+        suffix = pixels.FORMATS[order.format_name]
     values: dict[str, object] = {"ext": suffix, "model": order.model}
     goal = order.goal
     if not isinstance(goal, Box):
@@ -281,8 +284,8 @@ def _check_quality(jobs: Sequence[Job], order: Order) -> None:
     lossy = {s for s in suffixes & pixels.WRITABLE_SUFFIXES if _format(s) in _LOSSY}
     if order.quality is not None and jobs and not lossy:
         raise JobError(
-            "--quality is of use for JPEG, WebP and AVIF only; drop it, or choose one of them with "
-            "--format."
+            "--quality is of use for JPEG, WebP, AVIF and JPEG XL only; drop it, or choose one of "
+            "them with --format."
         )
 
 

@@ -28,6 +28,7 @@ from atdsr.pixels.picture import (
     replicate_gray,
     rescale,
     split_alpha,
+    straight,
     to_uint8,
 )
 from atdsr.pixels.pil import picture_of, pillow
@@ -152,12 +153,8 @@ def _read(samples: np.ndarray, said: Still, reading: Callable[..., np.ndarray]) 
     """Samples as libvips has them, shifted up to 16 bits, over the full range of 16 bits."""
     white = 2**said.bits - 1
     colour, alpha = split_alpha(samples >> (16 - said.bits))
-    colour = reading(colour.astype(np.int64), said.bits)
-    if said.premultiplied and alpha is not None:
-        whole = np.maximum(alpha.astype(np.int64), 1)
-        straight = ((2 * colour * white + whole) // (2 * whole)).clip(0, white)
-        colour = np.where(alpha > 0, straight, 0)
-    return rescale(join_alpha(colour, alpha), white, np.uint16)
+    joined = join_alpha(reading(colour, said.bits), alpha)
+    return rescale(straight(joined, white) if said.premultiplied else joined, white, np.uint16)
 
 
 # What libvips makes of limited range, put right: the range of gray it leaves as it is; of RGB that
@@ -168,18 +165,19 @@ def _as_it_is(colour: np.ndarray, _: int) -> np.ndarray:
     return colour
 
 
-def _stretched(colour: np.ndarray, bits: int) -> np.ndarray:
+def stretched(colour: np.ndarray, bits: int) -> np.ndarray:
+    """Samples of limited range over the full one."""
     low, luma, white = 16 << (bits - 8), 219 << (bits - 8), 2**bits - 1
-    return rescale((colour - low).clip(0, luma), luma, np.uint16, white)
+    return rescale((colour.astype(np.int64) - low).clip(0, luma), luma, np.uint16, white)
 
 
 def _red_and_blue_stretched(colour: np.ndarray, bits: int) -> np.ndarray:
     most = 2**bits - 1
     factors = np.array([224, 219, 224][: colour.shape[2]])
-    return rescale((colour * factors).clip(0, 219 * most), 219, np.uint16, 1)
+    return rescale((colour.astype(np.int64) * factors).clip(0, 219 * most), 219, np.uint16, 1)
 
 
-_READINGS = (_as_it_is, _stretched, _red_and_blue_stretched)
+_READINGS = (_as_it_is, stretched, _red_and_blue_stretched)
 
 
 def _means(samples: np.ndarray) -> np.ndarray:

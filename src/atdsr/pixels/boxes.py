@@ -74,7 +74,7 @@ def reading() -> Iterator[None]:
     """Turn what happens while damaged boxes are taken apart into a PictureError."""
     try:
         yield
-    except (struct.error, IndexError, KeyError, StopIteration) as error:
+    except (struct.error, IndexError, KeyError, StopIteration, ZeroDivisionError) as error:
         raise damaged() from error
 
 
@@ -119,6 +119,7 @@ class Still:
         aperture: width, height, and offsets of the centre along x and y, that a part of the
             picture has (`clap`), each a fraction; None is the whole.
         colour: its description by code points, of a box or else of the AV1 data.
+        cells: the items that it is put together of, as a grid is.
     """
 
     bits: int = 8
@@ -126,6 +127,7 @@ class Still:
     premultiplied: bool = False
     aperture: tuple[int, ...] | None = None
     colour: Colour | None = None
+    cells: tuple[int, ...] = ()
 
 
 @reading()
@@ -144,10 +146,11 @@ def still(data: bytes) -> Still:
     links = _links(data, parts[b"iref"]) if b"iref" in parts else {}
     own = _properties(data, parts[b"iprp"])
     # a grid has the depth of its cells
-    cells = dict.fromkeys((primary, *links.get((b"dimg", primary), ())))
-    configured = ((item, box) for item in cells for box in own.get(item, ()) if box.kind == b"av1C")
-    coded, box = next(configured, (primary, None))
-    flags = data[box.content + 2] if box else 0
+    cells = dict.fromkeys(links.get((b"dimg", primary), ()))
+    items = (primary, *cells)
+    configured = ((item, box) for item in items for box in own.get(item, ()) if box.kind == b"av1C")
+    coded, av1c = next(configured, (primary, None))
+    flags = data[av1c.content + 2] if av1c else 0
     bits = (12 if flags & 0x20 else 10) if flags & 0x40 else 8
     aperture = colour = None
     for box in own.get(primary, ()):
@@ -155,10 +158,38 @@ def still(data: bytes) -> Still:
             aperture = struct.unpack_from(">IIIIiIiI", data, box.content)
         elif box.kind == b"colr":
             colour = colour or nclx(data, box)
-    if colour is None:
+    if colour is None and av1c is not None:
         place = _places(data, parts[b"iloc"]).get(coded)
         colour = place and av1.colour(data[place.start : place.start + min(place.size, _HEADERS)])
-    return Still(bits, bool(flags & 0x10), (b"prem", primary) in links, aperture, colour)
+    return Still(
+        bits, bool(flags & 0x10), (b"prem", primary) in links, aperture, colour, tuple(cells)
+    )
+
+
+@reading()
+def coded(data: bytes, configuration: bytes) -> list[bytes]:
+    """The data, of several pieces the first, of each item with such a configuration box."""
+    parts = inside(data, top(data)[b"meta"], 4)
+    places = _places(data, parts[b"iloc"][0])
+    return [
+        data[places[item].start : places[item].start + places[item].size]
+        for item, own in _properties(data, parts[b"iprp"][0]).items()
+        if item in places and any(box.kind == configuration for box in own)
+    ]
+
+
+@reading()
+def shown(data: bytes, item: int) -> bytes:
+    """A file of which another item, which may have been hidden, is the picture to be shown."""
+    changed = bytearray(data)
+    parts = inside(data, top(data)[b"meta"], 4)
+    pitm, iinf = parts[b"pitm"][0], parts[b"iinf"][0]
+    struct.pack_into(">I" if data[pitm.content] else ">H", changed, pitm.content + 4, item)
+    for infe in inside(data, iinf, 8 if data[iinf.content] else 6).get(b"infe", []):
+        kind = ">I" if data[infe.content] > 2 else ">H"
+        if struct.unpack_from(kind, data, infe.content + 4)[0] == item:
+            changed[infe.content + 3] &= 0xFE
+    return bytes(changed)
 
 
 @dataclass(frozen=True)
@@ -276,22 +307,22 @@ def track(data: bytes) -> Track:
     Raises:
         PictureError: it is damaged or cut short.
     """
-    shown: Track | None = None
+    first: Track | None = None
     for box in inside(data, top(data)[b"moov"]).get(b"trak", []):
         media = path(data, box, b"mdia")
         table = inside(data, path(data, media, b"minf", b"stbl"))
         count = _check_samples(data, {kind: found[0] for kind, found in table.items()})
         handler = path(data, media, b"hdlr").content
-        if shown is None and data[handler + 8 : handler + 12] == b"pict":
+        if first is None and data[handler + 8 : handler + 12] == b"pict":
             durations = _durations(data, table[b"stts"][0], path(data, media, b"mdhd"), count)
             entry = next(boxes(data, table[b"stsd"][0].content + 8, table[b"stsd"][0].end))
             width, height = struct.unpack_from(">HH", data, entry.content + 24)
             said = (nclx(data, colr) for colr in inside(data, entry, 78).get(b"colr", []))
             colour = next((found for found in said if found is not None), None)
-            shown = Track(width, height, durations, _loop(data, box), colour)
-    if shown is None:
+            first = Track(width, height, durations, _loop(data, box), colour)
+    if first is None:
         raise damaged()
-    return shown
+    return first
 
 
 def _check_samples(data: bytes, table: dict[bytes, Box]) -> int:

@@ -3,16 +3,21 @@
 import io
 from typing import Any
 
-from PIL.BmpImagePlugin import BmpImageFile
+from PIL import ImageFile
+from PIL.BmpImagePlugin import BmpImageFile, DibImageFile
 from PIL.GifImagePlugin import GifImageFile
+from PIL.IcoImagePlugin import IcoImageFile
 
-from atdsr.pixels import avif, metadata, vips
+from atdsr.pixels import avif, heif, jp2, jxl, metadata, netpbm, vips
 from atdsr.pixels.picture import Metadata, Picture, PictureError
 from atdsr.pixels.pil import picture_of, pillow
 
 _COLOURS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb16": 3, "cmyk": 4}
-PIL_FILES = {"bmp": BmpImageFile, "gif": GifImageFile}
-"""What Pillow decodes: BMP, which the libvips wheels cannot, and GIF."""
+PIL_FILES = {"bmp": BmpImageFile, "gif": GifImageFile, "ico": IcoImageFile}
+"""What Pillow decodes: BMP, which the libvips wheels cannot, GIF, and the largest icon of ICO."""
+
+_MODULES = {"avif": avif, "heic": heif, "jxl": jxl, "jp2": jp2, "ppm": netpbm}
+"""Formats with a module of their own."""
 
 
 def decode(data: bytes, name: str, page: int = 0, table: int = 0) -> Picture:
@@ -24,9 +29,9 @@ def decode(data: bytes, name: str, page: int = 0, table: int = 0) -> Picture:
     """
     if name in PIL_FILES:
         with pillow():
-            return picture_of(PIL_FILES[name](io.BytesIO(data)))
-    if name == "avif":
-        return avif.decode(data)
+            return picture_of(_opened(data, name))
+    if name in _MODULES:
+        return _MODULES[name].decode(data)
     image = header(data, name, page)
     colours = _COLOURS.get(image.interpretation)
     if colours is None or not colours <= image.bands <= colours + 1:
@@ -49,6 +54,23 @@ def decode(data: bytes, name: str, page: int = 0, table: int = 0) -> Picture:
         icc = None
     height, width = samples.shape[:2]
     return Picture(samples, icc, metadata.clean(_said(image, data, name, table), width, height))
+
+
+def _opened(data: bytes, name: str) -> ImageFile.ImageFile:
+    """The file as Pillow sees it."""
+    bare = name == "bmp" and not data.startswith(b"BM")
+    return (DibImageFile if bare else PIL_FILES[name])(io.BytesIO(data))
+
+
+def size(data: bytes, name: str) -> tuple[int, int]:
+    """Width and height of a still picture, or of the first page, upright and not decoded yet."""
+    if name in PIL_FILES:
+        with pillow():
+            return _opened(data, name).size
+    if name in _MODULES:
+        return _MODULES[name].size(data)
+    image = header(data, name).autorot()
+    return image.width, image.height
 
 
 def header(data: bytes, name: str, page: int = 0) -> Any:

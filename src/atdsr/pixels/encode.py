@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from atdsr import files
-from atdsr.pixels import animation, avif, metadata, pages, png, saving, vips
+from atdsr.pixels import animation, avif, jp2, jxl, metadata, netpbm, pages, png, saving, vips
 from atdsr.pixels.formats import WITHOUT_ALPHA, check_fits, format_of
 from atdsr.pixels.picture import Picture, PictureError, split_alpha, to_uint8
 
@@ -18,6 +18,7 @@ def check_target(
     *,
     overwrite: bool = False,
     alpha: bool = False,
+    gray: bool = True,
     size: tuple[int, int] | None = None,
     frames: int = 1,
 ) -> None:
@@ -27,6 +28,7 @@ def check_target(
         path: the file to be.
         overwrite: whether an existing file may be replaced.
         alpha: whether the picture will be transparent.
+        gray: whether the picture will be gray, which PGM demands.
         size: width and height that it will have, in pixels; None skips the question.
         frames: how many pictures the file will hold.
 
@@ -39,6 +41,10 @@ def check_target(
         name = format_of(path)
         if alpha and name in WITHOUT_ALPHA:
             raise PictureError(f"no transparency in {name}; write PNG, TIFF, WebP or AVIF.")
+        if path.suffix.lower() == ".pgm" and not gray:
+            raise PictureError("PGM holds gray only; write PPM.")
+        if name == "jxl":
+            jxl.library()  # or the sentence that says how to get it
         check_fits(name, *(size or (1, 1)), frames)
         files.check_target(path, overwrite=overwrite)
 
@@ -62,17 +68,18 @@ def write(
 ) -> None:
     """Write a picture in the format of the suffix, wholly or not at all.
 
-    16-bit samples stay so in PNG and TIFF, become 10-bit in AVIF, and are rounded to 8-bit
-    elsewhere. WebP and AVIF have no gray: it is written as RGB. JPEG and BMP have no alpha: full
-    alpha is dropped, transparency is refused. BMP and GIF have no profile. Colour is never
+    16-bit samples stay so in PNG, TIFF, JPEG XL, PGM and PPM, and as gray in JPEG 2000, become
+    10-bit in AVIF, and are rounded to 8-bit elsewhere. WebP and AVIF have no gray: it is written as
+    RGB. JPEG, BMP, PGM and PPM have no alpha: full alpha is dropped, transparency is refused. BMP,
+    GIF, PGM and PPM have no profile. Colour is never
     subsampled, but by lossy WebP, which can do no other. GIF has 255 colours and no soft edges.
 
     Args:
         picture: what to write.
         path: the file; its folder is made if need be.
         overwrite: whether an existing file may be replaced.
-        quality: 1 to 100 for JPEG, WebP and AVIF; the others ignore it. By default JPEG takes 95,
-            AVIF 90, and WebP is lossless.
+        quality: 1 to 100 for JPEG, WebP, AVIF and JPEG XL; the others ignore it. By default JPEG
+            takes 95, AVIF 90, and WebP and JPEG XL are lossless.
 
     Raises:
         PictureError: the format is unknown or cannot hold the picture.
@@ -80,7 +87,8 @@ def write(
     """
     path = Path(path)
     size = picture.width, picture.height
-    check_target(path, overwrite=overwrite, alpha=picture.is_transparent, size=size)
+    alpha, gray = picture.is_transparent, picture.is_gray
+    check_target(path, overwrite=overwrite, alpha=alpha, gray=gray, size=size)
     name = format_of(path)
     with vips.as_sentence(path, _UNWRITTEN):
         check_quality(quality)
@@ -90,20 +98,29 @@ def write(
             return
         try:
             with vips.as_sentence(path, _UNWRITTEN):
-                _write(picture, temporary, name, quality)
+                _write(picture, temporary, path.suffix.lower(), quality)
         except PictureError:
             _raise_if_full(temporary)
             raise
 
 
-def _write(picture: Picture, temporary: Path, name: str, quality: int | None) -> None:
+def _write(picture: Picture, temporary: Path, suffix: str, quality: int | None) -> None:
+    name = format_of(Path(f"a{suffix}"))
     if name == "bmp":
         _write_bmp(picture, temporary)
         return
     said = metadata.clean(picture.metadata, picture.width, picture.height)
     image, options = saving.prepared(picture, name, said, quality)
-    # the saver by name: that of the suffix would read the name for options
-    getattr(image, f"{vips.NAMES.get(name, name)}save")(str(temporary), **options)
+    match name:
+        case "jxl":
+            jxl.write(image, temporary, quality)
+        case "jp2":
+            jp2.write(image, temporary)
+        case "ppm":
+            netpbm.write(image, temporary, suffix)
+        case _:
+            # the saver by name: that of the suffix would read the name for options
+            getattr(image, f"{vips.NAMES.get(name, name)}save")(str(temporary), **options)
     if name == "tiff" and said.exif:
         pages.add_exif(temporary, said.exif)
     if name == "png" and said.xmp:

@@ -14,7 +14,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from atdsr import files
 from atdsr.pixels import animation, avif, metadata, pages, tags, vips
-from atdsr.pixels.decode import PIL_FILES, decode, header
+from atdsr.pixels.decode import decode, size
 from atdsr.pixels.encode import check_quality, check_target
 from atdsr.pixels.formats import ANIMATED, FORMATS, check_fits, format_of, recognise
 from atdsr.pixels.picture import (
@@ -114,10 +114,12 @@ def _with_alpha(picture: Picture) -> Picture:
 
 
 def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Read a PNG, TIFF, JPEG, WebP, AVIF, BMP or GIF file of one picture, whatever its suffix.
+    """Read a file of one picture, whatever its suffix.
 
-    Palettes are expanded, 1-bit samples become 8-bit gray, AVIF of 10 or 12 bits becomes uint16,
-    CMYK becomes sRGB through the file's profile (libvips' own where it has none), and the EXIF
+    PNG, TIFF, JPEG, WebP, AVIF, BMP, GIF, JPEG 2000, ICO (its largest icon), PBM, PGM, PPM, PAM
+    and PFM are read, with the extra `formats` HEIC and JPEG XL too. Palettes are expanded, 1-bit
+    samples become 8-bit gray, more than 8 bits become uint16, as do fractions in 0..1, and CMYK
+    becomes sRGB through the file's profile (libvips' own where it has none), and the EXIF
     orientation is applied.
 
     Args:
@@ -166,9 +168,9 @@ def open_frames(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
             tables = tuple(at for at, _ in found)
             sizes = [_page_size(table, data) for _, table in found]
         else:
-            tables, sizes = (0,), [_size(data, name)]
+            tables, sizes = (0,), [size(data, name)]
         _check(sizes, max_pixels)
-        width, height = sizes[0] if name != "tiff" else _upright(data, name)
+        width, height = sizes[0] if name != "tiff" else size(data, name)
         return Frames(path, height, width, _tables=tables, _data=data, _name=name)
 
 
@@ -181,7 +183,7 @@ def _load(path: Path) -> tuple[bytes, str]:
             return head + file.read(), name
     if not head:
         raise PictureError("the file is empty.")
-    raise PictureError(f"not a picture in one of the formats {', '.join(FORMATS)}.")
+    raise PictureError(f"not a picture in one of the formats {', '.join(FORMATS)}, heic, ico.")
 
 
 def _animated(path: Path, data: bytes, name: str, moving: Timeline) -> Frames:
@@ -212,20 +214,6 @@ def _page_size(table: tags.Table, data: bytes) -> tuple[int, int]:
     except KeyError:
         raise PictureError("it is damaged or cut short.") from None
     return width, height
-
-
-def _size(data: bytes, name: str) -> tuple[int, int]:
-    """Width and height of a still picture, upright, before it is decoded."""
-    if name in PIL_FILES:
-        with pillow():
-            return PIL_FILES[name](io.BytesIO(data)).size
-    return avif.size(data) if name == "avif" else _upright(data, name)
-
-
-def _upright(data: bytes, name: str) -> tuple[int, int]:
-    """The size of the first picture as it is to be shown."""
-    image = header(data, name).autorot()
-    return image.width, image.height
 
 
 def _check(sizes: Sequence[tuple[int, int]], max_pixels: int) -> None:

@@ -14,7 +14,9 @@ from atdsr.pixels import tags
 from atdsr.pixels.picture import Metadata
 from atdsr.pixels.tags import Entry, Layout, Table, TagError
 
-_PREFIX = b"Exif\0\0"  # in JPEG; other formats have none, but some writers put it
+PREFIX = b"Exif\0\0"
+"""What EXIF begins with in JPEG; other formats have none, but some writers put it."""
+
 _ORIENTATION, _X, _Y, _UNIT = 274, 282, 283, 296
 _TEXTS = (269, 270, 271, 272, 285, 305, 306, 315, 316, 33432)  # description, camera, dates, ...
 _KEPT = frozenset({*_TEXTS, 18246, 18249, *range(0x9C9B, 0x9CA0)})  # rating; Windows' titles
@@ -80,7 +82,7 @@ def sensible(x: float, y: float) -> tuple[float, float] | None:
 def _main(exif: bytes | None) -> dict[int, tuple[int, ...]]:
     """The numbers in the first table."""
     try:
-        data = (exif or b"").removeprefix(_PREFIX)
+        data = (exif or b"").removeprefix(PREFIX)
         layout = tags.layout_of(data)
         table, _ = tags.read_table(data, tags.first(data, layout), layout)
         wanted = (_ORIENTATION, _X, _Y, _UNIT)
@@ -123,7 +125,7 @@ def _packed(main: Table, inner: dict[int, Table], layout: Layout) -> bytes | Non
 
 def _exif(data: bytes, width: int, height: int, dpi: tuple[float, float] | None) -> bytes | None:
     try:
-        data = data.removeprefix(_PREFIX)
+        data = data.removeprefix(PREFIX)
         layout = tags.layout_of(data)
         main, inner = _collect(data, tags.first(data, layout), layout)
     except TagError:

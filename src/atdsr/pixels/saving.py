@@ -3,7 +3,7 @@
 from typing import Any
 
 from atdsr.pixels import metadata, vips
-from atdsr.pixels.formats import WITHOUT_ALPHA, WITHOUT_GRAY
+from atdsr.pixels.formats import WITHOUT_ALPHA, WITHOUT_GRAY, WITHOUT_PROFILE
 from atdsr.pixels.picture import Metadata, Picture
 
 _DOTS = 72.0  # an inch: what readers assume of none; libvips would write 25.4
@@ -29,8 +29,12 @@ def prepared(
     icc = vips.matching(picture.icc, image.bands)
     if icc and picture.is_gray and name in WITHOUT_GRAY:  # it would not fit the RGB of the file
         image, icc = vips.to_srgb(vips.with_profile(image, icc)), None
+    elif icc and name in WITHOUT_PROFILE:
+        image, icc = vips.to_srgb(vips.with_profile(image, icc)), None
+        image = image.extract_band(0) if picture.is_gray else image
     wide = image.format == "ushort"
-    if wide and name in ("jpg", "webp"):
+    narrow = name in ("jpg", "webp") or (name == "jp2" and image.bands > 1)
+    if wide and narrow:
         # half up, as everywhere: a float of 32 bits tells x / 257 from a half, which it never is
         kind = "b-w" if image.bands < 3 else "srgb"
         image = image.linear(255 / 65535, 0.5).cast("uchar").copy(interpretation=kind)
@@ -51,7 +55,7 @@ def prepared(
 def _exif(said: Metadata, name: str) -> bytes | None:
     if name == "tiff":  # libvips has no way; `pages` adds it
         return None
-    if said.exif is None and said.dpi is not None and name in ("jpg", "webp", "avif"):
+    if said.exif is None and said.dpi is not None and name in ("jpg", "webp", "avif", "jxl"):
         return metadata.only_dots(said.dpi)
     return said.exif
 
@@ -70,6 +74,8 @@ def _options(name: str, wide: bool, quality: int | None, size: int) -> dict[str,
             return {"lossless": True, "exact": True, "effort": 2}  # exact: also invisible pixels
         case "webp":
             return {"Q": quality, "smart_subsample": True, "exact": True}
+        case "jxl" | "jp2" | "ppm":  # libvips does not write them
+            return {}
         case _:
             # effort 4, the default, takes ten times as long for a file of the same size
             av1 = {"compression": "av1", "effort": 2, "subsample_mode": "off"}
