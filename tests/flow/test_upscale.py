@@ -187,7 +187,10 @@ def test_what_is_no_picture(run: Run, name: str, content: bytes | None, words: s
 def test_a_truncated_picture(run: Run, suffix: str):
     path = Path(save(f"a{suffix}", noise(60, 60, 3)))
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
-    assert f"a{suffix}: the picture cannot be read" in refused(run, path.name)
+    sentence = refused(run, path.name)
+    assert (
+        f"a{suffix}: the picture cannot be read" in sentence or "damaged or cut short" in sentence
+    )
 
 
 def test_transparency_does_not_go_into_a_jpeg(run: Run):

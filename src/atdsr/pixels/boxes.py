@@ -168,14 +168,22 @@ def still(data: bytes) -> Still:
 
 @reading()
 def coded(data: bytes, configuration: bytes) -> list[bytes]:
-    """The data, of several pieces the first, of each item with such a configuration box."""
+    """The data, of several pieces the first, of each item with such a configuration box.
+
+    Raises:
+        PictureError: items overlap so much that together they are larger than the file.
+    """
     parts = inside(data, top(data)[b"meta"], 4)
     places = _places(data, parts[b"iloc"][0])
-    return [
-        data[places[item].start : places[item].start + places[item].size]
-        for item, own in _properties(data, parts[b"iprp"][0]).items()
+    properties = _properties(data, parts[b"iprp"][0])
+    found = [
+        places[item]
+        for item, own in properties.items()
         if item in places and any(box.kind == configuration for box in own)
     ]
+    if sum(place.size for place in found) > len(data):
+        raise damaged()
+    return [data[place.start : place.start + place.size] for place in found]
 
 
 @reading()
