@@ -5,6 +5,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 from PIL import Image, ImageCms
 
@@ -42,9 +43,12 @@ def saved(image: Image.Image, path: Path, **options) -> Path:
 
 
 def encoded(name: str) -> bytes:
+    samples = noise(3, h=64, w=64)
+    if name == "jxl":
+        return bytes(imagecodecs.jpegxl_encode(samples, lossless=True))
     file = io.BytesIO()
-    form = {"jpg": "JPEG", "tiff": "TIFF"}.get(name, name.upper())
-    Image.fromarray(noise(3, h=64, w=64)).save(file, form)
+    form = {"jpg": "JPEG", "tiff": "TIFF", "jp2": "JPEG2000"}.get(name, name.upper())
+    Image.fromarray(samples).save(file, form)
     return file.getvalue()
 
 

@@ -15,7 +15,10 @@ SLOW = (
     *("torch", "numpy", "PIL", "pyvips", "safetensors", "pydantic", "rich", "psutil", "yaml"),
     *("gdown", "requests", "platformdirs"),
 )
-NEVER = ("torch._dynamo", "torch._inductor", "torch.onnx", "sympy", "networkx")
+NEVER = (
+    *("torch._dynamo", "torch._inductor", "torch.onnx", "sympy", "networkx"),
+    *("pillow_heif", "pyjpegxl"),
+)
 
 
 def names_of(group: object, before: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -70,7 +73,7 @@ def test_of_pytorch_nothing_is_imported_that_it_does_not_import_itself():
     assert not more & {"pyvips", "pydantic", "rich", "typer", "psutil"}
 
 
-def test_neither_a_compiler_nor_algebra_is_imported_to_enlarge_a_picture(
+def test_nothing_that_a_png_does_not_need_is_imported_to_enlarge_it(
     tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)

@@ -44,6 +44,12 @@ def test_one_picture_goes_beside_itself_or_where_it_is_told():
     assert not plan("p/a.png").several
 
 
+@pytest.mark.parametrize("name", ["a.pfm", "a.ICO", "a.j2k"])
+def test_what_is_only_read_becomes_png(name):
+    touch(name)
+    assert pairs(name) == {name: "a_x2.png"}
+
+
 def test_suffixes_stay_unless_a_format_is_named():
     touch("a.PNG", "b.jpeg")
     assert pairs("a.PNG", "b.jpeg") == {"a.PNG": "a_x2.PNG", "b.jpeg": "b_x2.jpeg"}
@@ -356,7 +362,7 @@ def test_a_picture_of_unknown_size_gets_no_name_that_tells_it():
 def test_a_quality_is_for_outputs_that_can_use_it(suffix: str):
     touch("f/a.png", f"g/a{suffix}", "g/b.png")
     assert len(plan("g", quality=50).jobs) == 2
-    with pytest.raises(JobError, match="--quality is of use for JPEG, WebP and AVIF only"):
+    with pytest.raises(JobError, match="--quality is of use for JPEG, WebP, AVIF and JPEG XL only"):
         plan("f", quality=50)
     name = pixels.format_of(Path(f"a{suffix}"))
     assert len(plan("f", quality=50, format_name=name).jobs) == 1

@@ -295,7 +295,7 @@ def test_narrow_range_becomes_full(tmp_path, channels, dtype):
 
 @pytest.mark.parametrize("points", [P3, PQ, HLG])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_code_points_stay_in_png_and_become_profiles_elsewhere(tmp_path, points, channels):
+def test_code_points_stay_in_png_and_avif_and_become_profiles_elsewhere(tmp_path, points, channels):
     picture = Picture(noise(channels), code_points=points)
     write(picture, tmp_path / "x.png")
     names = list(chunks_in((tmp_path / "x.png").read_bytes()).items())
@@ -304,7 +304,10 @@ def test_code_points_stay_in_png_and_become_profiles_elsewhere(tmp_path, points,
     back = read(tmp_path / "x.png")
     assert back.code_points == points
     assert np.array_equal(back.samples, picture.samples)
-    for name in ("tiff", "webp", "avif", *(["jpg"] if channels in (1, 3) else [])):
+    write(picture, tmp_path / "x.avif")
+    back = read(tmp_path / "x.avif")
+    assert (back.code_points, back.icc) == (points, None)
+    for name in ("tiff", "webp", *(["jpg"] if channels in (1, 3) else [])):
         write(picture, tmp_path / f"x.{name}")
         gray = channels < 3 and name in ("tiff", "jpg")
         with Image.open(tmp_path / f"x.{name}") as image:

@@ -99,7 +99,7 @@ def test_refused_targets(tmp_path):
     for path, picture, sentence in [
         (tmp_path / "x.jpg", clear, "no transparency in jpg; write PNG"),
         (tmp_path / "x.bmp", clear, "no transparency in bmp; write PNG"),
-        (tmp_path / "x.ico", clear, "no format has the suffix '.ico'"),
+        (tmp_path / "x.xyz", clear, "no format has the suffix '.xyz'"),
         (tmp_path / ("x" * 300 + ".png"), clear, "File name too long"),
     ]:
         with pytest.raises(AtdsrError, match=sentence):

@@ -42,6 +42,9 @@ class Format(StrEnum):
     avif = "avif"
     bmp = "bmp"
     gif = "gif"
+    jxl = "jxl"
+    jp2 = "jp2"
+    ppm = "ppm"
 
 
 def parse_scale(text: str) -> int:

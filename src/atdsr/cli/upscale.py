@@ -78,8 +78,8 @@ def upscale(
             "-f",
             "--format",
             metavar="FORMAT",
-            help="Of the outputs: png, tiff, jpg, webp, avif, bmp or gif.  [default: as OUT or "
-            "INPUT]",
+            help="Of the outputs: png, tiff, jpg, webp, avif, bmp, gif, jxl, jp2 or ppm.  "
+            "[default: as OUT or INPUT]",
         ),
     ] = None,
     quality: Annotated[
@@ -87,7 +87,7 @@ def upscale(
         typer.Option(
             metavar="1..100",
             parser=parse_quality,
-            help="Of JPEG, WebP and AVIF.  [default: 95, lossless, 90]",
+            help="Of JPEG, WebP, AVIF and JPEG XL.  [default: 95, lossless, 90, lossless]",
         ),
     ] = None,
     strip_metadata: Annotated[
@@ -127,9 +127,10 @@ def upscale(
     """Enlarge picture files.
 
     INPUT is a picture, several, a folder (the pictures right in it), a glob in quotes, or - for
-    a picture from standard input. PNG, TIFF, JPEG, WebP, AVIF, BMP and GIF are read and written;
-    transparency, 16 bits, metadata and the colour profile are kept where the format can, and a
-    photo comes out upright. Animations and documents of several pages stay such.
+    a picture from standard input. PNG, TIFF, JPEG, WebP, AVIF, BMP, GIF, JPEG 2000 and PPM are
+    read and written, with atdsr[formats] JPEG XL too; ICO and, with atdsr[formats], HEIC are read
+    and become PNG. Transparency, 16 bits, metadata and the colour profile are kept where the
+    format can, and a photo comes out upright. Animations and documents of several pages stay such.
 
     An input is never overwritten. An existing output is kept unless --overwrite is given: for a
     single picture that is an error, among several it is passed over, so that the same command

@@ -11,7 +11,7 @@ from atdsr.jobs.finding import find, identity, is_list
 from atdsr.jobs.naming import Template
 from atdsr.jobs.order import Box, JobError, Order
 
-_LOSSY = {"jpg", "webp", "avif"}  # the formats with a quality to choose
+_LOSSY = {"jpg", "webp", "avif", "jxl"}  # the formats with a quality to choose
 
 
 @dataclass(frozen=True)
@@ -226,8 +226,8 @@ def _check_quality(jobs: Sequence[Job], order: Order) -> None:
     lossy = {s for s in suffixes & pixels.WRITABLE_SUFFIXES if _format(s) in _LOSSY}
     if order.quality is not None and jobs and not lossy:
         raise JobError(
-            "--quality is of use for JPEG, WebP and AVIF only; drop it, or choose one of them with "
-            "--format."
+            "--quality is of use for JPEG, WebP, AVIF and JPEG XL only; drop it, or choose one of "
+            "them with --format."
         )
 
 

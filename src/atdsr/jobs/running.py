@@ -296,15 +296,14 @@ class _Attempt:
             return None
         with interrupts.later():
             picture = next(iter(frames))
-        self._check_target((width, height), 1, alpha=picture.is_transparent)
+        alpha, gray = picture.is_transparent, picture.is_gray
+        self._check_target((width, height), 1, alpha=alpha, gray=gray)
         self.opened = pixels.without_metadata(picture) if order.strip_metadata else picture
         return None
 
-    def _check_target(self, size: tuple[int, int], frames: int, *, alpha: bool = False) -> None:
+    def _check_target(self, size: tuple[int, int], frames: int, **kind: bool) -> None:
         overwrite = self._order.overwrite
-        pixels.check_target(
-            self._job.target, overwrite=overwrite, alpha=alpha, size=size, frames=frames
-        )
+        pixels.check_target(self._job.target, overwrite=overwrite, size=size, frames=frames, **kind)
 
     def _finish(self) -> None:
         """Make the target, whole or not at all.

@@ -4,8 +4,9 @@ Everything about files is decided here and nowhere else: colour, alpha, bit dept
 colour profiles, atomic writes, and the only rounding of the project (`to_array`; samples of one
 depth are brought to another by `rescale`, which rounds the same way).
 
-The formats are PNG, TIFF, JPEG, WebP and AVIF through libvips, BMP and GIF through Pillow; frames
-of animations are composited by Pillow and written by `animation`. A file is recognised by its
+The formats are PNG, TIFF, JPEG and WebP through libvips, BMP, GIF and ICO through Pillow, and those
+that have a module here (`avif`, `heif`, `jp2`, `jxl`, `netpbm`); frames of animations are
+composited by Pillow and written by `animation`. A file is recognised by its
 first bytes and handed to the one decoder for that format by name, so no other decoder ever sees
 it and characters that libvips would read as options in a name mean nothing.
 

@@ -1,14 +1,14 @@
-"""Animations written frame by frame: GIF, WebP and PNG; one frame is in memory at a time.
+"""Animations written frame by frame; one frame is in memory at a time.
 
-Each frame is first a picture file of its own, whose blocks or chunks become those of the
-animation. A frame is written whole and replaces what was there.
+AVIF is written by `avif`. Each frame of the others is first a picture file of its own, whose
+blocks or chunks become those of the animation. It is written whole and replaces what was there.
 
 Sources: GIF89a; PNG, third edition, section 11.3.5.2; RFC 9649, section 2.7.
 """
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -16,12 +16,17 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from atdsr.pixels import colour, saving, timeline, vips
+from atdsr.pixels import avif, colour, saving, timeline, vips
 from atdsr.pixels.picture import Picture, PictureError, split_alpha, to_uint8
 from atdsr.pixels.png import chunk, chunks_of, with_chunks
 
 _CLEAR = 255  # the colour of a GIF that stands for transparency, behind all others
-_MOST = {"gif": 655_350, "webp": 2**24 - 1, "png": 65_535}  # milliseconds a frame can last
+_MOST = {
+    "gif": 655_350,
+    "webp": 2**24 - 1,
+    "png": 65_535,
+    "avif": 2**31 - 1,
+}  # milliseconds a frame can last
 _WEBP_FLAGS = {b"ICCP": 0x20, b"EXIF": 0x08, b"XMP ": 0x04}  # what the head announces
 
 
@@ -33,7 +38,7 @@ class Settings:
         subject: the file to be, which sentences about what goes wrong name.
         durations: milliseconds of each frame; None for a still GIF.
         loop: how often all are shown; 0 is for ever.
-        quality: 1 to 100 for WebP; None is lossless.
+        quality: 1 to 100 for WebP, of which None is lossless, and AVIF.
     """
 
     subject: Path
@@ -58,31 +63,42 @@ def write(frames: Iterator[Picture], path: Path, name: str, settings: Settings) 
         PictureError: frames of several sizes or kinds, or not as many as durations.
         OSError: the disk refuses.
     """
-    write_all = {"gif": _write_gif, "webp": _write_webp, "png": _write_png}[name]
+    given = (0,) if settings.durations is None else settings.durations
+    durations = [max(0, min(duration, _MOST[name])) for duration in given]
+    checked = _checked(frames, settings.subject, len(durations))
     with path.open("wb") as file:
-        write_all(file, _encoded(frames, name, settings), settings.loop)
+        if name == "avif":
+            avif.write_frames(file, checked, durations, settings.loop, settings.quality)
+            return
+        write_all = {"gif": _write_gif, "webp": _write_webp, "png": _write_png}[name]
+        write_all(file, _encoded(checked, durations, name, settings), settings.loop)
 
 
-def _encoded(frames: Iterator[Picture], name: str, settings: Settings) -> Iterator[_Frame]:
-    """The frames one by one, each checked and encoded."""
-    durations = (0,) if settings.durations is None else settings.durations
+def _checked(frames: Iterator[Picture], subject: Path, wanted: int) -> Iterator[Picture]:
+    """The frames one by one: as many as wanted, and all of one shape."""
     shape, count = (), 0
     for count, picture in enumerate(frames, 1):
         shape = shape or picture.samples.shape
         if picture.samples.shape != shape:
             raise PictureError(
-                f"{settings.subject}: the frames of an animation are of one size and number of "
+                f"{subject}: the frames of an animation are of one size and number of "
                 f"channels, not {_shown(shape)} and {_shown(picture.samples.shape)}."
             )
-        if count > len(durations):
+        if count > wanted:
             break
+        yield picture
+    if count != wanted:
+        raise PictureError(f"{subject}: {wanted} durations do not fit the number of frames.")
+
+
+def _encoded(
+    frames: Iterator[Picture], durations: Sequence[int], name: str, settings: Settings
+) -> Iterator[_Frame]:
+    """The frames one by one, each encoded."""
+    for number, picture in enumerate(frames):
         with vips.as_sentence(settings.subject, "the frame cannot be written"):
             data = _gif(picture) if name == "gif" else _still(picture, name, settings.quality)
-        yield _Frame(picture, max(0, min(durations[count - 1], _MOST[name])), data)
-    if count != len(durations):
-        raise PictureError(
-            f"{settings.subject}: {len(durations)} durations do not fit the number of frames."
-        )
+        yield _Frame(picture, durations[number], data)
 
 
 def _shown(shape: tuple[int, ...]) -> str:

@@ -5,12 +5,26 @@ import re
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from PIL.BmpImagePlugin import BmpImageFile
+from PIL import ImageFile
+from PIL.BmpImagePlugin import BmpImageFile, DibImageFile
 from PIL.GifImagePlugin import GifImageFile
+from PIL.IcoImagePlugin import IcoImageFile
 
-from atdsr.pixels import colour, colour_tags, jpeg, metadata, png, tiff, vips
-from atdsr.pixels.picture import Metadata, Picture, PictureError, rescale
+from atdsr.pixels import (
+    avif,
+    colour,
+    colour_tags,
+    heif,
+    jp2,
+    jpeg,
+    jxl,
+    metadata,
+    netpbm,
+    png,
+    tiff,
+    vips,
+)
+from atdsr.pixels.picture import Metadata, Picture, PictureError
 from atdsr.pixels.pil import picture_of, pillow
 
 _COLOURS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb16": 3, "cmyk": 4}
@@ -18,8 +32,11 @@ _HARMLESS = re.compile(  # what libjpeg warns of that costs no pixel
     "JFIF revision|Adobe color transform|Invalid SOS parameters for sequential"
     "|extraneous bytes before marker 0x(?!d[0-7])"
 )
-PIL_FILES = {"bmp": BmpImageFile, "gif": GifImageFile}
-"""What Pillow decodes: BMP, which the libvips wheels cannot, and GIF."""
+PIL_FILES = {"bmp": BmpImageFile, "gif": GifImageFile, "ico": IcoImageFile}
+"""What Pillow decodes: BMP, which the libvips wheels cannot, GIF, and the largest icon of ICO."""
+
+_MODULES = {"avif": avif, "heic": heif, "jxl": jxl, "jp2": jp2, "ppm": netpbm}
+"""Formats with a module of their own."""
 
 
 def decode(data: bytes, name: str, table: int = 0) -> Picture:
@@ -31,13 +48,15 @@ def decode(data: bytes, name: str, table: int = 0) -> Picture:
     """
     if name in PIL_FILES:
         with pillow():
-            picture = picture_of(PIL_FILES[name](io.BytesIO(data)))
-        if name == "bmp":
+            picture = picture_of(_opened(data, name))
+        if name == "bmp" and data.startswith(b"BM"):
             icc = colour_tags.of_bmp(data, picture.samples.shape[2])
             return replace(picture, icc=icc)
         return picture
     if name == "tiff":
         return tiff.decode(data, table)
+    if name in _MODULES:
+        return _MODULES[name].decode(data)
     image = header(data, name)
     colours = _COLOURS.get(image.interpretation)
     if colours is None or not colours <= image.bands <= colours + 1:
@@ -53,15 +72,11 @@ def decode(data: bytes, name: str, table: int = 0) -> Picture:
     described = png.describe(data) if name == "png" else None
     said = _said(image, described)
     whole = _strictly(data) if name == "jpg" else image.copy_memory()
-    image = _upright(whole, said, name)  # a rotation needs the whole picture
+    image = _upright(whole, said)  # a rotation needs the whole picture
     if image.interpretation == "cmyk":
         samples = vips.from_vips(vips.to_srgb(image))
     else:
         samples = vips.from_vips(image)
-    if name == "avif" and image.format == "ushort":
-        # libvips shifts 10 or 12 bits up, which would leave white short of 65535
-        bits = image.get("bits-per-sample")
-        samples = rescale(samples >> (16 - bits), 2**bits - 1, np.uint16)
     height, width, channels = samples.shape
     icc = vips.matching(vips.blob(image, "icc-profile-data"), channels)
     if image.interpretation == "cmyk":
@@ -70,6 +85,12 @@ def decode(data: bytes, name: str, table: int = 0) -> Picture:
         icc = colour.adobe_rgb()
     picture = Picture(samples, icc, metadata.clean(said, width, height))
     return picture if described is None else described.applied(picture, icc)
+
+
+def _opened(data: bytes, name: str) -> ImageFile.ImageFile:
+    """The file as Pillow sees it."""
+    bare = name == "bmp" and not data.startswith(b"BM")
+    return (DibImageFile if bare else PIL_FILES[name])(io.BytesIO(data))
 
 
 def _strictly(data: bytes) -> Any:
@@ -94,22 +115,24 @@ def header(data: bytes, name: str, fail_on: str = "error") -> Any:
     return load(data, access="sequential", fail_on=fail_on)
 
 
-def size_of(data: bytes, name: str) -> tuple[int, int]:
-    """Width and height of the upright picture, found without decoding its samples."""
+def size(data: bytes, name: str) -> tuple[int, int]:
+    """Width and height of a still picture, upright and not decoded yet; TIFF has `tiff.pages`."""
     if name in PIL_FILES:
         with pillow():
-            return PIL_FILES[name](io.BytesIO(data)).size
+            return _opened(data, name).size
+    if name in _MODULES:
+        return _MODULES[name].size(data)
     image = header(data, name)
     described = png.describe(data) if name == "png" else None
-    image = _upright(image, _said(image, described), name)
+    image = _upright(image, _said(image, described))
     return image.width, image.height
 
 
-def _upright(image: Any, said: Metadata, name: str) -> Any:
+def _upright(image: Any, said: Metadata) -> Any:
     """The image as its file says that it lies; libvips knows only of EXIF before the pixels."""
     turned = metadata.orientation(said.exif, said.xmp)
     known = image.get("orientation") if image.get_typeof("orientation") else 1
-    if turned > 1 and known == 1 and name != "avif":  # AVIF has a word of its own for it
+    if turned > 1 and known == 1:
         image = image.copy()
         image.set_type(vips.load().GValue.gint_type, "orientation", turned)
     return image.autorot()

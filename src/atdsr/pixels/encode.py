@@ -6,8 +6,8 @@ from pathlib import Path
 from PIL import Image
 
 from atdsr import files
-from atdsr.pixels import animation, colour, pages, png, saving, vips
-from atdsr.pixels.formats import WITHOUT_ALPHA, check_fits, format_of
+from atdsr.pixels import animation, avif, colour, jp2, jxl, netpbm, pages, png, saving, vips
+from atdsr.pixels.formats import WITHOUT_ALPHA, WITHOUT_PROFILE, check_fits, format_of
 from atdsr.pixels.picture import Picture, PictureError, split_alpha, to_uint8
 
 _UNWRITTEN = "the picture cannot be written"
@@ -18,6 +18,7 @@ def check_target(
     *,
     overwrite: bool = False,
     alpha: bool = False,
+    gray: bool = True,
     size: tuple[int, int] | None = None,
     frames: int = 1,
 ) -> None:
@@ -27,6 +28,7 @@ def check_target(
         path: the file to be.
         overwrite: whether an existing file may be replaced.
         alpha: whether the picture will be transparent.
+        gray: whether the picture will be gray, which PGM demands.
         size: width and height that it will have, in pixels; None skips the question.
         frames: how many pictures the file will hold.
 
@@ -39,6 +41,10 @@ def check_target(
         name = format_of(path)
         if alpha and name in WITHOUT_ALPHA:
             raise PictureError(f"no transparency in {name}; write PNG, TIFF, WebP or AVIF.")
+        if path.suffix.lower() == ".pgm" and not gray:
+            raise PictureError("PGM holds gray only; write PPM.")
+        if name == "jxl":
+            jxl.library()  # or the sentence that says how to get it
         check_fits(name, *(size or (1, 1)), frames)
         files.check_target(path, overwrite=overwrite)
 
@@ -62,20 +68,22 @@ def write(
 ) -> None:
     """Write a picture in the format of the suffix, wholly or not at all.
 
-    16-bit samples stay so in PNG and TIFF, become 10-bit in AVIF, and are rounded to 8-bit
-    elsewhere. WebP and AVIF have no gray: it is written as RGB. JPEG and BMP have no alpha: full
-    alpha is dropped, transparency is refused. Colour is never subsampled, but by lossy WebP, which
-    can do no other. GIF has 255 colours and no soft edges.
+    16-bit samples stay so in PNG, TIFF, JPEG XL, PGM and PPM, and as gray in JPEG 2000, become
+    10-bit in AVIF, and are rounded to 8-bit elsewhere. WebP and AVIF have no gray: it is written as
+    RGB. JPEG, BMP, PGM and PPM have no alpha: full alpha is dropped, transparency is refused.
+    Colour is never subsampled, but by lossy WebP, which can do no other. GIF has 255 colours and no
+    soft edges.
 
-    Code points of colour stay so in PNG and become a profile elsewhere. BMP and GIF have neither:
-    colours become sRGB. `notices` says beforehand what a format cannot hold as it is.
+    Code points of colour stay so in PNG and AVIF and become a profile elsewhere. BMP, GIF, PGM and
+    PPM have neither: colours become sRGB. `notices` says beforehand what a format cannot hold as it
+    is.
 
     Args:
         picture: what to write.
         path: the file; its folder is made if need be.
         overwrite: whether an existing file may be replaced.
-        quality: 1 to 100 for JPEG, WebP and AVIF; the others ignore it. By default JPEG takes 95,
-            AVIF 90, and WebP is lossless.
+        quality: 1 to 100 for JPEG, WebP, AVIF and JPEG XL; the others ignore it. By default JPEG
+            takes 95, AVIF 90, and WebP and JPEG XL are lossless.
 
     Raises:
         PictureError: the format is unknown or cannot hold the picture.
@@ -83,7 +91,8 @@ def write(
     """
     path = Path(path)
     size = picture.width, picture.height
-    check_target(path, overwrite=overwrite, alpha=picture.is_transparent, size=size)
+    alpha, gray = picture.is_transparent, picture.is_gray
+    check_target(path, overwrite=overwrite, alpha=alpha, gray=gray, size=size)
     name = format_of(path)
     with vips.as_sentence(path, _UNWRITTEN):
         check_quality(quality)
@@ -93,24 +102,37 @@ def write(
             return
         try:
             with vips.as_sentence(path, _UNWRITTEN):
-                _write(picture, temporary, name, quality)
+                _write(picture, temporary, path.suffix.lower(), quality)
         except PictureError:
             _raise_if_full(temporary)
             raise
 
 
-def _write(picture: Picture, temporary: Path, name: str, quality: int | None) -> None:
+def _write(picture: Picture, temporary: Path, suffix: str, quality: int | None) -> None:
+    name = format_of(Path(f"a{suffix}"))
     if name == "bmp":
         _write_bmp(picture, temporary)
         return
+    if name in WITHOUT_PROFILE:
+        picture = colour.to_srgb(picture)
     said = saving.said_in(picture, name)
     image, options = saving.prepared(picture, name, said, quality)
-    # the saver by name: that of the suffix would read the name for options
-    getattr(image, f"{vips.NAMES.get(name, name)}save")(str(temporary), **options)
+    match name:
+        case "jxl":
+            jxl.write(image, temporary, quality)
+        case "jp2":
+            jp2.write(image, temporary)
+        case "ppm":
+            netpbm.write(image, temporary, suffix)
+        case _:
+            # the saver by name: that of the suffix would read the name for options
+            getattr(image, f"{vips.NAMES.get(name, name)}save")(str(temporary), **options)
     if name == "tiff" and said.exif:
         pages.add_exif(temporary, said.exif)
     if name == "png" and (chunks := png.chunks_of(picture, said)):
         png.add_chunks(temporary, chunks)
+    if name == "avif" and picture.code_points:
+        temporary.write_bytes(avif.described(temporary.read_bytes(), picture))
 
 
 def _raise_if_full(path: Path) -> None:

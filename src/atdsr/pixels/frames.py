@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 from PIL import ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from atdsr import files
-from atdsr.pixels import animation, colour, metadata, pages, png, tiff, vips
-from atdsr.pixels.decode import PIL_FILES, decode, header, size_of
+from atdsr.pixels import animation, avif, colour, metadata, pages, png, tiff, vips
+from atdsr.pixels.decode import decode, size
 from atdsr.pixels.encode import check_quality, check_target
 from atdsr.pixels.formats import ANIMATED, FORMATS, check_fits, format_of, recognise
 from atdsr.pixels.picture import (
@@ -37,7 +38,12 @@ MAX_FRAMES = 10_000
 
 _TOTAL = 256  # all frames together: so many times the limit of pixels
 _UNWRITTEN = "the picture cannot be written"
-_ANIMATIONS = {"gif": GifImageFile, "png": PngImageFile, "webp": WebPImageFile}
+_ANIMATIONS = {
+    "gif": GifImageFile,
+    "png": PngImageFile,
+    "webp": WebPImageFile,
+    "avif": AvifImageFile,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +98,7 @@ class Frames:
                 yield decode(self._data, self._name, table)
             return
         image, said, described = _animation(self._data, self._name)
+        points = avif.track_points(self._data) if self._name == "avif" else None
         for number in range(len(self)):
             with pillow():
                 image.seek(number + self._cover)
@@ -101,7 +108,7 @@ class Frames:
                 picture = _with_alpha(picture)
             if (picture.width, picture.height) != (self.width, self.height):
                 raise PictureError("the animation is damaged or cut short.")
-            yield picture
+            yield replace(picture, code_points=points) if points and not picture.icc else picture
 
 
 def _animation(
@@ -110,7 +117,7 @@ def _animation(
     """An animation opened, what its file says of all frames, and the chunks of a PNG file."""
     with pillow():
         image = _ANIMATIONS[name](io.BytesIO(data))
-        said = said_of(image, image.info.get("exif"))
+        said = avif.said_of(image) if name == "avif" else said_of(image, image.info.get("exif"))
     if name != "png":
         return image, said, None
     described = png.describe(data)
@@ -129,10 +136,12 @@ def _with_alpha(picture: Picture) -> Picture:
 
 
 def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Read a PNG, TIFF, JPEG, WebP, AVIF, BMP or GIF file of one picture, whatever its suffix.
+    """Read a file of one picture, whatever its suffix.
 
-    Palettes are expanded, 1-bit samples become 8-bit gray, AVIF of 10 or 12 bits becomes uint16,
-    CMYK becomes sRGB through the file's profile (libvips' own where it has none), and the EXIF
+    PNG, TIFF, JPEG, WebP, AVIF, BMP, GIF, JPEG 2000, ICO (its largest icon), PBM, PGM, PPM, PAM
+    and PFM are read, with the extra `formats` HEIC and JPEG XL too. Palettes are expanded, 1-bit
+    samples become 8-bit gray, more than 8 bits become uint16, as do fractions in 0..1, CMYK
+    becomes sRGB through the file's profile (libvips' own where it has none), and the EXIF
     orientation is applied. What TIFF may hold beside that is listed in docs/pictures.md.
 
     Args:
@@ -156,8 +165,8 @@ def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Pictu
 def open_frames(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Frames:
     """Look into a file of one or several pictures: any that `read` takes, TIFF pages, animations.
 
-    Animated GIF, WebP and PNG are composited: each frame is what a viewer would show, in RGB and
-    alpha of 8 bits. The file itself stays in memory, its pictures do not.
+    Animated GIF, WebP, PNG and AVIF are composited: each frame is what a viewer would show, in RGB
+    and alpha of 8 bits. The file itself stays in memory, its pictures do not.
 
     Args:
         path: the file.
@@ -166,7 +175,7 @@ def open_frames(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
 
     Raises:
         PictureError: as `read`, but for several pictures; also more than `MAX_FRAMES`, an
-            animation that is cut short anywhere, and an AVIF sequence.
+            animation that is cut short anywhere.
     """
     path = Path(path)
     with vips.as_sentence(path, "the picture cannot be read"):
@@ -179,9 +188,9 @@ def open_frames(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
         if name == "tiff":
             tables, sizes = tiff.pages(data, MAX_FRAMES)
         else:
-            tables, sizes = (0,), [_size(data, name)]
+            tables, sizes = (0,), [size(data, name)]
         _check(sizes, max_pixels)
-        width, height = sizes[0] if name == "tiff" else size_of(data, name)
+        width, height = sizes[0]
         return Frames(path, height, width, _tables=tables, _data=data, _name=name)
 
 
@@ -194,12 +203,14 @@ def _load(path: Path) -> tuple[bytes, str]:
             return head + file.read(), name
     if not head:
         raise PictureError("the file is empty.")
-    raise PictureError(f"not a picture in one of the formats {', '.join(FORMATS)}.")
+    raise PictureError(f"not a picture in one of the formats {', '.join(FORMATS)}, heic, ico.")
 
 
 def _animated(path: Path, data: bytes, name: str, moving: Timeline) -> Frames:
     """The frames of an animation; the orientation that a file states is that of all of them."""
-    _, said, _ = _animation(data, name)
+    image, said, _ = _animation(data, name)
+    if isinstance(image, AvifImageFile) and image.n_frames != len(moving.durations):
+        raise PictureError("the animation is damaged or cut short.")
     turned = metadata.orientation(said.exif, said.xmp) > 4
     width, height = (moving.width, moving.height)[:: -1 if turned else 1]
     return Frames(
@@ -212,20 +223,6 @@ def _animated(path: Path, data: bytes, name: str, moving: Timeline) -> Frames:
         _name=name,
         _cover=moving.cover,
     )
-
-
-def _size(data: bytes, name: str) -> tuple[int, int]:
-    """Width and height of a still picture, before it is decoded."""
-    if name in PIL_FILES:
-        with pillow():
-            return PIL_FILES[name](io.BytesIO(data)).size
-    image = header(data, name)
-    if image.get_typeof("n-pages") and image.get("n-pages") > 1:
-        raise PictureError(
-            f"the file holds several pages or frames, which {name} does not order; save the one "
-            "you want as a file of its own."
-        )
-    return image.width, image.height
 
 
 def _check(sizes: Sequence[tuple[int, int]], max_pixels: int) -> None:
@@ -263,13 +260,13 @@ def write_frames(
     The frames of an animation become 8-bit, whole, and of the profile and metadata of the first.
 
     Args:
-        pictures: pages of any size and kind for TIFF; for GIF, WebP and PNG frames of one size
-            and number of channels.
+        pictures: pages of any size and kind for TIFF; for GIF, WebP, PNG and AVIF frames of one
+            size and number of channels.
         path: the file; its folder is made if need be.
         durations: milliseconds of each frame (GIF counts in steps of 10); None for pages.
         loop: how often an animation is shown; 0 is for ever.
         overwrite: whether an existing file may be replaced.
-        quality: 1 to 100 for WebP, which is lossless by default.
+        quality: 1 to 100 for WebP, which is lossless by default, and AVIF, where it is 90.
 
     Raises:
         PictureError: the format does not hold pages, or frames, or these.
@@ -283,7 +280,7 @@ def write_frames(
         if durations is None and name != "tiff":
             raise PictureError(f"{name} holds no pages; write TIFF.")
         if durations is not None and name not in ANIMATED:
-            raise PictureError(f"{name} holds no animation; write GIF, WebP or PNG.")
+            raise PictureError(f"{name} holds no animation; write GIF, WebP, PNG or AVIF.")
         if durations is not None and loop < 0:
             raise PictureError(f"loop is how often to show it, 0 for ever, not {loop}.")
     with files.replacing(path, overwrite=overwrite) as temporary:

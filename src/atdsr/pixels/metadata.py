@@ -14,7 +14,9 @@ from atdsr.pixels import tags, xmp
 from atdsr.pixels.picture import Metadata
 from atdsr.pixels.tags import Entry, Layout, Table, TagError
 
-_PREFIX = b"Exif\0\0"  # in JPEG; other formats have none, but some writers put it
+PREFIX = b"Exif\0\0"
+"""What EXIF begins with in JPEG; other formats have none, but some writers put it."""
+
 _ORIENTATION, _X, _Y, _UNIT = 274, 282, 283, 296
 _TEXTS = (269, 270, 271, 272, 285, 305, 306, 315, 316, 33432)  # description, camera, dates, ...
 _KEPT = frozenset({*_TEXTS, 18246, 18249, *range(0x9C9B, 0x9CA0)})  # rating; Windows' titles
@@ -89,7 +91,7 @@ def with_text_in_exif(said: Metadata) -> tuple[Metadata, tuple[str, ...]]:
 def is_adobe_rgb(exif: bytes | None) -> bool:
     """Whether EXIF says that the colours are of Adobe RGB (DCF 2.0, the optional colour space)."""
     try:
-        data = (exif or b"").removeprefix(_PREFIX)
+        data = (exif or b"").removeprefix(PREFIX)
         layout = tags.layout_of(data)
         table, _ = tags.read_table(data, tags.first(data, layout), layout)
         for tag in (tags.EXIF, _INTEROPERABILITY):
@@ -145,7 +147,7 @@ def sensible(x: float, y: float) -> tuple[float, float] | None:
 def _main(exif: bytes | None) -> dict[int, tuple[int, ...]]:
     """The numbers in the first table."""
     try:
-        data = (exif or b"").removeprefix(_PREFIX)
+        data = (exif or b"").removeprefix(PREFIX)
         layout = tags.layout_of(data)
         wanted = (_ORIENTATION, _X, _Y, _UNIT)
         table, _ = tags.read_table(data, tags.first(data, layout), layout, wanted)
@@ -197,7 +199,7 @@ def _exif(
     metadata: Metadata, size: tuple[int, int], old: tuple[int, int], turned: bool
 ) -> bytes | None:
     try:
-        data = (metadata.exif or b"").removeprefix(_PREFIX)
+        data = (metadata.exif or b"").removeprefix(PREFIX)
         layout = tags.layout_of(data)
         main, inner = _collect(data, tags.first(data, layout), layout)
     except TagError:

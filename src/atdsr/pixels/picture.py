@@ -132,4 +132,34 @@ def rescale(
 ) -> np.ndarray:
     """Samples in 0..old as integers in 0..maximum (by default all of dtype), rounded half up."""
     new = maximum or MAXIMUM[np.dtype(dtype)]
-    return ((samples.astype(np.uint32) * (2 * new) + old) // (2 * old)).astype(dtype)
+    if new == old:
+        return samples.astype(dtype)
+    wide = np.uint32 if (2 * new + 1) * old < 2**32 else np.uint64
+    return ((samples.astype(wide) * (2 * new) + old) // (2 * old)).astype(dtype)
+
+
+def straight(samples: np.ndarray, white: int) -> np.ndarray:
+    """Samples in 0..white whose alpha was multiplied into the colours, divided by it.
+
+    What nobody sees becomes black; without alpha nothing changes.
+    """
+    colour, alpha = split_alpha(samples)
+    if alpha is None:
+        return samples
+    whole = np.maximum(alpha.astype(np.int64), 1)
+    divided = (2 * white * colour.astype(np.int64) + whole) // (2 * whole)
+    divided = np.where(alpha > 0, divided.clip(0, white), 0)
+    return join_alpha(divided.astype(samples.dtype), alpha)
+
+
+def from_unit(samples: np.ndarray) -> np.ndarray:
+    """Fractions in 0..1 as uint16, rounded half up.
+
+    Raises:
+        PictureError: some lie outside of that range, or are no numbers.
+    """
+    if not (samples.min() >= 0 and samples.max() <= 1):
+        raise PictureError(
+            "its samples are fractions that lie outside of 0 to 1; map them into that range first."
+        )
+    return np.floor(samples.astype(np.float64) * 65535 + 0.5).astype(np.uint16)

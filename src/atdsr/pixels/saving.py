@@ -109,7 +109,8 @@ def prepared(
     elif icc is None and name not in WITH_CODE_POINTS:
         icc = colour.profile(picture, 3 if name in WITHOUT_GRAY else image.bands)
     wide = image.format == "ushort"
-    if wide and name in ("jpg", "webp"):
+    narrow = name in ("jpg", "webp") or (name == "jp2" and image.bands > 1)
+    if wide and narrow:
         # half up, as everywhere: a float of 32 bits tells x / 257 from a half, which it never is
         kind = "b-w" if image.bands < 3 else "srgb"
         image = image.linear(255 / 65535, 0.5).cast("uchar").copy(interpretation=kind)
@@ -132,7 +133,7 @@ def prepared(
 def _exif(said: Metadata, name: str) -> bytes | None:
     if name == "tiff":  # libvips has no way; `pages` adds it
         return None
-    if said.exif is None and said.dpi is not None and name in ("jpg", "webp", "avif"):
+    if said.exif is None and said.dpi is not None and name in ("jpg", "webp", "avif", "jxl"):
         return metadata.only_dots(said.dpi)
     return said.exif
 
@@ -151,6 +152,8 @@ def _options(name: str, wide: bool, quality: int | None, size: int) -> dict[str,
             return {"lossless": True, "exact": True, "effort": 2}  # exact: also invisible pixels
         case "webp":
             return {"Q": quality, "smart_subsample": True, "exact": True}
+        case "jxl" | "jp2" | "ppm":  # libvips does not write them
+            return {}
         case _:
             # effort 4, the default, takes ten times as long for a file of the same size
             av1 = {"compression": "av1", "effort": 2, "subsample_mode": "off"}

@@ -9,15 +9,12 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from atdsr.pixels import boxes
 from atdsr.pixels.picture import PictureError
 
 _PNG_SIGNATURE = 8
 _TRAILER, _EXTENSION = 0x3B, 0x21  # blocks of GIF
 _CONTROL, _APPLICATION = 0xF9, 0xFF  # extensions of GIF
-_SEQUENCE = (
-    "the file holds several pages or frames as an AVIF sequence, which is not supported; convert "
-    "it to WebP or PNG."
-)
 
 IMAGE = 0x2C
 """The kind of a block of GIF with a frame."""
@@ -46,12 +43,10 @@ def timeline(data: bytes, name: str) -> Timeline | None:
     """The frames of an animation, or None for a file of a still picture.
 
     Raises:
-        PictureError: an animation that is damaged or cut short, or an AVIF sequence.
+        PictureError: an animation that is damaged or cut short.
     """
-    readers = {"gif": _gif, "png": _png, "webp": _webp}
+    readers = {"gif": _gif, "png": _png, "webp": _webp, "avif": _avif}
     try:
-        if name == "avif" and data[8:12] == b"avis":
-            raise PictureError(_SEQUENCE)
         return readers[name](data) if name in readers else None
     except (struct.error, IndexError):
         raise _damaged() from None
@@ -185,3 +180,10 @@ def _webp(data: bytes) -> Timeline | None:
     if not durations:
         raise _damaged()
     return Timeline(width, height, tuple(durations), loop)
+
+
+def _avif(data: bytes) -> Timeline | None:
+    if data[8:12] != b"avis":  # the frames are beside the point of any other file
+        return None
+    track = boxes.track(data)
+    return Timeline(track.width, track.height, track.durations, track.loop)
