@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from atdsr.errors import AtdsrError
-from atdsr.files import replacing
+from atdsr.files import opened, replacing
 from atdsr.model import ATD, ATDConfig, ConfigError, Head
 from atdsr.windows import position_index
 
@@ -136,6 +136,7 @@ def read_tensors(path: Path, prefer: str = "params_ema") -> tuple[StateDict, dic
     if not path.exists():
         raise CheckpointError(f"{path} does not exist; name a .safetensors or .pth file.")
     try:
+        opened(path).close()  # both libraries would wait for what a pipe may bring
         if path.suffix.lower() == ".safetensors":
             with safetensors.safe_open(path, framework="pt") as file:
                 return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from atdsr import interrupts
 from atdsr.cli.console import err, out, print_wide, printable, progress_bar, say
 from atdsr.cli.models import ensure_here
 from atdsr.cli.options import (
@@ -242,7 +243,7 @@ class _Comparison:
             except KeyboardInterrupt:
                 done, total = evaluation.done(self.methods, self.sets, kept)
                 say(err, f"interrupted after {done} of {total}; the same command goes on from here")
-                raise typer.Exit(130) from None
+                raise typer.Exit(interrupts.exit_code()) from None
             for table in tables.tables(result):
                 _print(table)
             kept.remove()
