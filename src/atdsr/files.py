@@ -15,7 +15,7 @@ import secrets
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO, cast
@@ -85,20 +85,42 @@ def replacing(path: Path, *, overwrite: bool) -> Iterator[Path]:
     Raises:
         ExistsError, FileError: see `check_target`, or the system refuses in the middle.
     """
-    with _as_sentence(path):
-        check_target(path, overwrite=overwrite)
-        with temporary(path, PART) as (name, file):
-            yield name
+    with replacing_all([path], overwrite=overwrite) as (name,):
+        yield name
+
+
+@contextmanager
+def replacing_all(paths: Sequence[Path], *, overwrite: bool) -> Iterator[list[Path]]:
+    """Like `replacing`, for several files that belong together: all are written, or none.
+
+    Only where the process is killed, or the disk fails, in the moment in which they get their
+    names, some may be there.
+
+    Args:
+        paths: the files to write, in one folder.
+        overwrite: as for `replacing`.
+
+    Raises:
+        ExistsError, FileError: see `replacing`.
+    """
+    subject = paths[0] if len(paths) == 1 else paths[0].parent
+    with _as_sentence(subject), contextlib.ExitStack() as stack:
+        for path in paths:
+            check_target(path, overwrite=overwrite)
+        parts = [stack.enter_context(temporary(path, PART)) for path in paths]
+        yield [name for name, _ in parts]
+        for _, file in parts:
             os.fsync(file.fileno())  # some file systems tell of a full disk only now
-            if overwrite and path.is_file() and not path.is_symlink():
-                name.chmod(stat.S_IMODE(path.stat().st_mode) & 0o777)
-            if sys.platform == "win32":
-                file.close()  # an open file keeps its name there
-            if overwrite:
-                name.replace(path)
-            else:
-                _rename_new(name, path)
-            sync_folder(path.parent)
+        made: list[Path] = []
+        try:
+            for path, (name, file) in zip(paths, parts, strict=True):
+                _rename(name, file, path, overwrite=overwrite)
+                made.append(path)
+        except BaseException:
+            for path in () if overwrite else made:  # nothing was there before
+                path.unlink(missing_ok=True)
+            raise
+        sync_folder(paths[0].parent)
 
 
 def move(source: Path, target: Path) -> None:
@@ -388,6 +410,18 @@ def sha256(path: Path) -> str:
 
 
 _KEPT = "the file exists and is kept; allow overwriting it (--overwrite), or name another."
+
+
+def _rename(name: Path, file: BinaryIO, path: Path, *, overwrite: bool) -> None:
+    """Give a whole file, still open, its name, and the permissions of one that it replaces."""
+    if overwrite and path.is_file() and not path.is_symlink():
+        name.chmod(stat.S_IMODE(path.stat().st_mode) & 0o777)
+    if sys.platform == "win32":
+        file.close()  # an open file keeps its name there
+    if overwrite:
+        name.replace(path)
+    else:
+        _rename_new(name, path)
 
 
 def _rename_new(temporary: Path, path: Path) -> None:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 TYPE_CHECKING = False  # importing that of `typing` takes longer than this module
 if TYPE_CHECKING:
     from types import FrameType
-    from typing import Any
+    from typing import Any, NoReturn
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 _ONE = 0.1  # seconds within which several signals are one: `timeout` and some shells send two
@@ -54,7 +54,7 @@ class _Signals:
 
 
 _signals = _Signals()
-_ending = threading.Lock()
+_ending = threading.RLock()
 
 
 def take_over() -> None:
@@ -175,10 +175,12 @@ def _receive(number: int, frame: "FrameType | None") -> None:
     """Python's handler, in the main thread."""
     if not _signals.gentle:
         _end(number)
-    elif _signals.repeated:
+    if _signals.repeated:
         _signals.repeated -= 1
-    elif _signals.first is not None and time.monotonic() - _signals.since > _ONE:
-        _end(number)
+    elif _signals.first is not None:
+        if time.monotonic() - _signals.since > _ONE:
+            _end(number)
+        return
     _note(number)
     if _is_importing(frame):
         if not _signals.busy():
@@ -203,7 +205,10 @@ def _repeat(number: int) -> None:
     def send() -> None:
         _signals.repeated += 1
         _signals.unwatched += 1
-        _thread.interrupt_main(signal.Signals(number))
+        if hasattr(signal, "pthread_kill"):  # which also ends a wait of the main thread
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
+        else:
+            _thread.interrupt_main(signal.Signals(number))
 
     timer = threading.Timer(_AGAIN, send)
     timer.daemon = True
@@ -224,21 +229,20 @@ def _watch(reader: int) -> None:
     while byte := os.read(reader, 1):
         if byte[0] not in _signals.taken or _signals.patient:
             continue
-        if not _signals.gentle:
-            _end(byte[0])
         now = time.monotonic()
         if _signals.unwatched:
             _signals.unwatched -= 1
         elif since is None:
             since = now
+            if not _signals.gentle and _signals.first is None:  # else the main thread has seen it
+                _end(byte[0])
         elif now - since > _ONE:
             _end(byte[0])
 
 
-def _end(number: int) -> None:
-    """End the process here and now; where two threads do, one of them."""
-    if not _ending.acquire(blocking=False):
-        return
+def _end(number: int) -> "NoReturn":
+    """End the process here and now; of two threads, one does and the other waits."""
+    _ending.acquire()
     with contextlib.suppress(Exception):
         _signals.clean_up()
     with contextlib.suppress(OSError):
