@@ -244,7 +244,10 @@ class _Comparison:
                 say(err, f"interrupted after {self._so_far(kept)}")
                 raise typer.Exit(interrupts.exit_code()) from None
             except AtdsrError:
-                if self.images is not None:
+                if (
+                    self.images is not None
+                    and evaluation.done(self.methods, self.sets, kept)[0] > done
+                ):
                     say(err, f"stopped after {self._so_far(kept)}")
                 raise
             for table in tables.tables(result):
