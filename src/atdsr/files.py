@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
@@ -218,11 +219,12 @@ def claimed(path: Path) -> Iterator[None]:
     """
     folder = path.parent
     name = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}{PART}")
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    made = list(takewhile(lambda each: not each.exists(), (folder, *folder.parents)))
     file = None
     try:
         with _as_sentence(path), contextlib.suppress(BlockingIOError):
-            folder.mkdir(parents=True, exist_ok=True)
+            if made:
+                folder.mkdir(parents=True, exist_ok=True)
             file = _locked(name, new=False)
         if file is None:
             raise BlockingIOError

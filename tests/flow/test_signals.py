@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM
+from typing import IO
 
 import pytest
 from PIL import Image
@@ -32,7 +33,8 @@ def started(
     *args: str,
     code: str = "from atdsr.__main__ import main; main()",
     ignored: signal.Signals | None = None,
-    **options,
+    stdout: IO[str] | int = subprocess.PIPE,
+    stderr: IO[str] | int = subprocess.PIPE,
 ) -> Iterator[subprocess.Popen[str]]:
     """`atdsr` as a process of its own, which is not left running."""
 
@@ -41,13 +43,13 @@ def started(
         if ignored is not None:
             signal.signal(ignored, signal.SIG_IGN)
 
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     with subprocess.Popen(
         [sys.executable, "-c", code, *args],
         env={**os.environ, "PYTHONPATH": SOURCES, "OMP_NUM_THREADS": "1"},
+        stdout=stdout,
+        stderr=stderr,
         text=True,
         preexec_fn=prepare,
-        **streams,
     ) as process:
         try:
             yield process
