@@ -5,7 +5,7 @@
 >>> upscaler(PIL.Image.open("photo.jpg"))        # doctest: +SKIP
 """
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # that of `typing` takes a while to import, in which Ctrl-C has a traceback
 
 __version__ = "0.1.0"
 __all__ = ["ATD", "ATDConfig", "AtdsrError", "Upscaler", "load"]

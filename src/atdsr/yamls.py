@@ -16,6 +16,7 @@ import yaml
 from pydantic import ValidationError
 from yaml.constructor import SafeConstructor
 
+from atdsr import files
 from atdsr.errors import AtdsrError, short
 
 MOST_BYTES = 2**18
@@ -40,7 +41,7 @@ def read(path: Path) -> dict[Any, Any]:
             begins with its name.
     """
     try:
-        with path.open("rb") as file:
+        with files.opened(path) as file:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise YamlError(f"{path} cannot be read: {error.strerror}.") from None

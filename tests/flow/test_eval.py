@@ -391,6 +391,22 @@ def test_a_bad_picture_stops_it_and_keeps_what_is_done(run: Run, refused: Callab
     assert said == ""
 
 
+def test_pictures_that_are_there_when_it_stops_are_told_of(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    make_set()
+    with monkeypatch.context() as patch:
+        patch.setattr(resample, "upscale", Baseline(until=2))
+        _, said = run("--data", "Set5", "--save-images", "out", code=130)
+    there = "whose pictures are in out; the same command goes on from here"
+    assert said == f"interrupted after 4 of 6, {there}\n"
+    assert len(list(Path("out/Set5").iterdir())) == 4
+    Path("Set5/woman.png").write_text("no picture")
+    Path("Set5/bird.png").touch()
+    _, said = run("--data", "Set5", "--save-images", "new", code=1)
+    assert said.splitlines()[0] == f"stopped after 4 of 6, {there.replace('out', 'new')}"
+
+
 def test_restart(run: Run, refused: Callable[..., str]):
     make_set()
     picture("Set5/zebra.png", 8, 8)

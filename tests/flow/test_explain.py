@@ -165,6 +165,20 @@ def test_an_existing_file_is_kept_and_nothing_is_touched(call, name: str):
     assert kept.read_bytes() != b"mine"
 
 
+def test_all_files_or_none(call, monkeypatch: pytest.MonkeyPatch):
+    written: list[bytes] = []
+
+    def write_bytes(path: Path, content: bytes) -> None:
+        written.append(content)
+        if len(written) == 4:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    _, err = call(save("a.png"), "-o", "out", code=1)
+    assert err == ["error: out: the file cannot be written: No space left on device."]
+    assert list(Path("out").iterdir()) == []
+
+
 def test_the_picture_itself_is_never_overwritten(call):
     save("categories.png")
     before = Path("categories.png").read_bytes()

@@ -13,7 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 import atdsr
-from atdsr import checkpoint, cli, memory, zoo
+from atdsr import checkpoint, cli, interrupts, memory, zoo
 from atdsr.checkpoint import Weights
 from atdsr.zoo import OfficialModel, fetching
 from networks import TINY, lively
@@ -250,6 +250,7 @@ def test_a_name_that_the_encoding_of_the_output_lacks(
     stdout = io.TextIOWrapper(io.BytesIO(), "ascii")
     Path("tiny.safetensors").rename("猫.safetensors")
     monkeypatch.setattr(memory, "keep_freed_memory", lambda: False)
+    monkeypatch.setattr(interrupts, "take_over", lambda: None)
     monkeypatch.setattr(sys, "argv", ["atdsr", "info", "猫.safetensors"])
     monkeypatch.setattr(sys, "stdout", stdout)
     with pytest.raises(SystemExit) as end:

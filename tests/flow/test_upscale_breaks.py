@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from atdsr import checkpoint, cli, memory, pixels, zoo
+from atdsr import checkpoint, cli, interrupts, memory, pixels, zoo
 from atdsr.checkpoint import Weights
 from atdsr.cli import upscale as upscale_command
 from networks import TINY, lively
@@ -128,6 +128,7 @@ def test_without_stdin_stdout_and_stderr(tiny_file: Path, monkeypatch: pytest.Mo
         monkeypatch.setattr(sys, stream, None)
     monkeypatch.setattr(sys, "argv", ["atdsr", "upscale", "a.png", "-m", str(tiny_file)])
     monkeypatch.setattr(memory, "keep_freed_memory", lambda: False)
+    monkeypatch.setattr(interrupts, "take_over", lambda: None)
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert not end.value.code

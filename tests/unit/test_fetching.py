@@ -331,6 +331,26 @@ def test_no_more_is_taken_than_there_is(server: Server, model: OfficialModel, ri
     assert max(seen) <= len(right)
 
 
+@pytest.mark.parametrize("length", ["none", "true"])
+def test_there_is_a_limit_where_no_size_is_published(
+    server: Server,
+    model: OfficialModel,
+    right: bytes,
+    length: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert model.nbytes is None
+    assert 2**26 < model.most_bytes < 2**27
+    monkeypatch.setattr(OfficialModel, "most_bytes", 2_000_000)
+    server.serve("900_tiny.pth", right + bytes(10_000_000))
+    server.length = length
+    seen: list[int] = []
+    with pytest.raises(FetchError, match=r"bytes where 900_tiny.pth has at most 2,000,000"):
+        fetching.fetch(model, lambda done, total: seen.append(done))
+    assert not model.path.parent.exists()
+    assert max(seen, default=0) <= 2_000_000
+
+
 @pytest.mark.parametrize("published", [True, False])
 @pytest.mark.parametrize("lie", [-1000, 1000])
 def test_a_wrong_length_is_announced(

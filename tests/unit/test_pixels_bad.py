@@ -73,6 +73,18 @@ def test_limit_of_pixels_is_the_callers(tmp_path):
             read(path, max_pixels=850)
 
 
+def test_the_limit_of_pixels_is_the_same_for_a_gif_with_a_wrong_head(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    path = saved(Image.fromarray(noise(1)[..., 0]), tmp_path / "x.gif")
+    right = read(path)
+    content = bytearray(path.read_bytes())
+    content[6:10] = struct.pack("<HH", 1, 1)
+    path.write_bytes(content)
+    assert np.array_equal(read(path).samples, right.samples)
+    with pytest.raises(PictureError, match="more than the limit of 850"):
+        read(path, max_pixels=850)
+
+
 @pytest.mark.parametrize("name", ["png", "tif", "webp", "avif"])
 def test_several_frames_are_refused(tmp_path, name):
     first, *rest = [Image.fromarray(np.roll(noise(3), k, 0)) for k in range(3)]

@@ -3,6 +3,7 @@
 import json
 import math
 import resource
+import secrets
 from pathlib import Path
 
 import pytest
@@ -208,7 +209,7 @@ def test_a_folder_is_one_process_s_own(tmp_path: Path) -> None:
 
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     with files.replacing(tmp_path / "a", overwrite=False) as temporary:
-        left = temporary.with_name(f".0{temporary.name[1:]}")
+        left = temporary.with_name(f".{secrets.token_hex(8)}.part")
         left.touch()  # as a kill leaves it
     (tmp_path / "a").unlink()
     (tmp_path / "b.part").touch()

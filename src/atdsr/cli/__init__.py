@@ -3,7 +3,6 @@
 Modules are imported where they are used, so that `--help` answers at once.
 """
 
-import io
 import sys
 from typing import Annotated, Any
 
@@ -11,8 +10,9 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 import atdsr
+from atdsr import files, interrupts
 from atdsr.cli import data, demo, doctor, evaluate, explain, models, runs, train, upscale
-from atdsr.cli.console import err, leads_on_machine, out, say
+from atdsr.cli.console import OutputError, checked_streams, err, flush, leads_on_machine, out, say
 from atdsr.cli.options import flag
 from atdsr.errors import AtdsrError
 
@@ -43,15 +43,18 @@ class Commands(Group):
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named."""
         try:
-            return super().invoke(ctx)
+            with interrupts.raising():
+                return super().invoke(ctx)
         except AtdsrError as error:
             # on one machine all fail alike and one voice is enough; another may lack a folder
             if leads_on_machine():
                 say(err, f"error: {error}")
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, typer.Abort) as end:
+            if isinstance(end, typer.Abort) and not interrupts.came():  # nobody answers
+                raise
             say(err, "interrupted")
-            raise typer.Exit(130) from None
+            raise typer.Exit(interrupts.exit_code()) from None
 
 
 app = typer.Typer(
@@ -114,8 +117,22 @@ def main() -> None:
     """Run the command line as a process of its own."""
     from atdsr.memory import keep_freed_memory
 
+    interrupts.take_over()
+    interrupts.at_the_end(files.discard, files.busy)
     keep_freed_memory()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names that its encoding lacks
-    app()
+    checked_streams()
+    code: object = 0
+    try:
+        app()
+    except SystemExit as end:
+        code = end.code
+    except OutputError:  # outside of a command, as of a help screen
+        pass
+    files.discard()  # what an interrupt may have come too early for
+    try:
+        flush()
+    except OutputError as error:
+        if not code:
+            say(err, f"error: {error}")
+        code = code or 1
+    sys.exit(code)

@@ -3,17 +3,98 @@
 Rich takes as long to import as a help screen to print, so it comes with the first line.
 """
 
+import contextlib
+import io
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from atdsr.errors import AtdsrError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
     from rich.table import Table
+
+
+class OutputError(AtdsrError):
+    """Standard output that takes no more."""
+
+
+class _Stream(io.FileIO):
+    """Standard output or error, below all buffers.
+
+    The first failure to write standard output is an `OutputError`, which nobody on the way takes
+    for one of a file; what is left in the buffers then goes nowhere. That of standard error is
+    passed over: there is no place left to tell of it.
+
+    Args:
+        number: 1 or 2.
+
+    Attributes:
+        failure: the first one, None before.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number, "wb", closefd=False)
+        self.failure: OutputError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write bytes.
+
+        Raises:
+            OutputError: see above.
+        """
+        size = memoryview(data).nbytes
+        if self.failure is None and size:  # some libraries try with nothing
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.failure = OutputError(
+                    f"standard output cannot be written: {error.strerror or error}."
+                )
+                if self.fileno() == 1:
+                    raise self.failure from None
+        return size
+
+
+def checked_streams() -> None:
+    """Replace this process's standard output and error by ones that fail with a sentence."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if not isinstance(stream, io.TextIOWrapper):  # it is closed
+            continue
+        unbuffered = isinstance(stream.buffer, io.FileIO)  # python -u
+        if unbuffered or isinstance(getattr(stream.buffer, "raw", None), io.FileIO):
+            stream.flush()  # a console of Windows, which is no file, stays
+            stream = io.TextIOWrapper(
+                cast(Any, _Stream(number) if unbuffered else io.BufferedWriter(_Stream(number))),
+                stream.encoding,
+                line_buffering=stream.line_buffering,
+                write_through=stream.write_through,
+            )
+            setattr(sys, name, stream)
+        stream.reconfigure(errors="backslashreplace")  # names that its encoding lacks
+
+
+def flush() -> None:
+    """Write what the buffer of standard output holds.
+
+    Raises:
+        OutputError: it takes no more, or has not taken something before.
+    """
+    if sys.stdout is None:
+        return
+    with contextlib.suppress(ValueError):  # somebody has closed it
+        sys.stdout.flush()
+    buffer = getattr(sys.stdout, "buffer", None)
+    failure = getattr(getattr(buffer, "raw", buffer), "failure", None)
+    if failure is not None:
+        raise failure
 
 
 class Printer(Protocol):

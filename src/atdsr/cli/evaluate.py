@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from atdsr import interrupts
 from atdsr.cli.console import err, out, print_wide, printable, progress_bar, say
 from atdsr.cli.models import ensure_here
 from atdsr.cli.options import (
@@ -240,13 +241,27 @@ class _Comparison:
                 result = self._measure(kept, images, quiet)
                 self.outputs.write(result, self.sets, images or kept.folder, quiet)
             except KeyboardInterrupt:
-                done, total = evaluation.done(self.methods, self.sets, kept)
-                say(err, f"interrupted after {done} of {total}; the same command goes on from here")
-                raise typer.Exit(130) from None
+                say(err, f"interrupted after {self._so_far(kept)}")
+                raise typer.Exit(interrupts.exit_code()) from None
+            except AtdsrError:
+                if (
+                    self.images is not None
+                    and evaluation.done(self.methods, self.sets, kept)[0] > done
+                ):
+                    say(err, f"stopped after {self._so_far(kept)}")
+                raise
             for table in tables.tables(result):
                 _print(table)
             kept.remove()
         return result
+
+    def _so_far(self, kept: "Records") -> str:
+        """How much is done, and where it is."""
+        from atdsr import evaluation
+
+        done, total = evaluation.done(self.methods, self.sets, kept)
+        there = "" if self.images is None else f", whose pictures are in {self.images}"
+        return f"{done} of {total}{there}; the same command goes on from here"
 
     def _measure(self, kept: "Records", images: Path | None, quiet: bool) -> "Evaluation":
         from atdsr import evaluation

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from atdsr import interrupts
 from atdsr.cli.console import err, out, print_table, printable, say
 from atdsr.cli.options import CategorySizeOption, OverwriteOption, QuietOption, argument
 from atdsr.errors import AtdsrError
@@ -176,7 +177,7 @@ def _download(model: "OfficialModel", quiet: bool) -> None:
 
     Raises:
         AtdsrError: it fails.
-        typer.Exit: with 130 after Ctrl-C.
+        typer.Exit: with 128 + the signal after one, as Ctrl-C is.
     """
     from atdsr.zoo import fetching
 
@@ -188,7 +189,7 @@ def _download(model: "OfficialModel", quiet: bool) -> None:
             fetching.fetch(model, lambda done, total: bar.update(task, completed=done, total=total))
     except KeyboardInterrupt:
         say(err, "interrupted; `atdsr models fetch` goes on from here")
-        raise typer.Exit(130) from None
+        raise typer.Exit(interrupts.exit_code()) from None
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from atdsr import interrupts
 from atdsr.cli.console import err, leads, out, print_table, say
 from atdsr.cli.options import Device, DeviceOption, QuietOption, argument, flag
 
@@ -74,8 +75,6 @@ def train(
     RECIPE is a YAML file, or the name of a recipe that comes with atdsr; docs/training.md says
     what it may hold. The same command goes on where an interrupted run stopped.
     """
-    from atdsr import interrupts
-
     with interrupts.later():  # in the middle of these imports it is lost
         from atdsr import inference, training  # noqa: F401
 
@@ -137,7 +136,7 @@ def _run(settings: "Settings", device: "torch.device", *, quiet: bool) -> None:
     """Train, and say where the weights are.
 
     Raises:
-        Exit: with 130 where the run was asked to stop.
+        Exit: with 128 + the signal where the run was asked to stop.
     """
     from atdsr import training
     from atdsr.cli.watching import watching
@@ -155,7 +154,7 @@ def _run(settings: "Settings", device: "torch.device", *, quiet: bool) -> None:
     except training.StoppedError as stopped:
         if leads():
             say(err, str(stopped))
-        raise typer.Exit(130) from None
+        raise typer.Exit(interrupts.exit_code()) from None
     if not leads():
         return
     best = settings.output / "best.safetensors"

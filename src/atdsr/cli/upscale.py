@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from atdsr import interrupts
 from atdsr.cli.console import err, out, printable, progress_bar, say
 from atdsr.cli.models import ensure_here
 from atdsr.cli.options import (
@@ -235,7 +236,7 @@ def _conclude(
     """Say what failed and what it comes to.
 
     Raises:
-        typer.Exit: with 1 if a picture failed, with 130 after Ctrl-C.
+        typer.Exit: with 1 if a picture failed, with 128 + the signal after one, as Ctrl-C is.
     """
     from atdsr import jobs
 
@@ -247,7 +248,7 @@ def _conclude(
     summary = jobs.summary(results, plan)
     if interrupted:
         say(err, f"interrupted: {summary}")
-        raise typer.Exit(130)
+        raise typer.Exit(interrupts.exit_code())
     if plan.several and not quiet:
         say(err, summary)
     if failures:

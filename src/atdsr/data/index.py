@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from atdsr import files
 from atdsr.errors import AtdsrError
 
 SIDE_MULTIPLE = 12
@@ -143,7 +144,8 @@ class Index(_Strict):
         """
         path = folder / INDEX
         try:
-            return cls.model_validate_json(path.read_bytes())
+            with files.opened(path) as file:
+                return cls.model_validate_json(file.read())
         except OSError:
             raise DataError(
                 f"{folder} is no packed set (no {INDEX}); make one with `atdsr data pack`."

@@ -76,6 +76,7 @@ def pack(
                 _add_all(kept, found, scales, workers or sources.usable_cpus(), progress)
                 kept.finish()
         partial.rename(out)
+        files.sync_folder(out.parent)
         for name in (JOURNAL, files.LOCK):
             (out / name).unlink(missing_ok=True)
     except BlockingIOError:

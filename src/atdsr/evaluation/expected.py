@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from atdsr import files
 from atdsr.errors import AtdsrError
 from atdsr.evaluation.protocol import Evaluation
 
@@ -77,7 +78,8 @@ def read(path: Path) -> Expected:
         ExpectError: there is no such file, or something else is in it.
     """
     try:
-        return Expected.model_validate(json.loads(path.read_text("utf-8")))
+        with files.opened(path) as file:
+            return Expected.model_validate(json.loads(file.read()))
     except OSError as error:
         raise ExpectError(f"{path}: it cannot be read ({error.strerror or error}).") from None
     except (ValueError, RecursionError) as error:

@@ -18,7 +18,7 @@ from atdsr.explain import pictures
 from atdsr.explain.page import page
 from atdsr.explain.pictures import View
 from atdsr.explain.trace import ExplainError, check_layer, record
-from atdsr.files import check_target, replacing
+from atdsr.files import check_target, replacing_all
 from atdsr.upscale import Upscaler
 
 __all__ = ["MAX_SIDE", "SHEETS", "ExplainError", "Explanation", "run"]
@@ -78,7 +78,7 @@ def run(
         ExplainError: no such layer, a place outside the picture, a picture that is too large for
             the memory or that would be overwritten.
         PictureError: the picture cannot be read.
-        FileError: the files cannot be written, or exist; then nothing is touched.
+        FileError: the files cannot be written, or exist; then none is written.
     """
     targets = [*(folder / f"{sheet}.png" for sheet in SHEETS), folder / "index.html"]
     if layer is not None:
@@ -107,9 +107,9 @@ def run(
     }
     encoded = {name: _png(sheet) for name, sheet in sheets.items()}
     html = page(view, encoded, name=source.name, at=asked, remark=_remark((width, height), seen))
-    for target, content in zip(targets, [*encoded.values(), html.encode()], strict=True):
-        with replacing(target, overwrite=overwrite) as temporary:
-            temporary.write_bytes(content)
+    with replacing_all(targets, overwrite=overwrite) as names:
+        for name, content in zip(names, [*encoded.values(), html.encode()], strict=True):
+            name.write_bytes(content)
     return Explanation(view.trace.name, asked, seen, seen != (width, height), tuple(targets))
 
 

@@ -4,6 +4,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from atdsr import interrupts, pixels
+from atdsr import files, interrupts, pixels
 from atdsr.errors import AtdsrError
+from atdsr.files import ExistsError
 from atdsr.inference import Progress, UpscaleError
 from atdsr.jobs.finding import unread_words
 from atdsr.jobs.order import JobError
@@ -115,16 +117,17 @@ def run(
     """
     for source, sentence in plan.problems:
         yield Result(source, None, Outcome.FAILED, sentence)
-    attempts = (
-        _Attempt(plan, job, upscaler, number, progress, tell)
-        for number, job in enumerate(plan.jobs, len(plan.problems))
-    )
-    for group in _groups(attempts):
-        if len(group) > 1:
-            _enlarge_together(group)
-        for attempt in group:
-            attempt.finish()
-            yield attempt.result
+    with ExitStack() as claims:
+        attempts = (
+            claims.enter_context(closing(_Attempt(plan, job, upscaler, number, progress, tell)))
+            for number, job in enumerate(plan.jobs, len(plan.problems))
+        )
+        for group in _groups(attempts):
+            if len(group) > 1:
+                _enlarge_together(group)
+            for attempt in group:
+                attempt.finish()
+                yield attempt.result
 
 
 def _groups(attempts: Iterable["_Attempt"]) -> Iterator[list["_Attempt"]]:
@@ -201,6 +204,7 @@ class _Attempt:
         self._number, self._progress, self._tell = number, progress, tell
         self._notices: dict[str, str] = {}
         self._result: Result | None = None
+        self._held = ExitStack()  # the claim on the target
 
     @property
     def result(self) -> Result:
@@ -247,12 +251,22 @@ class _Attempt:
         if alone:
             self.share(1)
         self.opened = self.enlarged = None  # results are kept, pictures are not
+        self.close()
+
+    def close(self) -> None:
+        """Leave the target to other processes."""
+        self._held.close()
 
     def _step(self, work: Callable[[], None]) -> None:
         """Do a part of the work; a failure becomes the result."""
         job, begin = self._job, time.perf_counter()
         try:
             work()
+        except ExistsError as error:  # another process was faster
+            if self._plan.several:
+                self._end(Outcome.KEPT, f"{job.source}: {job.target} exists and is kept")
+            else:
+                self._end(Outcome.FAILED, str(error))
         except AtdsrError as error:
             self._end(Outcome.FAILED, str(error))
         except OSError as error:  # such as a name that is too long to ask for
@@ -275,6 +289,7 @@ class _Attempt:
             JobError, PictureError, FileError: one sentence naming the file.
         """
         job, order = self._job, self._order
+        files.sweep_once(job.target.parent)
         if not order.overwrite and job.target.is_file():
             if self._plan.several:
                 return self._end(Outcome.KEPT, f"{job.source}: {job.target} exists and is kept")
@@ -291,6 +306,8 @@ class _Attempt:
                 f"{MOST_PIXELS:,} pixels; ask for less."
             )
         self._check_target((width, height), len(frames))  # before memory and time go into it
+        if not self._claim():
+            return None
         if len(frames) > 1:
             self.opened = frames
             return None
@@ -300,6 +317,25 @@ class _Attempt:
         self._check_target((width, height), 1, alpha=alpha, gray=gray)
         self.opened = pixels.without_metadata(picture) if order.strip_metadata else picture
         return None
+
+    def _claim(self) -> bool:
+        """Claim the target, unless another process has; that makes it while this one goes on.
+
+        Raises:
+            JobError: it is the only one.
+            ExistsError, FileError: see `files.check_target`.
+        """
+        job = self._job
+        try:
+            self._held.enter_context(files.claimed(job.target))
+        except BlockingIOError:
+            being_made = f"{job.target} is being made by another process"
+            if not self._plan.several:
+                raise JobError(f"{being_made}; wait for its end, or name another.") from None
+            self._end(Outcome.KEPT, f"{job.source}: {being_made}")
+            return False
+        files.check_target(job.target, overwrite=self._order.overwrite)  # it may be done by now
+        return True
 
     def _check_target(self, size: tuple[int, int], frames: int, **kind: bool) -> None:
         overwrite = self._order.overwrite

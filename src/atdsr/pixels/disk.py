@@ -7,10 +7,10 @@ them strip by strip, and not by mapping them once more.
 import contextlib
 import mmap
 import os
-import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -24,7 +24,6 @@ from atdsr.pixels.tags import Entry, Layout, Table
 _HEAD = 16  # bytes of BigTIFF before its first samples
 _STRIP = 2**20  # bytes of samples that are read at a time
 _STEP = 2**24  # bytes of nothing that are written at a time where the system cannot reserve
-_SUFFIX = ".scratch"
 
 
 @contextlib.contextmanager
@@ -48,21 +47,17 @@ def scratch(
     table = _table(shape, dtype)
     size = int(np.prod(shape, dtype=object)) * dtype.itemsize
     files.check_target(path, overwrite=True)
-    temporary = path.with_name(f".{secrets.token_hex(8)}{_SUFFIX}")
-    try:
+    with contextlib.ExitStack() as stack:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _reserve(temporary, _HEAD + size, table)
-            array = np.memmap(temporary, dtype, "r+", offset=_HEAD, shape=shape)
+            name, file = stack.enter_context(files.temporary(path, files.SCRATCH))
+            _reserve(file, _HEAD + size, table)
+            array = np.memmap(name, dtype, "r+", offset=_HEAD, shape=shape)
         except OSError as error:
             raise FileError(
                 f"{path}: {size / 2**20:,.0f} MiB of room beside it cannot be had: "
                 f"{error.strerror or error}."
             ) from error
         yield array
-    finally:
-        with contextlib.suppress(OSError):  # Windows keeps it as long as somebody has the array
-            temporary.unlink(missing_ok=True)
 
 
 def release(array: np.memmap) -> None:
@@ -83,7 +78,7 @@ def stored(array: np.memmap) -> Path | None:
     if array.filename is None or array.ndim != 3 or array.dtype not in MAXIMUM:
         return None
     path = Path(array.filename)
-    if path.suffix != _SUFFIX or not array.flags.c_contiguous:
+    if path.suffix != files.SCRATCH or not array.flags.c_contiguous:
         return None
     table = _table(array.shape, array.dtype)  # a part, or another shape, has another table
     with path.open("rb") as file:
@@ -124,17 +119,17 @@ def _layout() -> Layout:
     return Layout("<" if sys.byteorder == "little" else ">", big=True)
 
 
-def _reserve(path: Path, size: int, table: bytes) -> None:
-    """Make a file that surely has its room: writing to a map of one without ends the process."""
+def _reserve(file: BinaryIO, size: int, table: bytes) -> None:
+    """See that a new file surely has its room: writing to a map without ends the process."""
     layout = _layout()
-    with path.open("xb") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size + len(table))
-        else:
-            for start in range(0, size, _STEP):
-                file.write(bytes(min(_STEP, size - start)))
-        file.seek(0)
-        magic = b"II+\0\x08\0\0\0" if layout.order == "<" else b"MM\0+\0\x08\0\0"
-        file.write(magic + layout.offset.pack(size))
-        file.seek(size)
-        file.write(table)
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size + len(table))
+    else:
+        for start in range(0, size, _STEP):
+            file.write(bytes(min(_STEP, size - start)))
+    file.seek(0)
+    magic = b"II+\0\x08\0\0\0" if layout.order == "<" else b"MM\0+\0\x08\0\0"
+    file.write(magic + layout.offset.pack(size))
+    file.seek(size)
+    file.write(table)
+    file.flush()

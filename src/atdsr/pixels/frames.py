@@ -15,6 +15,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from atdsr import files
 from atdsr.pixels import animation, avif, colour, metadata, pages, png, tiff, vips
+from atdsr.pixels import timeline as timelines
 from atdsr.pixels.decode import decode, size
 from atdsr.pixels.encode import check_quality, check_target
 from atdsr.pixels.formats import ANIMATED, FORMATS, check_fits, format_of, recognise
@@ -181,6 +182,8 @@ def open_frames(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
     with vips.as_sentence(path, "the picture cannot be read"):
         data, name = _load(path)
         moving = timeline(data, name)
+        if name == "gif" and moving is not None:
+            data = timelines.with_size(data, moving)
         if moving is not None and len(moving.durations) > 1:
             sizes = [(moving.width, moving.height)] * len(moving.durations)
             _check(sizes, max_pixels)
@@ -196,7 +199,7 @@ def open_frames(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
 
 def _load(path: Path) -> tuple[bytes, str]:
     """The content of a file and the name of its format; a foreign file is not read to its end."""
-    with path.open("rb") as file:
+    with files.opened(path) as file:
         head = file.read(64)
         name = recognise(head)
         if name is not None:

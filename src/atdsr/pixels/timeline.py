@@ -114,6 +114,15 @@ def _gif(data: bytes) -> Timeline | None:
     return Timeline(width, height, tuple(durations), loop)
 
 
+def with_size(data: bytes, moving: Timeline) -> bytes:
+    """A GIF file that says in its head how large it is, as `Timeline` has it.
+
+    Where the head says less, Pillow enlarges the picture only up to a limit of its own.
+    """
+    size = struct.pack("<HH", moving.width, moving.height)
+    return data if data[6:10] == size else data[:6] + size + data[10:]
+
+
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """The chunks of a PNG file to its end: name, and where the content begins and ends."""
     at = _PNG_SIGNATURE

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from atdsr import files
 from atdsr.errors import AtdsrError
 from atdsr.training.events import Line, Saved, Started, Told, Validated
 from atdsr.training.journal import LOG
@@ -109,7 +110,8 @@ def read(folder: Path) -> Run:
     """
     path = folder / LOG
     try:
-        text = path.read_text("utf-8", "replace")
+        with files.opened(path) as file:
+            text = file.read().decode("utf-8", "replace")
         written = path.stat().st_mtime
     except OSError as error:
         raise RunsError(f"{path} cannot be read: {error.strerror}.") from None

@@ -96,9 +96,13 @@ def _download(model: OfficialModel, url: str, path: Path, progress: Progress) ->
 
     def watch(done: int, total: int | None) -> None:
         size = model.nbytes
+        sent = f"{done:,} or more" if total is None else f"{total:,}"
         if size is not None and (done > size or total not in (None, size)):
-            sent = f"{done:,} or more" if total is None else f"{total:,}"
             raise CheckpointError(f"{sent} bytes where {model.file} has {size:,}.")
+        if max(done, total or 0) > model.most_bytes:
+            raise CheckpointError(
+                f"{sent} bytes where {model.file} has at most {model.most_bytes:,}."
+            )
         progress(done, total or size)
 
     while not path.exists():  # it does where a process was killed before it had checked it

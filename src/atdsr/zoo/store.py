@@ -81,6 +81,11 @@ class OfficialModel:
     licence: str = "Apache-2.0"
 
     @property
+    def most_bytes(self) -> int:
+        """More than its file can have: two sets of 32-bit numbers, twice, and the rest."""
+        return self.nbytes or 16 * self.parameters + 2**26
+
+    @property
     def page(self) -> str:
         """Where a browser finds the file, or its folder."""
         if self.file_id is None:
@@ -257,9 +262,7 @@ class OfficialModel:
         # first: after a power failure, a note without a file does no harm
         self._note(path.stat().st_size, digest, source)
         path.chmod(stat.S_IMODE(self._record_path.stat().st_mode))  # gdown makes private files
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-        path.replace(self.path)
+        files.move(path, self.path)
 
     def _note(self, size: int, digest: str, source: str) -> None:
         when = datetime.now(UTC).isoformat(timespec="seconds")
