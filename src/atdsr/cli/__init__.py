@@ -5,6 +5,8 @@ Modules are imported where they are used, so that `--help` answers at once.
 
 import io
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +14,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 import atdsr
 from atdsr.cli import data, demo, doctor, evaluate, explain, models, runs, train, upscale
-from atdsr.cli.console import err, leads_on_machine, out, say
+from atdsr.cli.console import err, leads_on_machine, out, printable, say
 from atdsr.cli.options import flag
 from atdsr.errors import AtdsrError
 
@@ -37,13 +39,33 @@ class Group(TyperGroup):
         return option
 
 
+# of the Click that Typer brings along, which it does not export
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+@contextmanager
+def _printable_usage() -> Iterator[None]:
+    """Let what is said about a wrong command line quote it in a form that can be shown."""
+    try:
+        yield
+    except _UsageError as error:
+        error.message = printable(error.message)  # pyright: ignore[reportAttributeAccessIssue]
+        raise
+
+
 class Commands(Group):
     """The commands, and the place where a foreseen failure becomes a sentence and an exit code."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the options before the command's name."""
+        with _printable_usage():
+            return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named."""
         try:
-            return super().invoke(ctx)
+            with _printable_usage():
+                return super().invoke(ctx)
         except AtdsrError as error:
             # on one machine all fail alike and one voice is enough; another may lack a folder
             if leads_on_machine():

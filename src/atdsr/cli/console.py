@@ -4,11 +4,12 @@ Rich takes as long to import as a help screen to print, so it comes with the fir
 """
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
+
+from atdsr.texts import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,14 +65,6 @@ def leads_on_machine() -> bool:
 def say(to: Printer, line: str) -> None:
     """Print one line, whatever it holds."""
     to.print(printable(line))
-
-
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
-
-def printable(text: str) -> str:
-    """The text on one line, whatever names of files bring: newlines, control codes, no UTF-8."""
-    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def print_table(header: Sequence[str], lines: Sequence[Sequence[str]], section: int = 0) -> None:

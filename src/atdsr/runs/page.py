@@ -1,11 +1,10 @@
 """A run as one web page that needs nothing beside it: figures, curves, strips."""
 
 from collections.abc import Iterator
-from html import escape
 from importlib.resources import files as resources
 from pathlib import Path
 
-from atdsr import files, pages
+from atdsr import files, pages, texts
 from atdsr.runs import drawing, words
 from atdsr.runs.reading import Run
 from atdsr.runs.summary import facts
@@ -38,20 +37,20 @@ def _parts(run: Run, curves: dict[str, str]) -> Iterator[str]:
     if curves:
         yield '<section id="curves"><h2>Curves</h2><div class="plots">\n'
         for name, svg in curves.items():
-            yield f"<figure><figcaption><b>{escape(name)}</b></figcaption>{svg}</figure>\n"
+            yield f"<figure><figcaption><b>{texts.html(name)}</b></figcaption>{svg}</figure>\n"
         yield "</div></section>\n"
     if run.validations:
         yield f'<section id="validations"><h2>Validations</h2>{_table(run)}{_NOTE}</section>\n'
     yield from _strips(run)
     if run.told:
         lines = "".join(
-            f"<li><b>step {told.step:,}</b>{escape(told.text)}</li>" for told in run.told
+            f"<li><b>step {told.step:,}</b>{texts.html(told.text)}</li>" for told in run.told
         )
         yield f'<section id="told"><h2>Out of the ordinary</h2><ul class="told">{lines}</ul>'
         yield "</section>\n"
     recipe = run.folder / _RECIPE
     if recipe.is_file():
-        text = escape(recipe.read_text("utf-8", "replace"))
+        text = texts.html_lines(recipe.read_text("utf-8", "replace"))
         yield f'<section id="recipe"><h2>Recipe</h2><pre><code>{text}</code></pre></section>\n'
     yield pages.end()
 
@@ -61,7 +60,7 @@ def _table(run: Run) -> str:
     sets = run.sets
     best = {name: max(_figures(run, name), default=None) for name in sets}
     best_mean = max(each.mean_psnr for each in run.validations)
-    heads = "".join(f'<th scope="colgroup" colspan="2">{escape(name)}</th>' for name in sets)
+    heads = "".join(f'<th scope="colgroup" colspan="2">{texts.html(name)}</th>' for name in sets)
     kinds = '<th scope="col">PSNR</th><th scope="col">SSIM</th>' * len(sets)
     several = len(sets) > 1
     mean_head = '<th scope="col" rowspan="2">mean PSNR</th>' if several else ""
