@@ -12,6 +12,9 @@ from atdsr.training.events import Validated
 from atdsr.training.validation import FOLDER
 
 _RECIPE = "recipe.yaml"
+_LONGEST_RECIPE = 2**18  # characters that are shown
+_MOST_TOLD = 1_000  # lines out of the ordinary that are shown, the last ones
+_LARGEST_STRIPS = 2**26  # bytes of a sheet that is shown
 
 
 def write(run: Run, path: Path, *, overwrite: bool) -> None:
@@ -44,13 +47,15 @@ def _parts(run: Run, curves: dict[str, str]) -> Iterator[str]:
     yield from _strips(run)
     if run.told:
         lines = "".join(
-            f"<li><b>step {told.step:,}</b>{texts.html(told.text)}</li>" for told in run.told
+            f"<li><b>step {told.step:,}</b>{texts.html(told.text)}</li>"
+            for told in run.told[-_MOST_TOLD:]
         )
         yield f'<section id="told"><h2>Out of the ordinary</h2><ul class="told">{lines}</ul>'
         yield "</section>\n"
     recipe = run.folder / _RECIPE
     if recipe.is_file():
-        text = texts.html_lines(recipe.read_text("utf-8", "replace"))
+        with recipe.open(encoding="utf-8", errors="replace") as file:
+            text = texts.html_lines(file.read(_LONGEST_RECIPE))
         yield f'<section id="recipe"><h2>Recipe</h2><pre><code>{text}</code></pre></section>\n'
     yield pages.end()
 
@@ -120,7 +125,11 @@ def _strips(run: Run) -> Iterator[str]:
         if each is not None:
             named.setdefault(each.step, []).append(name)
     shown = {step: run.folder / FOLDER / f"{step:08}.png" for step in named}
-    shown = {step: path for step, path in shown.items() if path.is_file()}
+    shown = {
+        step: path
+        for step, path in shown.items()
+        if path.is_file() and path.stat().st_size <= _LARGEST_STRIPS
+    }
     if not shown:
         return
     yield '<section id="strips"><h2>Strips</h2>\n'
