@@ -379,6 +379,15 @@ def test_any_log_can_be_drawn(tmp_path: Path, records: list[Any]):
     assert "<svg" in (tmp_path / "a.html").read_text("utf-8")
 
 
+def test_a_curve_of_very_many_lines_keeps_its_end(run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(drawing, "_MOST_POINTS", 100)
+    seen: list[np.ndarray] = []
+    monkeypatch.setattr(drawing, "_loss", lambda *given: seen.append(given[2]))
+    drawing._of_training(run)["loss"](None, drawing._ON_PAGE)
+    assert 90 < len(seen[0]) <= 100
+    assert seen[0][-1] == run.lines[-1].step
+
+
 def test_without_matplotlib_a_sentence_says_how_to_get_it(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -1,5 +1,6 @@
 """The formats of picture files: names, suffixes, first bytes, and what each can hold."""
 
+import os
 from pathlib import Path
 
 from atdsr.pixels.picture import PictureError
@@ -63,6 +64,30 @@ def format_of(path: Path) -> str:
         known = " ".join(FORMATS.values())
         raise PictureError(f"no format has the suffix '{path.suffix}'; use one of {known}.")
     return name
+
+
+def check_allowed(name: str) -> None:
+    """See whether files of a format may be read, by the environment variable ATDSR_FORMATS.
+
+    It lists formats by name or suffix, such as `png,jpg`; where it is not set, all may be read.
+
+    Raises:
+        PictureError: this one is not listed, or the variable names none or an unknown one.
+    """
+    listed = os.environ.get("ATDSR_FORMATS")
+    if listed is None:
+        return
+    given = [word.strip().lower().lstrip(".") for word in listed.split(",")]
+    allowed = {word: _FORMAT_OF_SUFFIX.get(f".{word}") for word in given if word}
+    unknown = [word for word, known in allowed.items() if known is None]
+    if unknown or not allowed:
+        what = f"the format {unknown[0]!r}, which is unknown" if unknown else "no format"
+        raise PictureError(f"ATDSR_FORMATS names {what}; it lists some of {', '.join(FORMATS)}.")
+    if name not in allowed.values():
+        raise PictureError(
+            f"it is a file of the format {name}, and ATDSR_FORMATS={listed} does not let it be "
+            "read."
+        )
 
 
 def check_fits(name: str, width: int, height: int, frames: int) -> None:

@@ -15,7 +15,7 @@ from atdsr import files
 from atdsr.pixels import animation, metadata, pages, tags, vips
 from atdsr.pixels.decode import PIL_FILES, decode, header
 from atdsr.pixels.encode import check_quality, check_target
-from atdsr.pixels.formats import ANIMATED, FORMATS, check_fits, format_of, recognise
+from atdsr.pixels.formats import ANIMATED, FORMATS, check_allowed, check_fits, format_of, recognise
 from atdsr.pixels.picture import (
     Picture,
     PictureError,
@@ -118,9 +118,9 @@ def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Pictu
         max_pixels: refuse a larger picture (height times width) before decoding it.
 
     Raises:
-        PictureError: the file is missing, unreadable, empty, not a picture of these formats,
-            damaged or cut short, too large, of several pages or frames, or of samples other
-            than unsigned integers of 1 to 16 bits.
+        PictureError: the file is missing, unreadable, empty, not a picture of these formats or of
+            one that ATDSR_FORMATS leaves out, damaged or cut short, too large, of several pages or
+            frames, or of samples other than unsigned integers of 1 to 16 bits.
     """
     frames = open_frames(path, max_pixels=max_pixels)
     if len(frames) > 1:
@@ -174,6 +174,7 @@ def _load(path: Path) -> tuple[bytes, str]:
         head = file.read(64)
         name = recognise(head)
         if name is not None:
+            check_allowed(name)
             return head + file.read(), name
     if not head:
         raise PictureError("the file is empty.")

@@ -20,6 +20,7 @@ from atdsr.texts import printable
 
 _PAGE_SIZE = (5.2, 3.0)  # inches of a plot on a page
 _SMOOTH = 40  # the smoothed loss is a mean over this part of the lines
+_MOST_POINTS = 20_000  # of a curve, tens for each pixel of its width
 _WARM_UP = 10  # the part of the validations that need not be seen in full
 
 
@@ -187,8 +188,9 @@ def _steps(value: float) -> str:
 
 def _of_training(run: Run) -> dict[str, Draw]:
     """Loss and learning rate, where the log has lines."""
-    losses = [(line.step, line.loss) for line in run.lines if line.loss > 0]
-    rates = [(line.step, line.lr) for line in run.lines if math.isfinite(line.lr)]
+    lines = run.lines[:: -math.ceil(len(run.lines) / _MOST_POINTS) or -1][::-1]  # with the last
+    losses = [(line.step, line.loss) for line in lines if line.loss > 0]
+    rates = [(line.step, line.lr) for line in lines if math.isfinite(line.lr)]
     drawn: dict[str, Draw] = {}
     if losses:
         drawn["loss"] = lambda axes, colours: _loss(axes, colours, *_columns(losses))
