@@ -1,13 +1,15 @@
 """The network on a picture of any size: device, precision, memory, tiles, self-ensemble."""
 
 import errno
-from collections.abc import Callable, Iterator
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from atdsr import borders, memory, pixels, tiles
 from atdsr.borders import Edges
@@ -26,6 +28,8 @@ OVERLAP = 32
 
 _SHARE = 0.85  # of the free memory; the rest is for what the estimate does not know
 _NOTEWORTHY = 2**30  # bytes; an estimate above this is worth a line
+
+_computed = threading.local()  # its `process`: where this thread last computed on several threads
 
 
 class UpscaleError(AtdsrError):
@@ -51,7 +55,7 @@ class Source:
 
 
 class Engine:
-    """A network with all that is to know about running it.
+    """A network with all that is to know about running it, from any number of threads at once.
 
     Attributes:
         model: `b 3 h w` -> `b 3 h*scale w*scale`, RGB in [0, 1], unclamped.
@@ -79,7 +83,8 @@ class Engine:
         self._parameters = sum(parameter.numel() for parameter in model.parameters())
         self._kernels = cpu.run_on(next(model.parameters()).data)
         self._graph = self._new_graph()
-        self._layer_done: Callable[..., None] = _nothing
+        self._graph_in_use = threading.Lock()  # it has one place for what it is given
+        self._process = os.getpid()
         self.precision = precision
         self.tile = self._checked_tile(tile)
         self.overlap = self._checked_overlap(overlap)
@@ -150,8 +155,9 @@ class Engine:
 
         Raises:
             UpscaleError: there is not even memory for the smallest tile, or for the whole where
-                tiles are off.
+                tiles are off; or this process was forked from one that computed already.
         """
+        self._check_fork()
         tile = self._first_tile(source, tell)
         while True:
             try:
@@ -166,6 +172,30 @@ class Engine:
             half = self._whole_windows(min(tile, max(source.height, source.width)) // 2)
             tile = max(self._smallest_tile, half)
             tell(f"memory ran out, so it begins again {self._in_tiles_of(tile)}.")
+
+    def _check_fork(self) -> None:
+        """Refuse to wait for threads, or to use a GPU, that a fork has left behind.
+
+        OpenMP keeps the threads that work for a thread of ours. A forked process has the thread
+        that forked it and none of those, and the next operation would wait for them for ever.
+
+        Raises:
+            UpscaleError: this is such a process.
+        """
+        process = os.getpid()
+        if self.device.type != "cpu":
+            lost = process != self._process
+        elif torch.get_num_threads() > 1:
+            lost = process != getattr(_computed, "process", process)
+        else:
+            return
+        if lost:
+            raise UpscaleError(
+                "this process was forked from one that had computed already, so the network would "
+                "hang here; start processes with multiprocessing.get_context('spawn'), or on a "
+                "CPU call torch.set_num_threads(1) first."
+            )
+        _computed.process = process
 
     def _first_tile(self, source: Source, tell: Tell) -> int:
         """The tile to begin with; one that holds the picture is no tile but the whole.
@@ -208,7 +238,7 @@ class Engine:
         runs = len(rows) * len(columns) * (8 if self.ensemble else 1)
         done = 0
 
-        def advance(*_: object) -> None:
+        def advance() -> None:
             nonlocal done
             done += 1
             progress(done / (runs * len(self.model.layers)))
@@ -220,23 +250,32 @@ class Engine:
                 columns.start == 0,
                 columns.stop == source.width,
             )
-            return self._run(source.read(rows, columns), edges)
+            return self._run(source.read(rows, columns), edges, advance)
 
-        with self._after_each_layer(advance):
-            yield from tiles.join_rows(rows, columns, self.model.config.scale, enlarge)
+        yield from tiles.join_rows(rows, columns, self.model.config.scale, enlarge)
 
-    def _run(self, image: Tensor, edges: Edges) -> Tensor:
-        """`b c h w` -> `b c h*scale w*scale`, in [0, 1]; `edges` are those of the picture."""
+    def _run(self, image: Tensor, edges: Edges, layer_done: Callable[[], None]) -> Tensor:
+        """`b c h w` -> `b c h*scale w*scale`, in [0, 1].
+
+        Args:
+            image: the picture or a part of it.
+            edges: those of the picture.
+            layer_done: called after each layer.
+        """
         bf16 = self.precision == "bf16"
         # a recorded graph must not read casts of weights that were kept from before it
         keeps = self._graph is None
         autocast = torch.autocast(
             self.device.type, torch.bfloat16, enabled=bf16, cache_enabled=keeps
         )
+
+        def network(work: Tensor) -> Tensor:
+            return self._network(work, layer_done)
+
         with torch.inference_mode(), autocast:
             given = image.to(self.device, next(self.model.parameters()).dtype)
             work = pixels.gray_to_rgb(given)
-            out = self_ensemble(self._network, work) if self.ensemble else self._network(work)
+            out = self_ensemble(network, work) if self.ensemble else network(work)
             out = out.clamp(0, 1)
             if image.shape[1] == 1:
                 out = pixels.luma(out)
@@ -247,43 +286,49 @@ class Engine:
         """Tiles, frames and batches have one size, and a GPU is faster than its launches."""
         return Graph(self.model) if self.device.type == "cuda" else None
 
-    def _network(self, image: Tensor) -> Tensor:
+    def _network(self, image: Tensor, layer_done: Callable[[], None]) -> Tensor:
         if self._graph is None:
-            return self.model(image)
-        out = self._graph(image)
+            with _after_each(self.model.layers, layer_done):
+                return self.model(image)
+        with self._graph_in_use:
+            return self._replayed(self._graph, image, layer_done)
+
+    def _replayed(self, graph: Graph, image: Tensor, layer_done: Callable[[], None]) -> Tensor:
+        """The network as a graph, which runs the layers once more to be recorded."""
+        with _after_each(self.model.layers, lambda: None if graph.records else layer_done()):
+            out = graph(image)
         assert out is not None, "a network returns a picture"
-        if not self._graph.replays:
+        if not graph.replays:
             return out
         for _ in self.model.layers:  # none of which ran as a module
-            self._layer_done()
+            layer_done()
         return out.clone()  # the next run writes in the same place
 
     def _release(self) -> None:
-        self._graph = self._new_graph()
+        with self._graph_in_use:
+            self._graph = self._new_graph()
         memory.release()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         elif self.device.type == "mps":
             torch.mps.empty_cache()
 
-    @contextmanager
-    def _after_each_layer(self, call: Callable[..., None]) -> Iterator[None]:
-        def done(*_: object) -> None:
-            if self._graph is None or not self._graph.records:  # which runs them once more
-                call()
 
-        hooks = [layer.register_forward_hook(done) for layer in self.model.layers]
-        self._layer_done = call
-        try:
-            yield
-        finally:
-            self._layer_done = _nothing
-            for hook in hooks:
-                hook.remove()
+@contextmanager
+def _after_each(layers: Sequence[nn.Module], call: Callable[[], None]) -> Iterator[None]:
+    """Call back when one of the layers has run in this thread; others may use them meanwhile."""
+    own = threading.get_ident()
 
+    def done(*_: object) -> None:
+        if threading.get_ident() == own:
+            call()
 
-def _nothing(*_: object) -> None:
-    """Nobody wants to know."""
+    hooks = [layer.register_forward_hook(done) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def self_ensemble(network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from atdsr.texts import printable
+
 PAPER, INK, FAINT = (250, 250, 248), (32, 33, 36), (110, 112, 118)
 GAP = 20
 Rgb = tuple[int, int, int]
@@ -55,7 +57,7 @@ def framed(part: Image.Image, margin: int = 28) -> Image.Image:
 
 def text(line: str, size: int = 19, colour: Rgb = INK) -> Image.Image:
     """A line of words; of several lines where it holds newlines."""
-    lines = line.split("\n")
+    lines = [printable(words) for words in line.split("\n")]
     step = round(size * 1.45)  # whatever the letters, so that parts side by side align
     width = max(font(size).getlength(words) for words in lines)
     sheet = blank(int(width) + 2, step * len(lines))

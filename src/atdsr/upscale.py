@@ -9,6 +9,7 @@ from torch import Tensor
 
 from atdsr import pixels, resample, zoo
 from atdsr.inference import Engine, Precision, Progress, Source, Tell, Tile, UpscaleError
+from atdsr.kernels import cpu
 from atdsr.model import ATD
 from atdsr.pixels import Content, Kind
 
@@ -306,14 +307,15 @@ def load(
             named model, which knows its own.
         UpscaleError: no such device, precision, tile or overlap.
     """
-    return Upscaler(
-        zoo.load(name_or_path, category_size=category_size).build(),
-        device=device,
-        precision=precision,
-        tile=tile,
-        overlap=overlap,
-        ensemble=ensemble,
-    )
+    with cpu.one_thread():  # so that a process can be forked after it
+        return Upscaler(
+            zoo.load(name_or_path, category_size=category_size).build(),
+            device=device,
+            precision=precision,
+            tile=tile,
+            overlap=overlap,
+            ensemble=ensemble,
+        )
 
 
 def _joined(contents: Sequence[Content]) -> Content:

@@ -1,5 +1,6 @@
 """`atdsr runs` through the command line, and its page as a browser shows it."""
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,26 @@ def test_several_runs_have_a_line_each_whatever_the_width(
         assert all("…" not in row for row in rows)
         assert any(OTHER in row for row in rows)
         assert any("341,200 │ 500,000" in row for row in rows)
+
+
+def test_a_table_that_would_be_very_long_has_its_end(tmp_path: Path):
+    psnr = {f"s{n}": 30.0 for n in range(16)}
+    records = [{"kind": "validated", "step": step, "psnr": psnr} for step in range(600)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    lines = atdsr("show", tmp_path).stdout.splitlines()
+    assert "the last 526 of 600 validations:" in lines
+    assert sum(line.startswith("│") for line in lines) == 1 + 526
+
+
+def test_a_log_that_cannot_be_read_is_named_and_the_others_are_shown(tmp_path: Path):
+    logs.write(tmp_path / "good", steps=300)
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "log.jsonl").write_text("x\n" * 10_001)
+    result = atdsr("list", tmp_path)
+    assert "left out:" in result.stderr
+    assert "more than 10,000 lines" in result.stderr
+    assert logs.NAME in result.stdout
+    assert "more than 10,000 lines" in atdsr("show", tmp_path / "bad", code=1).stderr
 
 
 def test_curves_and_page_are_written_and_not_replaced_unasked(experiments: Path, tmp_path: Path):

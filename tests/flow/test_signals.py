@@ -266,13 +266,13 @@ def test_a_full_device_for_records(tiny_file: Path):
     assert hidden() == []
 
 
-def test_a_closed_pipe_is_a_sentence():
+def test_a_closed_pipe_ends_without_a_word():
     reader, writer = os.pipe()
     os.close(reader)
     with started("models", stdout=writer) as process:
         os.close(writer)
         _, said = process.communicate(timeout=60)
-    assert said == "error: standard output cannot be written: Broken pipe.\n"
+    assert said == ""
     assert process.returncode == 1
 
 

@@ -318,6 +318,16 @@ def test_markdown(small: Evaluation, tmp_path: Path) -> None:
     assert "cpu abacus" in lines[-1]
 
 
+def test_names_in_markdown_are_words(small: Evaluation) -> None:
+    hostile = "<img src=x>|`a`\u202e*b*"
+    rows = tuple(replace(row, model=hostile, dataset=hostile) for row in small.rows[:1])
+    text = tables.to_markdown(replace(small, rows=rows, machine={"cpu": hostile}))
+    words = r"&lt;img src=x&gt;&#124;\`a\`\\u202e\*b\*"
+    assert text.count(words) == 4  # two headers, a method, the machine
+    assert "<" not in text
+    assert "\u202e" not in text
+
+
 def test_json_has_the_documented_keys(small: Evaluation, tmp_path: Path) -> None:
     tables.write_json(small, tmp_path / "all.json", overwrite=False)
     content = json.loads((tmp_path / "all.json").read_text())

@@ -3,7 +3,9 @@
 import copy
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,14 @@ def smooth(height: int, width: int) -> np.ndarray:
 
 def free_memory(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     monkeypatch.setattr(memory, "available_bytes", lambda: count)
+
+
+def test_a_gpu_is_not_used_in_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = upscaler()
+    monkeypatch.setattr(small.engine, "device", torch.device("cuda"))
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    with pytest.raises(UpscaleError, match="forked from one that had computed"):
+        small(smooth(16, 16))
 
 
 # ------------------------------------------------------------------------------------------ tiles
@@ -116,6 +126,55 @@ def test_progress_counts_a_recorded_run_once() -> None:
     small(smooth(40, 64), progress=seen.append)
     assert seen[-1] == 1
     assert len(seen) == 2 * 3 * len(small.engine.model.layers)
+
+
+def in_threads(small: Upscaler, pictures: list[np.ndarray], rounds: int) -> list[list[float]]:
+    """The progress of calls at once, each several times; results are those of calls in turn."""
+    alone = [small(picture) for picture in pictures]
+
+    def call(number: int) -> list[float]:
+        seen: list[float] = []
+        out = small(pictures[number % len(pictures)], progress=seen.append)
+        assert np.array_equal(out, alone[number % len(pictures)])
+        return seen
+
+    with ThreadPoolExecutor(len(pictures)) as threads:
+        return list(threads.map(call, range(rounds * len(pictures))))
+
+
+@pytest.mark.parametrize("options", [{}, {"tile": 32}, {"ensemble": True}, {"precision": "bf16"}])
+def test_calls_from_threads_have_a_progress_of_their_own(options: dict) -> None:
+    small = upscaler(**options)
+    pictures = [smooth(24 + 8 * (n % 3), 40 + 8 * n) for n in range(4)]
+    for seen in in_threads(small, pictures, rounds=3):
+        assert seen == sorted(set(seen))
+        assert seen[0] > 0
+        assert seen[-1] == 1
+    assert not any(layer._forward_hooks for layer in small.model.layers)
+
+
+class Placed:
+    """A graph as a GPU has it: what it is given goes into one place, and the result comes out."""
+
+    records = replays = False
+
+    def __init__(self, model: ATD) -> None:
+        self._model, self._place = model, torch.empty(0)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        self._place = image
+        time.sleep(0.002)  # another thread may come in
+        return self._model(self._place)
+
+
+def test_calls_from_threads_share_a_recorded_graph_in_turn() -> None:
+    small = upscaler()
+    pictures = [np.rot90(smooth(32, 32), n).copy() for n in range(4)]
+    alone = [small(picture) for picture in pictures]
+    small.engine._graph = Placed(small.engine.model)  # pyright: ignore
+    for seen in in_threads(small, pictures, rounds=2):
+        assert seen[-1] == 1
+    assert all(np.array_equal(small(p), out) for p, out in zip(pictures, alone, strict=True))
 
 
 # ----------------------------------------------------------------------------------------- memory

@@ -114,3 +114,40 @@ def test_nothing_is_printed(tmp_path, capfd):
         with contextlib.suppress(PictureError):
             read(tmp_path / "x")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("listed", [None, "png,jpg", " .PNG , jpeg,", "tif,jfif"])
+def test_formats_that_are_not_listed_are_refused(tmp_path, monkeypatch, name, listed):
+    allowed = {None: ALL, "tif,jfif": ["tiff", "jpg"]}.get(listed, ["png", "jpg"])
+    monkeypatch.delenv("ATDSR_FORMATS", raising=False)
+    if listed is not None:
+        monkeypatch.setenv("ATDSR_FORMATS", listed)
+    path = tmp_path / "x.png"  # the content counts
+    path.write_bytes(encoded(name))
+    if name in allowed:
+        assert read(path).samples.any()
+        return
+    sentence = rf"x\.png: it is a file of the format {name}, and ATDSR_FORMATS="
+    for reading in (read, pixels.open_frames):
+        with pytest.raises(PictureError, match=sentence):
+            reading(path)
+
+
+@pytest.mark.parametrize(
+    ("listed", "what"),
+    [("", "no format"), (" ,", "no format"), ("png,psd", "the format 'psd', which is unknown")],
+)
+def test_a_list_of_formats_that_is_wrong_lets_nothing_in(tmp_path, monkeypatch, listed, what):
+    (tmp_path / "x.png").write_bytes(encoded("png"))
+    monkeypatch.setenv("ATDSR_FORMATS", listed)
+    with pytest.raises(PictureError, match=f"ATDSR_FORMATS names {what}; it lists some of png"):
+        read(tmp_path / "x.png")
+
+
+def test_a_format_that_is_not_listed_reaches_no_decoder(tmp_path, monkeypatch):
+    monkeypatch.setenv("ATDSR_FORMATS", "png")
+    monkeypatch.setattr("atdsr.pixels.vips.load", lambda: pytest.fail("libvips was asked"))
+    (tmp_path / "x.png").write_bytes(b"\xff\xd8\xff" + bytes(100))
+    with pytest.raises(PictureError, match="the format jpg"):
+        read(tmp_path / "x.png")

@@ -1,11 +1,14 @@
 """Logs of runs, read, summed up and drawn."""
 
+import contextlib
 import json
 import math
 import os
 import re
 import sys
+import tracemalloc
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from PIL import Image
 import logs
 from atdsr import files, runs
 from atdsr.files import FileError
-from atdsr.runs import Run, RunsError, drawing, page, words
+from atdsr.runs import Run, RunsError, drawing, page, reading, words
 from atdsr.training.events import Line, Started, Validated
 from atdsr.training.journal import Journal
 
@@ -125,6 +128,99 @@ def test_a_line_that_no_reader_can_hold_is_left_out(tmp_path: Path, foreign: str
     found = log(tmp_path, line(1), foreign)
     assert [each.step for each in found.lines] == [1]
     assert found.unread == 1
+
+
+ABSURD: dict[str, list[Any]] = {
+    "numbers": [
+        line(1, loss=1e308, seconds=1e308, memory=10**290),
+        line(2, loss=5e-324, lr=-1e308),
+    ],
+    "no numbers": [
+        '{"kind": "line", "step": 1, "loss": NaN, "lr": Infinity, "seconds": -Infinity}'
+    ],
+    "steps": [line(2**53), line(10**20), {"kind": "line", "step": 1e3}],
+    "start": [
+        {"kind": "started", "step": 0, "iterations": 10**290, "ranks": -3, "name": "n" * 5_000}
+    ],
+    "types": [{**line(1), "seconds": [1], "skipped": {}, "loss": "x", "memory": True}],
+    "figures": [{**validated(1), "psnr": {"A": 10**290, "B": True, "C": [1], "D": -1e308, "": 1}}],
+    "sets": [validated(step, **{f"s{step}-{n}": 30.0 for n in range(300)}) for step in range(20)],
+    "names": [logs.started(0, "$\\frac{\u202e写<b>\n"), validated(1, **{"$\\x^{_": 31.0})],
+    "deep": [
+        '{"kind": ' * 2_000,
+        '{"kind": "line", "step": 1, "loss": %s}' % ("[" * 900 + "]" * 900),
+    ],
+    "restarts": [each for n in range(3_000) for each in (line(n), logs.started(n))],
+    "told": [{"kind": "told", "step": 1, "text": "<" * 5_000}] * 2_000,
+    "nothing": ["\0" * 3_000_000, "{}", "[]", "null", "1", '""', "\u2028", " "],
+}
+
+
+@pytest.mark.parametrize("case", ABSURD)
+def test_an_absurd_log_is_read_drawn_and_put_on_a_page(tmp_path: Path, case: str):
+    run = log(tmp_path / "run", *ABSURD[case])
+    assert all(isinstance(text, str) and len(text) < 1_100 for text in runs.facts(run).values())
+    assert len(run.name) <= 200
+    assert len(run.sets) <= 16
+    page.write(run, tmp_path / "a.html", overwrite=False)
+    assert (tmp_path / "a.html").stat().st_size < 10_000_000
+    with contextlib.suppress(RunsError):  # where there is nothing to draw
+        drawing.png(run, tmp_path / "a.png", overwrite=False)
+
+
+def test_a_line_of_any_length_is_passed_over_in_little_memory(tmp_path: Path):
+    run = log(tmp_path, line(100), "x" * 3_000_000, line(200))
+    assert [each.step for each in run.lines] == [100, 200]
+    assert run.unread == 1
+    with (tmp_path / "log.jsonl").open("a") as file:
+        for _ in range(50):
+            file.write("y" * 2**20)
+    tracemalloc.start()
+    assert runs.read(tmp_path).unread == 2
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("\n" * (reading.MOST_LINES + 1), "more than 150,000 lines"),
+        ("{}\n" * (reading.MOST_FOREIGN + 1), "more than 10,000 lines that no run has written"),
+        (
+            "".join(json.dumps(validated(n, A=1.0)) + "\n" for n in range(2_001)),
+            "more than 2,000 validations",
+        ),
+    ],
+    ids=["lines", "foreign", "validations"],
+)
+def test_a_log_that_no_run_has_is_refused(tmp_path: Path, text: str, sentence: str):
+    (tmp_path / "log.jsonl").write_text(text)
+    with pytest.raises(RunsError, match=rf"log\.jsonl has {sentence}"):
+        runs.read(tmp_path)
+
+
+def test_a_log_that_is_far_too_large_is_not_even_opened(tmp_path: Path):
+    with (tmp_path / "log.jsonl").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(RunsError, match=r"has 1,099,511,627,776 bytes, and the log of a run"):
+        runs.read(tmp_path)
+
+
+def test_one_log_of_several_that_cannot_be_read_is_named(tmp_path: Path):
+    log(tmp_path / "good", line(100))
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "log.jsonl").write_text("{}\n" * (reading.MOST_FOREIGN + 1))
+    (tmp_path / "pipe").mkdir()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe" / "log.jsonl")  # nobody writes, and none waits for that
+    told: list[str] = []
+    assert [run.name for run in runs.find(tmp_path, told.append)] == ["good"]
+    assert len(told) == 1
+    assert "bad" in told[0]
+
+
+def test_a_time_that_no_calendar_has_is_none(run: Run):
+    assert runs.written(replace(run, written=1e300)) == words.NONE
 
 
 def test_an_empty_log_is_a_run_with_nothing_done(tmp_path: Path):
@@ -281,6 +377,15 @@ def test_any_log_can_be_drawn(tmp_path: Path, records: list[Any]):
     with Image.open(tmp_path / "a.png") as drawn:
         assert len(drawn.convert("RGB").getcolors(2**24) or ()) > 10  # not an empty sheet
     assert "<svg" in (tmp_path / "a.html").read_text("utf-8")
+
+
+def test_a_curve_of_very_many_lines_keeps_its_end(run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(drawing, "_MOST_POINTS", 100)
+    seen: list[np.ndarray] = []
+    monkeypatch.setattr(drawing, "_loss", lambda *given: seen.append(given[2]))
+    drawing._of_training(run)["loss"](None, drawing._ON_PAGE)
+    assert 90 < len(seen[0]) <= 100
+    assert seen[0][-1] == run.lines[-1].step
 
 
 def test_without_matplotlib_a_sentence_says_how_to_get_it(

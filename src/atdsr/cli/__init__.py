@@ -4,6 +4,8 @@ Modules are imported where they are used, so that `--help` answers at once.
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +14,17 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup
 import atdsr
 from atdsr import files, interrupts
 from atdsr.cli import data, demo, doctor, evaluate, explain, models, runs, train, upscale
-from atdsr.cli.console import OutputError, checked_streams, err, flush, leads_on_machine, out, say
+from atdsr.cli.console import (
+    ClosedError,
+    OutputError,
+    checked_streams,
+    err,
+    flush,
+    leads_on_machine,
+    out,
+    printable,
+    say,
+)
 from atdsr.cli.options import flag
 from atdsr.errors import AtdsrError
 
@@ -37,17 +49,36 @@ class Group(TyperGroup):
         return option
 
 
+# of the Click that Typer brings along, which it does not export
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+@contextmanager
+def _printable_usage() -> Iterator[None]:
+    """Let what is said about a wrong command line quote it in a form that can be shown."""
+    try:
+        yield
+    except _UsageError as error:
+        error.message = printable(error.message)  # pyright: ignore[reportAttributeAccessIssue]
+        raise
+
+
 class Commands(Group):
     """The commands, and the place where a foreseen failure becomes a sentence and an exit code."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the options before the command's name."""
+        with _printable_usage():
+            return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named."""
         try:
-            with interrupts.raising():
+            with interrupts.raising(), _printable_usage():
                 return super().invoke(ctx)
         except AtdsrError as error:
             # on one machine all fail alike and one voice is enough; another may lack a folder
-            if leads_on_machine():
+            if leads_on_machine() and not isinstance(error, ClosedError):
                 say(err, f"error: {error}")
             raise typer.Exit(1) from None
         except (KeyboardInterrupt, typer.Abort) as end:
@@ -132,7 +163,7 @@ def main() -> None:
     try:
         flush()
     except OutputError as error:
-        if not code:
+        if not code and not isinstance(error, ClosedError):
             say(err, f"error: {error}")
         code = code or 1
     sys.exit(code)

@@ -6,7 +6,6 @@ Rich takes as long to import as a help screen to print, so it comes with the fir
 import contextlib
 import io
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from atdsr.errors import AtdsrError
+from atdsr.texts import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 class OutputError(AtdsrError):
     """Standard output that takes no more."""
+
+
+class ClosedError(OutputError):
+    """Standard output that nobody reads any more, as behind `| head`: no reason to say anything."""
 
 
 class _Stream(io.FileIO):
@@ -54,7 +58,8 @@ class _Stream(io.FileIO):
             try:
                 return super().write(data)
             except OSError as error:
-                self.failure = OutputError(
+                kind = ClosedError if isinstance(error, BrokenPipeError) else OutputError
+                self.failure = kind(
                     f"standard output cannot be written: {error.strerror or error}."
                 )
                 if self.fileno() == 1:
@@ -145,14 +150,6 @@ def leads_on_machine() -> bool:
 def say(to: Printer, line: str) -> None:
     """Print one line, whatever it holds."""
     to.print(printable(line))
-
-
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
-
-def printable(text: str) -> str:
-    """The text on one line, whatever names of files bring: newlines, control codes, no UTF-8."""
-    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def print_table(header: Sequence[str], lines: Sequence[Sequence[str]], section: int = 0) -> None:

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atdsr.cli.console import out, print_table, say
+from atdsr.cli.console import err, out, print_table, say
 from atdsr.cli.options import OverwriteOption, argument
 from atdsr.errors import AtdsrError
 
 if TYPE_CHECKING:
     from atdsr.runs import Run
+
+_MOST_CELLS = 10_000  # of the table of validations, which takes a second
 
 
 def show(
@@ -34,7 +36,7 @@ def show(
     for path in (png, html):
         if path is not None:
             files.check_target(path, overwrite=overwrite)
-    found = runs.find(folder)
+    found = runs.find(folder, _warn)
     if not runs.is_run(folder):
         if png is not None or html is not None:
             raise AtdsrError(f"{folder} holds several runs; name one for --png and --html.")
@@ -61,7 +63,11 @@ def list_runs(folder: Annotated[Path, argument("DIR")] = Path("experiments")) ->
     """
     from atdsr import runs
 
-    _print_list(runs.find(folder))
+    _print_list(runs.find(folder, _warn))
+
+
+def _warn(sentence: str) -> None:
+    say(err, f"left out: {sentence}")
 
 
 def _print_run(run: "Run") -> None:
@@ -75,14 +81,17 @@ def _print_run(run: "Run") -> None:
         say(out, f"  {name:{width}}  {text}")
     if not run.validations:
         return
-    best = run.best
+    best, sets = run.best, run.sets
+    shown = run.validations[-(_MOST_CELLS // (len(sets) + 3)) :]
     bicubic = run.validations[-1].bicubic
-    header = ["PSNR (dB)", *run.sets, *(["mean"] if len(run.sets) > 1 else []), ""]
-    lines = [["bicubic", *(_decibels(bicubic.get(name)) for name in run.sets)]]
-    for each in run.validations:
-        figures = [_decibels(each.psnr.get(name)) for name in run.sets]
-        figures += [_decibels(each.mean_psnr)] if len(run.sets) > 1 else []
+    header = ["PSNR (dB)", *sets, *(["mean"] if len(sets) > 1 else []), ""]
+    lines = [["bicubic", *(_decibels(bicubic.get(name)) for name in sets)]]
+    for each in shown:
+        figures = [_decibels(each.psnr.get(name)) for name in sets]
+        figures += [_decibels(each.mean_psnr)] if len(sets) > 1 else []
         lines.append([f"{each.step:,}", *figures, "best" if each is best else ""])
+    if len(shown) < len(run.validations):
+        say(out, f"the last {len(shown):,} of {len(run.validations):,} validations:")
     print_table(header, lines, section=1)
 
 

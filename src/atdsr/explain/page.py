@@ -4,12 +4,12 @@ import base64
 import io
 import json
 from collections.abc import Mapping
-from html import escape
 from importlib.resources import files
 
 import numpy as np
 from PIL import Image
 
+from atdsr import pages, texts
 from atdsr.explain.pictures import View
 
 _CAPTIONS = {
@@ -60,28 +60,21 @@ def page(
     styles, script = ((package / f"explain.{kind}").read_text("utf-8") for kind in ("css", "js"))
     words = {"group": str(view.trace.runs.shape[1]), "at": f"{at[0]}, {at[1]}"}
     sections = "".join(
-        f"<section><h2>{escape(title)}</h2><p>{escape(text.format_map(words))}</p>"
-        f'<figure><img alt="{escape(title)}" src="{_data_url(sheets[sheet], "png")}"></figure>'
+        f"<section><h2>{title}</h2><p>{text.format_map(words)}</p>"
+        f'<figure><img alt="{title}" src="{pages.data_address(sheets[sheet], "image/png")}">'
+        "</figure>"
         "</section>\n"
         for sheet, (title, text) in _CAPTIONS.items()
     )
-    return f"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(_printable(name))}, explained</title>
-<link rel="icon" href="data:,">
-<style>{styles}</style>
-<main>
-<p class="kicker">atdsr explain</p>
-<h1>How the network sees {escape(_printable(name))}</h1>
-<p class="soft">Layer {view.trace.name}. {escape(remark)}</p>
-{_explorer(view)}
-{sections}</main>
-<script type="application/json" id="data">{_data(view)}</script>
-<script>{script}</script>
-</html>
-"""
+    title = f"How the network sees {name}"
+    return (
+        pages.head(title, "atdsr explain", {}, styles=styles, script=script)
+        + f'<p class="soft">Layer {view.trace.name}. {texts.html(remark)}</p>\n'
+        + f"{_explorer(view)}\n{sections}"
+        # of a type that no browser runs, so that the page's policy is not about it
+        + f'<script type="application/json" id="data">{_data(view)}</script>\n'
+        + pages.end(script)
+    )
 
 
 def _explorer(view: View) -> str:
@@ -135,13 +128,4 @@ def _data(view: View) -> str:
 def _webp(samples: np.ndarray) -> str:
     file = io.BytesIO()
     Image.fromarray(samples).save(file, "WEBP", quality=92)
-    return _data_url(file.getvalue(), "webp")
-
-
-def _data_url(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _printable(name: str) -> str:
-    """A name of a file as text that can be written, whatever bytes it has."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    return pages.data_address(file.getvalue(), "image/webp")

@@ -3,8 +3,9 @@
 import base64
 import hashlib
 from collections.abc import Mapping
-from html import escape
 from importlib.resources import files
+
+from atdsr import texts
 
 
 def head(
@@ -22,17 +23,21 @@ def head(
     Args:
         title: of the page and of the window.
         kicker: a line above it.
-        facts: what stands below it, by name.
+        facts: what stands below it, by name, if anything.
         styles: CSS beside what all pages share.
         script: what `end` is called with.
     """
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     allowed = f"; script-src 'sha256-{digest}'" if script else ""
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'{allowed}"
+    policy = (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
+        f"style-src 'unsafe-inline'{allowed}"
+    )
     listed = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+        f"<div><dt>{texts.html(name)}</dt><dd>{texts.html(value)}</dd></div>"
         for name, value in facts.items()
     )
+    listed = f'<dl class="machine">{listed}</dl>\n' if facts else ""
     base = (files("atdsr.pages") / "base.css").read_text("utf-8")
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -41,7 +46,7 @@ def head(
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>{escape(title)} · atdsr</title>
+<title>{texts.html(title)} · atdsr</title>
 <link rel="icon" href="data:,">
 <style>
 {base}{styles}</style>
@@ -49,10 +54,9 @@ def head(
 <body>
 <main>
 <header class="top">
-<p class="kicker">{escape(kicker)}</p>
-<h1>{escape(title)}</h1>
-<dl class="machine">{listed}</dl>
-</header>
+<p class="kicker">{texts.html(kicker)}</p>
+<h1>{texts.html(title)}</h1>
+{listed}</header>
 """
 
 

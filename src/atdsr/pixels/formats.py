@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import os
 import struct
 from pathlib import Path
 
@@ -34,11 +35,14 @@ _FORMAT_OF_SUFFIX = {suffix: name for name, suffix in FORMATS.items()} | {
     ".pnm": "ppm",
 }
 
-_ONLY_READ = frozenset(
-    {".heic", ".heif", ".hif", ".ico", ".j2c", ".j2k", ".jpc", ".jpf", ".jpx", ".pam", ".pbm"}
-) | {".pfm"}
+_ONLY_READ = {
+    **dict.fromkeys((".heic", ".heif", ".hif"), "heic"),
+    ".ico": "ico",
+    **dict.fromkeys((".j2c", ".j2k", ".jpc", ".jpf", ".jpx"), "jp2"),
+    **dict.fromkeys((".pam", ".pbm", ".pfm"), "ppm"),
+}
 
-READABLE_SUFFIXES = frozenset(_FORMAT_OF_SUFFIX) | _ONLY_READ
+READABLE_SUFFIXES = frozenset(_FORMAT_OF_SUFFIX | _ONLY_READ)
 """Suffixes, in lower case, of files worth opening in a folder; `read` itself goes by content."""
 
 WRITABLE_SUFFIXES = frozenset(_FORMAT_OF_SUFFIX)
@@ -140,6 +144,33 @@ def format_of(path: Path) -> str:
             raise PictureError(f"'{path.suffix}' is read but not written; use one of {known}.")
         raise PictureError(f"no format has the suffix '{path.suffix}'; use one of {known}.")
     return name
+
+
+def check_allowed(name: str) -> None:
+    """See whether files of a format may be read, by the environment variable ATDSR_FORMATS.
+
+    It lists formats by name or suffix, such as `png,jpg`; where it is not set, all may be read.
+
+    Raises:
+        PictureError: this one is not listed, or the variable names none or an unknown one.
+    """
+    listed = os.environ.get("ATDSR_FORMATS")
+    if listed is None:
+        return
+    given = [word.strip().lower().lstrip(".") for word in listed.split(",")]
+    formats = _FORMAT_OF_SUFFIX | _ONLY_READ
+    allowed = {word: formats.get(f".{word}") for word in given if word}
+    unknown = [word for word, known in allowed.items() if known is None]
+    if unknown or not allowed:
+        what = f"the format {unknown[0]!r}, which is unknown" if unknown else "no format"
+        raise PictureError(
+            f"ATDSR_FORMATS names {what}; it lists some of {', '.join(FORMATS)}, heic, ico."
+        )
+    if name not in allowed.values():
+        raise PictureError(
+            f"it is a file of the format {name}, and ATDSR_FORMATS={listed} does not let it be "
+            "read."
+        )
 
 
 def check_fits(name: str, width: int, height: int, frames: int) -> None:

@@ -18,7 +18,7 @@ from atdsr.pixels import animation, avif, colour, metadata, pages, png, tiff, vi
 from atdsr.pixels import timeline as timelines
 from atdsr.pixels.decode import decode, size
 from atdsr.pixels.encode import check_quality, check_target
-from atdsr.pixels.formats import ANIMATED, FORMATS, check_fits, format_of, recognise
+from atdsr.pixels.formats import ANIMATED, FORMATS, check_allowed, check_fits, format_of, recognise
 from atdsr.pixels.picture import (
     Metadata,
     Picture,
@@ -150,9 +150,10 @@ def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Pictu
         max_pixels: refuse a larger picture (height times width) before decoding it.
 
     Raises:
-        PictureError: the file is missing, unreadable, empty, not a picture of these formats,
-            damaged or cut short, too large, of several pages or frames, or of samples that have
-            no place between black and white (signed, or floats outside 0 to 1).
+        PictureError: the file is missing, unreadable, empty, not a picture of these formats or of
+            one that ATDSR_FORMATS leaves out, damaged or cut short, too large, of several pages or
+            frames, or of samples that have no place between black and white (signed, or floats
+            outside 0 to 1).
     """
     frames = open_frames(path, max_pixels=max_pixels)
     if len(frames) > 1:
@@ -203,6 +204,7 @@ def _load(path: Path) -> tuple[bytes, str]:
         head = file.read(64)
         name = recognise(head)
         if name is not None:
+            check_allowed(name)
             return head + file.read(), name
     if not head:
         raise PictureError("the file is empty.")

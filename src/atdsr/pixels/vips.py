@@ -1,7 +1,9 @@
 """libvips: loading it, its errors, samples in and out, and colour through profiles."""
 
 import contextlib
+import os
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,14 +16,30 @@ NAMES = {"jpg": "jpeg", "avif": "heif"}
 
 
 def load() -> Any:
-    """The pyvips module, loaded on first use so that a broken libvips is a sentence."""
+    """The pyvips module, loaded on first use so that a broken libvips is a sentence.
+
+    Raises:
+        PictureError: it cannot be loaded, or another process forked this one after loading it.
+    """
     try:
         import pyvips
     except (ImportError, OSError) as error:
         raise PictureError(
             f"pyvips cannot be loaded ({error}); install it with: pip install 'pyvips[binary]'."
         ) from error
+    if _loaded_by() != os.getpid():  # libvips would wait for its threads, which are not here
+        raise PictureError(
+            "this process was forked from one that had read or written pictures already, so "
+            "libvips would hang here; start processes with "
+            "multiprocessing.get_context('spawn')."
+        )
     return pyvips
+
+
+@cache
+def _loaded_by() -> int:
+    """The process that asked first, also in those forked from it."""
+    return os.getpid()
 
 
 @contextlib.contextmanager

@@ -3,12 +3,11 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import numpy as np
 
-from atdsr import metrics, pixels, resample
+from atdsr import metrics, pixels, resample, texts
 from atdsr.errors import AtdsrError
 from atdsr.evaluation import Evaluation, Row, Score, image_path, places
 from atdsr.evaluation.testsets import Pair, TestSet
@@ -138,7 +137,7 @@ def _opening(group: Group, *, is_open: bool) -> str:
         )
     return (
         f'<details class="group"{" open" if is_open else ""}>'
-        f"<summary><h3>{escape(group.dataset)} <small>x{group.scale}</small></h3>"
+        f"<summary><h3>{texts.html(group.dataset)} <small>x{group.scale}</small></h3>"
         f" <span>{count}</span></summary>{order}<div>\n"
     )
 
@@ -173,8 +172,8 @@ def _picture(group: Group, pair: Pair, images: Path, size: tuple[int, int], iden
         _tile("HR", place.cut(original), "original", pair.name, _LEGEND),
     ]
     return (
-        f'<article id="{identity}" data-name="{escape(pair.name)}" data-gain="{gain or 0:.4f}">'
-        f"<header><h4>{escape(pair.name)}</h4><span>{width}x{height}</span>{note}</header>"
+        f'<article id="{identity}" data-name="{texts.html(pair.name)}" data-gain="{gain or 0:.4f}">'
+        f"<header><h4>{texts.html(pair.name)}</h4><span>{width}x{height}</span>{note}</header>"
         f'<div class="tiles" style="--columns:{_columns(len(tiles))}">{"".join(tiles)}</div>'
         "</article>\n"
     )
@@ -188,7 +187,7 @@ def _columns(tiles: int) -> int:
 
 def _gain_text(group: Group, gain: float) -> str:
     number = "&infin;" if math.isinf(gain) else f"{gain:+.2f}".replace("-", "&minus;")
-    return f"{escape(group.best.model)} <b>{number} dB</b> over bicubic"
+    return f"{texts.html(group.best.model)} <b>{number} dB</b> over bicubic"
 
 
 def _shots(
@@ -255,11 +254,12 @@ def _tile(
 ) -> str:
     height, width = crop.shape[:2]
     return (
-        f'<figure class="{"best" if best else ""}" data-label="{escape(label)}" '
+        f'<figure class="{"best" if best else ""}" data-label="{texts.html(label)}" '
         f'data-figures="{figures}">'
         f'<img class="crop" src="{crops.exact(crop)}" width="{width}" height="{height}" '
-        f'alt="{escape(picture)}, {escape(label)}" decoding="async">'
-        f"{below}<figcaption><b>{escape(label)}</b> <span>{figures}</span></figcaption></figure>"
+        f'alt="{texts.html(picture)}, {texts.html(label)}" decoding="async">'
+        f"{below}<figcaption><b>{texts.html(label)}</b> <span>{figures}</span></figcaption>"
+        "</figure>"
     )
 
 
@@ -267,7 +267,7 @@ def _error(label: str, colours: np.ndarray) -> str:
     height, width = colours.shape[:2]
     return (
         f'<img class="error" src="{crops.exact(colours)}" width="{width}" height="{height}" '
-        f'alt="error of {escape(label)}" decoding="async">'
+        f'alt="error of {texts.html(label)}" decoding="async">'
     )
 
 

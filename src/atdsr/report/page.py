@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 
 import atdsr
-from atdsr import pages
+from atdsr import pages, texts
 from atdsr.evaluation import Evaluation, Row
 from atdsr.evaluation.published import PublishedRow
 from atdsr.evaluation.testsets import TestSet
@@ -75,7 +74,7 @@ def _table(evaluation: Evaluation, scale: int) -> str:
     columns = ["PSNR", "SSIM", *kinds]
     best = {dataset: _best([row for row in rows if row.dataset == dataset]) for dataset in datasets}
     heads = "".join(
-        f'<th scope="colgroup" colspan="{len(columns)}">{escape(dataset)}</th>'
+        f'<th scope="colgroup" colspan="{len(columns)}">{texts.html(dataset)}</th>'
         for dataset in datasets
     )
     measured = "".join(
@@ -87,7 +86,7 @@ def _table(evaluation: Evaluation, scale: int) -> str:
         f'<thead><tr><th class="first" scope="col" rowspan="2">x{scale}</th>{heads}'
         '<th scope="col" rowspan="2">parameters</th><th scope="col" rowspan="2">s / MP</th>'
         '<th scope="col" rowspan="2">memory</th></tr><tr>'
-        + "".join(f'<th scope="col">{escape(name.upper())}</th>' for name in columns)
+        + "".join(f'<th scope="col">{texts.html(name.upper())}</th>' for name in columns)
         * len(datasets)
         + f'</tr></thead>\n<tbody class="measured">{measured}</tbody>\n'
         + _published_body(evaluation, scale, datasets, len(kinds))
@@ -129,7 +128,7 @@ def _measured_row(
     peak = max((row.peak_bytes for row in rows if row.peak_bytes is not None), default=None)
     total = sum(score.seconds for row in rows for score in row.pictures)
     return (
-        f'<tr><th class="first" scope="row">{escape(model)}</th>{"".join(cells)}'
+        f'<tr><th class="first" scope="row">{texts.html(model)}</th>{"".join(cells)}'
         f"<td>{words.parameters(rows[0].parameters)}</td>"
         f'<td title="{words.seconds(total)} s in all">{words.seconds(_pace(rows))}</td>'
         f"<td>{words.mebibytes(peak)}</td></tr>"
@@ -156,7 +155,7 @@ def _published_body(evaluation: Evaluation, scale: int, datasets: Sequence[str],
         width = 4 + len(datasets) * (2 + more)
         bodies.append(
             f'<tbody class="published"><tr class="divider"><th scope="rowgroup" colspan="{width}">'
-            f"<span>published ({escape(group)}), not measured here</span></th></tr>"
+            f"<span>published ({texts.html(group)}), not measured here</span></th></tr>"
             f"{lines}</tbody>\n"
         )
     return "".join(bodies)
@@ -171,7 +170,7 @@ def _published_row(rows: Sequence[PublishedRow], datasets: Sequence[str], more: 
         cells.append(f"<td>{words.NONE if ssim_y is None else f'{ssim_y:.4f}'}</td>")
         cells.extend([_EMPTY] * more)
     return (
-        f'<tr><th class="first" scope="row">{escape(rows[0].model)}</th>{"".join(cells)}'
+        f'<tr><th class="first" scope="row">{texts.html(rows[0].model)}</th>{"".join(cells)}'
         f"<td>{words.parameters(rows[0].parameters)}</td><td></td><td></td></tr>"
     )
 
@@ -221,15 +220,15 @@ def _plot(points: Sequence[Point], axis: Axis, name: str, note: str) -> str:
     heading, _, what = name.partition(": ")
     drawing = plots.scatter(points, axis, "PSNR (dB)", name)
     return (
-        f"<figure><figcaption><b>{escape(heading)}</b> {escape(what)}</figcaption>{drawing}"
-        + (f'<p class="note">{escape(note)}</p>' if note else "")
+        f"<figure><figcaption><b>{texts.html(heading)}</b> {texts.html(what)}</figcaption>{drawing}"
+        + (f'<p class="note">{texts.html(note)}</p>' if note else "")
         + "</figure>\n"
     )
 
 
 def _method(evaluation: Evaluation) -> str:
     command = evaluation.machine.get(_COMMAND)
-    how = f"<h3>To reproduce</h3><pre><code>{escape(command)}</code></pre>" if command else ""
+    how = f"<h3>To reproduce</h3><pre><code>{texts.html(command)}</code></pre>" if command else ""
     return f'<section id="method"><h2>How the figures are taken</h2>{_PROTOCOL}{how}</section>\n'
 
 

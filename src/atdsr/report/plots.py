@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
+
+from atdsr import texts
 
 _WIDTH, _HEIGHT = 480, 330
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 24, 44
@@ -104,12 +105,12 @@ def scatter(points: Sequence[Point], axis: Axis, y_label: str, name: str) -> str
     digits = 1 if y_ticks[1] - y_ticks[0] >= 0.1 else 2
     parts = [
         f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="{escape(name)}">',
+        f'aria-label="{texts.html(name)}">',
         *(_horizontal(y_of(tick), f"{tick:.{digits}f}") for tick in y_ticks),
         *(_vertical(x_of(tick), axis.text(tick)) for tick in x_ticks),
         f'<text class="axis" x="{(_AREA.left + _AREA.right) / 2:.0f}" y="{_HEIGHT - 6}" '
-        f'text-anchor="middle">{escape(axis.label)}</text>',
-        f'<text class="axis" x="4" y="{_TOP - 12}">{escape(y_label)}</text>',
+        f'text-anchor="middle">{texts.html(axis.label)}</text>',
+        f'<text class="axis" x="4" y="{_TOP - 12}">{texts.html(y_label)}</text>',
         *_labels(ordered, places),
         *(_marker(point, *at) for point, at in reversed(list(zip(ordered, places, strict=True)))),
         "</svg>",
@@ -135,7 +136,7 @@ def _marker(point: Point, x: float, y: float) -> str:
     kind = "measured" if point.measured else "published"
     return (
         f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{_RADIUS}">'
-        f"<title>{escape(point.title)}</title></circle>"
+        f"<title>{texts.html(point.title)}</title></circle>"
     )
 
 
@@ -173,7 +174,7 @@ def _candidates(label: str, at: tuple[float, float]) -> Iterator[tuple[_Box, lis
 
     The sides come before the slants, because they read best.
     """
-    width = 3 + sum(_SMALL if letter.islower() else _CAPITAL for letter in label)
+    width = 3 + sum(_SMALL if letter.islower() else _CAPITAL for letter in texts.printable(label))
     x, y = at
     for distance in _DISTANCES:
         for angle in (0, 180, 90, 270, 45, 135, 225, 315, 20, 160, 200, 340):
@@ -203,7 +204,7 @@ def _label(point: Point, box: _Box, at: tuple[float, float], *, far: bool) -> st
         line = f'<path class="lead" d="M{x:.1f} {y:.1f}L{text_x:.1f} {end_y:.1f}"/>'
     return (
         f'{line}<text class="name {kind}" x="{text_x:.1f}" y="{middle + 4.2:.1f}" '
-        f'text-anchor="{anchor}">{escape(point.label)}</text>'
+        f'text-anchor="{anchor}">{texts.html(point.label)}</text>'
     )
 
 

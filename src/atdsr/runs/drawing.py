@@ -16,9 +16,11 @@ import numpy as np
 from atdsr import files
 from atdsr.runs import words
 from atdsr.runs.reading import Run, RunsError
+from atdsr.texts import printable
 
 _PAGE_SIZE = (5.2, 3.0)  # inches of a plot on a page
 _SMOOTH = 40  # the smoothed loss is a mean over this part of the lines
+_MOST_POINTS = 20_000  # of a curve, tens for each pixel of its width
 _WARM_UP = 10  # the part of the validations that need not be seen in full
 
 
@@ -62,7 +64,8 @@ def png(run: Run, path: Path, *, overwrite: bool) -> None:
         )
         grid = figure.add_gridspec(1, 2 if right and left else 1, wspace=0.14)
         total = f" of {run.iterations:,}" if run.iterations else ""
-        figure.text(0.06, 1 - 0.32 / height, run.name, size=15, weight="bold", color=_ON_PAPER.ink)
+        name = printable(run.name)
+        figure.text(0.06, 1 - 0.32 / height, name, size=15, weight="bold", color=_ON_PAPER.ink)
         figure.text(0.06, 1 - 0.58 / height, f"step {run.step:,}{total}", color=_ON_PAPER.soft)
         figure.subplots_adjust(0.06, 0.5 / height, 0.975, 1 - 1.0 / height)
         for column, drawn in enumerate(part for part in (left, right) if part):
@@ -72,7 +75,9 @@ def png(run: Run, path: Path, *, overwrite: bool) -> None:
             for row, (name, draw) in enumerate(drawn.items()):
                 axes = figure.add_subplot(rows[row])
                 _frame(axes, _ON_PAPER, run)
-                axes.set_title(name, loc="left", size=10.5, weight="bold", color=_ON_PAPER.ink)
+                axes.set_title(
+                    printable(name), loc="left", size=10.5, weight="bold", color=_ON_PAPER.ink
+                )
                 draw(axes, _ON_PAPER)
         with files.replacing(path, overwrite=overwrite) as temporary:
             figure.savefig(temporary, format="png", dpi=130)
@@ -94,6 +99,7 @@ def svgs(run: Run) -> dict[str, str]:
             draw(axes, _ON_PAGE)
             file = io.StringIO()
             figure.savefig(file, format="svg", transparent=True, metadata=_NO_METADATA)
+            pyplot.close(figure)
             made[name] = _inline(file.getvalue(), f"plot-{len(made)}")
     return made
 
@@ -142,8 +148,14 @@ def _matplotlib() -> Iterator[Any]:
         "svg.fonttype": "none",
         "svg.hashsalt": "atdsr",
         "path.simplify": True,
+        "text.parse_math": False,  # a name with dollars is no formula
     }
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **settings, "backend": "agg"}):
+    with (
+        matplotlib.rc_context({**matplotlib.rcParamsDefault, **settings, "backend": "agg"}),
+        warnings.catch_warnings(),
+    ):
+        # of letters that the font lacks, and of figures that no axis suits
+        warnings.simplefilter("ignore", UserWarning)
         try:
             yield pyplot
         finally:
@@ -176,8 +188,9 @@ def _steps(value: float) -> str:
 
 def _of_training(run: Run) -> dict[str, Draw]:
     """Loss and learning rate, where the log has lines."""
-    losses = [(line.step, line.loss) for line in run.lines if line.loss > 0]
-    rates = [(line.step, line.lr) for line in run.lines if math.isfinite(line.lr)]
+    lines = run.lines[:: -math.ceil(len(run.lines) / _MOST_POINTS) or -1][::-1]  # with the last
+    losses = [(line.step, line.loss) for line in lines if line.loss > 0]
+    rates = [(line.step, line.lr) for line in lines if math.isfinite(line.lr)]
     drawn: dict[str, Draw] = {}
     if losses:
         drawn["loss"] = lambda axes, colours: _loss(axes, colours, *_columns(losses))

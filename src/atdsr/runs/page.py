@@ -1,11 +1,10 @@
 """A run as one web page that needs nothing beside it: figures, curves, strips."""
 
 from collections.abc import Iterator
-from html import escape
 from importlib.resources import files as resources
 from pathlib import Path
 
-from atdsr import files, pages
+from atdsr import files, pages, texts
 from atdsr.runs import drawing, words
 from atdsr.runs.reading import Run
 from atdsr.runs.summary import facts
@@ -13,6 +12,9 @@ from atdsr.training.events import Validated
 from atdsr.training.validation import FOLDER
 
 _RECIPE = "recipe.yaml"
+_LONGEST_RECIPE = 2**18  # characters that are shown
+_MOST_TOLD = 1_000  # lines out of the ordinary that are shown, the last ones
+_LARGEST_STRIPS = 2**26  # bytes of a sheet that is shown
 
 
 def write(run: Run, path: Path, *, overwrite: bool) -> None:
@@ -38,20 +40,22 @@ def _parts(run: Run, curves: dict[str, str]) -> Iterator[str]:
     if curves:
         yield '<section id="curves"><h2>Curves</h2><div class="plots">\n'
         for name, svg in curves.items():
-            yield f"<figure><figcaption><b>{escape(name)}</b></figcaption>{svg}</figure>\n"
+            yield f"<figure><figcaption><b>{texts.html(name)}</b></figcaption>{svg}</figure>\n"
         yield "</div></section>\n"
     if run.validations:
         yield f'<section id="validations"><h2>Validations</h2>{_table(run)}{_NOTE}</section>\n'
     yield from _strips(run)
     if run.told:
         lines = "".join(
-            f"<li><b>step {told.step:,}</b>{escape(told.text)}</li>" for told in run.told
+            f"<li><b>step {told.step:,}</b>{texts.html(told.text)}</li>"
+            for told in run.told[-_MOST_TOLD:]
         )
         yield f'<section id="told"><h2>Out of the ordinary</h2><ul class="told">{lines}</ul>'
         yield "</section>\n"
     recipe = run.folder / _RECIPE
     if recipe.is_file():
-        text = escape(recipe.read_text("utf-8", "replace"))
+        with recipe.open(encoding="utf-8", errors="replace") as file:
+            text = texts.html_lines(file.read(_LONGEST_RECIPE))
         yield f'<section id="recipe"><h2>Recipe</h2><pre><code>{text}</code></pre></section>\n'
     yield pages.end()
 
@@ -61,7 +65,7 @@ def _table(run: Run) -> str:
     sets = run.sets
     best = {name: max(_figures(run, name), default=None) for name in sets}
     best_mean = max(each.mean_psnr for each in run.validations)
-    heads = "".join(f'<th scope="colgroup" colspan="2">{escape(name)}</th>' for name in sets)
+    heads = "".join(f'<th scope="colgroup" colspan="2">{texts.html(name)}</th>' for name in sets)
     kinds = '<th scope="col">PSNR</th><th scope="col">SSIM</th>' * len(sets)
     several = len(sets) > 1
     mean_head = '<th scope="col" rowspan="2">mean PSNR</th>' if several else ""
@@ -121,7 +125,11 @@ def _strips(run: Run) -> Iterator[str]:
         if each is not None:
             named.setdefault(each.step, []).append(name)
     shown = {step: run.folder / FOLDER / f"{step:08}.png" for step in named}
-    shown = {step: path for step, path in shown.items() if path.is_file()}
+    shown = {
+        step: path
+        for step, path in shown.items()
+        if path.is_file() and path.stat().st_size <= _LARGEST_STRIPS
+    }
     if not shown:
         return
     yield '<section id="strips"><h2>Strips</h2>\n'

@@ -3,18 +3,34 @@
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from atdsr import files
 from atdsr.errors import AtdsrError
 from atdsr.training.events import Line, Saved, Started, Told, Validated
-from atdsr.training.journal import LOG
+from atdsr.training.journal import LOG, lines
+
+MOST_BYTES = 2**26
+"""The largest log that is read; a run of 500,000 steps has about 1.2 million bytes."""
+
+MOST_LINES = 150_000
+"""The most lines of a log that is read."""
+
+MOST_FOREIGN = 10_000
+"""The most of these that are none of ours."""
+
+MOST_VALIDATIONS = 2_000
+"""The most validations of a log that is read."""
 
 _KINDS = {kind.__name__.lower(): kind for kind in (Started, Line, Validated, Saved, Told)}
 _DIGITS = 300  # that a whole number may have; a float has no more
+_LARGEST = 1e40  # figure; float32 ends before it, and sums of such figures are numbers
+_MOST_STEPS = 2**53  # which floats hold exactly
+_MOST_SETS = 16  # of a validation, and of a run
+_LONGEST_NAME, _LONGEST_TEXT = 200, 1_000  # letters
 _RECENT = 10  # lines that the mean loss is taken over
 
 
@@ -47,7 +63,8 @@ class Run:
     @property
     def name(self) -> str:
         """Of the run, or else of its folder."""
-        return (self.starts[-1].name if self.starts else "") or self.folder.resolve().name
+        name = (self.starts[-1].name if self.starts else "") or self.folder.resolve().name
+        return _cut(name, _LONGEST_NAME)
 
     @property
     def iterations(self) -> int:
@@ -93,8 +110,9 @@ class Run:
 
     @property
     def sets(self) -> list[str]:
-        """Names of the test sets."""
-        return list(dict.fromkeys(name for each in self.validations for name in each.psnr))
+        """Names of the test sets, the first ones where there are very many."""
+        names = dict.fromkeys(name for each in self.validations for name in each.psnr)
+        return list(names)[:_MOST_SETS]
 
     @property
     def _began(self) -> int:
@@ -103,39 +121,79 @@ class Run:
 
 
 def read(folder: Path) -> Run:
-    """The run in a folder.
+    """The run in a folder; what its log cannot have from a run is passed over.
 
     Raises:
-        RunsError: there is no log, or it cannot be read.
+        RunsError: there is no log, or it cannot be read, or is far larger than that of any run.
     """
     path = folder / LOG
     try:
-        with files.opened(path) as file:
-            text = file.read().decode("utf-8", "replace")
-        written = path.stat().st_mtime
+        size, written = path.stat().st_size, path.stat().st_mtime
+        if size > MOST_BYTES:
+            raise RunsError(
+                f"{path} has {size:,} bytes, and the log of a run has at most {MOST_BYTES:,}; "
+                "cut it down to the lines that you want to see."
+            )
+        events, unread = _events(path)
     except OSError as error:
         raise RunsError(f"{path} cannot be read: {error.strerror}.") from None
-    events: dict[type, list[Any]] = {kind: [] for kind in _KINDS.values()}
-    unread = 0
-    for line in filter(None, map(str.strip, text.splitlines())):
-        event = _event(line)
-        if event is None:
-            unread += 1
-            continue
-        if isinstance(event, Started):
-            # what an earlier start did beyond the state that this one goes on from is undone
-            for kind in (Line, Validated):
-                events[kind] = [old for old in events[kind] if old.step <= event.step]
-        events[type(event)].append(event)
+    by_kind = _that_hold(events)
+    if len(by_kind[Validated]) > MOST_VALIDATIONS:
+        raise _too_many(path, MOST_VALIDATIONS, "validations")
     return Run(
         folder,
         written,
-        tuple(events[Started]),
-        tuple(_by_step(events[Line])),
-        tuple(_by_step(events[Validated])),
-        tuple(events[Told]),
+        tuple(by_kind[Started]),
+        tuple(_by_step(by_kind[Line])),
+        tuple(_by_step(by_kind[Validated])),
+        tuple(by_kind[Told]),
         unread,
     )
+
+
+def _events(path: Path) -> tuple[list[Any], int]:
+    """What the lines of a log say, and how many say nothing of ours.
+
+    Raises:
+        RunsError: there are too many of either.
+        OSError: the file cannot be read.
+    """
+    events: list[Any] = []
+    unread = 0
+    for number, line in enumerate(lines(path)):
+        event = _event(line) if line.startswith("{") else None
+        if event is not None:
+            events.append(event)
+        elif line:
+            unread += 1
+        if number >= MOST_LINES:
+            raise _too_many(path, MOST_LINES, "lines")
+        if unread > MOST_FOREIGN:
+            raise _too_many(path, MOST_FOREIGN, "lines that no run has written")
+    return events, unread
+
+
+def _too_many(path: Path, most: int, what: str) -> RunsError:
+    return RunsError(
+        f"{path} has more than {most:,} {what}, which no run has; cut it down to the lines that "
+        "you want to see."
+    )
+
+
+def _that_hold(events: list[Any]) -> dict[type, list[Any]]:
+    """Events by kind, in order, without what a later start has undone.
+
+    A start goes on from a state; what an earlier one did beyond that counts no more.
+    """
+    kept: dict[type, list[Any]] = {kind: [] for kind in _KINDS.values()}
+    latest = _MOST_STEPS
+    for event in reversed(events):
+        if isinstance(event, Started):
+            latest = min(latest, event.step)
+        elif isinstance(event, Line | Validated) and event.step > latest:
+            continue
+        kept[type(event)].append(event)
+    return {kind: each[::-1] for kind, each in kept.items()}
 
 
 def is_run(folder: Path) -> bool:
@@ -143,23 +201,36 @@ def is_run(folder: Path) -> bool:
     return (folder / LOG).is_file()
 
 
-def find(folder: Path) -> list[Run]:
+def find(folder: Path, tell: Callable[[str], None] = lambda _: None) -> list[Run]:
     """The runs in a folder's folders, the one written to last first; or the folder's own run.
 
+    Args:
+        folder: of runs' folders, or of a run.
+        tell: called with a sentence for each of several runs whose log cannot be read.
+
     Raises:
-        RunsError: there is none.
+        RunsError: there is none, or none that can be read.
     """
     if is_run(folder):
         return [read(folder)]
     if not folder.is_dir():
         raise RunsError(f"there is no folder {str(folder)!r}; name the folder of a run.")
-    found = [read(log.parent) for log in sorted(folder.glob(f"*/{LOG}"))]
+    found: list[Run] = []
+    errors: list[RunsError] = []
+    for log in sorted(folder.glob(f"*/{LOG}")):
+        try:
+            found += [read(log.parent)] if is_run(log.parent) else []
+        except RunsError as error:
+            errors.append(error)
     if not found:
-        raise RunsError(f"{folder} is no folder of a run, and holds none: there is no {LOG}.")
+        none = RunsError(f"{folder} is no folder of a run, and holds none: there is no {LOG}.")
+        raise errors[0] if errors else none
+    for error in errors:
+        tell(str(error))
     return sorted(found, key=lambda run: -run.written)
 
 
-def _by_step(events: Sequence[Any]) -> Iterator[Any]:
+def _by_step(events: list[Any]) -> Iterator[Any]:
     """Events in the order of steps, the last of those with one step."""
     yield from (event for _, event in sorted({event.step: event for event in events}.items()))
 
@@ -170,11 +241,11 @@ def _event(line: str) -> Any:
         record = json.loads(line, parse_int=_integer)
     except (ValueError, RecursionError):
         return None
-    kind = _KINDS.get(str(record.get("kind"))) if isinstance(record, dict) else None
+    name = record.get("kind") if isinstance(record, dict) else None
+    kind = _KINDS.get(name) if isinstance(name, str) else None
     if kind is None or not _is_step(record.get("step")):
         return None
-    values = {field.name: _value(record.get(field.name), field) for field in _fields(kind)}
-    return kind(**values)
+    return kind(*(value(record.get(field)) for field, value in _readers(kind)))
 
 
 def _integer(digits: str) -> int:
@@ -189,28 +260,48 @@ def _integer(digits: str) -> int:
 
 
 def _is_step(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return type(value) is int and 0 <= value <= _MOST_STEPS
 
 
-def _fields(kind: type) -> tuple["dataclasses.Field[Any]", ...]:
-    return dataclasses.fields(kind)
+@cache
+def _readers(kind: type) -> list[tuple[str, Callable[[Any], Any]]]:
+    """The fields of an event in order, and what reads each."""
+    return [(field.name, _READERS.get(field.type, _path)) for field in dataclasses.fields(kind)]
 
 
-def _value(found: Any, field: "dataclasses.Field[Any]") -> Any:
-    """A field's value of the type it should have, or what stands for none."""
-    number = isinstance(found, int | float) and not isinstance(found, bool)
-    if field.type is float:
-        return float(found) if number else math.nan
-    if field.type is int:
-        return int(found) if number and math.isfinite(found) else 0
-    if field.type is bool:
-        return found is True
-    if field.type is str:
-        return found if isinstance(found, str) else ""
-    if field.type == Mapping[str, float]:
-        entries = found.items() if isinstance(found, dict) else ()
-        return {
-            name: float(value) if isinstance(value, int | float) else math.nan
-            for name, value in entries
-        }
+def _number(found: Any) -> float:
+    """A figure; NaN for anything else, and for one that no run comes to."""
+    if type(found) in (float, int) and -_LARGEST <= found <= _LARGEST:  # and no bool
+        return float(found)
+    return math.nan
+
+
+def _count(found: Any) -> int:
+    """A whole number; 0 for anything else, and for one that counts nothing."""
+    return int(found) if type(found) in (int, float) and 0 <= found <= _MOST_STEPS else 0
+
+
+def _text(found: Any) -> str:
+    return _cut(found, _LONGEST_TEXT) if isinstance(found, str) else ""
+
+
+def _figures(found: Any) -> Mapping[str, float]:
+    entries = list(found.items())[:_MOST_SETS] if isinstance(found, dict) else ()
+    return {_cut(name, _LONGEST_NAME): _number(value) for name, value in entries}
+
+
+def _path(found: Any) -> Path | None:
     return Path(found) if isinstance(found, str) else None
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+_READERS: dict[Any, Callable[[Any], Any]] = {
+    float: _number,
+    int: _count,
+    bool: lambda found: found is True,
+    str: _text,
+    Mapping[str, float]: _figures,
+}

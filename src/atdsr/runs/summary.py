@@ -38,4 +38,7 @@ def _device(device: str, ranks: int) -> str:
 
 def written(run: Run) -> str:
     """When the log was written to last, by the clock on the wall."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(run.written))
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(run.written))
+    except (OverflowError, ValueError, OSError):  # a time that no calendar has
+        return words.NONE

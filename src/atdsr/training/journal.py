@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,21 @@ from atdsr import files
 from atdsr.training.events import Event, Stepped, Validated
 
 LOG = "log.jsonl"
+
+_LONGEST = 2**20  # bytes of a line, thousands of times what a run writes
+
+
+def lines(path: Path) -> Iterator[str]:
+    """The lines of a log, of one that is far too long only the beginning, which is no JSON.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with files.opened(path) as file:
+        while line := file.readline(_LONGEST):
+            yield line.decode("utf-8", "replace").strip()
+            while len(line) == _LONGEST and not line.endswith(b"\n"):
+                line = file.readline(_LONGEST)
 
 
 class Journal:
@@ -36,18 +52,17 @@ class Journal:
             FileError: the log cannot be read or written.
         """
         early, self._early = self._early or [], None
-        lines = self._lines()
-        kept = [line for line in lines if _holds(line, step, validated)]
+        kept = [line for line in self._lines() if _holds(line, step, validated)]
         with files.replacing(self._path, overwrite=True) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept), "utf-8")
         for event in early:
             self(event)
 
-    def _lines(self) -> list[str]:
+    def _lines(self) -> Iterator[str]:
         try:
-            return self._path.read_text("utf-8", "replace").splitlines()
+            yield from lines(self._path)
         except FileNotFoundError:
-            return []
+            return
         except OSError as error:
             raise files.FileError(
                 f"{self._path}: the file cannot be read: {error.strerror or error}."

@@ -142,6 +142,24 @@ def _openmp() -> ctypes.CDLL | None:
     return None
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep PyTorch from starting its threads in the block, where they are OpenMP's.
+
+    A process that is forked later has this thread but not those, and would wait for them for ever.
+    """
+    openmp = _openmp()
+    if openmp is None:
+        yield
+        return
+    before = torch.get_num_threads()  # PyTorch sets the number when it is first asked for it
+    openmp.omp_set_num_threads(1)  # of this thread alone, unlike `torch.set_num_threads`
+    try:
+        yield
+    finally:
+        openmp.omp_set_num_threads(before)
+
+
 @lru_cache(maxsize=1)
 def _python_threads(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, thread_name_prefix="atdsr-kernels")
