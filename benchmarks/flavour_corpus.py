@@ -216,12 +216,14 @@ def pngs() -> Iterator[Flavour]:
         mixed = np.dstack((shown, clear[index[..., 0]]))
         data = png(index, bits, 3, plte + chunk(b"tRNS", b"\x80"))
         yield one(f"PNG palette {bits} bits, alpha", data=data, frames=(mixed,))
-    for what, samples, kind in (("gray", gray % 4, 0), ("RGB", rgb % 2, 2)):
-        key = samples[0, 0]
-        alpha = np.where((samples == key).all(2), 0, 255).astype(np.uint8)
-        flat = np.where(alpha[..., None] > 0, samples, key).astype(np.uint8)
-        data = png(flat, 8, kind, chunk(b"tRNS", key.astype(">u2").tobytes()))
-        yield one(f"PNG {what}, one colour clear", data=data, frames=(np.dstack((flat, alpha)),))
+    # what is hidden takes the colour of what is seen, which is one here
+    alpha = np.where(noise(1) < 64, 0, 255).astype(np.uint8)
+    for what, tone, kind in (("gray", (200,), 0), ("RGB", (200, 100, 50), 2)):
+        key = np.array(tone) // 3
+        data = np.where(alpha > 0, tone, key).astype(np.uint8)
+        data = png(data, 8, kind, chunk(b"tRNS", key.astype(">u2").tobytes()))
+        right = np.dstack((np.broadcast_to(np.uint8(tone), (*alpha.shape[:2], len(tone))), alpha))
+        yield one(f"PNG {what}, one colour clear", data=data, frames=(right,))
     interlaced = pyvips.Image.new_from_array(rgb).pngsave_buffer(interlace=True)
     yield one("PNG interlaced", data=interlaced, frames=(rgb,))
     said = {
