@@ -129,6 +129,35 @@ _ENTITIES = (
     + b"]><x:xmpmeta xmlns:x='adobe:ns:meta/'>&j;</x:xmpmeta>"
 )
 
+
+def _gif_extension(blocks: bytes) -> bytes:
+    """A GIF with extensions, or blocks of one, in front of its picture."""
+    base = picture("GIF")
+    at = 13 + (3 << ((base[10] & 7) + 1) if base[10] & 0x80 else 0)
+    return base[:at] + blocks + base[at:]
+
+
+def _webp_chunks(count: int) -> bytes:
+    pixels, side = picture("WEBP", lossless=True)[12:], (15).to_bytes(3, "little")
+    body = b"VP8X" + struct.pack("<II", 10, 0) + side * 2 + pixels + (b"abcd" + bytes(4)) * count
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+
+
+def _avif_boxes(count: int, *, front: bool) -> bytes:
+    base, boxes = picture("AVIF"), struct.pack(">I4s", 8, b"free") * count
+    at = struct.unpack(">I", base[:4])[0] if front else len(base)
+    return base[:at] + boxes + base[at:]
+
+
+def _jpeg_scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan, of next to no data, comes again and again."""
+    file = io.BytesIO()
+    Image.new("RGB", (4096, 4096)).save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + scan * count + data[-2:]
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
     "exif-overlap.jpg": lambda: jpeg(exif(5300, 65_000)),
     "exif-overlap-600.jpg": lambda: jpeg(exif(600, 65_000)),
@@ -160,6 +189,16 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "frames-10000.gif": lambda: gif([(1, 1)] * 10_000),
     "frame-65535.gif": lambda: gif([(1, 1)] * 9_999 + [(65_535, 65_535)]),
     "screen-65535.gif": lambda: gif([(1, 1)] * 2, (65_535, 65_535)),
+    "blocks.gif": lambda: _gif_extension(b"\x21\xfe" + b"\x01a" * 500_000 + b"\0"),
+    "extensions.gif": lambda: _gif_extension(b"\x21\xfe\0" * 300_000),
+    "chunks.png": lambda: png(*[(b"abCd", b"")] * 80_000),
+    "chunks.webp": lambda: _webp_chunks(120_000),
+    "boxes.avif": lambda: _avif_boxes(120_000, front=False),
+    "boxes-front.avif": lambda: _avif_boxes(120_000, front=True),
+    "markers.jpg": lambda: picture("JPEG")[:2] + b"\xff\xe5\0\2" * 250_000 + picture("JPEG")[2:],
+    "scans.jpg": lambda: _jpeg_scans(90),
+    "numbers.pgm": lambda: b"P2\n400 400\n255\n" + b"1 " * 160_000,
+    "comments.ppm": lambda: b"P6\n" + b"#a\n" * 300_000 + b"1 1\n255\n...",
     "first-16000.gif": lambda: gif([(16_000, 16_000)]),
     "size-16000.bmp": lambda: _bmp(16_000, 16_000),
     "size-negative.bmp": lambda: _bmp(16, -(2**31)),
