@@ -187,7 +187,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 16
         (b"\xff\xd8\xff\xe0\0\x10JFIF", "is a JPEG picture, not weights"),
         (b"\x89PNG\r\n\x1a\n" + bytes(20), "is a PNG picture"),
         (b"RIFF\x20\0\0\0WEBPVP8 ", "is a WebP picture"),
-        (gzip.compress(b"weights"), "is a gzip archive, not weights; unpack it"),
+        (gzip.compress(b"weights", mtime=0), "is a gzip archive, not weights; unpack it"),
         (zip_of, "is a ZIP archive, not weights; unpack it"),
         (tar_of, "is a tar archive"),
         (lambda path: path.write_bytes(bytes(range(128, 256)) * 9), "is no PyTorch file or is dam"),
