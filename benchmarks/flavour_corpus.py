@@ -194,7 +194,7 @@ def _packbits(block: bytes) -> bytes:
 def pngs() -> Iterator[Flavour]:
     """PNG: colour types, depths, transparency by one colour, interlacing, what chunks say."""
     one = partial(Flavour, suffix=".png")
-    gray, rgb = noise(1), noise(3)
+    rgb = noise(3)
     for bits in (1, 2, 4):
         few = noise(1) >> (8 - bits)
         yield one(
