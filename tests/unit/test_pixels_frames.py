@@ -298,6 +298,16 @@ def test_a_count_that_lies_is_refused(tmp_path):
         open_frames(tmp_path / "x.png")
 
 
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_second_count_is_refused(tmp_path, count):
+    data = animated(tmp_path / "x.png", "png").read_bytes()
+    at = data.index(b"acTL") - 4
+    first = chunk(b"acTL", struct.pack(">II", count, 0))
+    (tmp_path / "x.png").write_bytes(data[:at] + first + data[at:])
+    with pytest.raises(PictureError, match="damaged or cut short"):  # and without a warning
+        open_frames(tmp_path / "x.png")
+
+
 @pytest.mark.parametrize("name", [*MOVING, "tiff"])
 def test_few_frames_are_in_memory_at_a_time(tmp_path, name):
     def peak(count: int) -> int:

@@ -140,11 +140,13 @@ def _png(data: bytes) -> Timeline | None:
     if data.find(b"acTL", 0, data.find(b"IDAT")) < 0:
         return None
     width, height = struct.unpack_from(">II", data, 16)
-    count = plays = 0
+    count, plays = None, 0
     cover = drawn = False
     durations: list[int] = []
     for name, start, _ in png_chunks(data):
         if name == b"acTL":
+            if count is not None:  # decoders take one or the other, or none
+                raise _damaged()
             count, plays = struct.unpack_from(">II", data, start)
         elif name == b"fcTL":
             place = struct.unpack_from(">IIII", data, start + 4)
@@ -154,7 +156,7 @@ def _png(data: bytes) -> Timeline | None:
             durations.append(round(1000 * part / (whole or 100)))
         elif name == b"IDAT" and not drawn:
             drawn, cover = True, not durations
-    if count == 0:  # `acTL` was a part of something else
+    if not count:  # `acTL` was a part of something else
         return None
     if count != len(durations):
         raise _damaged()
