@@ -283,8 +283,11 @@ def test_bombs_are_refused_before_they_are_decoded(tmp_path):
     assert peak < 2**23
 
 
-def test_a_frame_out_of_its_animation_is_refused(tmp_path):
-    path = gif(tmp_path / "x.gif", (1, 1), (0, 0, 1, 1), (0, 0, 65535, 65535))
+@pytest.mark.parametrize(
+    "places", [((0, 0, 1, 1), (0, 0, 65535, 65535)), ((65535, 0, 1, 1),), ((0, 65000, 1, 1000),)]
+)
+def test_a_frame_out_of_its_animation_is_refused(tmp_path, places):
+    path = gif(tmp_path / "x.gif", (1, 1), *places)
     with pytest.raises(PictureError, match="a frame reaches out of the animation"):
         open_frames(path)
 

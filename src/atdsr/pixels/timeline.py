@@ -15,6 +15,7 @@ from atdsr.pixels.picture import PictureError
 _PNG_SIGNATURE = 8
 _TRAILER, _EXTENSION = 0x3B, 0x21  # blocks of GIF
 _CONTROL, _APPLICATION = 0xF9, 0xFF  # extensions of GIF
+_LONGEST_GIF = 2**16 - 1  # pixels a side, as its head can say them
 
 IMAGE = 0x2C
 """The kind of a block of GIF with a frame."""
@@ -104,7 +105,8 @@ def _gif(data: bytes) -> Timeline | None:
         elif block.kind == IMAGE:
             x, y, w, h = struct.unpack_from("<4H", data, block.start + 1)
             if not durations:  # some files give no size, or a wrong one; decoders then do this
-                width, height = max(width, x + w), max(height, y + h)
+                width = max(width, min(x + w, _LONGEST_GIF))
+                height = max(height, min(y + h, _LONGEST_GIF))
             if x + w > width or y + h > height:
                 raise PictureError("a frame reaches out of the animation.")
             durations.append(10 * delay)
