@@ -17,7 +17,7 @@ SCRIPT = str(ROOT / "benchmarks/faults.py")
 
 
 def test_each_failing_call_leaves_the_old_or_the_new_file() -> None:
-    command = [sys.executable, SCRIPT, "--every", "4", "--only"]
+    command = [sys.executable, SCRIPT, "--every", "3", "--only"]
     command += ["png", "scratch", "weights .safetensors", "state"]
     environment = {**os.environ, "PYTHONPATH": SOURCES}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
