@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint format bench kernels wheels clean
+.PHONY: demo test lint format bench fuzz kernels wheels clean
 
 demo: $(VENV)/installed  ## enlarge a sample photo; pictures in demo/
 	$(BIN)/atdsr demo --output demo
@@ -32,6 +32,11 @@ bench: $(VENV)/installed-test  ## speed and memory; DAT=FILE SET=FOLDER BENCH_FU
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/train_step.py $(SET)
 	$(if $(BENCH_FULL),$(BIN)/python benchmarks/sizes.py --figure docs/figures/speed-sizes.svg)
+
+SECONDS ?= 60
+fuzz: $(VENV)/installed-test  ## the readers of untrusted files; SECONDS=600 for each, TARGET=name for one
+	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install --quiet -c constraints.txt -e ".[test,fuzz]"
+	$(BIN)/python benchmarks/fuzz.py --seconds $(SECONDS) $(if $(TARGET),--target $(TARGET))
 
 kernels:  ## compile the C code in place, where it changed
 	$(PYTHON) hatch_build.py

@@ -1,19 +1,21 @@
 """Thousands of damaged, lying and oversized picture files through `atdsr upscale`.
 
     python benchmarks/hostile.py
-    python benchmarks/hostile.py --seed 7 --pictures 5000
+    python benchmarks/hostile.py --seed 7 --pictures 10000
     python benchmarks/hostile.py --only 123 --keep odd    # one case again, its file in odd/
 
 Small valid pictures of all formats are mutated by a seed and enlarged by a tiny network, in
 processes that are watched. A picture is a defect if the process dies or hangs, memory grows by
-more than the limit, a traceback shows, a failure is not one sentence, a failure leaves an output, a
-success leaves none that decodes and has twice the size, a temporary file is left, or the input is
-touched. Exit code 1 if there is any.
+more than the limit, it takes 5 s of CPU time more than enlarging so many pixels does, a traceback
+shows, a library writes to the terminal, a failure is not one sentence, a failure leaves an output,
+a success leaves none that decodes and has twice the size, a temporary file is left, or the input
+is touched. Exit code 1 if there is any.
 """
 
 import argparse
 import json
 import os
+import stat
 import subprocess
 import sys
 import tempfile
@@ -32,6 +34,12 @@ MOST_PIXELS = 2**19
 """The limit for an input here: what is a large picture by accident would be honest work for hours,
 which nobody could tell from a hang."""
 
+SPARE = 5.0
+"""Seconds of CPU time that a file may take beside the honest work."""
+
+HONEST = 40e-6
+"""Seconds of CPU time for a pixel: decoding, the tiny network, and the slowest format to write."""
+
 
 # ------------------------------------------------------------------------ in a watched process
 
@@ -44,6 +52,7 @@ class Verdict:
     outcome: str
     sentence: str = ""
     seconds: float = 0.0
+    cpu: float = 0.0
     grown: int = 0
     defects: list[str] = field(default_factory=list)
 
@@ -105,11 +114,15 @@ def try_case(one: Case, folder: Path, weights: Path) -> Verdict:
     source, out = place / one.name, place / "out"
     source.write_bytes(one.content)
     form = [] if one.format_name is None else ["-f", one.format_name]
-    begin = time.perf_counter()
+    begin, cpu, said = time.perf_counter(), time.process_time(), _said_bytes()
     arguments = ["upscale", *form, "-m", str(weights), "-o", f"{out}/", "--", str(source)]
     result = CliRunner().invoke(cli.app, arguments)
     verdict = Verdict(one.number, "done" if result.exit_code == 0 else "refused")
-    verdict.seconds = time.perf_counter() - begin
+    verdict.seconds, verdict.cpu = time.perf_counter() - begin, time.process_time() - cpu
+    if _said_bytes() > said:
+        verdict.defects.append("a library wrote to the terminal")
+    if verdict.cpu > SPARE and verdict.cpu > SPARE + HONEST * _pixels(source):
+        verdict.defects.append(f"{verdict.cpu:.1f} s of CPU time for {_pixels(source):,} pixels")
     lines = result.stderr.splitlines()
     verdict.sentence = lines[-1] if lines else ""
     left = sorted(out.rglob("*")) if out.exists() else []
@@ -125,6 +138,24 @@ def try_case(one: Case, folder: Path, weights: Path) -> Verdict:
     for path in (*left, *([out] if out.exists() else []), source, place):
         path.rmdir() if path.is_dir() else path.unlink()
     return verdict
+
+
+def _said_bytes() -> int:
+    """What has been written to the terminal past Python, which is a file here."""
+    status = os.fstat(2)
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def _pixels(source: Path) -> int:
+    """How many pixels all frames of a file have; 0 of one that is refused."""
+    from atdsr import pixels
+    from atdsr.errors import AtdsrError
+
+    try:
+        frames = pixels.open_frames(source)
+    except AtdsrError:
+        return 0
+    return len(frames) * frames.width * frames.height
 
 
 def _wrong(code: int, lines: list[str], left: list[Path]) -> list[str]:
@@ -222,11 +253,13 @@ def report(verdicts: list[Verdict], seed: int, seconds: float) -> None:
     """Print what came of it."""
     counts = Counter(verdict.outcome for verdict in verdicts)
     grown = max(verdict.grown for verdict in verdicts)
-    slowest = max(verdicts, key=lambda verdict: verdict.seconds)
+    slowest = max(verdicts, key=lambda verdict: verdict.cpu)
     print(", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()))
     print(
-        f"{len(verdicts)} files in {seconds:.0f} s; memory grew by {grown / 2**20:.0f} MiB at "
-        f"most; the slowest took {slowest.seconds:.1f} s ({case(seed, slowest.number).kind})"
+        f"{len(verdicts)} files in {seconds:.0f} s ({len(verdicts) / seconds:.1f}/s) and "
+        f"{sum(verdict.cpu for verdict in verdicts):.0f} s of CPU time; memory grew by "
+        f"{grown / 2**20:.0f} MiB at most; the slowest took {slowest.cpu:.1f} s of CPU time "
+        f"({case(seed, slowest.number).kind})"
     )
     bad = [verdict for verdict in verdicts if verdict.defects]
     for verdict in bad:
@@ -244,7 +277,7 @@ def main() -> int:
     parser.add_argument("--pictures", type=int, default=1200)
     parser.add_argument("--first", type=int, default=0, help="the number of the first case")
     parser.add_argument("--only", type=int, nargs="+", help="numbers of cases")
-    parser.add_argument("--memory", type=float, default=1.0, help="growth allowed, in GiB")
+    parser.add_argument("--memory", type=float, default=0.5, help="growth allowed, in GiB")
     parser.add_argument("--patience", type=float, default=60.0, help="seconds for a picture")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="a folder for the files that are defects")

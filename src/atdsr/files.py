@@ -216,7 +216,12 @@ def temporary(path: Path, suffix: str) -> Iterator[tuple[Path, BinaryIO]]:
     _living.add(name)
     try:
         with _locked(name, new=True) as file:
-            yield name, file
+            try:
+                yield name, file
+            except BaseException:
+                with contextlib.suppress(OSError):  # what did not fit may still be in its buffer
+                    file.close()
+                raise
     finally:  # also on an interrupt
         _remove(name)
 

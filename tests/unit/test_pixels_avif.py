@@ -10,7 +10,16 @@ import pytest
 from PIL import Image
 
 import avif_files
-from atdsr.pixels import CodePoints, Picture, PictureError, open_frames, read, write, write_frames
+from atdsr.pixels import (
+    CodePoints,
+    Picture,
+    PictureError,
+    boxes,
+    open_frames,
+    read,
+    write,
+    write_frames,
+)
 from pictures import SRGB, noise, smooth
 
 
@@ -230,6 +239,14 @@ def test_boxes_that_contradict_each_other_end_in_a_sentence(tmp_path):
         except PictureError:  # and nothing else
             failures += 1
     assert failures > 30
+
+
+def test_items_whose_place_is_not_said_are_damage():
+    data = bytearray(avif_files.encoded(noise(3)))
+    at = data.find(b"iloc") + 8
+    data[at : at + 2] = bytes(2)  # the bytes of offsets, lengths and bases
+    with pytest.raises(PictureError, match="damaged"):
+        boxes.coded(bytes(data), b"av1C")
 
 
 # Colour

@@ -267,6 +267,13 @@ def test_jpeg_2000_round_trips(tmp_path, channels, dtype):
     assert np.array_equal(theirs.reshape(wanted.shape), wanted)
 
 
+def test_jpeg_2000_without_channels_is_damage(tmp_path):
+    data = bytearray(imagecodecs.jpeg2k_encode(noise(3), codecformat="j2k"))
+    data[40:42] = bytes(2)
+    with pytest.raises(PictureError, match=r"x\.jp2: the file is damaged or cut short"):
+        open_frames(kept(tmp_path, "x.jp2", bytes(data)))
+
+
 @pytest.mark.parametrize("bits", [1, 4, 8, 10, 12, 16])
 @pytest.mark.parametrize("form", ["jp2", "j2k"])
 def test_jpeg_2000_of_any_depth(tmp_path, form, bits):

@@ -283,8 +283,11 @@ def test_bombs_are_refused_before_they_are_decoded(tmp_path):
     assert peak < 2**23
 
 
-def test_a_frame_out_of_its_animation_is_refused(tmp_path):
-    path = gif(tmp_path / "x.gif", (1, 1), (0, 0, 1, 1), (0, 0, 65535, 65535))
+@pytest.mark.parametrize(
+    "places", [((0, 0, 1, 1), (0, 0, 65535, 65535)), ((65535, 0, 1, 1),), ((0, 65000, 1, 1000),)]
+)
+def test_a_frame_out_of_its_animation_is_refused(tmp_path, places):
+    path = gif(tmp_path / "x.gif", (1, 1), *places)
     with pytest.raises(PictureError, match="a frame reaches out of the animation"):
         open_frames(path)
 
@@ -295,6 +298,16 @@ def test_a_count_that_lies_is_refused(tmp_path):
     lie = chunk(b"acTL", struct.pack(">II", 9, 0))
     (tmp_path / "x.png").write_bytes(data[:at] + lie + data[at + len(lie) :])
     with pytest.raises(PictureError, match="cut short"):
+        open_frames(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_second_count_is_refused(tmp_path, count):
+    data = animated(tmp_path / "x.png", "png").read_bytes()
+    at = data.index(b"acTL") - 4
+    first = chunk(b"acTL", struct.pack(">II", count, 0))
+    (tmp_path / "x.png").write_bytes(data[:at] + first + data[at:])
+    with pytest.raises(PictureError, match="damaged or cut short"):  # and without a warning
         open_frames(tmp_path / "x.png")
 
 

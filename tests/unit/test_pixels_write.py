@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,26 @@ def test_failure_in_mid_write_leaves_everything_as_it_was(
     if expected is FileError:
         assert "x.png: the file cannot be written: No space left" in str(caught.value)
     assert [p.read_bytes() for p in tmp_path.iterdir()] == ([b"mine"] if overwrite else [])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+@pytest.mark.parametrize("suffix", pixels.FORMATS.values())
+@pytest.mark.parametrize("part", [0.3, 0.9])
+def test_a_disk_that_takes_only_a_part(tmp_path, suffix, part):
+    import resource
+
+    path, picture = tmp_path / f"x{suffix}", Picture(noise(3))
+    write(picture, path)
+    whole = path.read_bytes()
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(part * len(whole)), usual[1]))
+    try:
+        with pytest.raises(FileError, match="cannot be written"):
+            write(picture, path, overwrite=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert path.read_bytes() == whole
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

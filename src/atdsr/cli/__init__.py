@@ -81,6 +81,9 @@ class Commands(Group):
             if leads_on_machine() and not isinstance(error, ClosedError):
                 say(err, f"error: {error}")
             raise typer.Exit(1) from None
+        except MemoryError:
+            say(err, "error: the memory is exhausted; end other programs, or give this one more.")
+            raise typer.Exit(1) from None
         except (KeyboardInterrupt, typer.Abort) as end:
             if isinstance(end, typer.Abort) and not interrupts.came():  # nobody answers
                 raise

@@ -240,6 +240,8 @@ def _places(data: bytes, iloc: Box) -> dict[int, Place]:
         if not method and count:
             start = origin + int.from_bytes(data[first : first + offset])
             size = int.from_bytes(data[first + offset : first + offset + length])
+            if not base + piece:  # nothing says where the item is
+                raise damaged()
             said = (at + 2,) if base else tuple(range(first, end, piece))
             places[item] = Place(start, size, said, base or offset)
         at = end

@@ -1,7 +1,9 @@
 """`write`: a picture becomes a file, wholly or not at all."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from PIL import Image
 
@@ -150,4 +152,22 @@ def _write_bmp(picture: Picture, temporary: Path) -> None:
     samples = to_uint8(split_alpha(picture.samples)[0])  # alpha is full: `check_target` saw to it
     image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
     dpi = picture.metadata.dpi
-    image.save(temporary, "BMP", **({"dpi": dpi} if dpi else {}))
+    with temporary.open("wb") as file:
+        image.save(cast(BinaryIO, _Plain(file)), "BMP", **({"dpi": dpi} if dpi else {}))
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """A file of which Pillow does not know that it is one.
+
+    To a real file it writes past Python, and does not notice when a full disk takes only a part.
+    """
+
+    file: BinaryIO
+
+    def write(self, data: bytes) -> int:
+        """Write all of it."""
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        """Nothing is held back here."""

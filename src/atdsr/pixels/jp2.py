@@ -99,7 +99,10 @@ def _depths(data: bytes, at: int) -> set[int]:
     """How many bits each channel has, less one; the highest bit is for signed ones."""
     if data[at : at + 4] != _CODESTREAM:
         raise boxes.damaged()
-    return set(data[at + 42 : at + 42 + 3 * _channels(data, at) : 3])
+    depths = set(data[at + 42 : at + 42 + 3 * _channels(data, at) : 3])
+    if not depths:  # a picture without channels
+        raise boxes.damaged()
+    return depths
 
 
 def _check_tiles(data: bytes, at: int) -> None:

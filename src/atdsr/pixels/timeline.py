@@ -15,6 +15,7 @@ from atdsr.pixels.picture import PictureError
 _PNG_SIGNATURE = 8
 _TRAILER, _EXTENSION = 0x3B, 0x21  # blocks of GIF
 _CONTROL, _APPLICATION = 0xF9, 0xFF  # extensions of GIF
+_LONGEST_GIF = 2**16 - 1  # pixels a side, as its head can say them
 
 IMAGE = 0x2C
 """The kind of a block of GIF with a frame."""
@@ -104,7 +105,8 @@ def _gif(data: bytes) -> Timeline | None:
         elif block.kind == IMAGE:
             x, y, w, h = struct.unpack_from("<4H", data, block.start + 1)
             if not durations:  # some files give no size, or a wrong one; decoders then do this
-                width, height = max(width, x + w), max(height, y + h)
+                width = max(width, min(x + w, _LONGEST_GIF))
+                height = max(height, min(y + h, _LONGEST_GIF))
             if x + w > width or y + h > height:
                 raise PictureError("a frame reaches out of the animation.")
             durations.append(10 * delay)
@@ -140,11 +142,13 @@ def _png(data: bytes) -> Timeline | None:
     if data.find(b"acTL", 0, data.find(b"IDAT")) < 0:
         return None
     width, height = struct.unpack_from(">II", data, 16)
-    count = plays = 0
+    count, plays = None, 0
     cover = drawn = False
     durations: list[int] = []
     for name, start, _ in png_chunks(data):
         if name == b"acTL":
+            if count is not None:  # decoders take one or the other, or none
+                raise _damaged()
             count, plays = struct.unpack_from(">II", data, start)
         elif name == b"fcTL":
             place = struct.unpack_from(">IIII", data, start + 4)
@@ -154,7 +158,7 @@ def _png(data: bytes) -> Timeline | None:
             durations.append(round(1000 * part / (whole or 100)))
         elif name == b"IDAT" and not drawn:
             drawn, cover = True, not durations
-    if count == 0:  # `acTL` was a part of something else
+    if not count:  # `acTL` was a part of something else
         return None
     if count != len(durations):
         raise _damaged()

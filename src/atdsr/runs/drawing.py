@@ -79,8 +79,10 @@ def png(run: Run, path: Path, *, overwrite: bool) -> None:
                     printable(name), loc="left", size=10.5, weight="bold", color=_ON_PAPER.ink
                 )
                 draw(axes, _ON_PAPER)
+        picture = io.BytesIO()  # Pillow does not notice a full disk in all cases
+        figure.savefig(picture, format="png", dpi=130)
         with files.replacing(path, overwrite=overwrite) as temporary:
-            figure.savefig(temporary, format="png", dpi=130)
+            temporary.write_bytes(picture.getvalue())
 
 
 def svgs(run: Run) -> dict[str, str]:
