@@ -229,3 +229,32 @@ def test_animations_and_pillow_images_carry_texts(tmp_path):
     assert {key: again.info[key] for key, _ in TEXTS[:3]} == dict(TEXTS[:3])
     with Image.open(io.BytesIO((tmp_path / "y.png").read_bytes())) as image:
         assert pixels.from_pil(image.convert("L")).metadata.text == TEXTS[:3]
+
+
+def _with_wrong_check(data: bytes, name: bytes) -> bytes:
+    """The file with a bit turned in the check of the last chunk of a name."""
+    content, at = bytearray(data), data.rindex(name)
+    content[at + 4 + int.from_bytes(data[at - 4 : at])] ^= 1
+    return bytes(content)
+
+
+@pytest.mark.parametrize("name", [b"tRNS", b"PLTE", b"IDAT", b"fcTL", b"fdAT"])
+def test_wrong_check_of_what_makes_pixels_is_refused(tmp_path, name):
+    frames = [Image.fromarray(noise(3)[..., k]).convert("P") for k in range(3)]
+    options = {"save_all": True, "append_images": frames[1:]} if name[0] == ord("f") else {}
+    file = io.BytesIO()
+    frames[0].save(file, "PNG", transparency=bytes(range(256)), **options)
+    path = tmp_path / "x.png"
+    path.write_bytes(file.getvalue())
+    assert len(list(open_frames(path))) == len(options.get("append_images", ())) + 1
+    path.write_bytes(_with_wrong_check(file.getvalue(), name))
+    with pytest.raises(pixels.PictureError, match="damaged or cut short"):
+        list(open_frames(path))
+
+
+def test_wrong_check_in_an_icon_is_refused(tmp_path):
+    path = tmp_path / "x.ico"
+    Image.fromarray(noise(4, h=64, w=64)).save(path, sizes=[(64, 64)])
+    path.write_bytes(_with_wrong_check(path.read_bytes(), b"IDAT"))
+    with pytest.raises(pixels.PictureError, match="damaged or cut short"):
+        read(path)

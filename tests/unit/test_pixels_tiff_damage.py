@@ -186,3 +186,25 @@ def test_nothing_is_printed(tmp_path, capfd):
         (tmp_path / "x.tif").write_bytes(file.bytes())
         refused(tmp_path / "x.tif")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("at", range(0, 1400, 100))
+@pytest.mark.parametrize("tile", [False, True])
+def test_checksum_of_deflate_counts(tmp_path, tile, at):
+    """Some bytes of zeros, which decode to as many samples as there should be."""
+    image = pyvips.Image.new_from_array(noise(3, h=64, w=64))
+    size: dict[str, Any] = {"tile_width": 32, "tile_height": 32}
+    data = bytearray(image.tiffsave_buffer(compression="deflate", tile=tile, **size))
+    data[1000 + at : 1100 + at] = bytes(100)
+    path = tmp_path / "x.tif"
+    path.write_bytes(data)
+    refused(path)
+
+
+def test_deflate_without_its_checksum_and_with_a_filled_up_strip_is_read(tmp_path):
+    samples = smooth(1, 20, 30)
+    filled = np.concatenate([samples, np.zeros((12, 30, 1), np.uint8)])
+    packs = [zlib.compress(filled[:16].tobytes())[:-4], zlib.compress(filled[16:].tobytes())]
+    path = tmp_path / "x.tif"
+    path.write_bytes(Tiff(packs, 30, 20, 1, [8], 8, rows=16).bytes())
+    np.testing.assert_array_equal(read(path).samples, samples)

@@ -24,9 +24,11 @@ from atdsr.pixels import (
     tiff,
     vips,
 )
+from atdsr.pixels.formats import recognise
 from atdsr.pixels.picture import Metadata, Picture, PictureError
 from atdsr.pixels.pil import picture_of, pillow
 
+_HEAD = 64  # bytes that tell a format
 _COLOURS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb16": 3, "cmyk": 4}
 _HARMLESS = re.compile(  # what libjpeg warns of that costs no pixel
     "JFIF revision|Adobe color transform|Invalid SOS parameters for sequential"
@@ -48,7 +50,10 @@ def decode(data: bytes, name: str, table: int = 0) -> Picture:
     """
     if name in PIL_FILES:
         with pillow():
-            picture = picture_of(_opened(data, name))
+            opened = _opened(data, name)
+            if isinstance(opened, IcoImageFile):
+                _check_icon(opened, data)
+            picture = picture_of(opened)
         if name == "bmp" and data.startswith(b"BM"):
             icc = colour_tags.of_bmp(data, picture.samples.shape[2])
             return replace(picture, icc=icc)
@@ -69,7 +74,10 @@ def decode(data: bytes, name: str, table: int = 0) -> Picture:
             f"its samples are of the type {image.format}; save it with unsigned integers of 8 or "
             "16 bits."
         )
-    described = png.describe(data) if name == "png" else None
+    described = None
+    if name == "png":
+        png.check(data)
+        described = png.describe(data)
     said = _said(image, described)
     whole = _strictly(data) if name == "jpg" else image.copy_memory()
     image = _upright(whole, said)  # a rotation needs the whole picture
@@ -91,6 +99,18 @@ def _opened(data: bytes, name: str) -> ImageFile.ImageFile:
     """The file as Pillow sees it."""
     bare = name == "bmp" and not data.startswith(b"BM")
     return (DibImageFile if bare else PIL_FILES[name])(io.BytesIO(data))
+
+
+def _check_icon(image: IcoImageFile, data: bytes) -> None:
+    """Look at the checks of the largest icon, which Pillow decodes, if it is PNG.
+
+    Raises:
+        PictureError: it is damaged.
+    """
+    place = image.ico.entry[0]
+    icon = data[place.offset :]
+    if recognise(icon[:_HEAD]) == "png":
+        png.check(icon)
 
 
 def _strictly(data: bytes) -> Any:

@@ -213,6 +213,8 @@ def _load(path: Path) -> tuple[bytes, str]:
 
 def _animated(path: Path, data: bytes, name: str, moving: Timeline) -> Frames:
     """The frames of an animation; the orientation that a file states is that of all of them."""
+    if name == "png":
+        png.check(data)
     image, said, _ = _animation(data, name)
     if isinstance(image, AvifImageFile) and image.n_frames != len(moving.durations):
         raise PictureError("the animation is damaged or cut short.")

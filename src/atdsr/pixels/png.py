@@ -24,6 +24,7 @@ _HEAD = 8 + 25  # the signature and the first chunk, which says size and kind
 _STEP = 2**22
 _COLOURS = (b"cICP", b"gAMA", b"cHRM", b"sRGB")
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_SHOWN = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT")  # what makes pixels
 _XMP = "XML:com.adobe.xmp"
 _RAW = "Raw profile type "  # EXIF and others as text, from before there was a chunk for them
 _XMP_OF_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
@@ -92,6 +93,24 @@ def describe(data: bytes) -> Described:
         chromaticities=_chromaticities(colours.get(b"cHRM", b"")),
         is_srgb=b"sRGB" in colours,
     )
+
+
+def check(data: bytes) -> None:
+    """Refuse a file in which a chunk that makes pixels is damaged.
+
+    libpng goes on without transparency then, and Pillow looks at no check of a later frame.
+
+    Raises:
+        PictureError: there is one.
+    """
+    damaged = False
+    with contextlib.suppress(PictureError, struct.error):  # cut short: for the decoder to say
+        damaged = any(
+            name in _SHOWN and not _is_sound(data, start, end)
+            for name, start, end in timeline.png_chunks(data)
+        )
+    if damaged:
+        raise PictureError("it is damaged or cut short.")
 
 
 def _is_sound(data: bytes, start: int, end: int) -> bool:

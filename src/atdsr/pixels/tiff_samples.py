@@ -4,10 +4,12 @@ Nothing is filled in: a part that does not decode to all of its samples is an er
 of many such parts and leaves them black, and libvips does not look whether a tile was decoded. So
 the parts are handed to them as the strips of a small TIFF file that says nothing but how they are
 compressed (a tile is a strip as narrow as itself): any warning is then about the data, and
-counts. What is not compressed, and LZMA, need no libtiff.
+counts. What is not compressed, Deflate and LZMA need no libtiff, which would leave the checksums of
+these two unread.
 """
 
 import struct
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +23,8 @@ from atdsr.pixels.tiff_page import Page
 _LZW, _DEFLATE, _OLD_DEFLATE, _LZMA, _WEBP = 5, 8, 32946, 34925, 50001
 _FAX = (2, 3, 4, 32771)
 _NEXT, _PACKBITS, _THUNDERSCAN = 32766, 32773, 32809
-_BY_VIPS = (*_FAX, _LZW, _DEFLATE, _OLD_DEFLATE, _NEXT, _PACKBITS, _THUNDERSCAN, _WEBP, tp.JPEG)
+_BY_VIPS = (*_FAX, _LZW, _NEXT, _PACKBITS, _THUNDERSCAN, _WEBP, tp.JPEG)
+_BY_BYTES = (tp.NONE, _DEFLATE, _OLD_DEFLATE, _LZMA)
 _LZMA_MEMORY = 2**28  # bytes, of which the strongest setting of libtiff needs a quarter
 _PREDICTED = (_LZW, _DEFLATE, _OLD_DEFLATE, _LZMA)
 _OWN_DEPTH = {_NEXT: 2, _THUNDERSCAN: 4, _WEBP: 8, tp.JPEG: 8} | dict.fromkeys(_FAX, 1)
@@ -29,7 +32,7 @@ _NAMES = {6: "old-style JPEG", 34661: "JBIG", 34712: "JPEG 2000", 34887: "LERC",
 _NAMES |= {32909: "PixarLog", 34676: "SGI LogLuv", 34677: "SGI LogLuv", 50002: "JPEG XL"}
 _UNDECODED = "a strip or tile of it cannot be decoded; it is damaged or cut short."
 _AT_ONCE = 2**20  # bytes whose bits are looked at together
-_REVERSED = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], 1)[:, ::-1], 1)[:, 0]
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def check(page: Page) -> None:
@@ -38,8 +41,7 @@ def check(page: Page) -> None:
     Raises:
         PictureError: the compression, depth or layout is not supported.
     """
-    known = (tp.NONE, _LZMA, *_BY_VIPS)
-    if page.compression not in known:
+    if page.compression not in (*_BY_BYTES, *_BY_VIPS):
         name = _NAMES.get(page.compression, "an unknown way")
         raise PictureError(
             f"it is compressed as {name} (TIFF compression {page.compression}), which is not "
@@ -138,7 +140,7 @@ def _row_bytes(page: Page) -> int:
 
 def _decoded(page: Page, run: _Run) -> np.ndarray:
     """The parts of a run one below the other: rows, pixels of a part, channels of a part."""
-    if page.compression in (tp.NONE, _LZMA):
+    if page.compression in _BY_BYTES:
         return _unpacked(_bytes(page, run), page)
     native = _is_native(page)
     load = vips.load().Image.tiffload_buffer
@@ -161,10 +163,27 @@ def _bytes(page: Page, run: _Run) -> np.ndarray:
     for start, place, size in zip(starts, run.places.tolist(), run.sizes.tolist(), strict=True):
         part = rows[start : start + run.part_rows]
         content = view[place : place + size]
+        if page.number(tp.FILL_ORDER, 1) == 2:  # also of what is compressed
+            content = memoryview(bytes(content).translate(_REVERSED))
         if page.compression == _LZMA:
             content = _from_lzma(content, part.size)
+        elif page.compression != tp.NONE:
+            content = _from_deflate(content, part.size, run.part_rows * rows.shape[1])
         part[...] = np.frombuffer(content, np.uint8).reshape(part.shape)
-    return _REVERSED[rows] if page.number(tp.FILL_ORDER, 1) == 2 else rows
+    return rows
+
+
+def _from_deflate(content: memoryview, size: int, most: int) -> bytes:
+    """So many bytes; there may be `most`, since some writers fill the last strip up."""
+    decoder = zlib.decompressobj()
+    try:
+        found = decoder.decompress(content, most)
+        rest = decoder.decompress(decoder.unconsumed_tail, 1)  # what checks the whole
+    except zlib.error as error:
+        raise PictureError(_UNDECODED) from error
+    if len(found) < size or rest:
+        raise PictureError(_UNDECODED)
+    return found[:size]
 
 
 def _from_lzma(content: memoryview, size: int) -> bytes:
