@@ -222,7 +222,9 @@ def pngs() -> Iterator[Flavour]:
         key = np.array(tone) // 3
         data = np.where(alpha > 0, tone, key).astype(np.uint8)
         data = png(data, 8, kind, chunk(b"tRNS", key.astype(">u2").tobytes()))
-        right = np.dstack((np.broadcast_to(np.uint8(tone), (*alpha.shape[:2], len(tone))), alpha))
+        right = np.dstack(
+            (np.broadcast_to(np.array(tone, np.uint8), (*alpha.shape[:2], len(tone))), alpha)
+        )
         yield one(f"PNG {what}, one colour clear", data=data, frames=(right,))
     interlaced = pyvips.Image.new_from_array(rgb).pngsave_buffer(interlace=True)
     yield one("PNG interlaced", data=interlaced, frames=(rgb,))
