@@ -142,6 +142,8 @@ class Upscaler:
             PictureError: see `__call__`.
         """
         given = [pixels.accept(picture) for picture in pictures]
+        if not given:
+            raise UpscaleError("a batch has at least one picture.")
         together = _joined([each.content for each in given])
         made = self._enlarged(together, size, None, progress, tell)
         stops = np.cumsum([len(each.content) for each in given])

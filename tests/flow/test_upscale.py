@@ -14,7 +14,7 @@ from rich.console import Console
 
 from atdsr import checkpoint, pixels, resample
 from atdsr.checkpoint import Weights
-from atdsr.cli import console, options
+from atdsr.cli import console
 from networks import TINY, lively
 from upscaling import Run, noise, refused, save, start
 
@@ -85,13 +85,21 @@ def test_the_colour_profile_stays(run: Run):
     assert pixels.read("a_x2.jpg").icc == SRGB
 
 
-@pytest.mark.parametrize("name", list(options.Format))
+@pytest.mark.parametrize("name", list(pixels.FORMATS))
 def test_formats(run: Run, name: str):
     run(save("a.png"), "-f", name)
     path = Path("a_x2").with_suffix(pixels.FORMATS[name])
     assert pixels.read(path).samples.shape == (20, 28, 3)
     with path.open("rb") as file:
         assert pixels.recognise(file.read(64)) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"), [("jpeg", ".jpg"), (".TIF", ".tiff"), ("PNG", ".png"), ("pgm", ".ppm")]
+)
+def test_formats_by_their_suffixes(run: Run, name: str, suffix: str):
+    run(save("a.png"), "-f", name)
+    assert Path("a_x2").with_suffix(suffix).exists()
 
 
 def test_a_format_that_is_only_read_becomes_png(run: Run):

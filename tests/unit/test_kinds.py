@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 from torch import Tensor
 
 from atdsr import pixels
-from atdsr.pixels import Picture
+from atdsr.pixels import Picture, PictureError
 from atdsr.upscale import UpscaleError, Upscaler
 from networks import ROOT, TINY, lively
 
@@ -222,3 +222,23 @@ def test_room_for_two_dimensions(upscaler: Upscaler) -> None:
     assert np.array_equal(room, upscaler(gray))
     with pytest.raises(UpscaleError, match="leave it out"):
         upscaler(gray / 255, out=room)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B"])
+def test_a_transparent_level_of_16_bits_is_alpha(upscaler: Upscaler, mode: str) -> None:
+    levels = np.full((6, 8), 40_000, np.uint16)
+    levels[2:4] = 7
+    kind = ">u2" if mode == "I;16B" else "<u2"
+    image = Image.frombytes(mode, (8, 6), levels.astype(kind).tobytes())
+    image.info["transparency"] = 7
+    picture = pixels.from_pil(image)
+    assert np.array_equal(picture.samples[..., 1] == 0, levels == 7)
+    assert np.array_equal(picture.samples[..., 0], levels)
+    assert upscaler(image).mode == "LA"
+
+
+def test_nothing_is_no_picture(upscaler: Upscaler) -> None:
+    with pytest.raises(PictureError, match="0x3 pixels holds no picture"):
+        upscaler(Image.new("RGB", (0, 3)))
+    with pytest.raises(UpscaleError, match="a batch has at least one picture"):
+        upscaler.batch([])

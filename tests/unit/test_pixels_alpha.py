@@ -83,8 +83,26 @@ def test_alpha_that_is_nothing_in_8_bits_hides() -> None:
     samples = square(np.uint16)
     samples[..., -1] = np.maximum(samples[..., -1], 100)
     assert (visible_colours(samples)[:, :] == 65535).all()
-    samples[..., -1] = np.maximum(samples[..., -1], 200)
-    assert visible_colours(samples)[:, :].min() == 0
+
+
+@pytest.mark.parametrize("alpha", [1 / 255, 3 / 255, 4 / 255])
+@pytest.mark.parametrize("dtype", HIGH)
+def test_faint_pixels_count_as_hidden_near_clear_ones_only(dtype: type, alpha: float) -> None:
+    samples = np.zeros((24, 60, 4), dtype)
+    samples[..., -1] = alpha * HIGH[dtype]
+    samples[6:18, 6:18] = HIGH[dtype]
+    filled = visible_colours(samples)[:, :]
+    assert np.allclose(filled[6:18, 18:26], HIGH[dtype] if alpha < 3.5 / 255 else 0)
+    assert (filled[:, 27:] == 0).all()  # they keep what they are
+    samples[6:18, 6:18, -1] = samples[0, 0, -1]
+    assert np.array_equal(visible_colours(samples)[:, :], samples[..., :-1])
+
+
+def test_a_faint_haze_leaves_white_edges_white(bicubic: Upscaler) -> None:
+    samples = square()
+    samples[..., -1] = np.maximum(samples[..., -1], 2)
+    for size in (None, (41, 37), (20, 20)):
+        assert on(bicubic(samples, size=size), 1).min() > 252 / 255
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -96,7 +114,7 @@ def test_visible_colours_stay_exactly_whatever_part_is_read(dtype: type, share: 
     samples[hidden, -1] = 0
     colours = visible_colours(samples)
     whole = colours[:, :]
-    seen = samples[..., -1] > 127  # of 255, or of 65535 where it rounds up to 1 of 255
+    seen = samples[..., -1] > HIGH[dtype] * 3.5 / 255
     assert np.array_equal(whole[seen], samples[seen, :-1])
     for rows in (slice(0, 32), slice(64, 101), slice(149, 150)):
         for columns in (slice(0, 16), slice(48, 131)):

@@ -2,6 +2,7 @@
 
 import re
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -32,21 +33,6 @@ class Precision(StrEnum):
     bf16 = "bf16"
 
 
-class Format(StrEnum):
-    """Of picture files; the names of `pixels.FORMATS`."""
-
-    png = "png"
-    tiff = "tiff"
-    jpg = "jpg"
-    webp = "webp"
-    avif = "avif"
-    bmp = "bmp"
-    gif = "gif"
-    jxl = "jxl"
-    jp2 = "jp2"
-    ppm = "ppm"
-
-
 def parse_scale(text: str) -> int:
     """The scale in what a person typed."""
     if text not in ("2", "3", "4"):
@@ -71,6 +57,16 @@ def parse_quality(text: str) -> int:
     if at_least_1(text) > 100:
         raise typer.BadParameter(f"{text!r} is not a whole number from 1 to 100.")
     return int(text)
+
+
+def parse_format(text: str) -> str:
+    """The name of a format, of `pixels.FORMATS`, in what a person typed: a name or a suffix."""
+    from atdsr import pixels
+
+    try:
+        return pixels.format_of(Path(f"a.{text.removeprefix('.')}"))
+    except pixels.PictureError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def parse_tile(text: str) -> int | Literal["auto", "off"]:

@@ -14,7 +14,6 @@ from atdsr.cli.options import (
     Device,
     DeviceOption,
     EnsembleOption,
-    Format,
     ModelOption,
     OverlapOption,
     OverwriteOption,
@@ -29,6 +28,7 @@ from atdsr.cli.options import (
     flag,
     load_upscaler,
     parse_factor,
+    parse_format,
     parse_quality,
     parse_size,
 )
@@ -45,7 +45,7 @@ Examples:
   atdsr upscale photos -r -o large           a tree of folders, into another
   atdsr upscale "photos/*.png" -f webp       a glob; all become WebP
   atdsr upscale art.png -m my.safetensors    weights of your own
-  atdsr upscale - -o - < a.png > b.png       through standard input and output
+  cat a.png | atdsr upscale - -o - > b.png   through standard input and output
 """
 
 
@@ -74,11 +74,12 @@ def upscale(
     ] = False,
     overwrite: OverwriteOption = False,
     format_name: Annotated[
-        Format | None,
+        str | None,
         typer.Option(
             "-f",
             "--format",
             metavar="FORMAT",
+            parser=parse_format,
             help="Of the outputs: png, tiff, jpg, webp, avif, bmp, gif, jxl, jp2 or ppm.  "
             "[default: as OUT or INPUT]",
         ),

@@ -3,7 +3,8 @@
 A network and a bicubic kernel mix a pixel with its neighbours and know nothing of alpha. The colour
 of a hidden pixel is often arbitrary, mostly black, so it gets a colour that continues the visible
 ones: near them a mean of its known neighbours, weighted by alpha, ring after ring; farther away it
-is interpolated between the means of cells.
+is interpolated between the means of cells. What is next to invisible hides its colour just as
+well, and would bleed no less, so near clearly visible pixels it gets their colours too.
 
 Inside, a part of a picture is float32 of shape c+1 h w: colours times alpha, and alpha as a weight.
 """
@@ -16,10 +17,11 @@ _RINGS = 8  # pixels around what is visible that continue it closely
 _CELL = 16  # pixels of a side of the cells for what is farther away
 _BAND = 2**20  # pixels whose cells are averaged at a time
 _SEEN = 1 / 510  # alpha below which a pixel is hidden: it is 0 of 255
+_CLEAR = 7 / 510  # below this it is faint: a background shifts its colour by 3 of 255 at most
 
 
 class FilledColours:
-    """The colours of a picture with the hidden ones filled; those of visible pixels stay exactly.
+    """The colours of a picture, hidden ones and faint ones at edges filled; others stay exactly.
 
     A part is computed when it is read, and is the same whatever part it is read with, so that a
     picture of any size takes little memory.
@@ -29,9 +31,10 @@ class FilledColours:
         dtype: of the samples.
     """
 
-    def __init__(self, samples: np.ndarray) -> None:
-        """Take samples h w 2 or h w 4 of which a pixel is visible, with alpha as last channel."""
+    def __init__(self, samples: np.ndarray, clear: float) -> None:
+        """Take samples h w 2 or h w 4 with alpha as last channel, from `clear` on in some pixel."""
         self._samples = samples
+        self._clear = clear
         self.shape = (*samples.shape[:2], samples.shape[2] - 1)
         self.dtype = samples.dtype
         self._cells = _completed(self._averaged())
@@ -41,21 +44,22 @@ class FilledColours:
         (top, bottom), (left, right) = (part[axis].indices(self.shape[axis])[:2] for axis in (0, 1))
         inside = self._samples[top:bottom, left:right]
         colours = inside[..., :-1]
-        hidden = _is_hidden(inside[..., -1])
-        if not hidden.any():
+        filled = _is_below(self._clear, inside[..., -1])
+        if not filled.any():
             return colours
         above, before = min(top, _RINGS), min(left, _RINGS)
         around = self._samples[top - above : bottom + _RINGS, left - before : right + _RINGS]
-        known = _with_rings(_weighted(around))
+        known = _with_rings(_weighted(around, self._clear))
         known = known[:, above : above + bottom - top, before : before + right - left]
         far = known[-1] == 0
+        filled &= _is_below(_SEEN, inside[..., -1]) | ~far
         if far.any():
             known[:, far] = _interpolated(self._cells, (top, bottom), (left, right))[:, far]
-        found = known[:, hidden]
+        found = known[:, filled]
         found = (found[:-1] / found[-1]).T
-        filled = colours.copy()
-        filled[hidden] = np.floor(found + 0.5) if self.dtype in MAXIMUM else found
-        return filled
+        made = colours.copy()
+        made[filled] = np.floor(found + 0.5) if self.dtype in MAXIMUM else found
+        return made
 
     def _averaged(self) -> np.ndarray:
         """The means of the cells."""
@@ -63,7 +67,9 @@ class FilledColours:
         step = max(1, _BAND // (width * _CELL)) * _CELL
         tops = range(0, height, step)
         bands = (self._samples[top : top + step] for top in tops)
-        return np.concatenate([_block_means(_weighted(band), _CELL) for band in bands], axis=1)
+        return np.concatenate(
+            [_block_means(_weighted(band, _SEEN), _CELL) for band in bands], axis=1
+        )
 
 
 def visible_colours(samples: np.ndarray) -> np.ndarray | FilledColours:
@@ -74,23 +80,28 @@ def visible_colours(samples: np.ndarray) -> np.ndarray | FilledColours:
 
     Returns:
         The samples themselves without alpha; their colours where nothing or all is hidden; else
-        colours in which the hidden ones are filled.
+        colours in which the hidden ones are filled, and the faint ones near clear ones.
     """
     colours, alpha = split_alpha(samples)
-    if alpha is None or not _is_hidden(alpha.min()) or _is_hidden(alpha.max()):
+    if alpha is None:
         return colours
-    return FilledColours(samples)
+    lowest, highest = alpha.min(), alpha.max()
+    clear = _SEEN if _is_below(_CLEAR, highest) else _CLEAR
+    if not _is_below(clear, lowest) or _is_below(_SEEN, highest):
+        return colours
+    return FilledColours(samples, clear)
 
 
-def _is_hidden(alpha: np.ndarray) -> np.ndarray:
-    return alpha < _SEEN * MAXIMUM.get(alpha.dtype, 1)
+def _is_below(share: float, alpha: np.ndarray) -> np.ndarray:
+    return alpha < share * MAXIMUM.get(alpha.dtype, 1)
 
 
-def _weighted(samples: np.ndarray) -> np.ndarray:
+def _weighted(samples: np.ndarray, least: float) -> np.ndarray:
+    """Colours times alpha, and alpha, which counts as 0 below a share of full."""
     known = np.empty((samples.shape[2], *samples.shape[:2]), np.float32)
     known[...] = samples.transpose(2, 0, 1)
     known[-1] /= MAXIMUM.get(samples.dtype, 1)
-    known[-1][_is_hidden(samples[..., -1])] = 0
+    known[-1][_is_below(least, samples[..., -1])] = 0
     known[:-1] *= known[-1]
     return known
 

@@ -75,6 +75,8 @@ def pillow() -> Iterator[None]:
 
 def picture_of(image: Image.Image, said: Metadata | None = None) -> Picture:
     """The picture in a Pillow image; `said` is of its file, by default what its `info` has."""
+    if 0 in image.size:
+        raise PictureError(f"an image of {image.width}x{image.height} pixels holds no picture.")
     image, said = _upright(image, said or said_of(image))
     icc = image.info.get("icc_profile")
     if image.mode == "LAB":
@@ -96,7 +98,7 @@ def picture_of(image: Image.Image, said: Metadata | None = None) -> Picture:
 
 
 def _wide_gray(image: Image.Image) -> np.ndarray:
-    """Samples h w 1 of uint16 of a mode in `WIDE_GRAY`."""
+    """Samples of uint16 of a mode in `WIDE_GRAY`: h w 1, or h w 2 if a level is transparent."""
     levels = np.array(image)
     if image.mode == "I" and levels.size:
         low, high = levels.min(), levels.max()
@@ -109,7 +111,11 @@ def _wide_gray(image: Image.Image) -> np.ndarray:
                 f"an image of mode I is in 0 to 65535, and this one ends at {high}; convert it to "
                 "L if it is of 8 bits, or to I;16 if it is as dark as that."
             )
-    return levels.astype(np.uint16)[..., None]
+    samples = levels.astype(np.uint16)[..., None]
+    clear = image.info.get("transparency")
+    if not isinstance(clear, int):
+        return samples
+    return np.concatenate((samples, np.where(samples == clear, 0, 65535).astype(np.uint16)), 2)
 
 
 def _without_lab(image: Image.Image) -> Image.Image:
