@@ -80,6 +80,29 @@ def test_jpeg_xl_lies_as_its_header_says(tmp_path):
     assert np.array_equal(read(tmp_path / "y.jxl").samples, back)
 
 
+@pytest.mark.parametrize("before", [bytes(4), b"\0\0\0\6Exif\0\0", b"\0\0\0\2ab", b"", b"Exif\0\0"])
+def test_exif_of_jpeg_xl_stands_behind_an_offset(tmp_path, before):
+    data = bytes(imagecodecs.jpegxl_encode(noise(3), lossless=True))
+    head = avif_files.box(b"JXL ", b"\r\n\x87\n") + avif_files.box(b"ftyp", b"jxl \0\0\0\0jxl ")
+    data = head + avif_files.box(b"Exif", before + EXIF) + avif_files.box(b"jxlc", data)
+    back = read(kept(tmp_path, "x.jxl", data))
+    assert b"Ann" in (back.metadata.exif or b"")
+    write(back, tmp_path / "y.jxl")
+    written = pyjpegxl.probe((tmp_path / "y.jxl").read_bytes()).exif or b""
+    assert written[:4] == bytes(4)
+    exif = Image.Exif()
+    exif.load(written[4:])
+    assert exif[315] == "Ann"
+
+
+@pytest.mark.parametrize("exif", [b"\0", b"\0\0\0", b"\xff\xff\xff\xff" + EXIF, bytes(40)])
+def test_damaged_exif_of_jpeg_xl_is_left_out(tmp_path, exif):
+    data = pyjpegxl.encode_from_numpy(noise(3), lossless=True, exif=exif)
+    back = read(kept(tmp_path, "x.jxl", data))
+    assert back.metadata.exif is None
+    assert np.array_equal(back.samples, noise(3))
+
+
 def test_jpeg_xl_quality(tmp_path):
     sizes = []
     for quality in (10, 40, 90, 99, 100):

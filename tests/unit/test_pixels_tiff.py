@@ -12,7 +12,7 @@ from PIL import Image, ImageCms, ImageOps
 from atdsr import pixels
 from atdsr.pixels import PictureError, read
 from pictures import noise, saved, smooth
-from tiffs import Tiff, cut, packed
+from tiff_files import Tiff, cut, packed
 
 H, W = 21, 35
 DEPTHS = [1, 2, 3, 4, 5, 6, 7, 9, 10, 12, 14, 15, 16, 24, 32]

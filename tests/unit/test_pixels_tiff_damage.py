@@ -15,7 +15,7 @@ from atdsr import pixels
 from atdsr.pixels import PictureError, read
 from atdsr.pixels.tags import first, layout_of, read_table
 from pictures import noise, smooth
-from tiffs import Tiff, cut
+from tiff_files import Tiff, cut
 
 H, W = 70, 90
 VIPS = ["deflate", "lzw", "jpeg", "packbits", "webp"]

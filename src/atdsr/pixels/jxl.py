@@ -3,7 +3,7 @@
 It hands over 8, 16 or 32 bits, upright, with profile, EXIF and XMP. What it does not tell stands
 in the header: whether there are several frames, and what the channels beside the colours are.
 
-Source: ISO/IEC 18181-1, annex D (headers).
+Source: ISO/IEC 18181-1, annex D (headers); ISO/IEC 18181-2, 9.5 (EXIF).
 """
 
 import functools
@@ -25,6 +25,7 @@ from atdsr.pixels.picture import (
 )
 
 _ALPHA, _BLACK = 0, 4  # kinds of channels
+_OFFSET = 4  # bytes before EXIF that say where it begins
 _BARE = b"\xff\x0a"  # how a codestream begins
 
 
@@ -64,9 +65,17 @@ def decode(data: bytes) -> Picture:
         samples = straight(samples, MAXIMUM[samples.dtype])
     icc = said.icc if said.icc != _srgb(samples.shape[2] < 3) else None
     height, width = samples.shape[:2]
-    about = Metadata(said.exif, said.xmp, metadata.resolution(said.exif))
+    exif = _exif(said.exif)
+    about = Metadata(exif, said.xmp, metadata.resolution(exif))
     icc = vips.matching(icc, samples.shape[2])
     return Picture(samples, icc, metadata.clean(about, width, height))
+
+
+def _exif(content: bytes | None) -> bytes | None:
+    """EXIF behind the offset that stands before it; some writers leave the offset out."""
+    if not content or content.startswith((b"II", b"MM", metadata.PREFIX)):
+        return content
+    return content[_OFFSET + int.from_bytes(content[:_OFFSET]) :]
 
 
 @functools.cache
@@ -80,7 +89,8 @@ def write(image: Any, path: Path, quality: int | None) -> None:
     """Write a libvips image with its profile and metadata; without a quality it is lossless."""
     kept = {"icc": "icc-profile-data", "exif": "exif-data", "xmp": "xmp-data"}
     said = {key: vips.blob(image, name) for key, name in kept.items()}
-    said["exif"] = said["exif"] and said["exif"].removeprefix(metadata.PREFIX)
+    if said["exif"]:
+        said["exif"] = bytes(_OFFSET) + said["exif"].removeprefix(metadata.PREFIX)
     lossy = {"lossless": True} if quality in (None, 100) else {"quality": _distance(quality)}
     with extra.errors():
         speed = library().EncoderSpeed.Falcon

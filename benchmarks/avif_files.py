@@ -8,6 +8,7 @@ from PIL import Image
 
 
 def encoded(samples: np.ndarray, **options) -> bytes:
+    """A still picture as Pillow writes it."""
     file = io.BytesIO()
     settings = {"quality": 100, "subsampling": "4:4:4", "speed": 8} | options
     Image.fromarray(samples).save(file, "AVIF", **settings)
@@ -15,10 +16,12 @@ def encoded(samples: np.ndarray, **options) -> bytes:
 
 
 def box(kind: bytes, content: bytes) -> bytes:
+    """A box of ISO base media."""
     return struct.pack(">I4s", 8 + len(content), kind) + content
 
 
 def full(kind: bytes, content: bytes, version: int = 0, flags: int = 0) -> bytes:
+    """A box with a version and flags."""
     return box(kind, struct.pack(">I", (version << 24) | flags) + content)
 
 

@@ -1,4 +1,4 @@
-"""TIFF files that the tests write, tag by tag."""
+"""TIFF files written tag by tag."""
 
 import struct
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 _SHORT, _LONG, _RATIONAL, _LONG8 = 3, 4, 5, 16
-_LETTERS = {_SHORT: "H", _LONG: "I", _RATIONAL: "I", _LONG8: "Q"}
+_LETTERS = {1: "B", 2: "B", 7: "B", _SHORT: "H", _LONG: "I", _RATIONAL: "I", _LONG8: "Q"}
 
 
 @dataclass
@@ -56,6 +56,7 @@ class Tiff:
         return found | dict(self.more)
 
     def bytes(self) -> bytes:
+        """The file."""
         head, room = ("HHQ", 8) if self.big else ("HHI", 4)
         pointer = self.order + ("Q" if self.big else "I")
         magic = {"<": b"II", ">": b"MM"}[self.order] + struct.pack(
