@@ -29,7 +29,7 @@ OVERLAP = 32
 _SHARE = 0.85  # of the free memory; the rest is for what the estimate does not know
 _NOTEWORTHY = 2**30  # bytes; an estimate above this is worth a line
 
-_computed = threading.local()  # its `process`: where this thread last computed on several threads
+_computed: set[int] = set()  # the processes that computed on several threads: this one, its parent
 
 
 class UpscaleError(AtdsrError):
@@ -177,7 +177,8 @@ class Engine:
         """Refuse to wait for threads, or to use a GPU, that a fork has left behind.
 
         OpenMP keeps the threads that work for a thread of ours. A forked process has the thread
-        that forked it and none of those, and the next operation would wait for them for ever.
+        that forked it and none of those, and the next operation would wait for them for ever. It
+        does not matter which thread computed: OpenMP's locks are those of the process.
 
         Raises:
             UpscaleError: this is such a process.
@@ -186,7 +187,7 @@ class Engine:
         if self.device.type != "cpu":
             lost = process != self._process
         elif torch.get_num_threads() > 1:
-            lost = process != getattr(_computed, "process", process)
+            lost = bool(_computed - {process})
         else:
             return
         if lost:
@@ -195,7 +196,7 @@ class Engine:
                 "hang here; start processes with multiprocessing.get_context('spawn'), or on a "
                 "CPU call torch.set_num_threads(1) first."
             )
-        _computed.process = process
+        _computed.add(process)
 
     def _first_tile(self, source: Source, tell: Tell) -> int:
         """The tile to begin with; one that holds the picture is no tile but the whole.

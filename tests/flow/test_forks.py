@@ -74,8 +74,9 @@ def test_a_fork_ends_in_the_right_result_or_in_a_sentence(tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr
     loaded, used_in_a_thread, here, used, alone, read = done.stdout.splitlines()
-    assert loaded == used_in_a_thread == here == alone
+    assert loaded == here == alone
     assert int(here) > 0
-    assert "forked" in used
-    assert "spawn" in used
+    for sentence in (used_in_a_thread, used):
+        assert "forked" in sentence
+        assert "spawn" in sentence
     assert "libvips would hang here" in read

@@ -113,6 +113,19 @@ def _check_icon(image: IcoImageFile, data: bytes) -> None:
         png.check(icon)
 
 
+def _check_length(image: ImageFile.ImageFile, data: bytes) -> None:
+    """Refuse samples that are not there, before Pillow makes room for all that the head claims.
+
+    Raises:
+        PictureError: the file is cut short.
+    """
+    for codec, _, offset, arguments in image.tile:
+        if codec == "raw" and isinstance(arguments, tuple):
+            stride = arguments[1]  # bytes from row to row
+            if offset + stride * image.height > len(data):
+                raise PictureError("it is damaged or cut short.")
+
+
 def _strictly(data: bytes) -> Any:
     """The whole of a JPEG file, of which nothing was filled in; libjpeg but warns of that.
 
