@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import pyvips
 from PIL import Image
 
 from atdsr.pixels import PictureError, read
@@ -108,3 +109,10 @@ def test_an_unknown_transform_of_colour_is_the_usual_one(tmp_path, mode, transfo
         (tmp_path / "x.jpg").write_bytes(content)
         made.append(read(tmp_path / "x.jpg").samples)
     assert np.array_equal(*made)
+
+
+def test_warnings_of_libvips_run_no_python(tmp_path):
+    """Where they do, one inside another ends the process."""
+    (tmp_path / "x.jpg").write_bytes(jpeg())
+    read(tmp_path / "x.jpg")
+    assert pyvips._log_handler_id is None

@@ -135,7 +135,8 @@ def _strictly(data: bytes) -> Any:
         behind = _BEHIND.search(str(error))
         if behind is None or int(behind[1]) > _PADDING:
             raise
-    return header(data, "jpg").copy_memory()
+        data = jpeg.without_padding(data, int(behind[1]))
+    return header(data, "jpg", "warning").copy_memory()
 
 
 def header(data: bytes, name: str, fail_on: str = "error") -> Any:

@@ -77,6 +77,16 @@ def corrected(file: bytes) -> bytes:
     return bytes(kept) + file[at:]
 
 
+def without_padding(file: bytes, count: int) -> bytes:
+    """The file without so many bytes before its end.
+
+    Raises:
+        PictureError: it is no JPEG file, or cut short.
+    """
+    at = file.find(_END, max(end for _, _, end in segments(file)))
+    return file[: at - count] + file[at:]
+
+
 def check_scans(file: bytes) -> None:
     """Refuse a file some of whose scans are missing: a decoder would show what the others give.
 
