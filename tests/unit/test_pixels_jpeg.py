@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import pyvips
 from PIL import Image
 
 from atdsr.pixels import PictureError, read
@@ -73,3 +74,45 @@ def test_gray_and_separate_scans_are_whole(tmp_path):
         with Image.open(tmp_path / "x.jpg") as other:
             want = np.array(other)
         assert np.array_equal(read(tmp_path / "x.jpg").samples.squeeze(), want)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_damage_behind_an_oddity_counts(tmp_path, options):
+    """libjpeg keeps the first of its warnings only."""
+    data = jpeg(**options)
+    revision, half = data.index(b"JFIF\0") + 5, len(data) // 2
+    odd = data[:revision] + b"\x03" + data[revision + 1 :]
+    (tmp_path / "x.jpg").write_bytes(odd)
+    read(tmp_path / "x.jpg")
+    refused(tmp_path, odd[:half] + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("name", [b"\xff\xd9", b"\xff\xda"])
+def test_data_that_no_scan_takes_are_damage(tmp_path, name):
+    data = jpeg(progressive=True)
+    at = data.rindex(name)
+    refused(tmp_path, data[:at] + bytes(40) + data[at:])
+
+
+@pytest.mark.parametrize(("mode", "transform"), [("RGB", 7), ("CMYK", 1)])
+def test_an_unknown_transform_of_colour_is_the_usual_one(tmp_path, mode, transform):
+    file = io.BytesIO()
+    Image.fromarray(noise(3, h=64, w=64)).convert(mode).save(file, "JPEG", keep_rgb=False)
+    adobe = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0"
+    usual = {"RGB": 1, "CMYK": 2}[mode]
+    plain = file.getvalue()
+    if (at := plain.find(b"\xff\xee")) > 0:
+        plain = plain[:at] + plain[at + 16 :]
+    made = []
+    for number in (usual, transform):
+        content = plain[:2] + adobe + bytes([number]) + plain[2:]
+        (tmp_path / "x.jpg").write_bytes(content)
+        made.append(read(tmp_path / "x.jpg").samples)
+    assert np.array_equal(*made)
+
+
+def test_warnings_of_libvips_run_no_python(tmp_path):
+    """Where they do, one inside another ends the process."""
+    (tmp_path / "x.jpg").write_bytes(jpeg())
+    read(tmp_path / "x.jpg")
+    assert pyvips._log_handler_id is None

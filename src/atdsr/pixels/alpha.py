@@ -18,6 +18,7 @@ _CELL = 16  # pixels of a side of the cells for what is farther away
 _BAND = 2**20  # pixels whose cells are averaged at a time
 _SEEN = 1 / 510  # alpha below which a pixel is hidden: it is 0 of 255
 _CLEAR = 7 / 510  # below this it is faint: a background shifts its colour by 3 of 255 at most
+_BESIDE = 3  # faint pixels around one that make it part of a haze
 
 
 class FilledColours:
@@ -44,15 +45,16 @@ class FilledColours:
         (top, bottom), (left, right) = (part[axis].indices(self.shape[axis])[:2] for axis in (0, 1))
         inside = self._samples[top:bottom, left:right]
         colours = inside[..., :-1]
-        filled = _is_below(self._clear, inside[..., -1])
-        if not filled.any():
+        if not _is_below(self._clear, inside[..., -1]).any():
             return colours
         above, before = min(top, _RINGS), min(left, _RINGS)
         around = self._samples[top - above : bottom + _RINGS, left - before : right + _RINGS]
-        known = _with_rings(_weighted(around, self._clear))
-        known = known[:, above : above + bottom - top, before : before + right - left]
+        here = (slice(above, above + bottom - top), slice(before, before + right - left))
+        hidden = _is_below(_SEEN, around[..., -1])
+        haze = _is_haze(_is_below(self._clear, around[..., -1]) & ~hidden)
+        known = _with_rings(_weighted(around, hidden | haze))[:, *here]
         far = known[-1] == 0
-        filled &= _is_below(_SEEN, inside[..., -1]) | ~far
+        filled = hidden[here] | haze[here] & ~far
         if far.any():
             known[:, far] = _interpolated(self._cells, (top, bottom), (left, right))[:, far]
         found = known[:, filled]
@@ -68,7 +70,11 @@ class FilledColours:
         tops = range(0, height, step)
         bands = (self._samples[top : top + step] for top in tops)
         return np.concatenate(
-            [_block_means(_weighted(band, _SEEN), _CELL) for band in bands], axis=1
+            [
+                _block_means(_weighted(band, _is_below(_SEEN, band[..., -1])), _CELL)
+                for band in bands
+            ],
+            axis=1,
         )
 
 
@@ -80,7 +86,7 @@ def visible_colours(samples: np.ndarray) -> np.ndarray | FilledColours:
 
     Returns:
         The samples themselves without alpha; their colours where nothing or all is hidden; else
-        colours in which the hidden ones are filled, and the faint ones near clear ones.
+        colours in which the hidden ones are filled, and haze near clear ones.
     """
     colours, alpha = split_alpha(samples)
     if alpha is None:
@@ -96,12 +102,19 @@ def _is_below(share: float, alpha: np.ndarray) -> np.ndarray:
     return alpha < share * MAXIMUM.get(alpha.dtype, 1)
 
 
-def _weighted(samples: np.ndarray, least: float) -> np.ndarray:
-    """Colours times alpha, and alpha, which counts as 0 below a share of full."""
+def _is_haze(faint: np.ndarray) -> np.ndarray:
+    """The faint pixels that have others beside them: three of eight, as in the corner of an L."""
+    padded = np.pad(faint, 1, "edge").astype(np.uint8)
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
+    return faint & (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] > _BESIDE)
+
+
+def _weighted(samples: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """Colours times alpha, and alpha; both are 0 where a colour is unknown."""
     known = np.empty((samples.shape[2], *samples.shape[:2]), np.float32)
     known[...] = samples.transpose(2, 0, 1)
     known[-1] /= MAXIMUM.get(samples.dtype, 1)
-    known[-1][_is_below(least, samples[..., -1])] = 0
+    known[-1][unknown] = 0
     known[:-1] *= known[-1]
     return known
 

@@ -34,6 +34,8 @@ _HARMLESS = re.compile(  # what libjpeg warns of that costs no pixel
     "JFIF revision|Adobe color transform|Invalid SOS parameters for sequential"
     "|extraneous bytes before marker 0x(?!d[0-7])"
 )
+_BEHIND = re.compile("([0-9]+) extraneous bytes before marker 0xd9")  # the end of the file
+_PADDING = 16  # bytes at most; what is more was to be decoded
 PIL_FILES = {"bmp": BmpImageFile, "gif": GifImageFile, "ico": IcoImageFile}
 """What Pillow decodes: BMP, which the libvips wheels cannot, GIF, and the largest icon of ICO."""
 
@@ -139,7 +141,15 @@ def _strictly(data: bytes) -> Any:
     except vips.load().Error as error:
         if not _HARMLESS.search(str(error)):
             raise
-    return header(data, "jpg").copy_memory()
+    data = jpeg.corrected(data)
+    try:
+        return header(data, "jpg", "warning").copy_memory()
+    except vips.load().Error as error:
+        behind = _BEHIND.search(str(error))
+        if behind is None or int(behind[1]) > _PADDING:
+            raise
+        data = jpeg.without_padding(data, int(behind[1]))
+    return header(data, "jpg", "warning").copy_memory()
 
 
 def header(data: bytes, name: str, fail_on: str = "error") -> Any:

@@ -87,7 +87,7 @@ class Frames:
         """
         pictures = self._decoded()
         while True:
-            with vips.as_sentence(self.path, "the picture cannot be read"):
+            with vips.as_sentence(self.path, vips.UNREAD):
                 picture = next(pictures, None)
             if picture is None:
                 return
@@ -180,7 +180,7 @@ def open_frames(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
             animation that is cut short anywhere.
     """
     path = Path(path)
-    with vips.as_sentence(path, "the picture cannot be read"):
+    with vips.as_sentence(path, vips.UNREAD):
         data, name = _load(path)
         moving = timeline(data, name)
         if name == "gif" and moving is not None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -10,6 +11,11 @@ import numpy as np
 
 from atdsr.pixels import disk
 from atdsr.pixels.picture import PictureError
+
+UNREAD = "the picture cannot be read"
+"""What `as_sentence` says of reading."""
+
+_LOADER = re.compile(r"^(Vips\w+|vips\w+|\w+load_buffer): ")
 
 NAMES = {"jpg": "jpeg", "avif": "heif"}
 """Where libvips calls a format otherwise."""
@@ -22,7 +28,10 @@ def load() -> Any:
         PictureError: it cannot be loaded, or another process forked this one after loading it.
     """
     try:
+        os.environ.setdefault("VIPS_WARNING", "off")  # any value; libvips drops them itself then
         import pyvips
+
+        _drop_handler()
     except (ImportError, OSError) as error:
         raise PictureError(
             f"pyvips cannot be loaded ({error}); install it with: pip install 'pyvips[binary]'."
@@ -34,6 +43,18 @@ def load() -> Any:
             "multiprocessing.get_context('spawn')."
         )
     return pyvips
+
+
+@cache
+def _drop_handler() -> None:
+    """Take away the handler that brings warnings of libvips into Python.
+
+    It runs Python inside GLib's log. If Python then collects an image that warns when it is
+    closed, as damaged JPEG files do, GLib takes it for a recursion and ends the process.
+    """
+    import pyvips
+
+    pyvips._remove_log_handler()
 
 
 @cache
@@ -57,7 +78,10 @@ def as_sentence(subject: object, what: str) -> Iterator[None]:
         ]
         noise = ("unable to ", "source: ")
         reasons = [line for line in lines if line and not line.startswith(noise)]
-        reason = reasons[-1] if reasons else "it is damaged or cut short"
+        reason = _LOADER.sub("", reasons[-1]) if reasons else ""
+        if isinstance(error, load().Error) and what == UNREAD:  # of no meaning to people
+            reason = f"it is damaged or cut short ({reason})" if reason else ""
+        reason = reason or "it is damaged or cut short"
         raise PictureError(f"{subject}: {what}: {reason}.") from error
 
 
