@@ -146,7 +146,7 @@ def test_a_folder_is_continued_by_template(run: Run):
         (["a.png", "--name", "{stem}{ext}"], "a.png is an input and is never overwritten"),
         (["a.png", "b.png", "--name", "c"], "both become c.png"),
         (["a.png", "--name", "{stem}.gif.xyz"], "no format has the suffix '.xyz'"),
-        (["a.png", "--quality", "50"], "--quality is of use for JPEG, WebP, AVIF and JPEG XL only"),
+        (["a.png", "--quality", "50"], "--quality applies only to JPEG, WebP, AVIF and JPEG XL"),
     ],
 )
 def test_names_and_qualities_that_cannot_be(run: Run, arguments: list[str], words: str):

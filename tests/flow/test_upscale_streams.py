@@ -127,9 +127,9 @@ def test_failures_name_the_streams(piped: Any):
         (["-", "-o", "in"], "in is a folder, and - has no name to go by"),
         (["-", "-o", "new/"], "new/ is a folder"),
         (["-"], "- has no folder for the result; add -o FILE, or -o - to send it on."),
-        (["-", "-o", "-", "--recursive"], "--recursive does not go with -"),
-        (["-", "-o", "-", "--name", "{stem}"], "--name does not go with -"),
-        (["a.png", "-o", "-", "--name", "{stem}"], "--name does not go with -"),
+        (["-", "-o", "-", "--recursive"], "--recursive cannot be used with -"),
+        (["-", "-o", "-", "--name", "{stem}"], "--name cannot be used with -"),
+        (["a.png", "-o", "-", "--name", "{stem}"], "--name cannot be used with -"),
         (["-", "-o", "b.jpg", "-f", "png"], "b.jpg does not end in .png"),
     ],
 )

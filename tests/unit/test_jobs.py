@@ -125,7 +125,7 @@ def test_a_missing_file_is_left_to_its_turn():
         ([""], None, "an INPUT is empty"),
         (["a.png", "b.png"], "notes.txt", r"notes\.txt is a file; name a folder"),
         (["a.png"], "notes.txt/", r"notes\.txt/ is a file; name a folder"),
-        (["a.png", "b.png"], "new.png", r"new\.png reads like one file for several pictures"),
+        (["a.png", "b.png"], "new.png", r"new\.png looks like one file for several pictures"),
         (["a.png", "f/a.png"], "new", "a.png and f/a.png would both become new/a_x2.png"),
         (["a.png"], "a.png", "a.png is an input and is never overwritten"),
         (["a.png"], "link.png", "link.png is an input and is never overwritten"),
@@ -319,7 +319,7 @@ def test_a_template_and_the_rest_of_the_command():
     touch("a.png")
     with pytest.raises(JobError, match=r"ends in \.webp; let it end in \{ext\}, or drop --format"):
         plan("a.png", template="{stem}.webp", format_name="png")
-    with pytest.raises(JobError, match="beside --name, -o names a folder"):
+    with pytest.raises(JobError, match="with --name, -o names a folder"):
         plan("a.png", template="{stem}_b", out="b.png")
     assert pairs("a.png", template="{stem}_b", out="b.png/") == {"a.png": "b.png/a_b.png"}
 
@@ -362,7 +362,7 @@ def test_a_picture_of_unknown_size_gets_no_name_that_tells_it():
 def test_a_quality_is_for_outputs_that_can_use_it(suffix: str):
     touch("f/a.png", f"g/a{suffix}", "g/b.png")
     assert len(plan("g", quality=50).jobs) == 2
-    with pytest.raises(JobError, match="--quality is of use for JPEG, WebP, AVIF and JPEG XL only"):
+    with pytest.raises(JobError, match="--quality applies only to JPEG, WebP, AVIF and JPEG XL"):
         plan("f", quality=50)
     name = pixels.format_of(Path(f"a{suffix}"))
     assert len(plan("f", quality=50, format_name=name).jobs) == 1

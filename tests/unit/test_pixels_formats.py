@@ -136,7 +136,7 @@ def test_jpeg_xl_that_is_not_one_picture_of_colours(tmp_path):
     path = kept(tmp_path, "x.jxl", imagecodecs.jpegxl_encode(fractions, lossless=True))
     assert np.array_equal(read(path).samples, noise(3) * np.uint16(257))
     path = kept(tmp_path, "x.jxl", imagecodecs.jpegxl_encode(fractions * 4, lossless=True))
-    with pytest.raises(PictureError, match="outside of 0 to 1"):
+    with pytest.raises(PictureError, match="outside 0 to 1"):
         read(path)
 
 
@@ -425,8 +425,8 @@ def test_netpbm_of_every_kind(tmp_path, data, samples):
         (b"P5 " + b"9" * 5000 + b" 1 255\n", "damaged or cut short"),
         (b"P6 99999 99999 255\n\0", "more than the limit"),
         (b"P5 1 1 255\n\0P5 1 1 255\n\0", "several pictures"),
-        (b"Pf 1 1 -1\n" + struct.pack("<f", 1.5), "outside of 0 to 1"),
-        (b"Pf 1 1 -1\n" + struct.pack("<f", float("nan")), "outside of 0 to 1"),
+        (b"Pf 1 1 -1\n" + struct.pack("<f", 1.5), "outside 0 to 1"),
+        (b"Pf 1 1 -1\n" + struct.pack("<f", float("nan")), "outside 0 to 1"),
         (b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 4\nMAXVAL 255\nTUPLTYPE CMYK\nENDHDR\n\1\2\3\4", "unknown"),
         (b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 4\nMAXVAL 255\n\1\2\3\4", "damaged or cut short"),
     ],

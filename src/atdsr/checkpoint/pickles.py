@@ -183,6 +183,6 @@ def _check_global(module: str, name: str) -> None:
     if _RUNS_CODE & {module.partition(".")[0], full}:
         raise _Refused(f"would run code when read ({shown}); it was not loaded.")
     raise _Refused(
-        f"holds more than tensors and plain values ({shown}), and no such object is made of a "
-        "file; save the model's state_dict alone with torch.save."
+        f"holds objects other than tensors and plain values ({shown}), which are never loaded; "
+        "save the model's state_dict alone with torch.save."
     )

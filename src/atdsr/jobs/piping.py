@@ -104,9 +104,9 @@ def _check(inputs: Sequence[str], out: str | None, order: Order) -> None:
         JobError: it does not.
     """
     if order.template is not None:
-        raise JobError("--name does not go with -; name the output with -o.")
+        raise JobError("--name cannot be used with -; name the output with -o.")
     if order.recursive:
-        raise JobError("--recursive does not go with -, which is one picture; drop it.")
+        raise JobError("--recursive cannot be used with -, which is one picture; drop it.")
     if STREAM in inputs:
         if len(inputs) > 1:
             raise JobError("- is one picture from standard input; name no other INPUT beside it.")

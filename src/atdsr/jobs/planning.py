@@ -162,7 +162,7 @@ def _folder(out: str, several: bool, order: Order) -> Path:
     """The folder for the outputs.
 
     Raises:
-        JobError: a file is in its place, or it reads like the name of a picture.
+        JobError: a file is in its place, or it looks like the name of a picture.
     """
     folder = Path(out)
     if folder.is_dir():
@@ -172,10 +172,10 @@ def _folder(out: str, several: bool, order: Order) -> Path:
     if not is_folder(out) and folder.suffix.lower() in pixels.WRITABLE_SUFFIXES:
         if several:
             raise JobError(
-                f"{out} reads like one file for several pictures; name a folder with -o."
+                f"{out} looks like one file for several pictures; name a folder with -o."
             )
         if order.template:
-            raise JobError(f"{out} reads like a file; beside --name, -o names a folder.")
+            raise JobError(f"{out} looks like a file; with --name, -o names a folder.")
     return folder
 
 
@@ -217,7 +217,7 @@ def _check(jobs: Sequence[Job]) -> None:
 
 
 def _check_quality(jobs: Sequence[Job], order: Order) -> None:
-    """See that a quality is of use for at least one output.
+    """See that a quality applies to at least one output.
 
     Raises:
         JobError: it is not.
@@ -226,7 +226,7 @@ def _check_quality(jobs: Sequence[Job], order: Order) -> None:
     lossy = {s for s in suffixes & pixels.WRITABLE_SUFFIXES if _format(s) in _LOSSY}
     if order.quality is not None and jobs and not lossy:
         raise JobError(
-            "--quality is of use for JPEG, WebP, AVIF and JPEG XL only; drop it, or choose one of "
+            "--quality applies only to JPEG, WebP, AVIF and JPEG XL; drop it, or choose one of "
             "them with --format."
         )
 

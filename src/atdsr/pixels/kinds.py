@@ -64,8 +64,8 @@ def _from_array(array: np.ndarray) -> Input[np.ndarray]:
     is_float = samples.dtype in (np.float16, np.float32, np.float64)
     if samples.ndim != 3 or not (is_float or samples.dtype in MAXIMUM) or samples.shape[2] > 4:
         raise PictureError(
-            f"an array of shape {array.shape} and dtype {array.dtype} is no picture; it is h w c "
-            "or h w, with 1 to 4 channels, of uint8, uint16, or floats in [0, 1]."
+            f"an array of shape {array.shape} and dtype {array.dtype} cannot be used as a picture; "
+            "expected h w c or h w, with 1 to 4 channels, of uint8, uint16, or floats in [0, 1]."
         )
     _check_not_empty(array.shape)
 
@@ -88,8 +88,9 @@ def _from_tensor(image: Tensor) -> Input[Tensor]:
     is_known = is_integer or image.dtype in _FLOATS
     if lacking not in (0, 1, 2) or not is_known or planes.shape[1] > 4:
         raise PictureError(
-            f"a tensor of shape {tuple(image.shape)} and dtype {image.dtype} is no picture; it is "
-            "b c h w, c h w or h w, with 1 to 4 channels, of uint8, uint16, or floats in [0, 1]."
+            f"a tensor of shape {tuple(image.shape)} and dtype {image.dtype} cannot be used as a "
+            "picture; expected b c h w, c h w or h w, with 1 to 4 channels, of uint8, uint16, or "
+            "floats in [0, 1]."
         )
     _check_not_empty(image.shape)
     first = (0,) * lacking

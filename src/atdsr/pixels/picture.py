@@ -160,6 +160,6 @@ def from_unit(samples: np.ndarray) -> np.ndarray:
     """
     if not (samples.min() >= 0 and samples.max() <= 1):
         raise PictureError(
-            "its samples are fractions that lie outside of 0 to 1; map them into that range first."
+            "its samples have values outside 0 to 1; scale them to that range first."
         )
     return np.floor(samples.astype(np.float64) * 65535 + 0.5).astype(np.uint16)
