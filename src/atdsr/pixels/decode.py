@@ -55,6 +55,7 @@ def decode(data: bytes, name: str, table: int = 0) -> Picture:
             opened = _opened(data, name)
             if isinstance(opened, IcoImageFile):
                 _check_icon(opened, data)
+            _check_length(opened, data)
             picture = picture_of(opened)
         if name == "bmp" and data.startswith(b"BM"):
             icc = colour_tags.of_bmp(data, picture.samples.shape[2])
