@@ -173,14 +173,13 @@ def _note(number: int) -> None:
 
 def _receive(number: int, frame: "FrameType | None") -> None:
     """Python's handler, in the main thread."""
-    if not _signals.gentle:
+    again = _signals.first is not None and not _signals.repeated
+    if again and time.monotonic() - _signals.since <= _ONE:
+        return  # also where the first one has left the block that it was for already
+    if again or not _signals.gentle:
         _end(number)
     if _signals.repeated:
         _signals.repeated -= 1
-    elif _signals.first is not None:
-        if time.monotonic() - _signals.since > _ONE:
-            _end(number)
-        return
     _note(number)
     if _is_importing(frame):
         if not _signals.busy():
