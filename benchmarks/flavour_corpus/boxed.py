@@ -57,7 +57,7 @@ def _avifs() -> Iterator[Flavour]:
     for bits in (10, 12):
         for channels, what in ((1, "gray"), (3, "RGB"), (4, "RGBA")):
             white = 2**bits - 1
-            wide = (smooth(channels).astype(np.uint16) * white) // 255
+            wide = (smooth(channels).astype(np.uint32) * white // 255).astype(np.uint16)
             form = {"pixelformat": "400" if channels == 1 else "444", "matrix": 6, "speed": 9}
             data = imagecodecs.avif_encode(
                 wide[..., 0] if channels == 1 else wide, level=100, bitspersample=bits, **form
