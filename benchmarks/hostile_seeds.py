@@ -8,8 +8,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import pyvips
 from PIL import Image, ImageCms, PngImagePlugin
+
+from atdsr.pixels import vips
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _XMP_TEXT = "XML:com.adobe.xmp"
@@ -116,7 +117,7 @@ def _add_tiff(made: _Files, rgba: Image.Image, wide: Image.Image) -> None:
     made.add("tiff big", ".tif", rgb, "TIFF", big_tiff=True, icc_profile=_profile())
     made.add("tiff jpeg", ".tif", rgb, "TIFF", compression="jpeg")
     made.add("tiff told", ".tif", rgb, "TIFF", exif=_exif("II"), tiffinfo={700: xmp_packet()})
-    image = pyvips.Image.new_from_array(np.asarray(rgb.resize((40, 33))))
+    image = vips.load().Image.new_from_array(np.asarray(rgb.resize((40, 33))))
     for compression in ("none", "deflate", "lzw", "jpeg"):
         options = {"tile": True, "tile_width": 16, "tile_height": 16}
         data = image.tiffsave_buffer(compression=compression, **options)
