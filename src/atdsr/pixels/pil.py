@@ -1,6 +1,7 @@
 """Pillow images in and out."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -66,7 +67,9 @@ def _upright(image: Image.Image, said: Metadata) -> tuple[Image.Image, Metadata]
 def pillow() -> Iterator[None]:
     """Turn what Pillow raises for damaged files, which is of many kinds, into a PictureError."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata, which would reach the terminal
+            yield
     except (MemoryError, PictureError, vips.load().Error):
         raise
     except Exception as error:
