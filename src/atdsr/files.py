@@ -44,7 +44,7 @@ SCRATCH = ".scratch"
 _HIDDEN = re.compile(r"\.[0-9a-f]{16}\.(?:part|scratch)")
 _PATIENCE = 0.2  # seconds; a lock that is held longer is a writer's, not that of a `sweep`
 _living: set[Path] = set()  # the temporary files of this process
-_claiming: set[Path] = set()  # claims of this process that may be there
+_claiming: dict[Path, list[Path]] = {}  # claims that may be there, and folders made for them
 _swept: set[str] = set()  # folders
 
 
@@ -246,7 +246,7 @@ def claimed(path: Path) -> Iterator[None]:
     name = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}{PART}")
     made = list(takewhile(lambda each: not each.exists(), (folder, *folder.parents)))
     file = None
-    _claiming.add(name)  # an interrupt may come when the file is there and not yet ours
+    _claiming[name] = made  # an interrupt may come when the file is there and not yet ours
     try:
         with _as_sentence(path), contextlib.suppress(BlockingIOError):
             if made:
@@ -260,7 +260,7 @@ def claimed(path: Path) -> Iterator[None]:
     finally:
         if file is not None:
             _remove(name)
-            _claiming.discard(name)
+            _claiming.pop(name, None)
         with contextlib.suppress(OSError):
             for each in made:
                 each.rmdir()
@@ -294,9 +294,11 @@ def discard() -> None:
     """Delete the temporary files of this process, which is about to end without cleaning up."""
     for path in tuple(_living):
         _remove(path)
-    for path in tuple(_claiming):  # those that nobody has: another process may have some
+    for path, made in tuple(_claiming.items()):
         with contextlib.suppress(OSError):
-            _sweep_file(path)
+            _sweep_file(path)  # unless another process has it
+            for folder in made:
+                folder.rmdir()
 
 
 def busy() -> bool:
