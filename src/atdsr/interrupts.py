@@ -113,8 +113,8 @@ def exit_code() -> int:
 def later() -> Iterator[None]:
     """Let Ctrl-C wait for the end of the block, which should be short.
 
-    Around calls of libvips, for example: it calls Python for its log, and an exception that is
-    raised there is shown and lost.
+    Around calls of libvips, for example: where it calls Python, an exception that is raised there
+    is shown and lost.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # no signal comes here

@@ -112,11 +112,11 @@ def write(
 
 def _write(picture: Picture, temporary: Path, suffix: str, quality: int | None) -> None:
     name = format_of(Path(f"a{suffix}"))
+    if name in WITHOUT_PROFILE:
+        picture = colour.to_srgb(picture)
     if name == "bmp":
         _write_bmp(picture, temporary)
         return
-    if name in WITHOUT_PROFILE:
-        picture = colour.to_srgb(picture)
     said = saving.said_in(picture, name)
     image, options = saving.prepared(picture, name, said, quality)
     match name:
@@ -148,7 +148,6 @@ def _raise_if_full(path: Path) -> None:
 
 
 def _write_bmp(picture: Picture, temporary: Path) -> None:
-    picture = colour.to_srgb(picture)
     samples = to_uint8(split_alpha(picture.samples)[0])  # alpha is full: `check_target` saw to it
     image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
     dpi = picture.metadata.dpi
