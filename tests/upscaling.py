@@ -51,6 +51,13 @@ def noise(*shape: int, dtype: type = np.uint8) -> np.ndarray:
     return np.random.default_rng(0).integers(0, high, shape, dtype, endpoint=True)
 
 
+def touch(*names: str) -> None:
+    """Make empty files, and the folders that they are in."""
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+
 def save(name: str, samples: np.ndarray | None = None, icc: bytes | None = None) -> str:
     samples = noise(10, 14, 3) if samples is None else samples
     pixels.write(Picture(samples, icc), name)

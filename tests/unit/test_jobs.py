@@ -10,6 +10,7 @@ from atdsr import jobs, pixels
 from atdsr.errors import AtdsrError
 from atdsr.jobs import Box, Job, JobError, Order, Plan, Times
 from atdsr.pixels import Picture
+from upscaling import touch
 
 X2 = Order(Times(2))
 
@@ -18,12 +19,6 @@ X2 = Order(Times(2))
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def touch(*names: str) -> None:
-    for name in names:
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).touch()
 
 
 def plan(*inputs: str, out: str | None = None, goal: jobs.Goal = X2.goal, **order: Any) -> Plan:

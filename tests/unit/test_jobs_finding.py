@@ -8,18 +8,13 @@ import pytest
 from atdsr import jobs
 from atdsr.jobs import JobError, Order, Times
 from atdsr.jobs.finding import unread_words
+from upscaling import touch
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def touch(*names: str) -> None:
-    for name in names:
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).touch()
 
 
 def plan(*inputs: str, out: str | None = None, **order: Any) -> jobs.Plan:
