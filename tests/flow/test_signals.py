@@ -73,12 +73,9 @@ def animation(name: str, frames: int = 40) -> str:
     return name
 
 
-# ------------------------------------------------------------------------------ signals
-
-
-@pytest.mark.parametrize("number", ALL)
-@pytest.mark.parametrize("kind", ["animation", "large"])
-def test_a_signal_in_the_middle_leaves_nothing(tiny_file: Path, kind: str, number: signal.Signals):
+@contextmanager
+def in_the_middle(kind: str, tiny_file: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A picture, and `atdsr upscale` while it makes an animation or a large picture of it."""
     code, suffix = "", ".part"
     if kind == "large":  # which begins earlier than usual
         code, suffix = "from atdsr.jobs import running; running.LARGE = 1000\n", ".scratch"
@@ -88,6 +85,16 @@ def test_a_signal_in_the_middle_leaves_nothing(tiny_file: Path, kind: str, numbe
     code += "from atdsr.__main__ import main; main()"
     with started("upscale", source, "-o", "out/", "-m", str(tiny_file), code=code) as process:
         wait_for_hidden(process, suffix)
+        yield source, process
+
+
+# ------------------------------------------------------------------------------ signals
+
+
+@pytest.mark.parametrize("number", ALL)
+@pytest.mark.parametrize("kind", ["animation", "large"])
+def test_a_signal_in_the_middle_leaves_nothing(tiny_file: Path, kind: str, number: signal.Signals):
+    with in_the_middle(kind, tiny_file) as (source, process):
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + number
@@ -164,15 +171,7 @@ def test_a_hangup_that_is_ignored_stays_so(tiny_file: Path):
 
 @pytest.mark.parametrize("kind", ["animation", "large"])
 def test_the_next_run_sweeps_what_a_killed_one_has_left(run: Run, tiny_file: Path, kind: str):
-    code, suffix = "", ".part"
-    if kind == "large":
-        code, suffix = "from atdsr.jobs import running; running.LARGE = 1000\n", ".scratch"
-        source = save("a.png", noise(300, 300, 3))
-    else:
-        source = animation("a.gif")
-    code += "from atdsr.__main__ import main; main()"
-    with started("upscale", source, "-o", "out/", "-m", str(tiny_file), code=code) as process:
-        wait_for_hidden(process, suffix)
+    with in_the_middle(kind, tiny_file) as (source, process):
         process.send_signal(SIGKILL)
         process.communicate(timeout=60)
     assert hidden()
