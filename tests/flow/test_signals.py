@@ -171,7 +171,7 @@ def test_a_hangup_that_is_ignored_stays_so(tiny_file: Path):
 
 @pytest.mark.parametrize("kind", ["animation", "large"])
 def test_the_next_run_sweeps_what_a_killed_one_has_left(run: Run, tiny_file: Path, kind: str):
-    with in_the_middle(kind, tiny_file) as (source, process):
+    with in_the_middle(kind, tiny_file) as (_, process):
         process.send_signal(SIGKILL)
         process.communicate(timeout=60)
     assert hidden()
