@@ -24,11 +24,10 @@ from atdsr.pixels import (
     tiff,
     vips,
 )
-from atdsr.pixels.formats import recognise
+from atdsr.pixels.formats import HEAD, recognise
 from atdsr.pixels.picture import Metadata, Picture, PictureError
 from atdsr.pixels.pil import picture_of, pillow
 
-_HEAD = 64  # bytes that tell a format
 _COLOURS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb16": 3, "cmyk": 4}
 _HARMLESS = re.compile(  # what libjpeg warns of that costs no pixel
     "JFIF revision|Adobe color transform|Invalid SOS parameters for sequential"
@@ -112,7 +111,7 @@ def _check_icon(image: IcoImageFile, data: bytes) -> None:
     """
     place = image.ico.entry[0]
     icon = data[place.offset :]
-    if recognise(icon[:_HEAD]) == "png":
+    if recognise(icon[:HEAD]) == "png":
         png.check(icon)
 
 

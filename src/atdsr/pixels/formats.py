@@ -122,6 +122,9 @@ _UNREADABLE = {f".{suffix}": "camera raw" for suffix in _RAW.split()} | {
     ".fits": "FITS",
 }
 
+HEAD = 64
+"""Bytes at the beginning of a file that `recognise` looks at."""
+
 _HEIF = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 )
@@ -200,7 +203,7 @@ def is_picture_file(path: Path) -> bool:
 
 
 def unreadable_kind(path: Path) -> str | None:
-    """The name of the kind of picture, such as "PSD", that a suffix stands for but nobody reads.
+    """The name of the kind of picture, such as "PSD", of a suffix that is not supported.
 
     None is a file that `read` may open, and one that is no picture at all. HEIC and JPEG XL count
     as unreadable where the extra for them is not installed.

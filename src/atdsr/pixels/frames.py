@@ -18,7 +18,15 @@ from atdsr.pixels import animation, avif, colour, metadata, pages, png, tiff, vi
 from atdsr.pixels import timeline as timelines
 from atdsr.pixels.decode import decode, size
 from atdsr.pixels.encode import check_quality, check_target
-from atdsr.pixels.formats import ANIMATED, FORMATS, check_allowed, check_fits, format_of, recognise
+from atdsr.pixels.formats import (
+    ANIMATED,
+    FORMATS,
+    HEAD,
+    check_allowed,
+    check_fits,
+    format_of,
+    recognise,
+)
 from atdsr.pixels.picture import (
     Metadata,
     Picture,
@@ -201,7 +209,7 @@ def open_frames(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
 def _load(path: Path) -> tuple[bytes, str]:
     """The content of a file and the name of its format; a foreign file is not read to its end."""
     with files.opened(path) as file:
-        head = file.read(64)
+        head = file.read(HEAD)
         name = recognise(head)
         if name is not None:
             check_allowed(name)
