@@ -3,7 +3,7 @@
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -117,12 +117,12 @@ def run(
     """
     for source, sentence in plan.problems:
         yield Result(source, None, Outcome.FAILED, sentence)
-    with ExitStack() as claims:
-        attempts = (
-            claims.enter_context(closing(_Attempt(plan, job, upscaler, number, progress, tell)))
-            for number, job in enumerate(plan.jobs, len(plan.problems))
-        )
-        for group in _groups(attempts):
+    attempts = (
+        _Attempt(plan, job, upscaler, number, progress, tell)
+        for number, job in enumerate(plan.jobs, len(plan.problems))
+    )
+    with closing(_groups(attempts)) as groups:
+        for group in groups:
             if len(group) > 1:
                 _enlarge_together(group)
             for attempt in group:
@@ -130,21 +130,25 @@ def run(
                 yield attempt.result
 
 
-def _groups(attempts: Iterable["_Attempt"]) -> Iterator[list["_Attempt"]]:
-    """What to do side by side, opened; most are alone."""
+def _groups(attempts: Iterable["_Attempt"]) -> Generator[list["_Attempt"]]:
+    """What to do side by side, opened; most are alone. What is left unfinished is closed."""
     group: list[_Attempt] = []
-    for attempt in attempts:
-        attempt.open()
-        kind = attempt.batch_kind
-        if group and kind != group[0].batch_kind:
+    try:
+        for attempt in attempts:
+            group.append(attempt)
+            attempt.open()
+            kind = attempt.batch_kind
+            if kind != group[0].batch_kind:
+                yield group[:-1]
+                group = [attempt]
+            if kind is None or len(group) * kind.width * kind.height >= BATCH_PIXELS:
+                yield group
+                group = []
+        if group:
             yield group
-            group = []
-        group.append(attempt)
-        if kind is None or len(group) * kind.width * kind.height >= BATCH_PIXELS:
-            yield group
-            group = []
-    if group:
-        yield group
+    finally:  # also on an interrupt
+        for attempt in group:
+            attempt.close()
 
 
 def _enlarge_together(group: list["_Attempt"]) -> None:
