@@ -51,7 +51,7 @@ wheels: $(VENV)/installed-test  ## to hand out, for all machines; in dist/
 clean:
 	rm -rf $(VENV) demo dist
 
-$(VENV)/installed: pyproject.toml constraints.txt hatch_build.py $(wildcard src/atdsr/kernels/cpu/*.[ch])
+$(VENV)/installed: pyproject.toml constraints.txt hatch_build.py $(wildcard src/atdsr/network/kernels/cpu/*.[ch])
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "atdsr needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt -e .

@@ -33,7 +33,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-KERNELS = "src/atdsr/kernels/cpu"
+KERNELS = "src/atdsr/network/kernels/cpu"
 RELEASED = ("x86_64-linux", "aarch64-linux", "aarch64-macos", "x86_64-macos", "x86_64-windows")
 ZIG = "ziglang>=0.13"  # pip takes the newest that the system can run
 
@@ -335,7 +335,9 @@ def get_build_hook() -> type:
             build_data["pure_python"] = False
             build_data["tag"] = target.tag(released=released)
             for library in made:
-                build_data["force_include"][str(library)] = f"atdsr/kernels/cpu/{library.name}"
+                build_data["force_include"][str(library)] = (
+                    f"{KERNELS.removeprefix('src/')}/{library.name}"
+                )
 
         def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
             self._folder.cleanup()

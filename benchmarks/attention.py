@@ -14,10 +14,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from atdsr import attention, kernels
-from atdsr.kernels import cpu
-from atdsr.memory import keep_freed_memory
-from atdsr.windows import position_index, shift_penalties
+from atdsr.base.memory import keep_freed_memory
+from atdsr.network import attention, kernels
+from atdsr.network.kernels import cpu
+from atdsr.network.windows import position_index, shift_penalties
 
 SIDE, ROUNDS = 16, 7
 SHAPES = {"ATD-light, 128x128": (128, 4, 12, 128), "ATD, 64x64": (64, 6, 35, 256)}

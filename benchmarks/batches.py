@@ -9,7 +9,8 @@ import time
 
 import torch
 
-from atdsr import memory, upscale
+from atdsr import inference
+from atdsr.base import memory
 
 PIXELS = 2**14  # in the largest batch
 ROUNDS = 5
@@ -18,7 +19,7 @@ ROUNDS = 5
 def main() -> None:
     """Measure and print."""
     memory.keep_freed_memory()
-    upscaler = upscale.load("atd-light-x2", "cpu")
+    upscaler = inference.load("atd-light-x2", "cpu")
     print("| side | alone | in a batch of | | ratio |\n|---|---|---|---|---|")
     for side in (16, 24, 32):
         count = PIXELS // side**2

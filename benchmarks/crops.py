@@ -23,8 +23,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from atdsr import data, pairs, pixels, resample
-from atdsr.data.sources import usable_cpus
+from atdsr import datasets, imaging
+from atdsr.datasets import pairs
+from atdsr.datasets.sources import usable_cpus
+from atdsr.imaging import resample
 
 SCALE = 2
 WORKERS = 2
@@ -77,14 +79,14 @@ def write_files(pictures: Path, folder: Path, most: int) -> float:
     (folder / "LR").mkdir()
     total = number = 0
     for path in pairs.tree(pictures):
-        frames = pixels.open_frames(path)
+        frames = imaging.open_frames(path)
         if len(frames) > 1 or frames.height * frames.width < 1_000_000:
             continue
-        samples = pixels.replicate_gray(pixels.to_uint8(next(iter(frames)).samples))
-        hr = resample.crop_to_multiple(samples[..., :3], data.SIDE_MULTIPLE)
+        samples = imaging.replicate_gray(imaging.to_uint8(next(iter(frames)).samples))
+        hr = resample.crop_to_multiple(samples[..., :3], datasets.SIDE_MULTIPLE)
         name = f"{number:04}.png"
-        pixels.write(pixels.Picture(hr), folder / "HR" / name)
-        pixels.write(pixels.Picture(resample.downscale(hr, SCALE)), folder / "LR" / name)
+        imaging.write(imaging.Picture(hr), folder / "HR" / name)
+        imaging.write(imaging.Picture(resample.downscale(hr, SCALE)), folder / "LR" / name)
         total += hr.shape[0] * hr.shape[1]
         number += 1
         if number == most:
@@ -103,7 +105,7 @@ def rate_of_files(files: Files, size: int, batches: int) -> float:
     return size * batches / (time.perf_counter() - start)
 
 
-def rate_of_crops(crops: data.Crops, size: int, patch: int, batches: int) -> float:
+def rate_of_crops(crops: datasets.Crops, size: int, patch: int, batches: int) -> float:
     """Crops per second of a packed set, drawn in this one thread."""
     start = time.perf_counter()
     for number in range(batches):
@@ -111,10 +113,10 @@ def rate_of_crops(crops: data.Crops, size: int, patch: int, batches: int) -> flo
     return size * batches / (time.perf_counter() - start)
 
 
-def pack(folder: Path, out: Path, megapixels: float, workers: int) -> data.PackedSet:
+def pack(folder: Path, out: Path, megapixels: float, workers: int) -> datasets.PackedSet:
     """Pack, and print how fast."""
     start = time.perf_counter()
-    packed = data.pack(folder / "HR", out, (SCALE,), workers=workers)
+    packed = datasets.pack(folder / "HR", out, (SCALE,), workers=workers)
     seconds, count = time.perf_counter() - start, len(packed.entries)
     print(
         f"packing, {workers} threads: {megapixels / seconds:.1f} MP/s, {count / seconds:.2f} "
@@ -145,7 +147,7 @@ def main() -> None:
             f"size a megapixel: {held / 1e6 / megapixels:.2f} MB, as PNG "
             f"{png / 1e6 / megapixels:.2f} MB"
         )
-        crops, files = data.Crops(packed, 0), Files(folder, arguments.patch)
+        crops, files = datasets.Crops(packed, 0), Files(folder, arguments.patch)
         size, patch = arguments.batch, arguments.patch
         slow, fast = [], []
         for number in range(arguments.rounds):

@@ -67,11 +67,12 @@ def ways() -> dict[str, Way]:
     """All ways of writing."""
     import numpy as np
 
-    from atdsr import checkpoint, pixels
-    from atdsr.checkpoint import Weights
-    from atdsr.model import ATD
-    from atdsr.pixels import Picture
+    from atdsr import imaging
+    from atdsr import weights as weight_files
+    from atdsr.imaging import Picture
+    from atdsr.network.model import ATD
     from atdsr.training import states
+    from atdsr.weights import Weights
     from fuzz_targets import TINY
 
     rng = np.random.default_rng(0)
@@ -79,9 +80,9 @@ def ways() -> dict[str, Way]:
     picture = Picture(samples)
     weights = Weights(TINY, ATD(TINY).state_dict())
     made: dict[str, Way] = {}
-    for suffix in pixels.FORMATS.values():
+    for suffix in imaging.FORMATS.values():
         made[suffix[1:]] = Way(
-            f"a{suffix}", lambda path: pixels.write(picture, path, overwrite=True)
+            f"a{suffix}", lambda path: imaging.write(picture, path, overwrite=True)
         )
     for suffix in (".gif", ".webp", ".png", ".avif"):
         made[f"{suffix[1:]} animation"] = Way(f"a{suffix}", lambda path: _frames(picture, path))
@@ -89,7 +90,7 @@ def ways() -> dict[str, Way]:
     made["scratch"] = Way("a.tiff", lambda path: _scratch(samples, path))
     for suffix in (".pth", ".safetensors"):
         made[f"weights {suffix}"] = Way(
-            f"a{suffix}", lambda path: checkpoint.save(weights, path, overwrite=True)
+            f"a{suffix}", lambda path: weight_files.save(weights, path, overwrite=True)
         )
     state = {"step": 7, "weights": weights.state}
     name = _name_of_state(states, state)
@@ -99,24 +100,24 @@ def ways() -> dict[str, Way]:
 
 
 def _frames(picture: Any, path: Path) -> None:
-    from atdsr import pixels
+    from atdsr import imaging
 
-    pixels.write_frames([picture] * 3, path, durations=[40] * 3, overwrite=True)
+    imaging.write_frames([picture] * 3, path, durations=[40] * 3, overwrite=True)
 
 
 def _pages(picture: Any, path: Path) -> None:
-    from atdsr import pixels
+    from atdsr import imaging
 
-    pixels.write_frames([picture] * 3, path, overwrite=True)
+    imaging.write_frames([picture] * 3, path, overwrite=True)
 
 
 def _scratch(samples: Any, path: Path) -> None:
-    from atdsr import pixels
-    from atdsr.pixels import Picture
+    from atdsr import imaging
+    from atdsr.imaging import Picture
 
-    with pixels.scratch(path, samples.shape, samples.dtype) as array:
+    with imaging.scratch(path, samples.shape, samples.dtype) as array:
         array[:] = samples
-        pixels.write(Picture(array), path, overwrite=True)
+        imaging.write(Picture(array), path, overwrite=True)
 
 
 def _name_of_state(states: Any, state: dict[str, Any]) -> str:
@@ -128,13 +129,14 @@ def _command(picture: Any, weights: Any) -> Way:
     """`atdsr upscale` itself, with its exit code and its sentence."""
     from typer.testing import CliRunner
 
-    from atdsr import checkpoint, cli, pixels
-    from atdsr.errors import AtdsrError
+    from atdsr import cli, imaging
+    from atdsr import weights as weight_files
+    from atdsr.base.errors import AtdsrError
 
     folder = Path(tempfile.mkdtemp())  # goes away with the folder around it
     source, network = folder / "a.png", folder / "tiny.safetensors"
-    pixels.write(picture, source)
-    checkpoint.save(weights, network)
+    imaging.write(picture, source)
+    weight_files.save(weights, network)
 
     def write(path: Path) -> None:
         arguments = ["upscale", "--overwrite", "-m", str(network), "-o", str(path), str(source)]
@@ -152,7 +154,7 @@ def _command(picture: Any, weights: Any) -> Way:
 
 def check(way: Way, folder: Path, old: bytes | None, new: bytes) -> tuple[bool, list[str]]:
     """Write once under whatever is armed; whether it succeeded, and what is wrong after it."""
-    from atdsr.errors import AtdsrError
+    from atdsr.base.errors import AtdsrError
 
     for left in folder.iterdir():
         left.unlink()

@@ -10,8 +10,10 @@ import warnings
 
 import torch
 
-from atdsr import checkpoint, upscale, zoo
+from atdsr import inference
+from atdsr import weights as weight_files
 from atdsr.evaluation import peers
+from atdsr.weights import models
 
 COLOURS = {"white": (255, 255, 255), "green": (0, 255, 0), "red": (255, 0, 0), "gray": (128,) * 3}
 SIDES = (8, 16, 32, 64)
@@ -19,12 +21,12 @@ SIDES = (8, 16, 32, 64)
 
 def main() -> None:
     """Measure and print."""
-    names = sys.argv[1:] or [model.name for model in zoo.MODELS]
+    names = sys.argv[1:] or [model.name for model in models.MODELS]
     spandrel = peers.import_spandrel()
     print("| model | side | colour | spandrel | network | upscaler |\n|---|---|---|---|---|---|")
     for name in names:
-        upscaler = upscale.load(name, "cpu")
-        official = checkpoint.to_official(zoo.load(name))
+        upscaler = inference.load(name, "cpu")
+        official = weight_files.to_official(models.load(name))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of other people's code
             theirs = spandrel.ModelLoader().load_from_state_dict(official).eval()

@@ -22,9 +22,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageCms
 
-from atdsr import jobs, resample
-from atdsr.inference import Engine, Progress, Source, Tell
-from atdsr.upscale import Upscaler
+from atdsr import batch
+from atdsr.imaging import resample
+from atdsr.inference.engine import Engine, Progress, Source, Tell
+from atdsr.inference.upscaler import Upscaler
 from flavour_corpus import Flavour, flavours
 from flavour_corpus.basics import PROBE
 from flavour_readers import facts, read
@@ -201,13 +202,13 @@ def outcomes(tried: Sequence[Flavour], folder: Path, format_name: str | None) ->
     (folder / "in").mkdir(exist_ok=True)
     for source, flavour in zip(sources, tried, strict=True):
         source.write_bytes(flavour.data)
-    order = jobs.Order(jobs.Times(2), format_name=format_name, template="{stem}")
-    plan = jobs.plan([*map(str, sources)], str(folder / (format_name or "same")), order)
-    results = {result.source: result for result in jobs.run(plan, Bicubic())}
+    order = batch.Order(batch.Times(2), format_name=format_name, template="{stem}")
+    plan = batch.plan([*map(str, sources)], str(folder / (format_name or "same")), order)
+    results = {result.source: result for result in batch.run(plan, Bicubic())}
     found = []
     for source, flavour in zip(sources, tried, strict=True):
         result = results[source]
-        if result.target is None or result.outcome is not jobs.Outcome.DONE:
+        if result.target is None or result.outcome is not batch.Outcome.DONE:
             found.append(f"refused: {result.message.removeprefix(f'{source}: ')}")
         else:
             found.append("; ".join(differences(flavour, result.target)))

@@ -25,15 +25,15 @@ import safetensors.torch
 import torch
 
 import atdsr
-from atdsr import basicsr, checkpoint, pixels, recipes, runs, yamls
-from atdsr.checkpoint import Weights
-from atdsr.data.index import INDEX, Index
-from atdsr.errors import AtdsrError
+from atdsr import imaging
+from atdsr import weights as weight_files
+from atdsr.base import yaml_io
+from atdsr.base.errors import AtdsrError
+from atdsr.batch.naming import Template
+from atdsr.batch.order import Order, Times
+from atdsr.datasets.index import INDEX, Index
 from atdsr.evaluation.records import Records
-from atdsr.jobs.naming import Template
-from atdsr.jobs.order import Order, Times
-from atdsr.model import ATD, ATDConfig
-from atdsr.pixels import (
+from atdsr.imaging import (
     Picture,
     boxes,
     colour,
@@ -47,8 +47,12 @@ from atdsr.pixels import (
     vips,
     xmp,
 )
-from atdsr.pixels.picture import Metadata
+from atdsr.imaging.picture import Metadata
+from atdsr.network.model import ATD, ATDConfig
+from atdsr.reports import runs
+from atdsr.training import basicsr, recipes
 from atdsr.training.journal import LOG
+from atdsr.weights import Weights
 from hostile_corpus import MUTATIONS
 from hostile_seeds import checked, said_of, seeds, xmp_packet
 
@@ -206,7 +210,7 @@ def _(data: bytes) -> None:
 def _profiles() -> Sequence[bytes]:
     points = ((1, 8), (9, 16), (12, 13))
     made = [
-        colour.of_code_points(pixels.CodePoints(*pair), gray=gray)
+        colour.of_code_points(imaging.CodePoints(*pair), gray=gray)
         for pair in points
         for gray in (False, True)
     ]
@@ -233,7 +237,7 @@ def _(data: bytes) -> None:
 @_target("boxes", lambda: [data for _, (_, data) in _of_suffix(".avif", ".heic")])
 def _(data: bytes) -> None:
     for read in (boxes.still, boxes.track):
-        with contextlib.suppress(pixels.PictureError):
+        with contextlib.suppress(imaging.PictureError):
             read(data)
 
 
@@ -244,7 +248,7 @@ def _of_suffix(*suffixes: str) -> list[tuple[str, tuple[str, bytes]]]:
 def _picture_file(name: str, data: bytes) -> None:
     """Read a whole file, as `upscale` does."""
     data = checked(data) if name == "png" else data
-    for picture in pixels.open_frames(_file(f"a.{name}", data), max_pixels=MOST_PIXELS):
+    for picture in imaging.open_frames(_file(f"a.{name}", data), max_pixels=MOST_PIXELS):
         assert picture.samples.ndim == 3
 
 
@@ -278,9 +282,9 @@ date: 2024-01-01
 
 @_target("yaml", lambda: [_YAML, b"%YAML 1.1\n---\n- !!int 0x1F\n- 1:30\n- .inf\n", b"a: ?\n"])
 def _(data: bytes) -> None:
-    content = yamls.parse(data.decode("utf-8", "replace"))
+    content = yaml_io.parse(data.decode("utf-8", "replace"))
     if isinstance(content, dict):
-        again = yamls.parse(yamls.write(content))
+        again = yaml_io.parse(yaml_io.write(content))
         assert repr(again) == repr(content)  # NaN is not equal to itself
 
 
@@ -371,7 +375,7 @@ def _tiny() -> tuple[str, dict[str, torch.Tensor]]:
     """The metadata's key of a configuration, and some tensors of an official file."""
     path = _file("tiny.safetensors", b"")
     path.unlink()
-    checkpoint.save(Weights(TINY, ATD(TINY).state_dict()), path)
+    weight_files.save(Weights(TINY, ATD(TINY).state_dict()), path)
     with safetensors.safe_open(path, framework="pt") as file:
         key = next(iter(file.metadata()))
         return key, {name: file.get_tensor(name) for name in list(file.keys())[:4]}
@@ -385,14 +389,14 @@ def _safetensors() -> Sequence[bytes]:
 
 @_target("safetensors", _safetensors)
 def _(data: bytes) -> None:
-    checkpoint.load(_file("a.safetensors", data))
+    weight_files.load(_file("a.safetensors", data))
 
 
 @_target("configuration", lambda: [json.dumps(asdict(TINY)).encode(), b'{"scale": 2}', b"[[1e9]]"])
 def _(data: bytes) -> None:
     key, tensors = _tiny()
     text = data.decode("utf-8", "replace")
-    checkpoint.load(_file("a.safetensors", safetensors.torch.save(tensors, {key: text})))
+    weight_files.load(_file("a.safetensors", safetensors.torch.save(tensors, {key: text})))
 
 
 def _pickles() -> Sequence[bytes]:
@@ -415,7 +419,7 @@ def _(data: bytes) -> None:
         archive.writestr("archive/byteorder", "little")
         for number in range(4):
             archive.writestr(f"archive/data/{number}", bytes(4096))
-    checkpoint.load(_file("a.pth", file.getvalue()))
+    weight_files.load(_file("a.pth", file.getvalue()))
 
 
 _RECORDS = (

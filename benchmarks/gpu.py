@@ -35,9 +35,9 @@ from interpreting import ON_GPU  # isort: skip  # before Triton
 
 import triton.testing
 
-from atdsr import kernels, model
-from atdsr.kernels import gpu
-from atdsr.kernels.gpu.graphs import Graph
+from atdsr.network import kernels, model
+from atdsr.network.kernels import gpu
+from atdsr.network.kernels.gpu.graphs import Graph
 from gpu_cases import Case, Size, cases, sorting_is_stable
 from gpu_curves import curves, same_bits
 from gpu_networks import Peer, Trainer, fresh, noise

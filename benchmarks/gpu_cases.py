@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from atdsr import attention
-from atdsr.kernels.gpu import attention as attention_kernels
-from atdsr.kernels.gpu import depthwise, dictionary, rows, sorting
-from atdsr.model import ATDConfig
-from atdsr.windows import position_index, shift_penalties
+from atdsr.network import attention
+from atdsr.network.kernels.gpu import attention as attention_kernels
+from atdsr.network.kernels.gpu import depthwise, dictionary, rows, sorting
+from atdsr.network.model import ATDConfig
+from atdsr.network.windows import position_index, shift_penalties
 
 EPS = 1e-5
 

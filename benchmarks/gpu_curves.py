@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from atdsr import kernels
-from atdsr.model import ATDConfig
-from atdsr.resample import downscale
+from atdsr.imaging.resample import downscale
+from atdsr.network import kernels
+from atdsr.network.model import ATDConfig
 from gpu_networks import Batch, Trainer
 
 
@@ -17,7 +17,10 @@ class Photo:
     """Crops of the sample photo, on a device, drawn from a seed."""
 
     def __init__(self, scale: int, device: torch.device) -> None:
-        with as_file(files("atdsr") / "sample" / "coffee.png") as path, Image.open(path) as photo:
+        with (
+            as_file(files("atdsr.reports") / "sample" / "coffee.png") as path,
+            Image.open(path) as photo,
+        ):
             hr = np.asarray(photo.convert("RGB"))
         height, width = (side - side % scale for side in hr.shape[:2])
         hr = np.ascontiguousarray(hr[:height, :width])

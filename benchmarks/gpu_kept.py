@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
-from atdsr.kernels import gpu
-from atdsr.model import ATD, ATDConfig, atd, atd_light
+from atdsr.network.kernels import gpu
+from atdsr.network.model import ATD, ATDConfig, atd, atd_light
 from gpu_networks import Peer
 
 CASES: dict[str, tuple[Callable[[int], ATDConfig], int]] = {

@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from atdsr import checkpoint, kernels
-from atdsr.checkpoint import Weights
-from atdsr.model import ATD, ATDConfig
-from atdsr.stepping import How, Precision, Stepper, optimizers
+from atdsr import weights as weight_files
+from atdsr.network import kernels
+from atdsr.network.model import ATD, ATDConfig
+from atdsr.training.stepper import How, Precision, Stepper, optimizers
+from atdsr.weights import Weights
 
 RATE, DECAY = 2e-4, 0.999
 
@@ -61,7 +62,7 @@ class Peer:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of other people's code
             loader = spandrel.ModelLoader("cpu")
-            loaded = loader.load_from_state_dict(checkpoint.to_official(weights))
+            loaded = loader.load_from_state_dict(weight_files.to_official(weights))
         self.network = loaded.model.float().to(next(network.parameters()).device)
 
     @contextmanager

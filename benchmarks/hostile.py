@@ -63,9 +63,11 @@ def work(folder: Path, seed: int, numbers: list[int], limit: int) -> None:
 
     import torch
 
-    from atdsr import checkpoint, memory, pixels
-    from atdsr.checkpoint import Weights
-    from atdsr.model import ATD, ATDConfig
+    from atdsr import imaging
+    from atdsr import weights as weight_files
+    from atdsr.base import memory
+    from atdsr.network.model import ATD, ATDConfig
+    from atdsr.weights import Weights
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -78,9 +80,9 @@ def work(folder: Path, seed: int, numbers: list[int], limit: int) -> None:
         ffn_ratio=1.0,
         head="pixelshuffledirect",
     )
-    pixels.open_frames = partial(pixels.open_frames, max_pixels=MOST_PIXELS)
+    imaging.open_frames = partial(imaging.open_frames, max_pixels=MOST_PIXELS)
     weights = folder / "tiny.safetensors"
-    checkpoint.save(Weights(tiny, ATD(tiny).state_dict()), weights)
+    weight_files.save(Weights(tiny, ATD(tiny).state_dict()), weights)
     try_case(case(seed, 0), folder, weights)  # what is loaded once
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + 4 * limit, size + 4 * limit))
@@ -148,11 +150,11 @@ def _said_bytes() -> int:
 
 def _pixels(source: Path) -> int:
     """How many pixels all frames of a file have; 0 of one that is refused."""
-    from atdsr import pixels
-    from atdsr.errors import AtdsrError
+    from atdsr import imaging
+    from atdsr.base.errors import AtdsrError
 
     try:
-        frames = pixels.open_frames(source)
+        frames = imaging.open_frames(source)
     except AtdsrError:
         return 0
     return len(frames) * frames.width * frames.height
@@ -176,8 +178,8 @@ def _wrong(code: int, lines: list[str], left: list[Path]) -> list[str]:
 
 def _wrong_size(source: Path, target: Path) -> list[str]:
     """Whether the output decodes, with all frames, and is twice as large as the input."""
-    from atdsr.errors import AtdsrError
-    from atdsr.pixels.frames import open_frames  # without the limit for inputs
+    from atdsr.base.errors import AtdsrError
+    from atdsr.imaging.frames import open_frames  # without the limit for inputs
 
     try:
         old, new = open_frames(source), open_frames(target)

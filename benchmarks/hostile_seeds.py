@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin
 
-from atdsr.pixels import vips
+from atdsr.imaging import vips
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _XMP_TEXT = "XML:com.adobe.xmp"

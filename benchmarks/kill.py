@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from atdsr import checkpoint, data
+from atdsr import datasets
+from atdsr import weights as weight_files
 from atdsr.training import states
 from atdsr.training.run import OFFICIAL, STATES, WEIGHTS
 
@@ -43,7 +44,7 @@ def prepare(folder: Path) -> None:
     for number in range(3):
         noise = np.random.default_rng(number).integers(0, 256, (60, 72, 3), np.uint8)
         Image.fromarray(noise).save(folder / "pictures" / f"{number}.png")
-    data.pack(folder / "pictures", folder / "set")
+    datasets.pack(folder / "pictures", folder / "set")
 
 
 def start(folder: Path, output: str, iterations: int) -> subprocess.Popen[bytes]:
@@ -71,8 +72,8 @@ def check(run: Path, before: int) -> int:
     if damaged or step < before:
         sys.exit(f"lost: {damaged or f'step {step} after {before}'}")
     if step:
-        checkpoint.load(run / WEIGHTS)
-        checkpoint.load(run / OFFICIAL, category_size=256)
+        weight_files.load(run / WEIGHTS)
+        weight_files.load(run / OFFICIAL, category_size=256)
     if (run / "log.jsonl").exists():
         whole = (run / "log.jsonl").read_text().split("\n")[:-1]
         [json.loads(line) for line in whole]

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from atdsr import jobs, memory, model, pixels, upscale
+from atdsr import batch, imaging, inference
+from atdsr.base import memory
+from atdsr.network import model
 
 SMALLEST = model.ATDConfig(
     scale=2,
@@ -35,19 +37,19 @@ def main() -> None:
     """Measure and print."""
     side = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
     memory.keep_freed_memory()
-    upscaler = upscale.Upscaler(model.ATD(SMALLEST), device="cpu", tile=256)
+    upscaler = inference.Upscaler(model.ATD(SMALLEST), device="cpu", tile=256)
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "in.png", Path(folder) / "out.png"
         rows = np.random.default_rng(0).integers(0, 256, (64, side, 3), np.uint8)
         picture = np.tile(rows, (side // 64 + 1, 1, 1))[:side]
-        pixels.write(pixels.Picture(picture), source)
+        imaging.write(imaging.Picture(picture), source)
         del picture
         with memory.peak() as before:
             pass
         start = time.perf_counter()
-        plan = jobs.plan([str(source)], str(target), jobs.Order(jobs.Times(2)))
+        plan = batch.plan([str(source)], str(target), batch.Order(batch.Times(2)))
         with memory.peak() as peak:
-            (result,) = jobs.run(plan, upscaler)
+            (result,) = batch.run(plan, upscaler)
         seconds = time.perf_counter() - start
         print(f"{result.outcome.value}: {result.width}x{result.height} in {seconds:.0f} s")
         first, most = (found.bytes or 0 for found in (before, peak))

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 
 import psutil
 
-from atdsr import memory, pixels, upscale
+from atdsr import imaging
+from atdsr.base import memory
+from atdsr.inference import upscaler
 from networks_compared import AS_IS, FUSED, PLAIN, TUNED, Runner, Work, parameters, picture
 from turns import Worker, machine
 
@@ -56,8 +58,8 @@ class Enlarger:
 
     def __init__(self, work: Work) -> None:
         memory.keep_freed_memory()
-        self._upscaler = upscale.Upscaler(parameters(work.config), device="cpu", tile="off")
-        self._picture = pixels.to_array(picture(work.height, work.width))
+        self._upscaler = upscaler.Upscaler(parameters(work.config), device="cpu", tile="off")
+        self._picture = imaging.to_array(picture(work.height, work.width))
 
     def measure(self) -> Taken:
         """Enlarge it once."""

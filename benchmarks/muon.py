@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.profiler import profile
 
-from atdsr.model import ATD, atd_light
-from atdsr.stepping import Muon
+from atdsr.network.model import ATD, atd_light
+from atdsr.training.muon import Muon
 from turns import machine, timed
 
 KINDS: tuple[type[torch.optim.Muon], ...] = (torch.optim.Muon, Muon)

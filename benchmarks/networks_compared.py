@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from atdsr import checkpoint, kernels, memory, model, pixels, zoo
-from atdsr.checkpoint import Weights
+from atdsr import imaging
+from atdsr import weights as weight_files
+from atdsr.base import memory
 from atdsr.evaluation import peers
-from atdsr.kernels import cpu
-from atdsr.model import ATD, ATDConfig, CategoryAttention
+from atdsr.network import kernels, model
+from atdsr.network.kernels import cpu
+from atdsr.network.model import ATD, ATDConfig, CategoryAttention
+from atdsr.weights import Weights, models
 from turns import Seconds, timed
 
 spandrel = peers.import_spandrel()
@@ -186,16 +189,16 @@ def parameters(config: ATDConfig) -> ATD:
     """A network with the bundled weights as far as they fit, else as a fresh one has them."""
     torch.manual_seed(0)
     network = ATD(config)
-    bundled = zoo.for_scale(2)
+    bundled = models.for_scale(2)
     if config == replace(bundled.config, scale=config.scale):
-        checkpoint.initialise(network, bundled.load().state)
+        weight_files.initialise(network, bundled.load().state)
     return network
 
 
 def official(network: ATD) -> nn.Module:
     """Spandrel's network with the same parameters."""
     weights = Weights(network.config, {k: v.cpu() for k, v in network.state_dict().items()})
-    tensors = checkpoint.to_official(weights)
+    tensors = weight_files.to_official(weights)
     return _spandrels(lambda loader: loader.load_from_state_dict(tensors))
 
 
@@ -207,12 +210,12 @@ def _spandrels(load: Callable[[Any], Any]) -> nn.Module:
 
 def picture(height: int, width: int) -> Tensor:
     """The sample photo, reduced or enlarged until it covers that size: `1 3 h w` in [0, 1]."""
-    with as_file(files("atdsr") / "sample" / "coffee.png") as path:
-        photo = pixels.to_pil(pixels.read(path)).convert("RGB")
+    with as_file(files("atdsr.reports") / "sample" / "coffee.png") as path:
+        photo = imaging.to_pil(imaging.read(path)).convert("RGB")
     factor = max(height / photo.height, width / photo.width)
     covering = max(round(photo.width * factor), width), max(round(photo.height * factor), height)
     samples = np.asarray(photo.resize(covering, Image.Resampling.LANCZOS))
-    return pixels.to_tensor(samples[:height, :width])
+    return imaging.to_tensor(samples[:height, :width])
 
 
 @contextmanager

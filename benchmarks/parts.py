@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from atdsr import memory, metrics, pixels, resample, sheets
+from atdsr import imaging
+from atdsr.base import memory
 from atdsr.evaluation import methods
 from atdsr.evaluation.methods import Settings
+from atdsr.imaging import metrics, montage, resample
 
 PARTS = (  # set, picture, top and left in HR pixels, what it shows
     ("Set5", "baby", 150, 180, "face"),
@@ -36,7 +38,7 @@ SCALE, SIDE, AROUND = 2, 160, 40
 def read(folder: Path, name: str, scale: int) -> np.ndarray:
     """The HR picture whose name begins so, uint8 `h w 3`, cropped to a multiple of the scale."""
     (path,) = (path for path in folder.iterdir() if path.stem.lower().startswith(name))
-    samples = pixels.replicate_gray(pixels.read(path).samples)
+    samples = imaging.replicate_gray(imaging.read(path).samples)
     return resample.crop_to_multiple(samples, scale)
 
 
@@ -69,11 +71,11 @@ def main() -> None:
             part = np.ascontiguousarray(method.enlarge(lr)[y : y + SIDE, x : x + SIDE])
             figures.append(f"{metrics.psnr_y(original, part, SCALE):.2f}")
             label = f"{method.name} {figures[-1]} dB"
-            tiles.append(sheets.captioned(sheets.enlarged(part, 3), label))
-        tiles.append(sheets.captioned(sheets.enlarged(original, 3), f"HR ({what})"))
-        rows.append(sheets.beside(tiles, 10))
+            tiles.append(montage.captioned(montage.enlarged(part, 3), label))
+        tiles.append(montage.captioned(montage.enlarged(original, 3), f"HR ({what})"))
+        rows.append(montage.beside(tiles, 10))
         print(f"| {what} ({name}) | {' | '.join(figures)} |", flush=True)
-    sheets.framed(sheets.above(rows)).save(arguments.output)
+    montage.framed(montage.above(rows)).save(arguments.output)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ import numpy as np
 import torch.nn.functional as F
 from PIL import Image
 
-from atdsr import pixels
+from atdsr import imaging
 from atdsr.evaluation import testsets
-from atdsr.metrics import luma, psnr, psnr_y, shave, ssim
-from atdsr.resample import crop_to_multiple, downscale, upscale
+from atdsr.imaging.metrics import luma, psnr, psnr_y, shave, ssim
+from atdsr.imaging.resample import crop_to_multiple, downscale, upscale
 
 SETS = ("Set5", "Set14")
 SCALES = (2, 3, 4)
@@ -46,7 +46,7 @@ def measure_set(folder: Path, scale: int) -> dict[str, float]:
 
 def measure(path: Path, scale: int) -> dict[str, float]:
     """PSNR of one HR picture by the protocol, and its change by choice; then what is not PSNR."""
-    samples = crop_to_multiple(pixels.read(path).samples, scale)
+    samples = crop_to_multiple(imaging.read(path).samples, scale)
     hr = np.repeat(samples, 3, axis=2) if samples.shape[2] == 1 else samples
     lr = downscale(hr, scale)
     sr = upscale(lr, scale)
@@ -91,7 +91,7 @@ def levels(rgb: np.ndarray) -> np.ndarray:
 
 def full_range_luma(rgb: np.ndarray) -> np.ndarray:
     """Y from 0 for black to 255 for white, not rounded: the first plane of YIQ."""
-    return 255 * pixels.luma(pixels.to_tensor(rgb))[0, 0].double().numpy()
+    return 255 * imaging.luma(imaging.to_tensor(rgb))[0, 0].double().numpy()
 
 
 def rounded_luma(rgb: np.ndarray) -> np.ndarray:
@@ -108,8 +108,8 @@ def by_pillow(hr: np.ndarray, scale: int) -> np.ndarray:
 def by_pytorch(hr: np.ndarray, scale: int, antialias: bool) -> np.ndarray:
     """LR by PyTorch in float32, rounded once."""
     size = (hr.shape[0] // scale, hr.shape[1] // scale)
-    tensor = F.interpolate(pixels.to_tensor(hr), size, mode="bicubic", antialias=antialias)
-    return pixels.to_array(tensor)
+    tensor = F.interpolate(imaging.to_tensor(hr), size, mode="bicubic", antialias=antialias)
+    return imaging.to_array(tensor)
 
 
 def with_clamped_border(

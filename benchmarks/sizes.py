@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from atdsr import memory
+from atdsr.base import memory
 from networks_compared import AS_IS, FUSED, PLAIN, TUNED, Runner, Side, Work
 from turns import DiedError, Worker, machine
 

@@ -28,7 +28,7 @@ CASES = {
     "atdsr upscale --help": (*ATDSR, "upscale", "--help"),
     "atdsr train --help": (*ATDSR, "train", "--help"),
     "import torch": (*PYTHON, "import torch"),
-    "import atdsr.upscale": (*PYTHON, "import atdsr.upscale"),
+    "import atdsr.inference.upscaler": (*PYTHON, "import atdsr.inference.upscaler"),
     "atdsr upscale of 16x16": (*ATDSR, "upscale", "small.png", "--overwrite"),
 }
 

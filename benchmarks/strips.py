@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from atdsr import memory, metrics, resample, sheets
+from atdsr.base import memory
 from atdsr.evaluation import Method, methods, places
 from atdsr.evaluation.methods import Settings
+from atdsr.imaging import metrics, montage, resample
 from parts import read
 
 PICTURES = (("Urban100", "img_027"), ("Urban100", "img_076"), ("Manga109", "momo"))
@@ -43,13 +44,13 @@ def strip(original: np.ndarray, compared: list[Method], title: str) -> Image.Ima
         )
         tiles.append(_tile(inside, method.name, f"{whole:.2f} / {here:.2f} dB"))
         print(f"| {title} | {method.name} | {whole:.2f} | {here:.2f} |", flush=True)
-    grid = sheets.in_rows(tiles, COLUMNS, 12)
+    grid = montage.in_rows(tiles, COLUMNS, 12)
     left = _framed(original, place, grid.height - 34)
-    return sheets.framed(sheets.beside([sheets.captioned(left, title), grid]))
+    return montage.framed(montage.beside([montage.captioned(left, title), grid]))
 
 
 def _tile(samples: np.ndarray, title: str, note: str) -> Image.Image:
-    return sheets.captioned(sheets.enlarged(np.ascontiguousarray(samples), TIMES), title, note)
+    return montage.captioned(montage.enlarged(np.ascontiguousarray(samples), TIMES), title, note)
 
 
 def _framed(original: np.ndarray, place: places.Place, height: int) -> Image.Image:

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from atdsr import memory, metrics, pixels, resample, upscale
+from atdsr import imaging
+from atdsr.base import memory
+from atdsr.imaging import metrics, resample
+from atdsr.inference import upscaler
 
 SMALL = [(64, 16), (128, 16), (128, 32), (256, 16), (256, 32), (256, 64)]
 LARGE = [(256, 32), (512, 32)]
@@ -21,9 +24,9 @@ MODEL = "atd-light-x2"
 
 def tiled(picture: np.ndarray, cases: list[tuple[int, int]]) -> Iterator[np.ndarray]:
     """The whole picture's result, then those of the cases (tile, overlap)."""
-    yield upscale.load(MODEL, "cpu", tile="off")(picture)
+    yield upscaler.load(MODEL, "cpu", tile="off")(picture)
     for tile, overlap in cases:
-        yield upscale.load(MODEL, "cpu", tile=tile, overlap=overlap)(picture)
+        yield upscaler.load(MODEL, "cpu", tile=tile, overlap=overlap)(picture)
 
 
 def main() -> None:
@@ -37,7 +40,7 @@ def main() -> None:
     against_hr: list[list[float]] = [[] for _ in range(len(cases) + 1)]
     against_whole: list[list[float]] = [[] for _ in cases]
     for path in arguments.pictures:
-        hr = resample.crop_to_multiple(pixels.replicate_gray(pixels.read(path).samples), 2)
+        hr = resample.crop_to_multiple(imaging.replicate_gray(imaging.read(path).samples), 2)
         lr = hr if arguments.large else resample.downscale(hr, 2)
         whole: np.ndarray | None = None
         for case, result in enumerate(tiled(lr, cases)):

@@ -31,9 +31,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from atdsr import data, memory
-from atdsr.data import Crops, PackedSet
-from atdsr.model import ATD, atd_light
+from atdsr import datasets
+from atdsr.base import memory
+from atdsr.datasets import Crops, PackedSet
+from atdsr.network.model import ATD, atd_light
 from atdsr.training import Settings
 from atdsr.training.feed import Feed
 from atdsr.training.ranks import Ranks, describe
@@ -237,9 +238,9 @@ def main() -> None:
 def sample_set(folder: Path) -> Path:
     """A packed set of the sample photo alone."""
     (folder / "HR").mkdir()
-    with as_file(files("atdsr") / "sample" / "coffee.png") as path:
+    with as_file(files("atdsr.reports") / "sample" / "coffee.png") as path:
         shutil.copy(path, folder / "HR")
-    data.pack(folder / "HR", folder / "set", (2,))
+    datasets.pack(folder / "HR", folder / "set", (2,))
     return folder / "set"
 
 

@@ -12,8 +12,8 @@ else:  # cuBLAS asks for it where deterministic algorithms are wanted
     torch.backends.cudnn.allow_tf32 = False  # which leaves three digits of a convolution
 
 from atdsr.evaluation import peers
-from atdsr.model import ATD
-from networks import ROOT, TINY, lively
+from atdsr.network.model import ATD
+from helpers.networks import ROOT, TINY, lively
 
 
 @pytest.fixture

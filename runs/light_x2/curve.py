@@ -14,8 +14,8 @@ import matplotlib as mpl
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from atdsr import recipes
 from atdsr.evaluation import published
+from atdsr.training import recipes
 
 INK, SOFT, FAINT = "#1c1d20", "#5d6068", "#e6e6e2"
 COLOURS = {"Set5": "#a3341f", "B100": "#2f5d8a"}

@@ -11,16 +11,16 @@ __version__ = "0.1.0"
 __all__ = ["ATD", "ATDConfig", "AtdsrError", "Upscaler", "load"]
 
 if TYPE_CHECKING:
-    from atdsr.errors import AtdsrError
-    from atdsr.model import ATD, ATDConfig
-    from atdsr.upscale import Upscaler, load
+    from atdsr.base.errors import AtdsrError
+    from atdsr.inference.upscaler import Upscaler, load
+    from atdsr.network.model import ATD, ATDConfig
 
 _HOME = {
-    "ATD": "model",
-    "ATDConfig": "model",
-    "AtdsrError": "errors",
-    "Upscaler": "upscale",
-    "load": "upscale",
+    "ATD": "network",
+    "ATDConfig": "network",
+    "AtdsrError": "base.errors",
+    "Upscaler": "inference",
+    "load": "inference",
 }
 
 

@@ -8,7 +8,7 @@ import _signal  # pyright: ignore[reportMissingImports]  # the part of `signal` 
 if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # which ends the process without a traceback
 
-from atdsr import interrupts
+from atdsr.base import interrupts
 
 
 def main() -> None:

@@ -4,16 +4,17 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from atdsr import checkpoint, cli
-from atdsr.checkpoint import Weights
-from networks import TINY, lively
-from upscaling import Run, temporaries
+from atdsr import cli
+from atdsr import weights as weight_files
+from atdsr.weights import Weights
+from helpers.networks import TINY, lively
+from helpers.upscaling import Run, temporaries
 
 
 @pytest.fixture(scope="session")
 def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    checkpoint.save(Weights(TINY, lively(TINY).state_dict()), path)
+    weight_files.save(Weights(TINY, lively(TINY).state_dict()), path)
     return path
 
 

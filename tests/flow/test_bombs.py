@@ -9,9 +9,10 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from atdsr import cli, memory, pixels
-from atdsr.pixels import PictureError
-from bombs import BOMBS
+from atdsr import cli, imaging
+from atdsr.base import memory
+from atdsr.imaging import PictureError
+from helpers.bombs import BOMBS
 
 SECONDS = 5.0
 """Processor time that a file of about a megabyte may take."""
@@ -69,5 +70,5 @@ def test_reading_many_pictures_costs_no_more_than_the_file(name, tmp_path):
     source = tmp_path / name
     source.write_bytes(BOMBS[name]())
     with bounded(), suppress(PictureError):
-        for _ in pixels.open_frames(source):
+        for _ in imaging.open_frames(source):
             pass

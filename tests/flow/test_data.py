@@ -11,8 +11,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from atdsr import cli
-from atdsr.data import PackedSet
-from packing import content, noise, noise_folder
+from atdsr.datasets import PackedSet
+from helpers.packing import content, noise, noise_folder
 
 
 def atdsr(*arguments: str) -> Result:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from atdsr import cli, pixels
+from atdsr import cli, imaging
 
 
 @pytest.mark.parametrize("scale", [2, 4])
@@ -17,6 +17,8 @@ def test_the_sample_photo_beats_bicubic(tmp_path: Path, scale: int) -> None:
     assert result.exit_code == 0, result.output
     figures = [float(line.split()[1]) for line in result.stdout.splitlines()[:2]]
     assert figures[1] > figures[0] + 1
-    small, large = (pixels.read(tmp_path / name) for name in ("coffee.png", f"coffee_x{scale}.png"))
+    small, large = (
+        imaging.read(tmp_path / name) for name in ("coffee.png", f"coffee_x{scale}.png")
+    )
     assert (large.width, large.height) == (scale * small.width, scale * small.height)
     assert (tmp_path / "comparison.png").is_file()

@@ -11,10 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 import atdsr
-from atdsr import cli, doctor, zoo
+from atdsr import cli
 from atdsr.cli import doctor as command
-from atdsr.doctor import Machine, Measurement
-from upscaling import SOURCES
+from atdsr.reports import doctor
+from atdsr.reports.doctor import Machine, Measurement
+from atdsr.weights import models
+from helpers.upscaling import SOURCES
 
 
 def run(*args: str, code: int = 0) -> str:
@@ -84,8 +86,8 @@ def test_sentences_of_advice_are_wrapped(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_damaged_weights_are_broken(monkeypatch: pytest.MonkeyPatch):
-    first, *others = zoo.MODELS
-    monkeypatch.setattr(zoo, "MODELS", (replace(first, sha256="0" * 64), *others))
+    first, *others = models.MODELS
+    monkeypatch.setattr(models, "MODELS", (replace(first, sha256="0" * 64), *others))
     said = " ".join(run(code=1).split())
     assert "weights 1 damaged" in said
     assert "- broken: " in said
@@ -110,5 +112,5 @@ def test_a_library_that_does_not_import_is_told_and_no_traceback(tmp_path: Path,
 
 
 def test_names_of_variants_are_those_of_the_kernels():
-    built = {path.stem for path in Path(atdsr.__file__).parent.glob("kernels/cpu/*.so")}
+    built = {path.stem for path in Path(atdsr.__file__).parent.glob("network/kernels/cpu/*.so")}
     assert built <= command._SETS.keys()

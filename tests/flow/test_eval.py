@@ -17,10 +17,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import atdsr
-from atdsr import checkpoint, cli, resample
-from atdsr.checkpoint import Weights
+from atdsr import cli
+from atdsr import weights as weight_files
 from atdsr.evaluation import testsets
-from networks import TINY, lively
+from atdsr.imaging import resample
+from atdsr.weights import Weights
+from helpers.networks import TINY, lively
 
 SOURCES = str(Path(atdsr.__file__).parents[1])
 Run = Callable[..., tuple[str, str]]
@@ -29,7 +31,7 @@ Run = Callable[..., tuple[str, str]]
 @pytest.fixture(scope="module")
 def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    checkpoint.save(Weights(TINY, lively(TINY).state_dict()), path)
+    weight_files.save(Weights(TINY, lively(TINY).state_dict()), path)
     return path
 
 
@@ -167,7 +169,7 @@ def test_html(run: Run):
 
 def test_scales_beside_each_other(run: Run, tiny_file: Path):
     config = replace(TINY, scale=4)
-    checkpoint.save(Weights(config, lively(config).state_dict()), "four.safetensors")
+    weight_files.save(Weights(config, lively(config).state_dict()), "four.safetensors")
     for name in ("baby", "bird"):
         picture(f"TestDataSR/HR/Set5/x2/{name}x2.png", 36, 30)
         picture(f"TestDataSR/HR/Set5/x4/{name}x4.png", 60, 64)

@@ -12,13 +12,16 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-import browser
-from atdsr import cli, explain, memory, pixels, upscale
+from atdsr import cli, imaging
+from atdsr.base import memory
 from atdsr.cli import explain as explain_command
-from atdsr.explain.trace import record
-from atdsr.pixels import Picture
-from browser import Page
-from upscaling import temporaries
+from atdsr.imaging import Picture
+from atdsr.inference import upscaler
+from atdsr.reports import explain
+from atdsr.reports.explain.trace import record
+from helpers import browser
+from helpers.browser import Page
+from helpers.upscaling import temporaries
 
 NAMES = ["attention.png", "categories.png", "dictionary.png", "index.html", "masks.png"]
 
@@ -27,7 +30,7 @@ def save(name: str, height: int = 20, width: int = 37, channels: int = 3, kind: 
     high = np.iinfo(kind).max
     rng = np.random.default_rng(0)
     samples = rng.integers(0, high, (height, width, channels), kind, endpoint=True)
-    pixels.write(Picture(samples), name)
+    imaging.write(Picture(samples), name)
     return name
 
 
@@ -76,8 +79,8 @@ def test_what_it_writes_and_says(call):
 def test_the_map_in_the_page_is_the_category_of_each_pixel(call, tiny_file: Path):
     call(save("a.png"), "-o", "out", "--layer", "0.1")
     data = page_data(Path("out/index.html"))
-    model = upscale.load(tiny_file, "cpu").model
-    image = pixels.to_tensor(pixels.read("a.png").samples)
+    model = upscaler.load(tiny_file, "cpu").model
+    image = imaging.to_tensor(imaging.read("a.png").samples)
     recorded = record(model, image, "0.1")
     categories = np.frombuffer(base64.b64decode(data["categories"]), "<u2").reshape(32, 48)
     np.testing.assert_array_equal(categories, recorded.categories.numpy())
@@ -212,7 +215,7 @@ SHOWN_ALPHA = """(() => {
 def html(tmp_path_factory: pytest.TempPathFactory, tiny_file: Path) -> Path:
     folder = tmp_path_factory.mktemp("explained")
     name = save(str(folder / HOSTILE))
-    explain.run(upscale.load(tiny_file, "cpu"), Path(name), folder / "out", layer="0.0")
+    explain.run(upscaler.load(tiny_file, "cpu"), Path(name), folder / "out", layer="0.0")
     return folder / "out" / "index.html"
 
 
@@ -264,8 +267,8 @@ def test_pointing_at_a_pixel_shows_its_category(page: Page, html: Path):
 
 
 def test_the_run_in_the_page_is_that_of_the_network(page: Page, tiny_file: Path, html: Path):
-    image = pixels.to_tensor(pixels.read(html.parents[1] / HOSTILE).samples)
-    recorded = record(upscale.load(tiny_file, "cpu").model, image, "0.0")
+    image = imaging.to_tensor(imaging.read(html.parents[1] / HOSTILE).samples)
+    recorded = record(upscaler.load(tiny_file, "cpu").model, image, "0.0")
     order = page.evaluate("[...order]")
     assert order == recorded.runs.flatten()[: 32 * 48].tolist()
 

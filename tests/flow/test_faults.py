@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from atdsr import cli
 from faults import Tally, Way, try_size
-from networks import ROOT
-from upscaling import SOURCES
+from helpers.networks import ROOT
+from helpers.upscaling import SOURCES
 
 SCRIPT = str(ROOT / "benchmarks/faults.py")
 
@@ -46,7 +46,7 @@ def test_memory_that_runs_out_somewhere_is_a_sentence(
     def find(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("atdsr.runs.find", find)
+    monkeypatch.setattr("atdsr.reports.runs.find", find)
     result = CliRunner().invoke(cli.app, ["runs", "list", str(tmp_path)])
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()

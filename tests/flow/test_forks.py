@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from upscaling import SOURCES
+from helpers.upscaling import SOURCES
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from networks import ROOT
-from upscaling import SOURCES
+from helpers.networks import ROOT
+from helpers.upscaling import SOURCES
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")

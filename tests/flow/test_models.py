@@ -13,12 +13,14 @@ import torch
 from typer.testing import CliRunner
 
 import atdsr
-from atdsr import checkpoint, cli, interrupts, memory, zoo
-from atdsr.checkpoint import Weights
-from atdsr.zoo import OfficialModel, fetching
-from networks import TINY, lively
-from servers import Server, network_file, prepare, running
-from upscaling import noise, save
+from atdsr import cli
+from atdsr import weights as weight_files
+from atdsr.base import interrupts, memory
+from atdsr.weights import Weights, download, models
+from atdsr.weights.models import OfficialModel
+from helpers.networks import TINY, lively
+from helpers.servers import Server, network_file, prepare, running
+from helpers.upscaling import noise, save
 
 SOURCES = str(Path(atdsr.__file__).parents[1])
 COMMANDS = [
@@ -65,17 +67,17 @@ def refused(*args: str) -> str:
 @pytest.fixture
 def weights() -> Weights:
     made = Weights(TINY, lively(TINY).state_dict())
-    checkpoint.save(made, "tiny.safetensors")
+    weight_files.save(made, "tiny.safetensors")
     return made
 
 
 def test_models_are_listed():
     said, _ = run("models")
     assert max(map(len, said.splitlines())) <= 100
-    for model in (*zoo.MODELS, *zoo.OFFICIAL):
+    for model in (*models.MODELS, *models.OFFICIAL):
         (line,) = (line for line in said.splitlines() if f" {model.name} " in line)
         assert f"{model.parameters:,}" in line
-        assert "to fetch" in line or model in zoo.MODELS
+        assert "to fetch" in line or model in models.MODELS
     assert re.search(r"official/atd-light-x2 .* 38\.29 .* 34\.10 .* 32\.39 .* 33\.27 ", said)
     assert re.search(r"official/atd-x4 .* 33\.14 ", said)
 
@@ -130,7 +132,7 @@ def test_ctrl_c_in_a_download(official: OfficialModel, monkeypatch: pytest.Monke
     def fetch(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fetching, "fetch", fetch)
+    monkeypatch.setattr(download, "fetch", fetch)
     said, sentences = run("models", "fetch", official.name, code=130)
     assert not said
     assert sentences.endswith("interrupted; `atdsr models fetch` goes on from here\n")
@@ -207,7 +209,7 @@ def test_a_person_is_asked(
     assert Path("a_x2.png").exists()
     run(*command, "--overwrite", typed="")  # nothing is asked again
     known = replace(official, nbytes=163_803_535, name="official/large")
-    monkeypatch.setattr(zoo, "OFFICIAL", (known,))
+    monkeypatch.setattr(models, "OFFICIAL", (known,))
     monkeypatch.delenv("ATDSR_MIRROR")
     official.path.unlink()
     asked = "".join(run(*command[:-1], known.name, typed="n\n", code=1))
@@ -228,7 +230,7 @@ def test_info_says_what_a_file_is(weights: Weights):
 
 
 def test_info_says_what_a_named_model_is():
-    (model,) = zoo.MODELS[:1]
+    (model,) = models.MODELS[:1]
     said, _ = run("info", model.name)
     for fact in (model.data, model.hardware, model.licence, model.sha256, "Set5 "):
         assert fact in said
@@ -238,9 +240,9 @@ def test_info_says_what_a_named_model_is():
 
 
 def test_a_named_model_is_converted(here: Path):
-    (model,) = zoo.MODELS[:1]
+    (model,) = models.MODELS[:1]
     run("convert", model.name, "a.pth")
-    converted, kept = checkpoint.load("a.pth").state, model.load().state
+    converted, kept = weight_files.load("a.pth").state, model.load().state
     assert all(torch.equal(converted[name], kept[name]) for name in kept)
 
 
@@ -263,7 +265,7 @@ def test_a_name_that_the_encoding_of_the_output_lacks(
 def test_convert_there_and_back(weights: Weights):
     assert run("convert", "tiny.safetensors", "a.pth") == ("tiny.safetensors -> a.pth\n", "")
     run("convert", "a.pth", "b.safetensors", "--category-size", "256")
-    back = checkpoint.load("b.safetensors")
+    back = weight_files.load("b.safetensors")
     assert back.config == TINY
     for name, tensor in weights.state.items():
         assert torch.equal(back.state[name], tensor)
@@ -274,7 +276,7 @@ def test_an_existing_file_is_kept_unless_told(weights: Weights):
     assert "a.pth: the file exists" in refused("convert", "tiny.safetensors", "a.pth")
     assert Path("a.pth").read_text() == "mine"
     run("convert", "tiny.safetensors", "a.pth", "--overwrite")
-    assert checkpoint.load("a.pth", category_size=256).config == TINY
+    assert weight_files.load("a.pth", category_size=256).config == TINY
 
 
 @pytest.mark.parametrize(
@@ -291,7 +293,7 @@ def test_an_existing_file_is_kept_unless_told(weights: Weights):
 def test_what_cannot_be_converted(weights: Weights, arguments: list[str], words: str):
     Path("folder").mkdir()
     Path("text.pth").write_text("hello")
-    checkpoint.save(weights, "tiny.pth")
+    weight_files.save(weights, "tiny.pth")
     before = sorted(Path().rglob("*"))
     assert words in refused("convert", *arguments)
     assert sorted(Path().rglob("*")) == before
@@ -300,7 +302,7 @@ def test_what_cannot_be_converted(weights: Weights, arguments: list[str], words:
 def test_weights_that_are_no_numbers_are_neither_described_nor_converted(weights: Weights):
     weights.state["conv_first.weight"][0] = float("inf")
     for name in ("sick.pth", "sick.safetensors"):
-        checkpoint.save(weights, name)
+        weight_files.save(weights, name)
         words = f"{name}: the tensor conv_first.weight has values that are not finite numbers"
         assert words in refused("info", name, "--category-size", "256")
         assert words in refused("convert", name, "new.pth", "--category-size", "256")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-import browser
-from atdsr import report
-from browser import Page
-from evaluated import make
+from atdsr.reports import evaluation as report
+from helpers import browser
+from helpers.browser import Page
+from helpers.evaluated import make
 
 NAMES = ["plain", "<b onmouseover=alert(1)>&amp;\"'"]
 SHOWN = "document.querySelector('#viewer .stage img')"

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-import browser
-import logs
 from atdsr import cli
-from browser import Page
+from helpers import browser, logs
+from helpers.browser import Page
 
 OTHER = "<b onmouseover=alert(1)>&amp;\"'"
 

@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from atdsr import cli, files, pixels
-from upscaling import SOURCES, Run, noise, refused, save
+from atdsr import cli, imaging
+from atdsr.base import files
+from helpers.upscaling import SOURCES, Run, noise, refused, save
 
 ALL = [SIGINT, SIGTERM, SIGHUP]
 
@@ -78,7 +79,7 @@ def in_the_middle(kind: str, tiny_file: Path) -> Iterator[tuple[str, subprocess.
     """A picture, and `atdsr upscale` while it makes an animation or a large picture of it."""
     code, suffix = "", ".part"
     if kind == "large":  # which begins earlier than usual
-        code, suffix = "from atdsr.jobs import running; running.LARGE = 1000\n", ".scratch"
+        code, suffix = "from atdsr.batch import running; running.LARGE = 1000\n", ".scratch"
         source = save("a.png", noise(300, 300, 3))
     else:
         source = animation("a.gif")
@@ -120,12 +121,12 @@ def test_a_signal_between_the_pictures_of_a_folder(tiny_file: Path, number: sign
 def test_a_signal_while_modules_are_imported_has_no_traceback(number: signal.Signals):
     code = """
 from atdsr import __main__
-import atdsr.interrupts
-take_over = atdsr.interrupts.take_over
+import atdsr.base.interrupts
+take_over = atdsr.base.interrupts.take_over
 def told():
     take_over()
     print("ready", flush=True)
-atdsr.interrupts.take_over = told
+atdsr.base.interrupts.take_over = told
 __main__.main()
 """
     for moment in (0, 0.02, 0.1, 0.3):
@@ -147,7 +148,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 number = int(sys.argv.pop())
 class Sending:
     def find_spec(self, name, path=None, target=None):
-        if name == "atdsr.interrupts":
+        if name == "atdsr.base.interrupts":
             os.kill(os.getpid(), number)
 sys.meta_path.insert(0, Sending())
 runpy.run_module("atdsr", run_name="__main__")
@@ -166,7 +167,7 @@ def test_a_hangup_that_is_ignored_stays_so(tiny_file: Path):
         process.send_signal(SIGHUP)
         process.communicate(timeout=60)
     assert process.returncode == 0
-    assert len(pixels.open_frames("out/a_x2.gif")) == 10
+    assert len(imaging.open_frames("out/a_x2.gif")) == 10
 
 
 @pytest.mark.parametrize("kind", ["animation", "large"])
@@ -215,13 +216,13 @@ def test_what_another_process_is_making_is_passed_over(tiny_file: Path):
 def test_what_another_process_has_made_meanwhile_is_kept(run: Run, monkeypatch: pytest.MonkeyPatch):
     for name in "ab":
         save(f"in/{name}.png", noise(40, 40, 3))
-    write = pixels.write
+    write = imaging.write
 
     def late(picture, path, **options):
         path.write_bytes(b"of another process")
         write(picture, path, **options)
 
-    monkeypatch.setattr(pixels, "write", late)
+    monkeypatch.setattr(imaging, "write", late)
     *_, summary = run("in", "-o", "out")
     assert summary == "0 of 2 pictures done, 2 kept"
     assert Path("out/a_x2.png").read_bytes() == b"of another process"

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from atdsr import cli
-from upscaling import SOURCES, save
+from helpers.upscaling import SOURCES, save
 
 SLOW = (
     *("torch", "numpy", "PIL", "pyvips", "safetensors", "pydantic", "rich", "psutil", "yaml"),
@@ -68,7 +68,7 @@ def test_the_package_imports_nothing_slow():
 
 
 def test_of_pytorch_nothing_is_imported_that_it_does_not_import_itself():
-    more = imported("import atdsr.upscale") - imported("import torch")
+    more = imported("import atdsr.inference.upscaler") - imported("import torch")
     assert not {name for name in more if name.partition(".")[0] in ("torch", "sympy")}
     assert not more & {"pyvips", "pydantic", "rich", "typer", "psutil"}
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from atdsr import basicsr, cli, recipes, training
-from atdsr.training import Line, Settings, Started, Told, Validated
+from atdsr import cli, training
+from atdsr.training import Line, Settings, Started, Told, Validated, basicsr, recipes
 
 RECIPE = """
 name: mine

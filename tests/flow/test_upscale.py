@@ -12,11 +12,13 @@ import pytest
 from PIL import Image, ImageCms
 from rich.console import Console
 
-from atdsr import checkpoint, pixels, resample
-from atdsr.checkpoint import Weights
+from atdsr import imaging
+from atdsr import weights as weight_files
 from atdsr.cli import console
-from networks import TINY, lively
-from upscaling import Run, noise, refused, save, start
+from atdsr.imaging import resample
+from atdsr.weights import Weights
+from helpers.networks import TINY, lively
+from helpers.upscaling import Run, noise, refused, save, start
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -35,7 +37,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_kind_of_samples_stays(run: Run, channels: int, dtype: type):
     save("a.png", noise(12, 17, channels, dtype=dtype))
     run("a.png")
-    big = pixels.read("a_x2.png").samples
+    big = imaging.read("a_x2.png").samples
     assert big.shape == (24, 34, channels)
     assert big.dtype == dtype
     if dtype == np.uint16:
@@ -47,7 +49,7 @@ def test_a_soft_edge_stays_soft(run: Run):
     alpha = np.clip(255 - 40 * (np.hypot(y - 10, x - 10) - 5), 0, 255).astype(np.uint8)
     save("a.png", np.dstack((noise(20, 20, 3), alpha)))
     run("a.png")
-    big = pixels.read("a_x2.png").samples[..., 3:]
+    big = imaging.read("a_x2.png").samples[..., 3:]
     np.testing.assert_array_equal(big, resample.upscale(alpha[..., None], 2))
     assert {0, 255} < set(np.unique(big).tolist())
 
@@ -59,9 +61,9 @@ def test_a_rotated_photo_is_turned_upright_once(run: Run):
     with Image.open("a.jpg") as turned:
         save("upright.png", np.rot90(np.asarray(turned), -1))
     run("a.jpg", "upright.png", "-f", "png")
-    big = pixels.read("a_x2.png").samples
+    big = imaging.read("a_x2.png").samples
     assert big.shape == (48, 20, 3)
-    np.testing.assert_array_equal(big, pixels.read("upright_x2.png").samples)
+    np.testing.assert_array_equal(big, imaging.read("upright_x2.png").samples)
     run("a.jpg")
     with Image.open("a_x2.jpg") as big:
         assert big.size == (20, 48)
@@ -70,28 +72,28 @@ def test_a_rotated_photo_is_turned_upright_once(run: Run):
 
 def test_colours_that_the_format_cannot_describe_are_converted_and_told_of(run: Run):
     samples = np.full((8, 8, 3), 255, np.uint8)
-    pixels.write(pixels.Picture(samples, code_points=pixels.CodePoints(12, 13)), "a.png")
+    imaging.write(imaging.Picture(samples, code_points=imaging.CodePoints(12, 13)), "a.png")
     lines = run("a.png", "-f", "bmp")
     assert "a.png: Display P3 becomes sRGB, since bmp holds no colour profile." in lines[0]
-    assert pixels.read("a_x2.bmp").icc is None
+    assert imaging.read("a_x2.bmp").icc is None
     (line,) = run("a.png")
     assert "Display P3" not in line
-    assert pixels.read("a_x2.png").code_points == pixels.CodePoints(12, 13)
+    assert imaging.read("a_x2.png").code_points == imaging.CodePoints(12, 13)
 
 
 def test_the_colour_profile_stays(run: Run):
     save("a.png", icc=SRGB)
     run("a.png", "--format", "jpg")
-    assert pixels.read("a_x2.jpg").icc == SRGB
+    assert imaging.read("a_x2.jpg").icc == SRGB
 
 
-@pytest.mark.parametrize("name", list(pixels.FORMATS))
+@pytest.mark.parametrize("name", list(imaging.FORMATS))
 def test_formats(run: Run, name: str):
     run(save("a.png"), "-f", name)
-    path = Path("a_x2").with_suffix(pixels.FORMATS[name])
-    assert pixels.read(path).samples.shape == (20, 28, 3)
+    path = Path("a_x2").with_suffix(imaging.FORMATS[name])
+    assert imaging.read(path).samples.shape == (20, 28, 3)
     with path.open("rb") as file:
-        assert pixels.recognise(file.read(64)) == name
+        assert imaging.recognise(file.read(64)) == name
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ def test_a_format_that_is_only_read_becomes_png(run: Run):
     image = pillow_heif.from_bytes("RGB", (14, 10), samples.tobytes())
     image.save("a.heic", quality=90)
     run("a.heic")
-    assert pixels.read("a_x2.png").samples.shape == (20, 28, 3)
+    assert imaging.read("a_x2.png").samples.shape == (20, 28, 3)
     assert "'.heic' is read but not written" in refused(run, "a.heic", "-o", "b.heic")
 
 
@@ -116,7 +118,7 @@ def test_a_moving_avif_stays_one(run: Run):
     times = [40, 50, 60]
     frames[0].save("a.avif", save_all=True, append_images=frames[1:], duration=times)
     run("a.avif")
-    back = pixels.open_frames("a_x2.avif")
+    back = imaging.open_frames("a_x2.avif")
     assert (back.width, back.height, back.durations, back.loop) == (28, 20, (40, 50, 60), 0)
 
 
@@ -139,7 +141,7 @@ def test_odd_names(run: Run, name: str):
     path = Path(name)
     target = f"{path.stem}_x2{path.suffix}"
     assert run("--", name) == [f"{name} -> {target}"]
-    assert pixels.read(target).samples.shape == (20, 28, 3)
+    assert imaging.read(target).samples.shape == (20, 28, 3)
 
 
 @pytest.mark.parametrize(
@@ -168,16 +170,16 @@ def test_the_bar_shows_on_a_terminal_only(run: Run, monkeypatch: pytest.MonkeyPa
 def test_a_model_comes_with_the_software(run: Run):
     save("a.png", noise(6, 5, 3))
     assert run("a.png", model=None) == ["a.png -> a_x2.png"]
-    assert pixels.read("a_x2.png").samples.shape == (12, 10, 3)
+    assert imaging.read("a_x2.png").samples.shape == (12, 10, 3)
 
 
 def test_the_scale_is_that_of_the_model(run: Run):
     config = replace(TINY, scale=3)
-    checkpoint.save(Weights(config, lively(config).state_dict()), "x3.pth")
+    weight_files.save(Weights(config, lively(config).state_dict()), "x3.pth")
     arguments = ["--category-size", "256"]
     run(save("a.png"), *arguments, model="x3.pth")
     run("a.png", "-s", "3", "-o", "b.png", *arguments, model="x3.pth")
-    assert pixels.read("a_x3.png").samples.shape == (30, 42, 3)
+    assert imaging.read("a_x3.png").samples.shape == (30, 42, 3)
     assert Path("b.png").read_bytes() == Path("a_x3.png").read_bytes()
 
 
@@ -227,7 +229,7 @@ def test_an_existing_output_of_a_single_picture_is_an_error(run: Run):
     assert "--overwrite" in refused(run, "a.png")
     assert Path("a_x2.png").read_text() == "mine"
     run("a.png", "--overwrite")
-    assert pixels.read("a_x2.png").height == 20
+    assert imaging.read("a_x2.png").height == 20
 
 
 @pytest.mark.parametrize(

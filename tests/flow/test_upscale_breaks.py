@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from atdsr import checkpoint, cli, interrupts, memory, pixels, zoo
-from atdsr.checkpoint import Weights
+from atdsr import cli, imaging
+from atdsr import weights as weight_files
+from atdsr.base import interrupts, memory
 from atdsr.cli import upscale as upscale_command
-from networks import TINY, lively
-from upscaling import Run, noise, refused, save, start, temporaries
+from atdsr.weights import Weights, models
+from helpers.networks import TINY, lively
+from helpers.upscaling import Run, noise, refused, save, start, temporaries
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +48,7 @@ def test_weights_that_would_run_code_do_not(run: Run, zipped: bool):
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_damaged_weights(run: Run, suffix: str):
     path = Path(f"cut{suffix}")
-    checkpoint.save(Weights(TINY, lively(TINY).state_dict()), path)
+    weight_files.save(Weights(TINY, lively(TINY).state_dict()), path)
     whole = path.read_bytes()
     save("a.png")
     for content in (whole[: len(whole) // 2], b"", b"\0" * 100):
@@ -78,7 +80,7 @@ def test_models_that_are_not_there(run: Run, model: str, words: str):
 def test_scales_that_do_not_fit(run: Run, monkeypatch: pytest.MonkeyPatch):
     save("a.png")
     assert "enlarges by 2, not by 3" in refused(run, "a.png", "--scale", "3")
-    monkeypatch.setattr(zoo, "MODELS", zoo.MODELS[:1])
+    monkeypatch.setattr(models, "MODELS", models.MODELS[:1])
     assert "no model for scale 4" in refused(run, "a.png", "--scale", "4", model=None)
 
 
@@ -132,4 +134,4 @@ def test_without_stdin_stdout_and_stderr(tiny_file: Path, monkeypatch: pytest.Mo
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert not end.value.code
-    assert pixels.read("a_x2.png").height == 20
+    assert imaging.read("a_x2.png").height == 20

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from atdsr import cli, pixels
-from upscaling import Run, refused, save
+from atdsr import cli, imaging
+from helpers.upscaling import Run, refused, save
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def test_folder_to_folder_and_the_lines_it_prints(run: Run):
         "in/c.webp -> out/deep/c_x2.webp",
         "3 of 3 pictures done",
     ]
-    assert pixels.read("out/deep/B_x2.JPG").samples.shape == (20, 28, 3)
+    assert imaging.read("out/deep/B_x2.JPG").samples.shape == (20, 28, 3)
     assert run("in", "-o", "quiet", "--quiet") == []
     assert len(list(Path("quiet").iterdir())) == 3
 
@@ -120,7 +120,7 @@ def test_names_by_template(run: Run, tiny_file: Path):
         "in/b.jpg -> in/in-b_28x20 tiny x2.jpg",
         "2 of 2 pictures done",
     ]
-    assert pixels.read("in/in-a_28x20 tiny x2.png").width == 28
+    assert imaging.read("in/in-a_28x20 tiny x2.png").width == 28
     assert run("in/a.png", "--name", "webp/{stem}.webp", "-o", "out") == [
         "in/a.png -> out/webp/a.webp"
     ]

@@ -7,10 +7,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from atdsr import cli, memory, pixels, upscale, zoo
-from atdsr.inference import Engine
-from atdsr.jobs import running
-from upscaling import Run, noise, refused, save
+from atdsr import cli, imaging, inference
+from atdsr.base import memory
+from atdsr.batch import running
+from atdsr.inference.engine import Engine
+from atdsr.weights import models
+from helpers.upscaling import Run, noise, refused, save
 
 
 @pytest.fixture(autouse=True)
@@ -36,25 +38,25 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_sizes(run: Run, arguments: list[str], name: str, size: tuple[int, int]):
     save("a.png")
     assert run("a.png", *arguments) == [f"a.png -> {name}"]
-    made = pixels.read(name)
+    made = imaging.read(name)
     assert (made.width, made.height) == size
 
 
 def test_the_factor_of_the_network_is_the_network_alone(run: Run, tiny_file: Path):
     save("a.png")
     run("a.png", "--outscale", "2", "-o", "b.png")
-    plain = upscale.load(tiny_file)(pixels.read("a.png").samples)
-    np.testing.assert_array_equal(pixels.read("b.png").samples, plain)
+    plain = inference.load(tiny_file)(imaging.read("a.png").samples)
+    np.testing.assert_array_equal(imaging.read("b.png").samples, plain)
 
 
 def test_the_network_for_a_factor_is_chosen(run: Run, monkeypatch: pytest.MonkeyPatch):
     chosen: list[int] = []
 
-    def choose(scale: int) -> zoo.ZooModel:
+    def choose(scale: int) -> models.ZooModel:
         chosen.append(scale)
-        return zoo.MODELS[0]
+        return models.MODELS[0]
 
-    monkeypatch.setattr(zoo, "for_scale", choose)
+    monkeypatch.setattr(models, "for_scale", choose)
     run(save("a.png", noise(4, 4, 3)), "--outscale", "1.5", model=None)
     assert chosen[0] == 2
 
@@ -96,11 +98,11 @@ def test_a_size_that_the_format_cannot_hold_is_refused_before_the_work(run: Run)
 def test_tiles_overlap_and_ensemble_reach_the_network(run: Run, tiny_file: Path):
     save("a.png", noise(60, 80, 3))
     run("a.png", "--tile", "32", "--overlap", "8", "--ensemble", "-o", "b.png")
-    upscaler = upscale.load(tiny_file, tile=32, overlap=8, ensemble=True)
-    expected = upscaler(pixels.read("a.png").samples)
-    np.testing.assert_array_equal(pixels.read("b.png").samples, expected)
+    upscaler = inference.load(tiny_file, tile=32, overlap=8, ensemble=True)
+    expected = upscaler(imaging.read("a.png").samples)
+    np.testing.assert_array_equal(imaging.read("b.png").samples, expected)
     run("a.png", "--tile", "off", "-o", "whole.png")
-    assert (pixels.read("whole.png").samples != expected).any()
+    assert (imaging.read("whole.png").samples != expected).any()
 
 
 def test_what_is_done_for_memory_is_said(run: Run, monkeypatch: pytest.MonkeyPatch):
@@ -173,7 +175,7 @@ def test_a_document_of_several_pages_stays_one(run: Run):
     pages = [Image.fromarray(noise(10, 14, 3)).rotate(90 * turn) for turn in range(3)]
     pages[0].save("a.tiff", save_all=True, append_images=pages[1:])
     run("a.tiff")
-    assert len(pixels.open_frames("a_x2.tiff")) == 3
+    assert len(imaging.open_frames("a_x2.tiff")) == 3
 
 
 def test_frames_do_not_go_into_a_jpeg(run: Run):

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from atdsr import cli, jobs, pixels
-from atdsr.jobs import piping
-from upscaling import SOURCES, Run, noise, save
+from atdsr import batch, cli, imaging
+from atdsr.batch import piping
+from helpers.upscaling import SOURCES, Run, noise, save
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ def animation(name: str) -> bytes:
 
 @pytest.mark.parametrize("name", ["png", "tiff", "jpg", "webp", "avif", "bmp", "gif"])
 def test_what_goes_through_is_what_a_file_becomes(piped: Any, run: Run, name: str):
-    source = Path(save(f"a{pixels.FORMATS[name]}"))
+    source = Path(save(f"a{imaging.FORMATS[name]}"))
     run(source.name, "-o", f"b{source.suffix}")
     sent, lines = piped("-", "-o", "-", sent=source.read_bytes())
     assert sent == Path(f"b{source.suffix}").read_bytes()
@@ -66,11 +66,11 @@ def test_what_goes_through_is_what_a_file_becomes(piped: Any, run: Run, name: st
 
 def test_a_format_is_asked_for(piped: Any):
     content = Path(save("a.png")).read_bytes()
-    for name in pixels.FORMATS:
+    for name in imaging.FORMATS:
         sent, _ = piped("-", "-o", "-", "-f", name, sent=content)
-        assert pixels.recognise(sent[:64]) == name
+        assert imaging.recognise(sent[:64]) == name
     piped("-", "-o", "b.webp", sent=content)
-    assert pixels.recognise(Path("b.webp").read_bytes()) == "webp"
+    assert imaging.recognise(Path("b.webp").read_bytes()) == "webp"
 
 
 @pytest.mark.parametrize("name", ["GIF", "WEBP", "PNG", "TIFF"])
@@ -167,7 +167,7 @@ def test_ctrl_c_sends_nothing(piped: Any, monkeypatch: pytest.MonkeyPatch):
     assert line.startswith("interrupted: 0 of 1 picture done")
 
 
-X2 = jobs.Order(jobs.Times(2))
+X2 = batch.Order(batch.Times(2))
 STREAMS = [("stdin", ["-"], "b.png"), ("stdout", ["a.png"], "-")]
 
 
@@ -176,7 +176,7 @@ def test_a_closed_stream_takes_no_picture(
     monkeypatch: pytest.MonkeyPatch, stream: str, inputs: list[str], out: str
 ):
     monkeypatch.setattr(sys, stream, None)
-    with pytest.raises(jobs.JobError, match=r"is closed; send "), jobs.streams(inputs, out, X2):
+    with pytest.raises(batch.JobError, match=r"is closed; send "), batch.streams(inputs, out, X2):
         pass
 
 
@@ -190,8 +190,8 @@ def test_a_terminal_takes_no_picture(
         monkeypatch.setattr(sys, stream, terminal)
         name = stream.replace("std", "standard ") + "put"
         with (
-            pytest.raises(jobs.JobError, match=f"^{name} is a terminal; send "),
-            jobs.streams(inputs, out, X2),
+            pytest.raises(batch.JobError, match=f"^{name} is a terminal; send "),
+            batch.streams(inputs, out, X2),
         ):
             pass
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atdsr import pixels
-from upscaling import Run, noise, refused, save
+from atdsr import imaging
+from helpers.upscaling import Run, noise, refused, save
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_without_a_suffix_the_format_is_the_contents(run: Run, name: str, target: str, suffix: str):
     Path(save(f"a{suffix}")).rename(name)
     assert run(name) == [f"{name} -> {target}{suffix}"]
-    assert pixels.FORMATS[pixels.open_frames(f"{target}{suffix}").format_name] == suffix
+    assert imaging.FORMATS[imaging.open_frames(f"{target}{suffix}").format_name] == suffix
     assert run(name, "-o", "out/", "--name", "{stem}-{width}{ext}")[0].endswith(f"-28{suffix}")
     assert run(name, "-o", "new") == [f"{name} -> new{suffix}"]
     assert run(name, "-f", "webp")[0].endswith(f"{target}.webp")
@@ -38,15 +38,15 @@ def test_without_a_suffix_the_format_is_the_contents(run: Run, name: str, target
 def test_a_known_suffix_stays_whatever_the_content_is(run: Run):
     Path(save("a.jpg")).rename("a.png")
     assert run("a.png") == ["a.png -> a_x2.png"]
-    assert pixels.open_frames("a_x2.png").format_name == "png"
+    assert imaging.open_frames("a_x2.png").format_name == "png"
 
 
 def test_what_is_read_but_not_written_becomes_png(run: Run, monkeypatch: pytest.MonkeyPatch):
     Path(save("a.png")).rename("a.xyz")
-    monkeypatch.setattr(pixels, "READABLE_SUFFIXES", pixels.READABLE_SUFFIXES | {".xyz"})
+    monkeypatch.setattr(imaging, "READABLE_SUFFIXES", imaging.READABLE_SUFFIXES | {".xyz"})
     assert run("a.xyz") == ["a.xyz -> a_x2.png"]
     Path("a.xyz").rename("b")
-    monkeypatch.setattr(pixels.Frames, "format_name", "xyz")
+    monkeypatch.setattr(imaging.Frames, "format_name", "xyz")
     assert run("b") == ["b -> b_x2.png"]
 
 
@@ -69,4 +69,4 @@ def test_a_picture_of_odd_samples_without_a_suffix(run: Run):
     save("a.png", noise(6, 5, 4, dtype=np.uint16))
     Path("a.png").rename("a")
     run("a")
-    assert pixels.read("a_x2.png").samples.shape == (12, 10, 4)
+    assert imaging.read("a_x2.png").samples.shape == (12, 10, 4)

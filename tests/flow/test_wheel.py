@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atdsr.kernels import cpu
-from networks import ROOT
+from atdsr.network.kernels import cpu
+from helpers.networks import ROOT
+
+KERNELS = "atdsr/network/kernels/cpu/"  # in a wheel
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,7 @@ def test_what_is_in_it(wheel: Path) -> None:
 
 def test_it_has_the_kernels_of_one_kind_of_machine(wheel: Path, kernels: list[str]) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        inside = {Path(n).name for n in archive.namelist() if n.startswith("atdsr/kernels/cpu/")}
+        inside = {Path(n).name for n in archive.namelist() if n.startswith(KERNELS)}
     assert sorted(name for name in inside if not name.endswith(".py")) == kernels
     assert wheel.name.endswith(f"-{hatch_build.Target.here().tag(released=False)}.whl")
 
@@ -99,5 +101,5 @@ def test_installed_alone_it_enlarges_a_picture(
 def test_installed_alone_it_runs_its_kernels(
     installed: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
-    done = installed("-c", "from atdsr.kernels import cpu; print(cpu.status().variant)")
+    done = installed("-c", "from atdsr.network.kernels import cpu; print(cpu.status().variant)")
     assert done.stdout.strip() == str(cpu.status().variant), done.stderr

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 import atdsr
-from atdsr import demo, evaluation, zoo
+from atdsr import evaluation
 from atdsr.evaluation import methods, testsets
 from atdsr.evaluation.methods import Settings
+from atdsr.reports import demo
+from atdsr.weights import models
 
 # `params_ema` of trained_light_x2.pth: PSNR-Y in dB with stable sort, float32, MATLAB LR
 REFERENCE = {
@@ -48,9 +50,9 @@ def test_an_official_file_gives_its_known_figures(benchmarks: Path, reference: P
     )
 
 
-@pytest.mark.parametrize("model", zoo.MODELS, ids=lambda model: model.name)
+@pytest.mark.parametrize("model", models.MODELS, ids=lambda model: model.name)
 def test_bundled_weights_give_the_figures_they_are_listed_with(
-    model: zoo.ZooModel, benchmarks: Path
+    model: models.ZooModel, benchmarks: Path
 ) -> None:
     compared = methods.named([model.name], settings=Settings(device="cpu"))
     sets = testsets.find(benchmarks / "Set5", model.config.scale)
@@ -60,9 +62,9 @@ def test_bundled_weights_give_the_figures_they_are_listed_with(
     assert atd.ssim_y > bicubic.ssim_y
 
 
-@pytest.mark.parametrize("model", zoo.MODELS, ids=lambda model: model.name)
+@pytest.mark.parametrize("model", models.MODELS, ids=lambda model: model.name)
 def test_bundled_weights_give_their_figure_on_the_sample_photo(
-    model: zoo.ZooModel, tmp_path: Path
+    model: models.ZooModel, tmp_path: Path
 ) -> None:
     """Where no test set is at hand, too."""
     made = demo.run(atdsr.load(model.name, device="cpu"), tmp_path)
@@ -79,9 +81,9 @@ def test_a_peer_gives_its_published_figure(
     assert dat.psnr_y == pytest.approx(PEER[scale], abs=0.01)
 
 
-@pytest.mark.parametrize("model", zoo.MODELS, ids=lambda model: model.name)
-def test_the_list_tells_what_the_files_hold(model: zoo.ZooModel) -> None:
-    path = files("atdsr") / "weights" / model.file
+@pytest.mark.parametrize("model", models.MODELS, ids=lambda model: model.name)
+def test_the_list_tells_what_the_files_hold(model: models.ZooModel) -> None:
+    path = files("atdsr.weights") / model.file
     assert hashlib.sha256(path.read_bytes()).hexdigest() == model.sha256
     weights = model.load()
     assert weights.config == model.config

@@ -16,10 +16,11 @@ import pytest
 from hatch_build import BuildError, Compiler, Target
 from hatchling.builders.wheel import WheelBuilder
 
-from networks import ROOT
+from helpers.networks import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the pretended are shell scripts")
 
+KERNELS = "atdsr/network/kernels/cpu/"  # in a wheel
 LINUX = Target("x86_64", "linux")
 WORKS = 'while [ "$1" != -o ]; do shift; done; echo made > "$2"'
 FAILS = "echo it does not like that >&2; exit 1"
@@ -79,10 +80,10 @@ def wheel(project: Path) -> tuple[str, dict[str, str]]:
     """Build one: its name, and what is in it of the kernels."""
     (path,) = WheelBuilder(str(project)).build(directory=str(project / "dist"))
     with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if name.startswith("atdsr/kernels/cpu/")]
+        names = [name for name in archive.namelist() if name.startswith(KERNELS)]
         assert len(names) == len(set(names))
         return Path(path).name, {
-            name.removeprefix("atdsr/kernels/cpu/"): archive.read(name).decode() for name in names
+            name.removeprefix(KERNELS): archive.read(name).decode() for name in names
         }
 
 

@@ -12,7 +12,8 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 import atdsr
-from atdsr import files, interrupts
+from atdsr.base import files, interrupts
+from atdsr.base.errors import AtdsrError
 from atdsr.cli import data, demo, doctor, evaluate, explain, models, runs, train, upscale
 from atdsr.cli.console import (
     ClosedError,
@@ -26,7 +27,6 @@ from atdsr.cli.console import (
     say,
 )
 from atdsr.cli.options import flag
-from atdsr.errors import AtdsrError
 
 
 class Command(TyperCommand):
@@ -149,7 +149,7 @@ def _common(
 
 def main() -> None:
     """Run the command line as a process of its own."""
-    from atdsr.memory import keep_freed_memory
+    from atdsr.base.memory import keep_freed_memory
 
     interrupts.take_over()
     interrupts.at_the_end(files.discard, files.busy)

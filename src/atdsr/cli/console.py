@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from atdsr.errors import AtdsrError
-from atdsr.texts import printable
+from atdsr.base.errors import AtdsrError
+from atdsr.base.escaping import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -56,11 +56,11 @@ def pack(
     FOLDER holds HR pictures, also in folders inside. The set keeps their pixels and those of the
     LR pictures. The same command goes on where an interrupted one stopped.
     """
-    from atdsr import data
+    from atdsr import datasets
 
     with progress_bar(quiet) as progress:
         watched = tracked(progress, folder.name)
-        packed = data.pack(folder, output, scale or (2,), lr, template, workers, watched)
+        packed = datasets.pack(folder, output, scale or (2,), lr, template, workers, watched)
     say(out, f"{len(packed.entries)} pictures -> {output}")
 
 
@@ -69,12 +69,12 @@ def check(folder: Annotated[Path, argument("SET")], quiet: QuietOption = False) 
 
     Damaged pictures are named, and the exit code is 1 if there are any.
     """
-    from atdsr import data
+    from atdsr import datasets
 
     with progress_bar(quiet) as progress:
-        checked = data.check(folder, tracked(progress, folder.name))
+        checked = datasets.check(folder, tracked(progress, folder.name))
     scales = ", ".join(f"x{scale}" for scale in checked.scales)
-    held = f"{checked.pictures} pictures, {data.gigabytes(checked.nbytes)}, {scales}"
+    held = f"{checked.pictures} pictures, {datasets.gigabytes(checked.nbytes)}, {scales}"
     if not checked.damage:
         say(out, f"{held}: whole")
         return

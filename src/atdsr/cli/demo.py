@@ -20,7 +20,7 @@ def demo(
 
     What bicubic and the network make of it is put side by side with the original.
     """
-    from atdsr import demo as sample
+    from atdsr.reports import demo as sample
 
     upscaler = load_upscaler(None, scale, None, device, Precision.fp32)
     with progress_bar(quiet=False) as progress:

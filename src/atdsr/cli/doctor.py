@@ -12,8 +12,8 @@ from atdsr.cli.console import out, printable, progress_bar, say
 from atdsr.cli.options import flag
 
 if TYPE_CHECKING:
-    from atdsr.doctor import Advice, Machine
-    from atdsr.kernels.cpu import Status
+    from atdsr.network.kernels.cpu import Status
+    from atdsr.reports.doctor import Advice, Machine
 
 _UNKNOWN = "unknown"
 _NAMES = 14  # columns for the names of rows
@@ -32,7 +32,7 @@ def doctor(
     Tells hardware, libraries, threads, and which path the network takes here and why; enlarges a
     picture for about ten seconds to see how fast. The exit code is 1 if something is broken.
     """
-    from atdsr import doctor as examining
+    from atdsr.reports import doctor as examining
 
     with progress_bar(as_json) as progress:
         task = progress.add_task("looking", total=1)
@@ -92,7 +92,7 @@ def _say_wrapped(head: str, text: str) -> None:
 
 
 def _hardware(machine: "Machine") -> dict[str, str]:
-    from atdsr.doctor import gib
+    from atdsr.reports.doctor import gib
 
     processor, memory, gpus = machine.processor, machine.memory, machine.gpus
     rows: dict[str, str] = {}
@@ -162,7 +162,7 @@ def _speed(machine: "Machine") -> dict[str, str]:
     found = machine.measurement
     if found is None:
         return {}
-    from atdsr.runs.words import duration
+    from atdsr.reports.runs.words import duration
 
     rate = f"{found.pixels_per_second:,.0f} pixels of the input a second"
     rows = {"measured": f"{found.side}x{found.side} by ATD-light: {found.seconds:.2f} s, {rate}"}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atdsr import interrupts
+from atdsr.base import interrupts
+from atdsr.base.errors import AtdsrError
 from atdsr.cli.console import err, out, print_wide, printable, progress_bar, say
 from atdsr.cli.models import ensure_here
 from atdsr.cli.options import (
@@ -26,16 +27,15 @@ from atdsr.cli.options import (
     YesOption,
     flag,
 )
-from atdsr.errors import AtdsrError
 
 if TYPE_CHECKING:
-    from atdsr.basicsr import TestOptions
     from atdsr.evaluation import Evaluation, Method, Metric
     from atdsr.evaluation.expected import Expected
     from atdsr.evaluation.methods import Settings
     from atdsr.evaluation.records import Records
     from atdsr.evaluation.tables import Table
     from atdsr.evaluation.testsets import TestSet
+    from atdsr.training.basicsr import TestOptions
 
 EXAMPLES = """\b
 Examples:
@@ -129,8 +129,8 @@ def evaluate(
 
     What is measured is kept until the end: the same command goes on where it was stopped.
     """
-    from atdsr import basicsr
     from atdsr.evaluation import expected, methods, testsets
+    from atdsr.training import basicsr
 
     outputs = _Outputs(json, markdown, html, overwrite)
     figures = None if expect is None else expected.read(expect)
@@ -183,7 +183,7 @@ class _Outputs:
 
     def __post_init__(self) -> None:
         """Refuse before the work what could not be written after it."""
-        from atdsr import files
+        from atdsr.base import files
 
         given = [path for path in (self.json, self.markdown, self.html) if path is not None]
         for path in given:
@@ -194,8 +194,8 @@ class _Outputs:
     def write(
         self, evaluation: "Evaluation", sets: Sequence["TestSet"], images: Path, quiet: bool
     ) -> None:
-        from atdsr import report
         from atdsr.evaluation import tables
+        from atdsr.reports import evaluation as report
 
         if self.json is not None:
             tables.write_json(evaluation, self.json, overwrite=self.overwrite)
@@ -323,7 +323,7 @@ def _find_sets(data: str, compared: Sequence["Method"], lr: str | None) -> list[
 
 def _methods_of(options: "TestOptions", settings: "Settings") -> list["Method"]:
     """The network of an option file, beside bicubic."""
-    from atdsr import files
+    from atdsr.base import files
     from atdsr.evaluation import methods
 
     upscaler = settings.upscaler(options.load())
@@ -335,10 +335,10 @@ def _methods_of(options: "TestOptions", settings: "Settings") -> list["Method"]:
 
 
 def _measures(names: str, device: Device) -> dict[str, "Metric"]:
-    from atdsr import inference
     from atdsr.evaluation import perceptual
+    from atdsr.inference import engine
 
-    where = inference.choose_device(device.value)
+    where = engine.choose_device(device.value)
     return {name: perceptual.load(name, where) for name in _listed(names)}
 
 

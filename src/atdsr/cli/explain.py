@@ -74,7 +74,7 @@ def explain(
     pixels from all over the picture one pixel attends to (attention.png), how similar the tokens
     are (dictionary.png), and index.html, a page that shows all of it.
     """
-    from atdsr import explain as explaining
+    from atdsr.reports import explain as explaining
 
     upscaler = load_upscaler(model, None, category_size, device, Precision.fp32)
     with progress_bar(quiet=False) as progress:

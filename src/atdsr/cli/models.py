@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atdsr import interrupts
+from atdsr.base import interrupts
+from atdsr.base.errors import AtdsrError
 from atdsr.cli.console import err, out, print_table, printable, say
 from atdsr.cli.options import CategorySizeOption, OverwriteOption, QuietOption, argument
-from atdsr.errors import AtdsrError
+from atdsr.weights import download
 
 if TYPE_CHECKING:
-    from atdsr.zoo import OfficialModel, ZooModel
+    from atdsr.weights.models import OfficialModel, ZooModel
 
 EXAMPLES = """\b
 Examples:
@@ -34,13 +35,13 @@ def models(context: typer.Context) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from atdsr import zoo
+    from atdsr.weights import models
 
     lines = []
-    for model in (*zoo.MODELS, *zoo.OFFICIAL):
+    for model in (*models.MODELS, *models.OFFICIAL):
         figures = _figures(model)
         where = "in atdsr"
-        if isinstance(model, zoo.OfficialModel):
+        if isinstance(model, models.OfficialModel):
             where = "here" if model.is_here else "to fetch"
         lines.append(
             [
@@ -51,7 +52,7 @@ def models(context: typer.Context) -> None:
                 where,
             ]
         )
-    print_table(["name", "scale", "parameters", *_SETS, "weights"], lines, len(zoo.MODELS))
+    print_table(["name", "scale", "parameters", *_SETS, "weights"], lines, len(models.MODELS))
     say(out, "PSNR-Y in dB, of official models as published. `atdsr info NAME` says more.")
 
 
@@ -64,10 +65,10 @@ def fetch(
     NAME is one that `atdsr models` lists as official/..., or all. An interrupted download goes on
     with the same command. What comes is checked; what is here already is not fetched again.
     """
-    from atdsr import zoo
+    from atdsr.weights import models
 
-    wanted = [model.name for model in zoo.OFFICIAL] if names == ["all"] else names
-    for model in [zoo.find_official(name) for name in dict.fromkeys(wanted)]:
+    wanted = [model.name for model in models.OFFICIAL] if names == ["all"] else names
+    for model in [models.find_official(name) for name in dict.fromkeys(wanted)]:
         line = f"{model.name}: already here, {model.path}"
         if not model.is_intact:
             _download(model, quiet)
@@ -90,9 +91,9 @@ def add(
     FILE is a .pth file as the authors ship it. It is checked and copied to where `atdsr models
     fetch` puts such files.
     """
-    from atdsr import zoo
+    from atdsr.weights import models
 
-    model = zoo.add(file, name)
+    model = models.add(file, name)
     say(out, f"{file} -> {model.name}")
 
 
@@ -107,12 +108,12 @@ def info(
     """
     from dataclasses import asdict
 
-    from atdsr import zoo
+    from atdsr.weights import models
 
-    weights = zoo.load(name, category_size=category_size)
+    weights = models.load(name, category_size=category_size)
     rows: dict[str, object] = {"file": name}
-    if not zoo.means_file(name):
-        rows = _facts(zoo.find(name))
+    if not models.means_file(name):
+        rows = _facts(models.find(name))
     rows |= {"parameters": f"{weights.parameters:,}", **asdict(weights.config)}
     width = max(map(len, rows)) + 2
     for name, value in rows.items():
@@ -131,9 +132,10 @@ def convert(
     with `params_ema`, for the official code; a .safetensors carries the configuration. Both load
     in spandrel, chaiNNer and ComfyUI.
     """
-    from atdsr import checkpoint, zoo
+    from atdsr import weights as weight_files
+    from atdsr.weights import models
 
-    checkpoint.save(zoo.load(source, category_size=category_size), target, overwrite=overwrite)
+    weight_files.save(models.load(source, category_size=category_size), target, overwrite=overwrite)
     say(out, f"{source} -> {target}")
 
 
@@ -150,15 +152,14 @@ def ensure_here(names: Sequence[str], *, yes: bool, quiet: bool) -> None:
     """
     if not names:
         return
-    from atdsr import zoo
-    from atdsr.zoo import fetching
+    from atdsr.weights import models
 
-    for model in zoo.OFFICIAL:
+    for model in models.OFFICIAL:
         if model.name not in names or model.is_here:
             continue
         if not yes and _on_terminal():
             question = f"{model.name} is not here yet: download {_size(model)}from "
-            yes = typer.confirm(f"{question}{fetching.source(model)}?", err=True)
+            yes = typer.confirm(f"{question}{download.source(model)}?", err=True)
         if not yes:
             raise AtdsrError(
                 f"{model.name} is not here; `atdsr models fetch {model.name}` downloads it, and "
@@ -179,14 +180,14 @@ def _download(model: "OfficialModel", quiet: bool) -> None:
         AtdsrError: it fails.
         typer.Exit: with 128 + the signal after one, as Ctrl-C is.
     """
-    from atdsr.zoo import fetching
+    from atdsr.weights import download
 
     if not quiet:
-        say(err, f"{model.name}: {_size(model)}from {fetching.source(model)}")
+        say(err, f"{model.name}: {_size(model)}from {download.source(model)}")
     try:
         with _bytes_bar(quiet) as bar:
             task = bar.add_task(printable(model.file), total=model.nbytes)
-            fetching.fetch(model, lambda done, total: bar.update(task, completed=done, total=total))
+            download.fetch(model, lambda done, total: bar.update(task, completed=done, total=total))
     except KeyboardInterrupt:
         say(err, "interrupted; `atdsr models fetch` goes on from here")
         raise typer.Exit(interrupts.exit_code()) from None
@@ -217,21 +218,21 @@ def _bytes_bar(quiet: bool) -> Iterator[Any]:
 
 
 def _size(model: "OfficialModel") -> str:
-    from atdsr.zoo import store
+    from atdsr.weights import store
 
     return "" if model.nbytes is None else f"{store.megabytes(model.nbytes)} "
 
 
 def _facts(model: "ZooModel | OfficialModel") -> dict[str, object]:
     """What is known of a named model."""
-    from atdsr import zoo
+    from atdsr.weights import models
 
     rows: dict[str, object] = {
         "model": model.name,
         "PSNR-Y": ", ".join(f"{name} {value:.2f}" for name, value in _figures(model).items()),
         "trained on": model.data,
     }
-    if isinstance(model, zoo.OfficialModel):
+    if isinstance(model, models.OfficialModel):
         rows["PSNR-Y"] = f"{rows['PSNR-Y']} (as published)"
         rows |= {"file": model.path, "bytes": f"{model.path.stat().st_size:,}"}
         if model.record is not None:
@@ -243,10 +244,10 @@ def _facts(model: "ZooModel | OfficialModel") -> dict[str, object]:
 
 def _figures(model: "ZooModel | OfficialModel") -> dict[str, float]:
     """PSNR in dB on the test sets: measured, of official models as published."""
-    from atdsr import zoo
     from atdsr.evaluation import published
+    from atdsr.weights import models
 
-    if isinstance(model, zoo.ZooModel):
+    if isinstance(model, models.ZooModel):
         return model.psnr_y
     group = published.GROUPS[model.config.width >= 100]
     return {

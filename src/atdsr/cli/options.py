@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from atdsr.errors import AtdsrError
+from atdsr.base.errors import AtdsrError
 
 if TYPE_CHECKING:
-    from atdsr.upscale import Upscaler
+    from atdsr.inference.upscaler import Upscaler
 
 
 MOST_TIMES = 64
@@ -61,11 +61,11 @@ def parse_quality(text: str) -> int:
 
 def parse_format(text: str) -> str:
     """The name of a format, of `pixels.FORMATS`, in what a person typed: a name or a suffix."""
-    from atdsr import pixels
+    from atdsr import imaging
 
     try:
-        return pixels.format_of(Path(f"a.{text.removeprefix('.')}"))
-    except pixels.PictureError as error:
+        return imaging.format_of(Path(f"a.{text.removeprefix('.')}"))
+    except imaging.PictureError as error:
         raise typer.BadParameter(str(error)) from error
 
 
@@ -186,9 +186,9 @@ def load_upscaler(
     Raises:
         AtdsrError: a model of another scale than asked for, and what `upscale.load` raises.
     """
-    from atdsr import upscale
+    from atdsr.inference import upscaler
 
-    upscaler = upscale.load(
+    upscaler = upscaler.load(
         model or default_name(scale),
         device.value,
         precision.value,
@@ -204,6 +204,6 @@ def load_upscaler(
 
 def default_name(scale: int | None) -> str:
     """The bundled model for a scale, x2 where none is asked for."""
-    from atdsr import zoo
+    from atdsr.weights import models
 
-    return zoo.for_scale(scale or 2).name
+    return models.for_scale(scale or 2).name

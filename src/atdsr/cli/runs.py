@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from atdsr.base.errors import AtdsrError
 from atdsr.cli.console import err, out, print_table, say
 from atdsr.cli.options import OverwriteOption, argument
-from atdsr.errors import AtdsrError
 
 if TYPE_CHECKING:
-    from atdsr.runs import Run
+    from atdsr.reports.runs import Run
 
 _MOST_CELLS = 10_000  # of the table of validations, which takes a second
 
@@ -31,7 +31,8 @@ def show(
     DIR is the folder of a run, also while it goes on; or a folder of such folders, such as
     experiments, for one line a run.
     """
-    from atdsr import files, runs
+    from atdsr.base import files
+    from atdsr.reports import runs
 
     for path in (png, html):
         if path is not None:
@@ -45,12 +46,12 @@ def show(
     (run,) = found
     _print_run(run)
     if png is not None:
-        from atdsr.runs import drawing
+        from atdsr.reports.runs import drawing
 
         drawing.png(run, png, overwrite=overwrite)
         say(out, f"curves: {png}")
     if html is not None:
-        from atdsr.runs import page
+        from atdsr.reports.runs import page
 
         page.write(run, html, overwrite=overwrite)
         say(out, f"page:   {html}")
@@ -61,7 +62,7 @@ def list_runs(folder: Annotated[Path, argument("DIR")] = Path("experiments")) ->
 
     DIR is a folder of runs' folders.  [default: experiments]
     """
-    from atdsr import runs
+    from atdsr.reports import runs
 
     _print_list(runs.find(folder, _warn))
 
@@ -72,7 +73,7 @@ def _warn(sentence: str) -> None:
 
 def _print_run(run: "Run") -> None:
     """What a run is and has come to, then a line for each validation."""
-    from atdsr import runs
+    from atdsr.reports import runs
 
     say(out, run.name)
     facts = runs.facts(run)
@@ -97,8 +98,8 @@ def _print_run(run: "Run") -> None:
 
 def _print_list(found: "list[Run]") -> None:
     """A line for each run."""
-    from atdsr import runs
-    from atdsr.runs import words
+    from atdsr.reports import runs
+    from atdsr.reports.runs import words
 
     header = ["run", "step", "of", "loss", "best PSNR", "at step", "speed", "trained", "written"]
     lines = []
@@ -121,6 +122,6 @@ def _print_list(found: "list[Run]") -> None:
 
 
 def _decibels(value: float | None) -> str:
-    from atdsr.runs import words
+    from atdsr.reports.runs import words
 
     return words.NONE if value is None else words.decibels(value)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atdsr import interrupts
+from atdsr.base import interrupts
 from atdsr.cli.console import err, leads, out, print_table, say
 from atdsr.cli.options import Device, DeviceOption, QuietOption, argument, flag
 
@@ -76,7 +76,7 @@ def train(
     what it may hold. The same command goes on where an interrupted run stopped.
     """
     with interrupts.later():  # in the middle of these imports it is lost
-        from atdsr import inference, training  # noqa: F401
+        from atdsr.inference import engine
 
     if list_recipes:
         _print_recipes()
@@ -84,7 +84,7 @@ def train(
     quiet = quiet or not leads()
     changes = [*_of_data(data), *(overrides or [])]
     settings = _settings(context, recipe, opt, changes, quiet=quiet)
-    where = inference.choose_device(device.value)
+    where = engine.choose_device(device.value)
     if dry_run:
         if leads():
             _print_plan(settings, where)
@@ -115,7 +115,7 @@ def _settings(
         BadParameter: neither of them is given, or both.
         AtdsrError: it cannot be read.
     """
-    from atdsr import basicsr, recipes
+    from atdsr.training import basicsr, recipes
 
     if (recipe is None) == (opt is None):
         raise typer.BadParameter(
@@ -165,14 +165,15 @@ def _run(settings: "Settings", device: "torch.device", *, quiet: bool) -> None:
 
 def _keep_recipe(settings: "Settings") -> None:
     """Write the resolved recipe into the run's folder."""
-    from atdsr import files, recipes
+    from atdsr.base import files
+    from atdsr.training import recipes
 
     with files.replacing(settings.output / "recipe.yaml", overwrite=True) as temporary:
         temporary.write_text(recipes.dump(settings), "utf-8")
 
 
 def _set_aside(folder: Path, *, quiet: bool) -> None:
-    from atdsr import runs
+    from atdsr.reports import runs
 
     kept = runs.set_aside(folder)
     if kept is not None and not quiet:
@@ -181,7 +182,7 @@ def _set_aside(folder: Path, *, quiet: bool) -> None:
 
 def _print_plan(settings: "Settings", device: "torch.device") -> None:
     """A recipe that could be used as such, what it takes and how long in its comments."""
-    from atdsr import recipes
+    from atdsr.training import recipes
     from atdsr.training.estimate import estimate
 
     for line in recipes.dump(settings).splitlines():
@@ -193,7 +194,7 @@ def _print_plan(settings: "Settings", device: "torch.device") -> None:
 
 def _print_recipes() -> None:
     """The recipes that come with atdsr, and what each does."""
-    from atdsr import recipes
+    from atdsr.training import recipes
 
     header = ["recipe", "network", "scale", "steps", "batch", "patch", "lr", "begins with"]
     lines = []

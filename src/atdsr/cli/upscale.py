@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atdsr import interrupts
+from atdsr.base import interrupts
 from atdsr.cli.console import err, out, printable, progress_bar, say
 from atdsr.cli.models import ensure_here
 from atdsr.cli.options import (
@@ -34,8 +34,8 @@ from atdsr.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from atdsr.jobs import Goal, Plan, Result, Streams
-    from atdsr.upscale import Upscaler
+    from atdsr.batch import Goal, Plan, Result, Streams
+    from atdsr.inference.upscaler import Upscaler
 
 EXAMPLES = """\b
 Examples:
@@ -139,9 +139,9 @@ def upscale(
     goes on where it was stopped. Where both a.png and a_x2.png are among several inputs, a_x2.png
     is taken for an earlier output and left out; name it alone to enlarge it.
     """
-    from atdsr import jobs
+    from atdsr import batch
 
-    if json_lines and output == jobs.STREAM:
+    if json_lines and output == batch.STREAM:
         raise typer.BadParameter("--json and -o - both write to standard output; drop one of them.")
     goal = _goal(outscale, size)
     if model is None and scale is None and goal is not None:
@@ -153,8 +153,8 @@ def upscale(
         overlap=overlap,
         ensemble=ensemble,
     )
-    order = jobs.Order(
-        goal or jobs.Times(upscaler.scale),
+    order = batch.Order(
+        goal or batch.Times(upscaler.scale),
         format_name=format_name,
         template=name,
         model=Path(model).stem if model else default_name(scale),
@@ -163,8 +163,8 @@ def upscale(
         quality=quality,
         strip_metadata=strip_metadata,
     )
-    with jobs.streams(inputs, output, order) as streams:
-        plan = jobs.plan(streams.inputs, streams.out, order)
+    with batch.streams(inputs, output, order) as streams:
+        plan = batch.plan(streams.inputs, streams.out, order)
         results, interrupted = _enlarge(plan, upscaler, streams, json_lines, quiet)
         _conclude(plan, results, interrupted, json_lines, quiet)
 
@@ -173,19 +173,20 @@ def _goal(
     outscale: float | None, size: tuple[int | None, int | None, bool] | None
 ) -> "Goal | None":
     """How large the results are to be; None is as large as the network makes them."""
-    from atdsr import jobs
+    from atdsr import batch
 
     if outscale is not None and size is not None:
         raise typer.BadParameter("--outscale and --size exclude each other; give one of them.")
     if outscale is not None:
-        return jobs.Times(outscale)
-    return None if size is None else jobs.Box(*size)
+        return batch.Times(outscale)
+    return None if size is None else batch.Box(*size)
 
 
 def _network_scale(goal: "Goal") -> int | None:
-    from atdsr import jobs, zoo
+    from atdsr import batch
+    from atdsr.weights import models
 
-    return jobs.network_scale(goal, [model.config.scale for model in zoo.MODELS])
+    return batch.network_scale(goal, [model.config.scale for model in models.MODELS])
 
 
 def _enlarge(
@@ -197,14 +198,14 @@ def _enlarge(
         What became of the jobs, and whether Ctrl-C came before the end. Failures are not shown
         yet: at the end nobody misses them.
     """
-    from atdsr import jobs
+    from atdsr import batch
 
     results: list[Result] = []
     # a bar would catch what is meant for standard output
     with progress_bar(quiet or json_lines) as progress:
         task = progress.add_task("", total=plan.total)
 
-        def show(job: jobs.Job, done: float) -> None:
+        def show(job: batch.Job, done: float) -> None:
             progress.update(task, description=printable(job.source.name), completed=done)
 
         def tell(line: str) -> None:
@@ -213,7 +214,7 @@ def _enlarge(
 
         for path in plan.left_out:
             tell(f"{path}: left out as an earlier output; name it alone to enlarge it")
-        done = jobs.run(
+        done = batch.run(
             plan,
             upscaler,
             progress=show,
@@ -224,7 +225,7 @@ def _enlarge(
                 results.append(result)
                 if json_lines:
                     say(out, json.dumps(result.record()))
-                if result.outcome != jobs.Outcome.FAILED:
+                if result.outcome != batch.Outcome.FAILED:
                     tell(result.message)
         except KeyboardInterrupt:
             return results, True
@@ -239,14 +240,14 @@ def _conclude(
     Raises:
         typer.Exit: with 1 if a picture failed, with 128 + the signal after one, as Ctrl-C is.
     """
-    from atdsr import jobs
+    from atdsr import batch
 
-    failures = [result.message for result in results if result.outcome == jobs.Outcome.FAILED]
+    failures = [result.message for result in results if result.outcome == batch.Outcome.FAILED]
     for failure in failures:
         say(err, f"error: {failure}")
     if json_lines:
-        say(out, json.dumps(jobs.totals(results, plan, interrupted=interrupted)))
-    summary = jobs.summary(results, plan)
+        say(out, json.dumps(batch.totals(results, plan, interrupted=interrupted)))
+    summary = batch.summary(results, plan)
     if interrupted:
         say(err, f"interrupted: {summary}")
         raise typer.Exit(interrupts.exit_code())

@@ -12,9 +12,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from atdsr import runs
 from atdsr.cli.console import err, printable, say
-from atdsr.runs import words
+from atdsr.reports import runs
+from atdsr.reports.runs import words
 from atdsr.training.events import Event, Line, Started, Stepped, Told, Validated
 
 _GAPS, _LINES = 20, 10  # steps and lines that the speed is taken over

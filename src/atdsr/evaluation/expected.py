@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from atdsr import files
-from atdsr.errors import AtdsrError
+from atdsr.base import files
+from atdsr.base.errors import AtdsrError
 from atdsr.evaluation.protocol import Evaluation
 
 TOLERANCE = 0.01

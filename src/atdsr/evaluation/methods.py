@@ -10,14 +10,17 @@ import numpy as np
 import torch
 from PIL import Image
 
-from atdsr import checkpoint, files, pixels, resample, zoo
-from atdsr.checkpoint import CheckpointError, Weights
-from atdsr.errors import AtdsrError
+from atdsr import imaging
+from atdsr import weights as weight_files
+from atdsr.base import files
+from atdsr.base.errors import AtdsrError
 from atdsr.evaluation import peers
 from atdsr.evaluation.peers import Peer
 from atdsr.evaluation.protocol import Method
-from atdsr.inference import Precision, Tell, Tile, choose_device, self_ensemble
-from atdsr.upscale import Upscaler
+from atdsr.imaging import resample
+from atdsr.inference.engine import Precision, Tell, Tile, choose_device, self_ensemble
+from atdsr.inference.upscaler import Upscaler
+from atdsr.weights import CheckpointError, Weights, models
 
 BASELINES = ("bicubic", "lanczos")
 """The methods that learn nothing, of any scale."""
@@ -83,7 +86,7 @@ def named(
     settings = settings or Settings()
     baselines = dict.fromkeys(["bicubic", *(name for name in names if name in BASELINES)])
     of_networks = [
-        name for name in names or [zoo.for_scale(scale or 2).name] if name not in baselines
+        name for name in names or [models.for_scale(scale or 2).name] if name not in baselines
     ]
     networks = [_network(name, settings) for name in of_networks]
     for name, method in zip(of_networks, networks, strict=True):
@@ -141,9 +144,9 @@ def peer(network: Peer, name: str, device: torch.device, identity: str, ensemble
     """A network of another architecture, by the same pixels and the same rounding."""
 
     def enlarge(samples: np.ndarray) -> np.ndarray:
-        image = pixels.to_tensor(samples, device=device)
+        image = imaging.to_tensor(samples, device=device)
         made = self_ensemble(network, image) if ensemble else network(image)
-        return pixels.to_array(made)
+        return imaging.to_array(made)
 
     return Method(
         name=f"{name}+" if ensemble else name,
@@ -157,12 +160,12 @@ def peer(network: Peer, name: str, device: torch.device, identity: str, ensemble
 
 def _network(name: str, settings: Settings) -> Method:
     """An ATD by name or file, or else whatever spandrel makes of the file."""
-    if not zoo.means_file(name):
-        model = zoo.find(name)
+    if not models.means_file(name):
+        model = models.find(name)
         return network(settings.upscaler(model.load()), name, model.sha256, settings.tell)
     path = Path(name)
     try:
-        weights = checkpoint.load(path, category_size=settings.category_size)
+        weights = weight_files.load(path, category_size=settings.category_size)
     except CheckpointError:
         if not path.is_file() or _is_atd(path):
             raise
@@ -176,7 +179,7 @@ def _network(name: str, settings: Settings) -> Method:
 def _is_atd(path: Path) -> bool:
     """Whether a file that was refused is an ATD's all the same, or none that torch reads."""
     try:
-        tensors, _ = checkpoint.read_tensors(path)
+        tensors, _ = weight_files.read_tensors(path)
     except CheckpointError:
         return True
     return any(name.endswith(".residual_group.td") for name in tensors)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atdsr.errors import AtdsrError
+from atdsr.base.errors import AtdsrError
 
 
 class PeerError(AtdsrError):

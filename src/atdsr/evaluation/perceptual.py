@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from atdsr import pixels
-from atdsr.errors import AtdsrError
+from atdsr import imaging
+from atdsr.base.errors import AtdsrError
 from atdsr.evaluation import peers
 from atdsr.evaluation.protocol import Metric
 
@@ -78,6 +78,6 @@ def load(name: str, device: torch.device) -> Metric:
 
     def measure(hr: np.ndarray, sr: np.ndarray) -> float:
         with torch.inference_mode():
-            return float(metric(pixels.to_tensor(sr), pixels.to_tensor(hr)))
+            return float(metric(imaging.to_tensor(sr), imaging.to_tensor(hr)))
 
     return measure

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atdsr import metrics
+from atdsr.imaging import metrics
 
 
 @dataclass(frozen=True)

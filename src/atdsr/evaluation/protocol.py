@@ -13,14 +13,15 @@ import numpy as np
 import torch
 
 import atdsr
-from atdsr import files, interrupts, memory, pixels
-from atdsr.errors import AtdsrError
+from atdsr import imaging
+from atdsr.base import files, interrupts, memory
+from atdsr.base.errors import AtdsrError
 from atdsr.evaluation import published
 from atdsr.evaluation.published import PublishedRow
 from atdsr.evaluation.records import Key, Records, fingerprint
 from atdsr.evaluation.testsets import Pair, TestSet
-from atdsr.metrics import psnr_y, ssim_y
-from atdsr.pixels import Picture
+from atdsr.imaging import Picture
+from atdsr.imaging.metrics import psnr_y, ssim_y
 
 Enlarge = Callable[[np.ndarray], np.ndarray]
 """Samples h w 3 of uint8 -> samples h*scale w*scale 3 of uint8."""
@@ -398,7 +399,7 @@ def _keep(
     if records is not None:
         records.add(step.key, dataclasses.asdict(score))
     if images is not None:
-        pixels.write(Picture(sr), step.image(images), overwrite=True)
+        imaging.write(Picture(sr), step.image(images), overwrite=True)
 
 
 def _rows(steps: Sequence[_Step], scores: Mapping[Key, Score]) -> tuple[Row, ...]:

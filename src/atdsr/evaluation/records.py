@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from atdsr import caches, files
-from atdsr.errors import AtdsrError
+from atdsr.base import files, paths
+from atdsr.base.errors import AtdsrError
 
 Key = tuple[str, ...]
 """What a record is of, such as model, set and picture."""
@@ -24,7 +24,7 @@ class RecordsError(AtdsrError):
 
 def cache_folder() -> Path:
     """Where evaluations keep what they have done: `eval` in atdsr's cache folder."""
-    return caches.folder() / "eval"
+    return paths.folder() / "eval"
 
 
 def fingerprint(content: Any) -> str:

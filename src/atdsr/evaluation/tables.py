@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import atdsr
-from atdsr import files, texts
+from atdsr.base import escaping, files
 from atdsr.evaluation.protocol import Evaluation, Row, Score
 from atdsr.evaluation.published import PublishedRow
 
@@ -96,13 +96,16 @@ def to_markdown(evaluation: Evaluation) -> str:
     """The tables, published figures below the measured ones."""
     parts = []
     for table in tables(evaluation):
-        parts += [f"**{texts.markdown(table.title)}**\n", _markdown(table.header, table.measured)]
+        parts += [
+            f"**{escaping.markdown(table.title)}**\n",
+            _markdown(table.header, table.measured),
+        ]
         if table.published:
             # the columns that only a measurement fills
             shorter = [line[:-2] for line in (table.header, *table.published)]
             parts += ["Published:\n", _markdown(shorter[0], shorter[1:])]
     machine = {name: what for name, what in evaluation.machine.items() if name != "command"}
-    about = texts.markdown(", ".join(f"{name} {value}" for name, value in machine.items()))
+    about = escaping.markdown(", ".join(f"{name} {value}" for name, value in machine.items()))
     parts.append(
         "Seconds are means over the pictures, memory is the highest peak; published PSNR of four "
         f"decimals comes from logs of the official weights. atdsr {atdsr.__version__}; {about}.\n"
@@ -112,7 +115,7 @@ def to_markdown(evaluation: Evaluation) -> str:
 
 def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     rule = ["---", *("---:" for _ in header[1:])]
-    named = [[texts.markdown(cell) for cell in line] for line in (header, *lines)]
+    named = [[escaping.markdown(cell) for cell in line] for line in (header, *lines)]
     return "".join(f"| {' | '.join(line)} |\n" for line in (named[0], rule, *named[1:]))
 
 

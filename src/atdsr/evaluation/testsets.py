@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from atdsr import pairs, resample
-from atdsr.errors import AtdsrError
+from atdsr.base.errors import AtdsrError
+from atdsr.datasets import pairs
+from atdsr.imaging import resample
 
 BENCHMARKS = "ATDSR_BENCHMARKS"
 """The environment variable with the folder where a test set is looked up by its name."""

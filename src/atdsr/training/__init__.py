@@ -1,7 +1,7 @@
 """Training: a loop that can be stopped at any moment, on one device or many.
 
 `settings` says what a run does, `run` holds what it consists of, `loop` goes through its steps
-(`atdsr.stepping`, as `steps` has them from the settings); `feed` brings the crops, `losses` are
+(`stepper`, as `steps` has them from the settings); `feed` brings the crops, `losses` are
 minimised, `ranks` are the processes that train together, `states` and `journal` are what stays on
 disk, `validation` measures, and `events` are what watchers such as `trackers` are told.
 """

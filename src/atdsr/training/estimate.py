@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from atdsr import memory
-from atdsr.model import ATD, Block
+from atdsr.base import memory
+from atdsr.network.model import ATD, Block
 from atdsr.training.ranks import describe
 from atdsr.training.settings import Settings, Stage
 from atdsr.training.steps import optimizers_of, step_of

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from atdsr.data import Crops, PackedSet
+from atdsr.datasets import Crops, PackedSet
 from atdsr.training.ranks import Ranks
 from atdsr.training.settings import Settings
 

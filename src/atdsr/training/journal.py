@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from atdsr import files
+from atdsr.base import files
 from atdsr.training.events import Event, Stepped, Validated
 
 LOG = "log.jsonl"

@@ -9,18 +9,10 @@ from typing import Any
 import psutil
 import torch
 
-from atdsr import data, files, interrupts, memory
-from atdsr.model import ATD
-from atdsr.training.events import (
-    Line,
-    Saved,
-    Started,
-    Stepped,
-    Told,
-    Validated,
-    Watch,
-    Watchers,
-)
+from atdsr import datasets
+from atdsr.base import files, interrupts, memory
+from atdsr.network.model import ATD
+from atdsr.training.events import Line, Saved, Started, Stepped, Told, Validated, Watch, Watchers
 from atdsr.training.feed import Feed
 from atdsr.training.journal import LOG, Journal
 from atdsr.training.ranks import Ranks, describe, joined
@@ -83,7 +75,7 @@ def fit(
         ranks.lead(lambda: stack.enter_context(_own(settings.output)))
         run.start()
         validator = ranks.lead(lambda: Validator(settings, ranks.device, tell))
-        pictures = data.PackedSet(_packed(settings, ranks, tell), settings.network.scale)
+        pictures = datasets.PackedSet(_packed(settings, ranks, tell), settings.network.scale)
         ranks.lead(lambda: journal.open(run.step, run.validated))
         feed = stack.enter_context(closing(Feed(settings, pictures, ranks)))
         tracked = ranks.lead(lambda: stack.enter_context(trackers(settings, run.step, tell)))
@@ -161,7 +153,7 @@ def _packed(settings: Settings, ranks: Ranks, tell: Callable[[str], None]) -> Pa
         )
     source, scale = settings.data, settings.network.scale
     return ranks.from_lead(
-        lambda: data.prepare(
+        lambda: datasets.prepare(
             source.train,
             scale,
             source.lr,

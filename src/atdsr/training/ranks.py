@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-from atdsr.errors import AtdsrError
+from atdsr.base.errors import AtdsrError
 
 _T = TypeVar("_T")
 

@@ -15,9 +15,9 @@ from pydantic import (
     model_validator,
 )
 
-from atdsr import pairs
-from atdsr.model import ATDConfig
-from atdsr.stepping import Precision
+from atdsr.datasets import pairs
+from atdsr.network.model import ATDConfig
+from atdsr.training.stepper import Precision
 
 
 def no_bool(value: Any) -> Any:

@@ -4,10 +4,10 @@ from functools import partial
 
 import torch
 
-from atdsr.model import ATD
-from atdsr.stepping import How, optimizers
+from atdsr.network.model import ATD
 from atdsr.training.losses import objective
 from atdsr.training.settings import Settings
+from atdsr.training.stepper import How, optimizers
 
 
 def step_of(settings: Settings) -> How:

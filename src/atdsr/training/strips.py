@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from atdsr import sheets
 from atdsr.evaluation import places
 from atdsr.evaluation.places import Place
+from atdsr.imaging import montage
 
 _SIZE = (96, 128)  # height and width of a part in pixels of HR
 _FACTOR = 2
@@ -64,10 +64,10 @@ def sheet(title: str, strips: Sequence[Strip]) -> np.ndarray:
     rows = [_row(strip) for strip in strips]
     columns = min(3, math.ceil(len(rows) / _ROWS))
     height = math.ceil(len(rows) / columns)
-    parts = [sheets.above(rows[i : i + height], 26) for i in range(0, len(rows), height)]
-    note = sheets.text("PSNR on Y of the whole picture", _LABEL, sheets.FAINT)
-    words = sheets.above([sheets.text(title, _TITLE), note], 2)
-    return np.asarray(sheets.framed(sheets.above([words, sheets.beside(parts, 44)], 22)))
+    parts = [montage.above(rows[i : i + height], 26) for i in range(0, len(rows), height)]
+    note = montage.text("PSNR on Y of the whole picture", _LABEL, montage.FAINT)
+    words = montage.above([montage.text(title, _TITLE), note], 2)
+    return np.asarray(montage.framed(montage.above([words, montage.beside(parts, 44)], 22)))
 
 
 def _row(strip: Strip) -> Image.Image:
@@ -79,14 +79,14 @@ def _row(strip: Strip) -> Image.Image:
     ]
     name = strip.name.encode("utf-8", "backslashreplace").decode()  # a file's, whatever its bytes
     short = name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
-    return sheets.above([sheets.text(short, 18), sheets.beside(tiles, 10)], 2)
+    return montage.above([montage.text(short, 18), montage.beside(tiles, 10)], 2)
 
 
 def _tile(samples: np.ndarray, label: str) -> Image.Image:
     """A part with its label below; the tile is as wide as any, however small the picture."""
-    tile = sheets.above(
-        [sheets.enlarged(samples, _FACTOR), sheets.text(label, _LABEL, sheets.FAINT)], 2
+    tile = montage.above(
+        [montage.enlarged(samples, _FACTOR), montage.text(label, _LABEL, montage.FAINT)], 2
     )
-    full = sheets.blank(max(tile.width, _SIZE[1] * _FACTOR), tile.height)
+    full = montage.blank(max(tile.width, _SIZE[1] * _FACTOR), tile.height)
     full.paste(tile, (0, 0))
     return full

@@ -8,8 +8,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from atdsr import files, pixels
-from atdsr.errors import AtdsrError
+from atdsr import imaging
+from atdsr.base import files
+from atdsr.base.errors import AtdsrError
 from atdsr.training.events import Event, Line, Started, Validated, Watch, Watchers
 from atdsr.training.settings import Settings
 
@@ -128,7 +129,7 @@ def _tensorboard(folder: Path, step: int) -> Iterator[Watch]:
             writer.add_scalar(name, value, event.step)
         if isinstance(event, Validated):
             if event.strips is not None:
-                samples = pixels.read(event.strips).samples
+                samples = imaging.read(event.strips).samples
                 writer.add_image("strips", samples, event.step, dataformats="HWC")
             writer.flush()
 

@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from atdsr import evaluation, pixels
-from atdsr.errors import AtdsrError
+from atdsr import evaluation, imaging
+from atdsr.base.errors import AtdsrError
 from atdsr.evaluation import Evaluation, Method, methods, testsets
 from atdsr.evaluation.testsets import Pair, TestSet
-from atdsr.inference import Precision, UpscaleError
-from atdsr.model import ATD
-from atdsr.pixels import Picture
+from atdsr.imaging import Picture
+from atdsr.inference.engine import Precision, UpscaleError
+from atdsr.inference.upscaler import Upscaler
+from atdsr.network.model import ATD
 from atdsr.training import strips
 from atdsr.training.events import Validated
 from atdsr.training.settings import Settings, TestFolder
 from atdsr.training.strips import Strip
-from atdsr.upscale import Upscaler
 
 FOLDER = "validation"
 """The folder of a run that its strips are in."""
@@ -161,7 +161,7 @@ class Validator:
         title = f"{self._settings.name}   step {step:,}   {figures}"
         path = self._settings.output / FOLDER / f"{step:08}.png"
         sheet = strips.sheet(title, list(self._strips.values()))
-        pixels.write(Picture(sheet), path, overwrite=True)
+        imaging.write(Picture(sheet), path, overwrite=True)
         return path
 
 
@@ -214,7 +214,7 @@ def _check(dataset: TestSet, scale: int) -> None:
     """
     dataset.pairs[0].load(scale)
     for pair in dataset.pairs:
-        hr = pixels.open_frames(pair.hr)
+        hr = imaging.open_frames(pair.hr)
         small = hr.height // scale, hr.width // scale
         if min(small) * scale < _LEAST + 2 * scale:
             least = math.ceil(_LEAST / scale + 2) * scale
@@ -223,7 +223,7 @@ def _check(dataset: TestSet, scale: int) -> None:
             )
         if pair.lr is None:
             continue
-        lr = pixels.open_frames(pair.lr)
+        lr = imaging.open_frames(pair.lr)
         if (lr.height, lr.width) != small:
             raise ValidationError(
                 f"{pair.lr} is {lr.width}x{lr.height} where {small[1]}x{small[0]} are due for "

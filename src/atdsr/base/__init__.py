@@ -1,0 +1,1 @@
+"""What every package uses: errors, atomic files, free memory, interrupts, paths, YAML."""

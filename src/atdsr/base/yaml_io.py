@@ -1,0 +1,288 @@
+"""YAML text of plain values: what recipes and option files are written in.
+
+A text holds mappings, lists, text, numbers, true, false and nothing else. It runs no code, is
+never written out to more than `MOST_VALUES` values, and whatever is wrong with it is a
+`YamlError`. Numbers such as `2e-4` and `1e4`, which PyYAML takes for text, are numbers. Dates are
+text, and so are `1:30` and `010`, which YAML 1.1 takes for 90 and 8.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from yaml.constructor import SafeConstructor
+
+from atdsr.base import files
+from atdsr.base.errors import AtdsrError, short
+
+MOST_BYTES = 2**18
+MOST_VALUES = 10_000
+MOST_LEVELS = 50
+_LARGEST = 2**63
+
+_TAG = "tag:yaml.org,2002:"
+_OTHER_BASE = re.compile(r".*:|[-+]?0[0-9_]")  # of 60, or of 8, as YAML 1.1 has them
+_EXPONENT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
+
+
+class YamlError(AtdsrError):
+    """A text that is not read; the sentence names the line."""
+
+
+def read(path: Path) -> dict[Any, Any]:
+    """The mapping that a file holds.
+
+    Raises:
+        YamlError: there is no such file, or it is no YAML mapping of plain values; the sentence
+            begins with its name.
+    """
+    try:
+        with files.opened(path) as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise YamlError(f"{path} cannot be read: {error.strerror}.") from None
+    if len(data) > MOST_BYTES:
+        raise YamlError(f"{path} is no YAML text of settings: it has more than {MOST_BYTES} bytes.")
+    try:
+        content = parse(data.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise YamlError(f"{path} is no YAML text: it is not UTF-8.") from None
+    except YamlError as error:
+        raise YamlError(f"{path}: {error}") from None
+    if not isinstance(content, dict):
+        raise YamlError(f"{path} must hold `key: value` lines.")
+    return content
+
+
+def parse(text: str) -> Any:
+    """The value of a YAML text: dict, list, str, int, float, bool or None.
+
+    Raises:
+        YamlError: it is no YAML, holds anything else, a key twice, a number that is too large,
+            or grows by its aliases.
+    """
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        return None if node is None else _Builder().value(node)
+    except yaml.MarkedYAMLError as error:
+        raise YamlError(f"{_line(error.problem_mark)} is no YAML: {error.problem}.") from None
+    except yaml.YAMLError:  # a character that no YAML text may hold
+        raise YamlError("it is no YAML: it holds control characters.") from None
+    except (ValueError, OverflowError):  # from escapes and directives with impossible numbers
+        raise YamlError("it is no YAML: it holds an impossible number.") from None
+
+
+def write(values: dict[str, Any]) -> str:
+    """The YAML text of plain values, in their order, that `parse` reads back to equal ones."""
+    return yaml.dump(
+        values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf")
+    )
+
+
+# ---------------------------------------------------------------------------------- sentences
+
+
+def nearest(key: Any, names: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """The name that a mistyped key is most like; None where none is like it at all."""
+    return next(iter(difflib.get_close_matches(str(key)[:100], names, n=1, cutoff=cutoff)), None)
+
+
+def place(location: Sequence[int | str], content: Any, *, missing: bool) -> tuple[int | str, ...]:
+    """Where in the content something is wrong, by the keys and numbers that lead there.
+
+    Args:
+        location: pydantic's, which also names the kinds that a value might have had.
+        content: what was checked.
+        missing: whether the last part of the location is a key that the content lacks.
+    """
+    found: list[int | str] = []
+    for number, part in enumerate(location):
+        inside: list[Any] = []
+        if isinstance(content, dict) and part in content:
+            inside = [content[part]]
+        if isinstance(content, list) and isinstance(part, int):
+            inside = content[part : part + 1]
+        if inside:
+            content = inside[0]
+        if inside or (missing and number == len(location) - 1):
+            found.append(part)
+    return tuple(found)
+
+
+SECTION = "section"
+"""The type of an error that a validator raises about a whole section, in a sentence of its own."""
+_PLAINLY = {
+    "tuple_type": "input should be a list",
+    "list_type": "input should be a list",
+    "model_type": "it must hold `key: value` lines",
+    "dict_type": "it must hold `key: value` lines",
+    "path_type": "input should be a path",
+    "bool_type": "input should be true or false",
+    "bool_parsing": "input should be true or false",
+}
+"""What pydantic says in Python's words, in YAML's."""
+
+
+def problem(error: ValidationError, content: Any) -> tuple[tuple[int | str, ...], str]:
+    """What pydantic found wrong first: its place in the content, and a sentence with the key."""
+    first = error.errors(include_url=False)[0]
+    where = place(first["loc"], content, missing=first["type"] == "missing")
+    key = ".".join(str(part) for part in where)
+    if first["type"] == SECTION:
+        return where, f"{key}: {first['msg']}" if key else first["msg"]
+    message = _PLAINLY.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+    message = f"{message[0].lower()}{message[1:]}."
+    if first["type"] == "missing":
+        return where, f"the key {key} is missing."
+    if first["type"] == "value_error" and isinstance(first["input"], dict):
+        return where, f"{key}: {message}" if key else message
+    return where, f"{key} is {short(first['input'])}: {message}"
+
+
+# ------------------------------------------------------------------------------ from and to text
+
+
+def _plain_resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    """PyYAML's, by a scalar's first character: without dates, with more forms of a float."""
+    resolvers = {
+        first: [(tag, pattern) for tag, pattern in known if tag != f"{_TAG}timestamp"]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    for first in "-+.0123456789":
+        resolvers.setdefault(first, []).append((f"{_TAG}float", _EXPONENT))
+    return resolvers
+
+
+class _Plain(yaml.resolver.BaseResolver):
+    """Knows what kind of value a plain text is."""
+
+    yaml_implicit_resolvers = _plain_resolvers()
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        tag = super().resolve(kind, value, implicit)
+        is_number = kind is yaml.ScalarNode and tag in (f"{_TAG}int", f"{_TAG}float")
+        return f"{_TAG}str" if is_number and _OTHER_BASE.match(value) else tag
+
+
+class _Loader(_Plain, yaml.SafeLoader):
+    level = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        _check_level(self.level, self.peek_event().start_mark)
+        self.level += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.level -= 1
+
+
+class _Dumper(_Plain, yaml.SafeDumper):
+    """Writes lists of scalars in one line."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_sequence(
+        self, tag: str, sequence: Iterable[Any], flow_style: bool | None = None
+    ) -> yaml.SequenceNode:
+        values = list(sequence)
+        flat = not any(isinstance(value, dict | list) for value in values)
+        return super().represent_sequence(tag, values, flow_style=flat)
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        # PyYAML writes some line breaks so that it reads them back as spaces, but for this style
+        return self.represent_scalar(f"{_TAG}str", data, style=None if data.isprintable() else '"')
+
+
+_Dumper.add_representer(list, lambda dumper, data: dumper.represent_sequence(f"{_TAG}seq", data))
+_Dumper.add_representer(str, _Dumper.represent_str)
+
+
+class _Builder:
+    """Makes plain values of YAML's nodes, aliases written out."""
+
+    _SCALARS = ("null", "bool", "int", "float", "str")
+
+    def __init__(self) -> None:
+        self.left = MOST_VALUES
+        self.around: list[yaml.Node] = []
+
+    def value(self, node: yaml.Node) -> Any:
+        """The value of a node.
+
+        Raises:
+            YamlError: it is more than a plain value.
+        """
+        self.left -= 1
+        if self.left < 0:
+            raise YamlError(f"it holds more than {MOST_VALUES} values, counting its aliases.")
+        _check_level(len(self.around), node.start_mark)  # through aliases
+        if any(node is outer for outer in self.around):
+            raise YamlError(f"{_line(node.start_mark)} contains itself.")
+        self.around.append(node)
+        try:
+            return self._value(node)
+        finally:
+            self.around.pop()
+
+    def _value(self, node: yaml.Node) -> Any:
+        kind = node.tag.removeprefix(_TAG)
+        if isinstance(node, yaml.MappingNode) and kind == "map":
+            return dict(self._items(node))
+        if isinstance(node, yaml.SequenceNode) and kind == "seq":
+            return [self.value(item) for item in node.value]
+        if isinstance(node, yaml.ScalarNode) and kind in self._SCALARS:
+            return _scalar(node, kind)
+        tag = f"!!{kind}" if node.tag.startswith(_TAG) else node.tag
+        raise YamlError(
+            f"{_line(node.start_mark)} holds more than plain values, which is not read: {tag[:80]}."
+        )
+
+    def _items(self, node: yaml.MappingNode) -> Iterator[tuple[Any, Any]]:
+        known: set[Any] = set()
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise YamlError(f"{_line(key_node.start_mark)} has a key that is no plain text.")
+            key = self.value(key_node)
+            if key in known:
+                raise YamlError(
+                    f"{_line(key_node.start_mark)} gives the key {short(key)} a second time; keep "
+                    "one."
+                )
+            known.add(key)
+            yield key, self.value(value_node)
+
+
+def _scalar(node: yaml.ScalarNode, kind: str) -> Any:
+    """The value of a scalar.
+
+    Raises:
+        YamlError: the text does not fit the kind, or the number is too large.
+    """
+    line = _line(node.start_mark)
+    try:
+        if kind in ("int", "float") and _OTHER_BASE.match(node.value):
+            raise ValueError  # where the tag is written out
+        value = getattr(SafeConstructor(), f"construct_yaml_{kind}")(node)
+        if isinstance(value, str):
+            value.encode("utf-8", "surrogateescape")  # as names of files may need
+    except (ValueError, LookupError, OverflowError):
+        raise YamlError(f"{line} is no YAML: {short(node.value)} is no !!{kind}.") from None
+    if isinstance(value, str) and "\0" in value:
+        raise YamlError(f"{line} holds a NUL character, which is no text.")
+    if isinstance(value, int) and abs(value) >= _LARGEST:
+        raise YamlError(f"{line} holds a very large number, beyond what anything here takes.")
+    return value
+
+
+def _check_level(level: int, mark: yaml.Mark | None) -> None:
+    if level > MOST_LEVELS:
+        raise YamlError(f"{_line(mark)} nests more than {MOST_LEVELS} levels deep.")
+
+
+def _line(mark: yaml.Mark | None) -> str:
+    return f"line {mark.line + 1}" if mark else "a line"

@@ -1,0 +1,1 @@
+"""What tests share: small networks, pictures, servers, runs."""

@@ -1,0 +1,71 @@
+"""Folders of pictures to be packed, and packed sets of any size."""
+
+import json
+import resource
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from atdsr import datasets
+from atdsr.datasets import DataError, PackedSet, partial
+
+
+def noise(h: int, w: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (h, w, 3), np.uint8)
+
+
+def noise_folder(folder: Path, count: int, h: int = 48, w: int = 60) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        Image.fromarray(noise(h, w, number)).save(folder / f"{number:04}.png")
+    return folder
+
+
+def entry(name: str, height: int, width: int, offset: int, parts: Sequence[str]) -> dict:
+    """A picture of an index, with hashes of nothing."""
+    return {
+        "name": name,
+        "height": height,
+        "width": width,
+        "offset": offset,
+        "blake2b": dict.fromkeys(parts, "0" * 32),
+        "sources": {"hr": [1, 2]},
+    }
+
+
+def empty_set(folder: Path, sizes: Sequence[tuple[int, int]], scale: int = 2) -> PackedSet:
+    """A set of black pictures (height, width), however large: its files have holes."""
+    folder.mkdir()
+    parts, entries, offset = ("hr", f"x{scale}"), [], 0
+    for number, (height, width) in enumerate(sizes):
+        entries.append(entry(f"{number}.png", height, width, offset, parts))
+        offset += height * width
+    index = {"format": 2, "scales": [scale], "lr": "matlab", "pictures": entries}
+    (folder / "index.json").write_text(json.dumps(index))
+    for name, share in (("hr.bin", 1), (f"lr_x{scale}.bin", scale**2)):
+        with (folder / name).open("wb") as file:
+            file.truncate(3 * offset // share)
+    return PackedSet(folder, scale)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file of a packed set."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def pack_slowly(folder: Path, out: Path) -> None:
+    """Pack with a journal line for each picture at once."""
+    partial._COMMIT_BYTES = 0
+    datasets.pack(folder, out)
+
+
+def pack_with_limit(folder: Path, out: Path, limit: int) -> None:
+    """Pack where no file may grow beyond a limit; the error goes to the file `said`."""
+    partial._COMMIT_BYTES = 0
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        datasets.pack(folder, out)
+    except DataError as error:
+        (out.parent / "said").write_text(str(error))

@@ -1,0 +1,409 @@
+"""Which files inputs name, and which file becomes of each."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from atdsr import batch, imaging
+from atdsr.base.errors import AtdsrError
+from atdsr.batch import Box, Job, JobError, Order, Plan, Times
+from atdsr.imaging import Picture
+from helpers.upscaling import touch
+
+X2 = Order(Times(2))
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def plan(*inputs: str, out: str | None = None, goal: batch.Goal = X2.goal, **order: Any) -> Plan:
+    return batch.plan(inputs, out, Order(goal, **order))
+
+
+def pairs(*inputs: str, **order: Any) -> dict[str, str]:
+    return {str(job.source): str(job.target) for job in plan(*inputs, **order).jobs}
+
+
+def test_one_picture_goes_beside_itself_or_where_it_is_told():
+    touch("p/a.png", "folder/b.png")
+    assert pairs("p/a.png") == {"p/a.png": "p/a_x2.png"}
+    assert pairs("p/a.png", goal=Times(3)) == {"p/a.png": "p/a_x3.png"}
+    assert pairs("p/a.png", out="new.jpg") == {"p/a.png": "new.jpg"}
+    assert pairs("p/a.png", out="new/") == {"p/a.png": "new/a_x2.png"}
+    assert pairs("p/a.png", out="folder") == {"p/a.png": "folder/a_x2.png"}
+    assert not plan("p/a.png").several
+
+
+@pytest.mark.parametrize("name", ["a.pfm", "a.ICO", "a.j2k"])
+def test_what_is_only_read_becomes_png(name):
+    touch(name)
+    assert pairs(name) == {name: "a_x2.png"}
+
+
+def test_suffixes_stay_unless_a_format_is_named():
+    touch("a.PNG", "b.jpeg")
+    assert pairs("a.PNG", "b.jpeg") == {"a.PNG": "a_x2.PNG", "b.jpeg": "b_x2.jpeg"}
+    assert pairs("a.PNG", "b.jpeg", format_name="tiff") == {
+        "a.PNG": "a_x2.tiff",
+        "b.jpeg": "b_x2.tiff",
+    }
+    assert pairs("a.PNG", out="new", format_name="webp") == {"a.PNG": "new.webp"}
+    assert pairs("a.PNG", out="new.WEBP", format_name="webp") == {"a.PNG": "new.WEBP"}
+    assert pairs("a.PNG", out="new.tif", format_name="tiff") == {"a.PNG": "new.tif"}
+    with pytest.raises(JobError, match=r"new\.jpg does not end in \.webp"):
+        plan("a.PNG", out="new.jpg", format_name="webp")
+
+
+def test_a_folder_is_its_visible_pictures_in_order():
+    touch("f/b.PNG", "f/a.jpg", "f/notes.txt", "f/._a.jpg", "f/deeper/c.png")
+    Path("f/looks-like.png").mkdir()
+    assert pairs("f") == {"f/a.jpg": "f/a_x2.jpg", "f/b.PNG": "f/b_x2.PNG"}
+    assert pairs("f", out="new") == {"f/a.jpg": "new/a_x2.jpg", "f/b.PNG": "new/b_x2.PNG"}
+    assert plan("f").several
+
+
+def test_globs_are_their_pictures_also_of_folders_inside():
+    touch("f/b.png", "f/a.png", "f/notes.txt", "f/deeper/c.png")
+    assert list(pairs("f/*")) == ["f/a.png", "f/b.png"]
+    assert list(pairs("f/[ab].png")) == ["f/a.png", "f/b.png"]
+    assert list(pairs("f/**/*.png")) == ["f/a.png", "f/b.png", "f/deeper/c.png"]
+    assert pairs("f/b*", out="new") == {"f/b.png": "new/b_x2.png"}
+    assert plan("f/b*").several
+
+
+def test_a_file_called_like_a_glob_is_that_file():
+    touch("[1].png", "1.png", "a*.png", "ab.png")
+    assert list(pairs("[1].png")) == ["[1].png"]
+    assert list(pairs("a*.png")) == ["a*.png"]
+
+
+def test_a_picture_named_twice_is_done_once():
+    touch("f/a.png", "f/b.png")
+    assert list(pairs("f/b.png", "f", "./f/b.png")) == ["f/b.png", "f/a.png"]
+
+
+@pytest.mark.parametrize("named", [("f",), ("f/*",), ("f/a.png", "f/a_x2.png", "f/a_x3.jpg")])
+def test_earlier_outputs_are_left_out_of_lists(named: tuple[str, ...]):
+    touch("f/a.png", "f/a_x2.png", "f/a_x3.jpg")
+    made = plan(*named)
+    assert made.jobs == (Job(Path("f/a.png"), Path("f/a_x2.png")),)
+    assert made.left_out == (Path("f/a_x3.jpg"),)  # a_x2.png is kept or replaced by its job
+
+
+def test_what_only_looks_like_an_output_is_taken():
+    touch("f/a_x2.png", "f/b.png", "f/b_y5.png", "f/_x2.png", "g/a.png")
+    assert list(pairs("f", "g")) == [
+        "f/_x2.png",
+        "f/a_x2.png",
+        "f/b.png",
+        "f/b_y5.png",
+        "g/a.png",
+    ]
+    touch("f/a.png")
+    assert pairs("f/a_x2.png") == {"f/a_x2.png": "f/a_x2_x2.png"}  # named alone
+
+
+def test_a_missing_file_is_left_to_its_turn():
+    assert list(pairs("missing.png", "also.png")) == ["missing.png", "also.png"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "out", "words"),
+    [
+        (["empty"], None, "empty is a folder without pictures"),
+        (["a.png", "*.webp"], None, r"no picture matches \*\.webp"),
+        ([""], None, "an INPUT is empty"),
+        (["a.png", "b.png"], "notes.txt", r"notes\.txt is a file; name a folder"),
+        (["a.png"], "notes.txt/", r"notes\.txt/ is a file; name a folder"),
+        (["a.png", "b.png"], "new.png", r"new\.png looks like one file for several pictures"),
+        (["a.png", "f/a.png"], "new", "a.png and f/a.png would both become new/a_x2.png"),
+        (["a.png"], "a.png", "a.png is an input and is never overwritten"),
+        (["a.png"], "link.png", "link.png is an input and is never overwritten"),
+        (["a.png"], "hard.png", "hard.png is an input and is never overwritten"),
+        (["link.png"], "./a.png", "a.png is an input and is never overwritten"),
+        (["n" * 300], None, "cannot be read: File name too long"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_done(
+    inputs: list[str], out: str | None, words: str
+):
+    touch("a.png", "b.png", "f/a.png", "notes.txt")
+    Path("empty").mkdir()
+    Path("link.png").symlink_to("a.png")
+    Path("hard.png").hardlink_to("a.png")
+    with pytest.raises(JobError, match=words):
+        plan(*inputs, out=out)
+
+
+def test_two_outputs_that_are_one_file_by_links_are_refused():
+    touch("a.png", "b.png", "f/a_x2.png")
+    Path("f/b_x2.png").symlink_to("a_x2.png")
+    with pytest.raises(JobError, match="would both become"):
+        plan("a.png", "b.png", out="f")
+
+
+def test_a_loop_of_links_is_no_traceback():
+    Path("loop.png").symlink_to("loop.png")
+    assert pairs("loop.png") == {"loop.png": "loop_x2.png"}
+
+
+def test_an_unreadable_folder_is_a_sentence(monkeypatch: pytest.MonkeyPatch):
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    Path("f").mkdir()
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(JobError, match="f cannot be read: Permission denied"):
+        plan("f")
+
+
+@pytest.mark.parametrize(
+    "name", ["a_x2.png", "a_x3.5.jpg", "a_1920x1080.webp", "a_1920x.png", "a_x1080.png"]
+)
+def test_every_usual_name_is_known_again(name: str):
+    touch("f/a.png", f"f/{name}")
+    made = plan("f", goal=Times(4))
+    assert made.left_out == (Path("f", name),)
+    assert [job.source for job in made.jobs] == [Path("f/a.png")]
+
+
+# Folders inside folders
+
+
+def test_recursion_keeps_the_tree():
+    touch(
+        "in/a.png", "in/p/b.jpg", "in/p/q/c.png", "in/p/notes.txt", "in/.git/d.png", "in/p/.e.png"
+    )
+    assert pairs("in", recursive=True) == {
+        "in/a.png": "in/a_x2.png",
+        "in/p/b.jpg": "in/p/b_x2.jpg",
+        "in/p/q/c.png": "in/p/q/c_x2.png",
+    }
+    assert pairs("in", recursive=True, out="new") == {
+        "in/a.png": "new/a_x2.png",
+        "in/p/b.jpg": "new/p/b_x2.jpg",
+        "in/p/q/c.png": "new/p/q/c_x2.png",
+    }
+    assert pairs("in", out="new") == {"in/a.png": "new/a_x2.png"}
+
+
+def test_recursion_knows_earlier_outputs_and_leaves_out_their_folder():
+    touch("in/a.png", "in/a_x2.png", "in/p/a_x2.png", "in/big/a_x2.png", "in/big/p/a_x2_x2.png")
+    made = plan("in", recursive=True, out="in/big")
+    assert [str(job.source) for job in made.jobs] == ["in/a.png", "in/p/a_x2.png"]
+    assert made.left_out == (Path("in/a_x2.png"),)
+    assert len(plan("in", recursive=True, out="in").jobs) == 4  # outputs among the inputs
+
+
+def test_links_to_folders_are_not_entered_but_may_be_named():
+    touch("in/a.png", "other/b.png")
+    Path("in/loop").symlink_to(".", target_is_directory=True)
+    Path("in/other").symlink_to("../other", target_is_directory=True)
+    Path("in/b.png").symlink_to("../other/b.png")
+    assert list(pairs("in", recursive=True)) == ["in/a.png", "in/b.png"]
+    assert list(pairs("in/other", recursive=True)) == ["in/other/b.png"]
+
+
+def test_a_folder_inside_that_cannot_be_read_is_a_problem_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    iterdir = Path.iterdir
+
+    def refuse(path: Path) -> Any:
+        if path.name == "secret":
+            raise PermissionError(13, "Permission denied", str(path))
+        return iterdir(path)
+
+    touch("in/a.png", "in/secret/b.png")
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    made = plan("in", recursive=True)
+    assert made.jobs == (Job(Path("in/a.png"), Path("in/a_x2.png")),)
+    assert made.problems == ((Path("in/secret"), "in/secret cannot be read: Permission denied."),)
+    assert made.total == 2
+
+
+def test_a_folder_with_folders_only_tells_of_recursion():
+    touch("in/p/a.png")
+    with pytest.raises(JobError, match=r"in is a folder without pictures; --recursive looks into"):
+        plan("in")
+    assert len(plan("in", recursive=True).jobs) == 1
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        ("{stem}_big", "a_big.png"),
+        ("{stem}{ext}", "a.png"),
+        ("{stem}-{scale}.webp", "a-2.webp"),
+        ("{name}", "a.png.png"),
+        ("{model}/{parent}-{stem}{ext}", "light/p-a.png"),
+        ("{width}x{height}_{stem}", "8x4_a.png"),
+        ("{stem} v1.5", "a v1.5.png"),
+        ("{{{stem}}}", "{a}.png"),
+    ],
+)
+def test_templates(template: str, name: str):
+    Path("p").mkdir()
+    imaging.write(Picture(np.zeros((2, 4, 3), np.uint8)), "p/a.png")
+    assert pairs("p/a.png", out="new", template=template, model="light") == {
+        "p/a.png": f"new/{name}"
+    }
+
+
+def test_templates_follow_the_goal_and_the_format():
+    imaging.write(Picture(np.zeros((2, 4, 3), np.uint8)), "a.png")
+    template = "{stem}_{scale}_{width}{ext}"
+    for goal, name in (
+        (Times(3.5), "a_3.5_14.png"),
+        (Box(10, 10), "a_2.5_10.png"),
+        (Box(None, 1), "a_0.5_2.png"),
+    ):
+        assert pairs("a.png", goal=goal, template=template) == {"a.png": name}
+    assert pairs("a.png", template="{stem}_b", format_name="jpg") == {"a.png": "a_b.jpg"}
+    assert pairs("a.png", template="{stem}.jpeg", format_name="jpg") == {"a.png": "a.jpeg"}
+    assert pairs("a.png", goal=Box(9, 9)) == {"a.png": "a_9x9.png"}
+    assert pairs("a.png", goal=Box(None, 9)) == {"a.png": "a_x9.png"}
+    assert pairs("a.png", goal=Times(2.5)) == {"a.png": "a_x2.5.png"}
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{step}", r"unknown field \{step\}; a name has text and the fields \{stem\} \{name\}"),
+        ("{stem.parent}", r"unknown field \{stem\.parent\}"),
+        ("{stem!r}", r"unknown field \{stem!r\}"),
+        ("{width:05}", r"unknown field \{width:05\}"),
+        ("{}", r"unknown field \{\}"),
+        ("{0}", r"unknown field \{0\}"),
+        ("{stem", "a brace without its like"),
+        ("stem}", "a brace without its like"),
+        ("", "names no file; .* fields"),
+        ("  ", "names no file"),
+        ("{ext}", "names no file"),
+        (".png", "names no file"),
+        ("{stem}/", "names no file"),
+        ("../{stem}", "no name here; .* fields"),
+        ("{stem}/../../b", "no name here"),
+        ("/tmp/{stem}", "no name here"),
+        ("{stem}.xyz", r"no format has the suffix '\.xyz'"),
+        ("{stem}", "a.png is an input and is never overwritten"),
+        ("big", r"a\.png and b\.png would both become big\.png; .* fields of --name"),
+    ],
+)
+def test_templates_that_make_no_names(template: str, words: str):
+    touch("a.png", "b.png")
+    with pytest.raises(AtdsrError, match=words):
+        plan("a.png", "b.png", template=template)
+
+
+def test_a_name_of_dots_does_not_lead_out():
+    touch("f/...png")  # its stem is two dots
+    with pytest.raises(JobError, match="no name here"):
+        plan("f/...png", template="{stem}/b")
+
+
+def test_a_template_and_the_rest_of_the_command():
+    touch("a.png")
+    with pytest.raises(JobError, match=r"ends in \.webp; let it end in \{ext\}, or drop --format"):
+        plan("a.png", template="{stem}.webp", format_name="png")
+    with pytest.raises(JobError, match="with --name, -o names a folder"):
+        plan("a.png", template="{stem}_b", out="b.png")
+    assert pairs("a.png", template="{stem}_b", out="b.png/") == {"a.png": "b.png/a_b.png"}
+
+
+@pytest.mark.parametrize(
+    ("template", "outputs"),
+    [
+        ("{stem}-big", ["a-big.png", "a-big.webp"]),
+        ("big_{stem}_{scale}_{width}", ["big_a_3.5_100.png"]),
+        ("{model} {name}", ["other a.png.png"]),
+        ("{scale}/{stem}", ["2/a.png"]),
+        ("{stem}/{stem}", ["a/a.png"]),
+        ("{parent}.webp", []),  # nothing tells of which picture it is
+        ("{stem}{ext}", []),
+    ],
+)
+def test_earlier_outputs_of_a_template_are_left_out(template: str, outputs: list[str]):
+    others = ["b-big.png", "b/a.png", "big_c_2_2.png", "x/a/b.png"]
+    touch("f/a.png", *(f"f/{name}" for name in others + outputs))
+    found = batch.Template.of(Order(Times(2), template=template)).earlier_outputs(
+        [path for path in Path("f").rglob("*.*") if path.is_file()]
+    )
+    assert found == {Path("f", name) for name in outputs}
+
+
+def test_a_picture_of_unknown_size_gets_no_name_that_tells_it():
+    imaging.write(Picture(np.zeros((2, 4, 3), np.uint8)), "f/a.png")
+    Path("f/b.png").write_bytes(b"no picture")
+    made = plan("f", template="{stem}_{width}")
+    assert [job.target.name for job in made.jobs] == ["a_8.png"]
+    (problem,) = made.problems
+    assert problem[0] == Path("f/b.png")
+    assert "f/b.png: not a picture" in problem[1]
+
+
+# Qualities
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".webp", ".avif"])
+def test_a_quality_is_for_outputs_that_can_use_it(suffix: str):
+    touch("f/a.png", f"g/a{suffix}", "g/b.png")
+    assert len(plan("g", quality=50).jobs) == 2
+    with pytest.raises(JobError, match="--quality applies only to JPEG, WebP, AVIF and JPEG XL"):
+        plan("f", quality=50)
+    name = imaging.format_of(Path(f"a{suffix}"))
+    assert len(plan("f", quality=50, format_name=name).jobs) == 1
+
+
+# Sizes
+
+
+@pytest.mark.parametrize(
+    ("goal", "size"),
+    [
+        (Times(2), (200, 102)),
+        (Times(3.5), (350, 179)),
+        (Times(1.004), (100, 51)),
+        (Box(1920, 1080), (1920, 979)),
+        (Box(1920, 100), (196, 100)),
+        (Box(1920, None), (1920, 979)),
+        (Box(None, 1080), (2118, 1080)),
+        (Box(50, 50), (50, 26)),
+        (Box(1, 1), (1, 1)),
+        (Box(7, 900, exact=True), (7, 900)),
+    ],
+)
+def test_sizes(goal: batch.Goal, size: tuple[int, int]):
+    assert goal.size(100, 51) == size
+
+
+@pytest.mark.parametrize(
+    ("factor", "scales", "chosen"),
+    [
+        (2, [2, 3, 4], 2),
+        (1.5, [2, 3, 4], 2),
+        (2.5, [2, 3, 4], 3),
+        (3.5, [2, 3, 4], 4),
+        (3.5, [2], 2),
+        (3.5, [2, 3], 2),  # twice either way; 4 is nearer than 9
+        (6, [2, 3, 4], 3),  # 9 in two steps; 8 would take three
+        (16, [2, 3, 4], 4),
+        (2, [], None),
+    ],
+)
+def test_the_network_is_the_one_with_the_fewest_steps(
+    factor: float, scales: list[int], chosen: int | None
+):
+    assert batch.network_scale(Times(factor), scales) == chosen
+
+
+def test_a_box_leaves_the_network_open():
+    assert batch.network_scale(Box(100, 100), [2, 3, 4]) is None

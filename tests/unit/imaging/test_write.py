@@ -1,0 +1,160 @@
+"""Writing: wholly or not at all, and what is refused."""
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from atdsr import imaging
+from atdsr.base import files
+from atdsr.base.errors import AtdsrError
+from atdsr.base.files import FileError
+from atdsr.imaging import Picture, PictureError, read, write
+from helpers.pictures import noise, smooth
+
+ALL = sorted(imaging.FORMATS)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_existing_file_is_kept(tmp_path, name):
+    path = tmp_path / f"x.{name}"
+    path.write_bytes(b"mine")
+    with pytest.raises(FileError, match="exists and is kept"):
+        write(Picture(noise(3)), path)
+    assert path.read_bytes() == b"mine"
+    write(Picture(noise(3)), path, overwrite=True)
+    assert read(path).width == 37
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_file_that_appears_during_the_work_is_kept(tmp_path, monkeypatch, links):
+    monkeypatch.setattr(files, "check_target", lambda *a, **k: None)
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", no_links)
+    (tmp_path / "x.png").write_bytes(b"mine")
+    with pytest.raises(FileError, match=r"x\.png: .*(is kept|File exists)"):
+        write(Picture(noise(3)), tmp_path / "x.png")
+    assert (tmp_path / "x.png").read_bytes() == b"mine"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def no_links(self, target):
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def test_file_system_without_links(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "hardlink_to", no_links)
+    write(Picture(noise(3)), tmp_path / "x.png")
+    assert np.array_equal(read(tmp_path / "x.png").samples, noise(3))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_failed_rename_without_links_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "hardlink_to", no_links)
+    monkeypatch.setattr(Path, "replace", no_links)
+    with pytest.raises(FileError, match="not permitted"):
+        write(Picture(noise(3)), tmp_path / "x.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+@pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
+def test_failure_in_mid_write_leaves_everything_as_it_was(
+    tmp_path, monkeypatch, failure, overwrite
+):
+    path = tmp_path / "x.png"
+    if overwrite:
+        path.write_bytes(b"mine")
+
+    def full(descriptor):
+        assert os.fstat(descriptor).st_size > 0  # the temporary file is there by now
+        raise failure
+
+    monkeypatch.setattr(os, "fsync", full)
+    expected = KeyboardInterrupt if isinstance(failure, KeyboardInterrupt) else FileError
+    with pytest.raises(expected) as caught:
+        write(Picture(noise(3)), path, overwrite=overwrite)
+    if expected is FileError:
+        assert "x.png: the file cannot be written: No space left" in str(caught.value)
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == ([b"mine"] if overwrite else [])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+@pytest.mark.parametrize("suffix", imaging.FORMATS.values())
+@pytest.mark.parametrize("part", [0.3, 0.9])
+def test_a_disk_that_takes_only_a_part(tmp_path, suffix, part):
+    import resource
+
+    path, picture = tmp_path / f"x{suffix}", Picture(noise(3))
+    write(picture, path)
+    whole = path.read_bytes()
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(part * len(whole)), usual[1]))
+    try:
+        with pytest.raises(FileError, match="cannot be written"):
+            write(picture, path, overwrite=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert path.read_bytes() == whole
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_unwritable_folder(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(FileError, match=r"x\.png: .*Permission denied"):
+        write(Picture(noise(3)), tmp_path / "x.png")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+def test_folder_that_takes_no_files():
+    with pytest.raises(FileError, match=r"/proc/self/x\.png: the folder /proc/self may not be"):
+        write(Picture(noise(3)), "/proc/self/x.png")
+
+
+def test_refused_targets(tmp_path):
+    clear = Picture(noise(4))
+    for path, picture, sentence in [
+        (tmp_path / "x.jpg", clear, "no transparency in jpg; write PNG"),
+        (tmp_path / "x.bmp", clear, "no transparency in bmp; write PNG"),
+        (tmp_path / "x.xyz", clear, "no format has the suffix '.xyz'"),
+        (tmp_path / ("x" * 300 + ".png"), clear, "File name too long"),
+    ]:
+        with pytest.raises(AtdsrError, match=sentence):
+            write(picture, path)
+    with pytest.raises(AtdsrError, match="quality is from 1 to 100, not 0"):
+        write(clear, tmp_path / "x.webp", quality=0)
+    with pytest.raises(AtdsrError, match=r"wide\.webp: 20000x1 is more than webp can hold"):
+        write(Picture(np.zeros((1, 20_000, 3), np.uint8)), tmp_path / "wide.webp")
+    (tmp_path / "f.png").mkdir()
+    with pytest.raises(AtdsrError, match="this is a folder"):
+        write(clear, tmp_path / "f.png", overwrite=True)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("name", ["jpg", "bmp"])
+def test_full_alpha_is_dropped_where_there_is_none(tmp_path, name, channels):
+    samples = smooth(channels)
+    samples[..., -1] = 255
+    write(Picture(samples), tmp_path / f"x.{name}")
+    assert read(tmp_path / f"x.{name}").samples.shape[2] == channels - 1
+
+
+def test_new_file_obeys_the_umask(tmp_path):
+    old = os.umask(0o027)
+    try:
+        write(Picture(noise(3)), tmp_path / "x.png")
+    finally:
+        os.umask(old)
+    assert (tmp_path / "x.png").stat().st_mode & 0o777 == 0o640
+
+
+def test_picture_refuses_what_is_none():
+    for samples in (noise(3)[0], noise(3).astype(float), np.zeros((4, 4, 5), np.uint8)):
+        with pytest.raises(PictureError, match="A picture"):
+            Picture(samples)

@@ -1,0 +1,264 @@
+"""`Upscaler`: the same kind back, whatever the kind."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import atdsr
+from atdsr import imaging
+from atdsr import weights as weight_files
+from atdsr.imaging import resample
+from atdsr.inference.engine import choose_device
+from atdsr.inference.upscaler import UpscaleError, Upscaler
+from atdsr.weights import CheckpointError, Weights
+from helpers.networks import TINY, lively
+
+
+@pytest.fixture(scope="module")
+def upscaler() -> Upscaler:
+    return Upscaler(lively(TINY), device="cpu")
+
+
+def noise(channels: int, dtype: type = np.uint8) -> np.ndarray:
+    high = np.iinfo(dtype).max
+    return np.random.default_rng(0).integers(0, high, (9, 14, channels), dtype, endpoint=True)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_arrays(upscaler: Upscaler, channels: int, dtype: type) -> None:
+    out = upscaler(noise(channels, dtype))
+    assert out.shape == (18, 28, channels)
+    assert out.dtype == dtype
+
+
+def test_rgb_is_the_network_rounded(upscaler: Upscaler) -> None:
+    samples = noise(3)
+    with torch.inference_mode():
+        expected = upscaler.model(imaging.to_tensor(samples))
+    assert np.array_equal(upscaler(samples), imaging.to_array(expected))
+
+
+def test_gray_is_the_luma_of_what_the_network_makes_of_three_equal_channels(
+    upscaler: Upscaler,
+) -> None:
+    gray = noise(1, np.uint16)
+    with torch.inference_mode():
+        rgb = upscaler.model(imaging.to_tensor(gray.repeat(3, axis=2))).clamp(0, 1)
+    assert np.array_equal(upscaler(gray), imaging.to_array(imaging.luma(rgb), np.uint16))
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_alpha_is_enlarged_and_changes_no_colour(upscaler: Upscaler, channels: int) -> None:
+    samples = noise(channels)
+    samples[..., -1] |= 1  # nothing is wholly hidden
+    out = upscaler(samples)
+    assert np.array_equal(out[..., :-1], upscaler(samples[..., :-1]))
+    assert np.array_equal(out[..., -1:], resample.upscale(samples[..., -1:], 2))
+    samples[..., -1] = 255
+    assert (upscaler(samples)[..., -1] == 255).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_tensors(upscaler: Upscaler, channels: int, dtype: torch.dtype) -> None:
+    image = torch.rand(2, channels, 5, 8).to(dtype)
+    out = upscaler(image)
+    assert out.shape == (2, channels, 10, 16)
+    assert out.dtype == dtype
+    assert out.min() >= 0
+    assert out.max() <= 1
+    (out * torch.ones((), dtype=dtype, requires_grad=True)).sum().backward()  # a normal tensor
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [("L", "L"), ("LA", "LA"), ("RGB", "RGB"), ("RGBA", "RGBA"), ("1", "L"), ("I;16", "I;16")],
+)
+def test_pillow_images(upscaler: Upscaler, mode: str, expected: str) -> None:
+    out = upscaler(Image.new(mode, (6, 4)))
+    assert out.mode == expected
+    assert out.size == (12, 8)
+
+
+def test_the_colour_profile_is_kept(upscaler: Upscaler) -> None:
+    profile = bytes(16) + b"RGB " + bytes(108)
+    assert upscaler(imaging.Picture(noise(3), profile)).icc == profile
+
+
+def test_progress_rises_to_one(upscaler: Upscaler) -> None:
+    seen: list[float] = []
+    upscaler(noise(3), progress=seen.append)
+    assert seen == sorted(seen)
+    assert len(seen) == len(upscaler.model.layers)
+    assert seen[-1] == 1
+    upscaler(noise(3))
+    assert len(seen) == len(upscaler.model.layers)  # the hooks are gone
+
+
+def test_bf16_is_close(upscaler: Upscaler) -> None:
+    rounded = Upscaler(lively(TINY), device="cpu", precision="bf16")
+    image = torch.rand(1, 3, 16, 16)
+    out = rounded(image)
+    assert out.dtype == torch.float32
+    assert 0 < (out - upscaler(image)).abs().quantile(0.9) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("picture", "sentence"),
+    [
+        ("photo.png", "str is no picture"),
+        (torch.zeros(4), r"shape \(4,\) and dtype torch.float32 .* b c h w, c h w or h w"),
+        (torch.zeros(1, 5, 4, 4), r"\(1, 5, 4, 4\) .* 1 to 4 channels"),
+        (torch.zeros(8, 8, 3), r"\(8, 8, 3\) .* c h w"),
+        (torch.zeros(1, 1, 3, 4, 4), r"\(1, 1, 3, 4, 4\)"),
+        (torch.zeros(1, 3, 4, 4, dtype=torch.int64), "dtype torch.int64 .* uint8, uint16, or fl"),
+        (torch.zeros(1, 3, 0, 4), "no picture"),
+        (torch.full((3, 4, 4), torch.nan), "not finite"),
+        (torch.full((3, 4, 4), 255.0), r"in \[0, 1\], not 255 to 255"),
+        (np.zeros((1, 4, 4, 3), np.uint8), r"\(1, 4, 4, 3\) and dtype uint8 .* h w c or h w"),
+        (np.zeros((3, 40, 40), np.uint8), r"\(3, 40, 40\)"),
+        (np.zeros((4, 4, 3), np.int64), "dtype int64"),
+        (np.zeros((4, 4), bool), "dtype bool"),
+        (np.zeros((4, 4), np.longdouble), "dtype float128|dtype longdouble|dtype float96"),
+        (np.zeros((4, 0, 3), np.float32), "no picture"),
+        (np.zeros((4, 4, 5), np.uint8), "1 to 4 channels"),
+        (np.linspace(-1, 1, 16).reshape(4, 4), r"in \[0, 1\], not -1 to 1"),
+        (np.array([[0.5, np.nan]]), "not finite"),
+        (np.array([[0.5, np.inf]], np.float16), "not finite"),
+        (Image.new("F", (4, 4), 256.0), "mode F is in 0 to 255, not 256 to 256"),
+        (Image.new("F", (4, 4), -1.0), "not -1 to -1"),
+        (Image.new("F", (4, 4), float("nan")), "not nan to nan"),
+        (Image.new("F", (4, 4), 0.5), r"ends at 0.5; .* array of it, which is in \[0, 1\]"),
+        (Image.new("I", (4, 4), 65536), "mode I is in 0 to 65535, not 65536 to 65536"),
+        (Image.new("I", (4, 4), -1), "not -1 to -1"),
+        (Image.new("I", (4, 4), 200), "ends at 200; convert it to L"),
+    ],
+)
+def test_what_is_no_picture(upscaler: Upscaler, picture, sentence: str) -> None:
+    with pytest.raises(atdsr.AtdsrError, match=sentence):
+        upscaler(picture)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_any_size(upscaler: Upscaler, channels: int, dtype: type) -> None:
+    samples = noise(channels, dtype)
+    out = upscaler(samples, size=(50, 33))  # twice the network, then down
+    assert out.shape == (33, 50, channels)
+    assert out.dtype == dtype
+    assert upscaler(torch.rand(2, 3, 9, 14), size=(15, 10)).shape == (2, 3, 10, 15)
+
+
+def test_a_size_is_the_network_then_the_antialiased_bicubic(upscaler: Upscaler) -> None:
+    samples = noise(3)
+    wide = upscaler(samples.astype(np.uint16) * 257)  # the same picture in 16 bits
+    assert np.array_equal(
+        upscaler(samples, size=(20, 11)), imaging.to_uint8(resample.resize(wide, 11, 20))
+    )
+    twice = upscaler(wide)
+    assert np.array_equal(
+        upscaler(samples, size=(20, 19)), imaging.to_uint8(resample.resize(twice, 19, 20))
+    )
+
+
+def test_the_size_that_comes_by_itself_is_not_resampled(upscaler: Upscaler) -> None:
+    assert np.array_equal(upscaler(noise(3), size=(28, 18)), upscaler(noise(3)))
+    image = torch.rand(1, 3, 9, 14)
+    assert torch.equal(upscaler(image, size=(28, 18)), upscaler(image))
+
+
+def test_what_is_as_large_already_is_reduced_without_the_network(upscaler: Upscaler) -> None:
+    samples = noise(4)
+    samples[..., -1] = 200
+    assert np.array_equal(upscaler(samples, size=(7, 5)), resample.resize(samples, 5, 7))
+    assert np.array_equal(upscaler(samples, size=(14, 9)), samples)
+    image = torch.rand(1, 3, 9, 14)
+    kept = upscaler(image, size=(14, 9))
+    assert torch.equal(kept, image)
+    kept.zero_()
+    assert image.max() > 0  # it was a copy
+    with pytest.raises(UpscaleError, match="0x5"):
+        upscaler(samples, size=(0, 5))
+
+
+def test_the_result_can_go_where_there_is_room_for_it(upscaler: Upscaler, tmp_path: Path) -> None:
+    samples = noise(4)
+    room = np.memmap(tmp_path / "room", np.uint8, "w+", shape=(18, 28, 4))
+    assert upscaler(samples, out=room) is room
+    assert np.array_equal(room, upscaler(samples))
+    with pytest.raises(UpscaleError, match=r"out is \(18, 28, 4\) of uint8 and the result"):
+        upscaler(samples, size=(20, 10), out=room)
+    with pytest.raises(UpscaleError, match="leave it out"):
+        upscaler(torch.rand(1, 3, 4, 4), out=room)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("size", [None, (20, 11)])
+def test_a_batch_is_what_each_picture_becomes(
+    upscaler: Upscaler, channels: int, size: tuple[int, int] | None
+) -> None:
+    pictures = [imaging.Picture(np.roll(noise(channels), n, 0)) for n in range(3)]
+    seen: list[float] = []
+    made = upscaler.batch(pictures, size=size, progress=seen.append)
+    for out, picture in zip(made, pictures, strict=True):
+        alone = upscaler(picture, size=size).samples
+        # a batch is multiplied in another order: at a tie of rounding a level may differ
+        assert np.abs(out.samples.astype(int) - alone).max() <= 1
+    assert seen[-1] == 1
+    with pytest.raises(UpscaleError, match="of one size"):
+        upscaler.batch([pictures[0], imaging.Picture(noise(3))])
+
+
+def test_the_result_is_no_part_of_what_was_given(upscaler: Upscaler) -> None:
+    samples = noise(3)
+    before = samples.copy()
+    upscaler(samples, size=(14, 9))[:] = 0
+    assert np.array_equal(samples, before)
+
+
+def test_load_by_name_and_by_file(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.safetensors"
+    weight_files.save(Weights(TINY, lively(TINY).state_dict()), path)
+    assert atdsr.load(path, device="cpu").model.config == TINY
+    assert atdsr.load("atd-light-x2", device="cpu").scale == 2
+    with pytest.raises(CheckpointError, match="did you mean atd-light-x2"):
+        atdsr.load("atd-lihgt-x2")
+    with pytest.raises(CheckpointError, match=r"gone\.pth does not exist"):
+        atdsr.load(tmp_path / "gone.pth")
+
+
+def test_a_folder_called_like_a_model_does_not_hide_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("atd-light-x2").mkdir()
+    assert atdsr.load("atd-light-x2", device="cpu").scale == 2
+
+
+def test_devices_and_precisions_that_are_not_here() -> None:
+    with pytest.raises(UpscaleError, match="no device 'tpu9'"):
+        choose_device("tpu9")
+    if not torch.cuda.is_available():
+        with pytest.raises(UpscaleError, match="no cuda device here"):
+            choose_device("cuda")
+    with pytest.raises(UpscaleError, match="precision is 'fp8'"):
+        Upscaler(lively(TINY), precision="fp8")  # pyright: ignore[reportArgumentType]
+
+
+def test_a_category_size_is_for_files(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="atd-light-x2 knows its category size"):
+        atdsr.load("atd-light-x2", category_size=64)
+
+
+def test_importing_the_package_does_not_import_pytorch() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, atdsr, atdsr.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = atdsr.nothing

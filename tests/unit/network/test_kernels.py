@@ -1,0 +1,614 @@
+"""The kernels on CPUs against plain PyTorch in float64, forward and backward."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from atdsr.network import attention, kernels, rows
+from atdsr.network.kernels import cpu
+from atdsr.network.kernels.cpu import attention as attention_kernels
+from atdsr.network.kernels.cpu import layers
+from atdsr.network.windows import position_index, shift_penalties
+from helpers.networks import TINY, lively
+
+ABLE = cpu.status().variant is not None
+pytestmark = pytest.mark.skipif(not ABLE, reason=f"{cpu.status().why_not}")
+VARIANTS = [name for name in ("avx512", "avx2", "neon") if name in cpu._variants()]
+
+FORWARD, BACKWARD = 1e-5, 1e-4
+
+
+@pytest.fixture(autouse=True, params=VARIANTS)
+def _variant(request, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every test runs with each library that this processor can run."""
+    torch.manual_seed(0)
+    monkeypatch.setenv(kernels.SWITCH, request.param)
+    cpu.status.cache_clear()
+    assert cpu.status().variant == request.param
+    yield
+    monkeypatch.undo()
+    cpu.status.cache_clear()
+
+
+def difference(found: Tensor, expected: Tensor) -> float:
+    """The largest one, relative to the largest number."""
+    return ((found.double() - expected).abs().max() / expected.abs().max()).item()
+
+
+def gradients(out: Tensor, upstream: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(out, inputs, upstream.to(out.dtype))
+
+
+def learned(*tensors: Tensor, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    return [t.to(dtype).requires_grad_() for t in tensors]
+
+
+# -------------------------------------------------------------------------------------- windows
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize(
+    ("batch", "height", "width", "heads", "head_width"),
+    [
+        (2, 32, 48, 4, 12),
+        (1, 16, 16, 2, 16),
+        (1, 32, 16, 6, 35),
+        (1, 16, 48, 2, 54),
+        (1, 16, 32, 3, 1),
+    ],
+)
+def test_window_attention(batch, height, width, heads, head_width, shifted) -> None:
+    side, index = 16, position_index(16)
+    penalties = shift_penalties(side) if shifted else None
+    qkv = torch.randn(batch, height, width, 3 * heads * head_width)
+    table = torch.randn((2 * side - 1) ** 2, heads)
+    upstream = torch.randn(batch, height, width, heads * head_width)
+    assert attention_kernels.takes_windows(qkv, side)
+    exact = learned(qkv, table, dtype=torch.float64)
+    expected = attention.window_attention_reference(
+        exact[0], exact[1][index].permute(2, 0, 1), penalties, side
+    )
+    single = learned(qkv, table)
+    out = attention.window_attention(single[0], single[1], index, penalties, side)
+    assert difference(out, expected) <= FORWARD
+    for ours, theirs in zip(
+        gradients(out, upstream, *single), gradients(expected, upstream, *exact), strict=True
+    ):
+        assert difference(ours, theirs) <= BACKWARD
+    with torch.no_grad():
+        assert torch.equal(attention.window_attention(qkv, table, index, penalties, side), out)
+
+
+def test_windows_of_32() -> None:
+    qkv, table = torch.randn(1, 32, 64, 12), torch.randn(63**2, 2)
+    index, penalties = position_index(32), shift_penalties(32)
+    upstream = torch.randn(1, 32, 64, 4)
+    exact = learned(qkv, table, dtype=torch.float64)
+    bias = exact[1][index].permute(2, 0, 1)
+    expected = attention.window_attention_reference(exact[0], bias, penalties, 32)
+    single = learned(qkv, table)
+    out = attention.window_attention(single[0], single[1], index, penalties, 32)
+    assert difference(out, expected) <= FORWARD
+    for ours, theirs in zip(
+        gradients(out, upstream, *single), gradients(expected, upstream, *exact), strict=True
+    ):
+        assert difference(ours, theirs) <= BACKWARD
+
+
+def test_windows_that_do_not_fill_vectors_take_the_plain_path() -> None:
+    qkv, table = torch.randn(1, 8, 16, 12), torch.randn(15**2, 2)
+    assert not attention_kernels.takes_windows(qkv, 8)
+    bias = table[position_index(8)].permute(2, 0, 1)
+    out = attention.window_attention(qkv, table, position_index(8), None, 8)
+    assert torch.allclose(out, attention.window_attention_reference(qkv, bias, None, 8), atol=1e-5)
+
+
+# ----------------------------------------------------------------------------------- categories
+
+
+@pytest.mark.parametrize(("heads", "head_width"), [(4, 12), (1, 16), (6, 35), (2, 54), (3, 7)])
+@pytest.mark.parametrize(
+    ("n", "group"), [(1, 128), (7, 8), (37, 16), (100, 33), (130, 128), (255, 128), (512, 256)]
+)
+def test_category_attention(n: int, group: int, heads: int, head_width: int) -> None:
+    """Groups not full, among them one that borrows from the group before it, and one token."""
+    qkv = torch.randn(2, n, 3 * heads * head_width) * 0.5
+    categories, scale = torch.randint(0, 5, (2, n)), torch.tensor([[0.3]])
+    upstream = torch.randn(2, n, heads * head_width)
+    exact, single = learned(qkv, scale, dtype=torch.float64), learned(qkv, scale)
+    expected = attention.category_attention(exact[0], categories, exact[1], heads, group)
+    out = attention.category_attention(single[0], categories, single[1], heads, group)
+    assert difference(out, expected) <= FORWARD
+    ours, theirs = gradients(out, upstream, *single), gradients(expected, upstream, *exact)
+    if n == 1:  # nothing to choose from
+        assert theirs[1].abs() < 1e-12
+        assert ours[1].abs() < 1e-5
+        assert difference(ours[0][..., -heads * head_width :], upstream.double()) <= BACKWARD
+        return
+    assert difference(ours[0], theirs[0]) <= BACKWARD
+    # the scale's gradient is a sum of terms of both signs, which are larger than the sum
+    part = heads * head_width
+    terms = (exact[0] * theirs[0])[..., :part].abs().sum()
+    assert (ours[1] - theirs[1]).abs() <= 1e-6 * terms
+
+
+def test_a_scale_at_its_bound_has_no_gradient() -> None:
+    qkv, scale = learned(torch.randn(1, 32, 12) * 0.1, torch.tensor(9.0))
+    out = attention.category_attention(qkv, torch.zeros(1, 32).long(), scale, 2, 16)
+    assert gradients(out, torch.randn(1, 32, 4), scale)[0] == 0
+
+
+def test_large_scores_neither_overflow_nor_vanish() -> None:
+    qkv = torch.randn(1, 64, 36) * 30
+    scale = torch.tensor(math.log(100.0))
+    zeros = torch.zeros(1, 64).long()
+    exact = learned(qkv, dtype=torch.float64)
+    expected = attention.category_attention(exact[0], zeros, scale.double(), 1, 64)
+    single = learned(qkv)
+    out = attention.category_attention(single[0], zeros, scale, 1, 64)
+    assert difference(out, expected) <= 1e-3  # scores of 1e5 have steps of 8e-3
+    assert gradients(out, torch.randn(1, 64, 12), *single)[0].isfinite().all()
+
+
+def test_bfloat16_is_float32_inside() -> None:
+    """Only what goes in and out is rounded."""
+    qkv = torch.randn(1, 16, 32, 36).bfloat16()
+    table, index = torch.randn(31**2, 1), position_index(16)
+    upstream = torch.randn(1, 16, 32, 12).bfloat16()
+    half, single = qkv.clone().requires_grad_(), qkv.float().requires_grad_()
+    out = attention.window_attention(half, table, index, shift_penalties(16), 16)
+    assert out.dtype == torch.bfloat16
+    expected = attention.window_attention(single, table, index, shift_penalties(16), 16)
+    assert torch.equal(out, expected.bfloat16())
+    ours = gradients(out, upstream, half)[0]
+    assert difference(ours, gradients(expected, upstream, single)[0].double()) <= 0.01
+    zeros = torch.zeros(1, 50).long()
+    flat = torch.randn(1, 50, 36).bfloat16().requires_grad_()
+    out = attention.category_attention(flat, zeros, torch.tensor(0.1), 2, 32)
+    exact = flat.detach().double().requires_grad_()
+    expected = attention.category_attention(exact, zeros, torch.tensor(0.1), 2, 32)
+    assert difference(out, expected) <= 0.01
+    upstream = torch.randn(1, 50, 12)
+    ours = gradients(out, upstream, flat)[0]
+    assert difference(ours, gradients(expected, upstream, exact)[0]) <= 0.02
+
+
+# --------------------------------------------------------------------- what stands in between
+
+
+@pytest.mark.parametrize("widths", [(12,), (48, 7, 64), (35, 1)])
+@pytest.mark.parametrize(("batch", "n", "m"), [(1, 1, 1), (2, 21, 48), (1, 300, 50), (2, 9, 70)])
+def test_linear(widths: tuple[int, ...], batch: int, n: int, m: int) -> None:
+    inputs = tuple(torch.randn(batch, n, width) for width in widths)
+    weight, bias = torch.randn(sum(widths), m), torch.randn(m)
+    side_by_side = torch.cat(inputs, -1).double()
+    residual = torch.randn(batch, n, m)
+    with torch.no_grad():
+        out = layers.linear(inputs, weight, bias, residual=residual)
+        assert difference(out, side_by_side @ weight.double() + bias + residual) <= FORWARD
+        weights = torch.randn(batch, sum(widths), m)
+        out = layers.linear(inputs, weights, bias, gelu=True)
+        assert difference(out, F.gelu(side_by_side @ weights.double() + bias)) <= FORWARD
+
+
+@pytest.mark.parametrize("width", [1, 12, 48, 210])
+def test_linear_of_normed_rows(width: int) -> None:
+    x, norm = torch.randn(2, 19, width) * 3 + 5, nn.LayerNorm(width)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    weight, bias = torch.randn(width, 30), torch.randn(30)
+    with torch.no_grad():
+        out = layers.linear((x,), weight, bias, norm=norm)
+        expected = norm.double()(x.double()) @ weight.double() + bias
+    assert difference(out, expected) <= FORWARD
+
+
+def test_gelu_from_end_to_end() -> None:
+    x = torch.linspace(-12, 12, 4001)[None, :, None]
+    out = layers.linear((x,), torch.ones(1, 1), torch.zeros(1), gelu=True)
+    expected = F.gelu(x.double())
+    assert (out - expected).abs().max() <= 2e-6
+    assert difference(out, expected) <= 1e-6
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5, 7, 9])
+@pytest.mark.parametrize(
+    ("batch", "height", "width", "channels"),
+    [(1, 1, 1, 12), (2, 5, 3, 48), (1, 33, 130, 35), (1, 70, 9, 16)],
+)
+def test_depthwise_gelu(batch, height, width, channels, kernel) -> None:
+    x = torch.randn(batch, height, width, channels)
+    convolution = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
+    out = layers.depthwise_gelu(x, convolution)
+    nchw = x.double().permute(0, 3, 1, 2)
+    mixed = convolution.double()(nchw)
+    assert difference(out, (nchw + F.gelu(mixed)).permute(0, 2, 3, 1)) <= FORWARD
+
+
+def look_up(q: Tensor, k: Tensor, scale: Tensor) -> tuple[attention.LookUp, tuple[Tensor, Any]]:
+    """What the kernels found, with the map A and its statistics."""
+    found = attention.look_up(q, k, torch.zeros(*k.shape[:2], 18), scale)
+    assert isinstance(found.mixed, tuple)
+    assert isinstance(found.gather, partial)
+    return found, (found.mixed[0], found.gather.keywords["statistics"])
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "d"), [(1, 8, 4), (15, 64, 8), (600, 128, 20), (1100, 10, 3), (40_000, 8, 4)]
+)
+def test_looking_up_and_refining(n: int, m: int, d: int) -> None:
+    b, c = 2, 18
+    q, k = torch.randn(b, n, d), torch.randn(b, m, d)
+    scale, weight, sigma = torch.rand(m), torch.randn(m), torch.randn(m, 1)
+    dictionary, x = torch.randn(b, m, c), torch.randn(b, n, c)
+    with torch.no_grad():
+        found, (shares, statistics) = look_up(q, k, scale)
+        exact = attention.look_up(q.double(), k.double(), dictionary.double(), scale.double())
+        assert isinstance(exact.mixed, tuple)
+        assert difference(shares, exact.mixed[0]) <= FORWARD
+        best = exact.mixed[0].gather(2, found.categories.long()[..., None])[..., 0]
+        assert (exact.mixed[0].amax(2) - best <= 1e-6).all()  # the same, or as good
+        assert (found.categories == exact.categories).float().mean() > 0.999
+        assert torch.equal(statistics.smallest, shares.amin(1))
+        assert torch.equal(statistics.largest, shares.amax(1))
+        out = attention.refine_dictionary(dictionary, found, x, weight, sigma)
+        given = (t.double() for t in (x, weight, sigma))
+        expected = attention.refine_dictionary(dictionary.double(), exact, *given)
+        assert difference(out, expected) <= FORWARD
+
+
+def test_refining_where_all_tokens_say_the_same() -> None:
+    """Variances far below the epsilon beside it, of shares near 1: differences are not lost."""
+    n, m = 5000, 4
+    q = torch.tensor([1.0, 0.0]) + 1e-4 * torch.randn(1, n, 2)
+    k = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [-1.0, 0.1], [-1.0, -0.1]])[None]
+    with torch.no_grad():
+        _, (shares, statistics) = look_up(q, k, torch.ones(m))
+    variance = shares.double().var(1, correction=0)
+    assert difference(statistics.variance + 1e-5, variance + 1e-5) <= 1e-6
+
+
+def test_ties_go_to_the_first_entry() -> None:
+    k = torch.ones(1, 6, 4)
+    found = attention.look_up(torch.ones(1, 40, 4), k, k, torch.zeros(6))
+    assert found.categories.eq(0).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 1000])
+def test_sorting_by_category(n: int) -> None:
+    categories = torch.randint(0, 7, (3, n))
+    assert torch.equal(
+        attention.sort_tokens(categories), categories.sort(dim=1, stable=True).indices
+    )
+
+
+# ----------------------------------------------------------------------- what memory may hold
+
+
+def test_tensors_that_are_not_contiguous() -> None:
+    index, table = position_index(16), torch.randn(31**2, 2)
+    qkv = torch.randn(1, 16, 32, 48)[..., 4:40]
+    bias = table[index].permute(2, 0, 1)
+    expected = attention.window_attention_reference(qkv.double(), bias.double(), None, 16)
+    assert difference(attention.window_attention(qkv, table, index, None, 16), expected) <= FORWARD
+    qkv, categories = qkv.flatten(1, 2), torch.randint(0, 7, (512, 1), dtype=torch.int32).mT
+    expected = attention.category_attention(qkv.double(), categories, torch.tensor(0.5), 2, 100)
+    out = attention.category_attention(qkv, categories, torch.tensor(0.5), 2, 100)
+    assert difference(out, expected) <= FORWARD
+    for categories in (torch.randint(0, 7, (50, 3)).int().T, torch.zeros(1, 1).int().expand(2, 9)):
+        order = categories.sort(dim=1, stable=True).indices
+        assert torch.equal(attention.sort_tokens(categories), order)
+
+
+@pytest.mark.parametrize("categories", [[3, -2, 3, 0], [2**40, 1, 2**31, 1]])
+def test_categories_that_are_too_many_to_count(categories: list[int]) -> None:
+    """Or below zero: no place is counted beyond its array."""
+    given = torch.tensor([categories])
+    assert torch.equal(attention.sort_tokens(given), given.sort(dim=1, stable=True).indices)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_no_picture_sees_what_is_no_number_in_another(number: float) -> None:
+    """Nor do its tokens get categories that are none."""
+    q, k, scale = torch.randn(2, 40, 3), torch.randn(2, 9, 3), torch.rand(9)
+    q[0] = number
+    with torch.no_grad():
+        found, (shares, _) = look_up(q, k, scale)
+        _, (alone, _) = look_up(q[1:], k[1:], scale)
+    assert shares[0].isnan().all()
+    assert torch.equal(shares[1:], alone)
+    assert found.categories.amin() >= 0
+    assert found.categories.amax() < 9
+    pictures = torch.rand(2, 3, 16, 32)
+    pictures[0, 0, 3, 5] = number
+    network = lively(TINY)
+    with torch.no_grad():
+        out = network(pictures)
+    assert out[0].isnan().all()
+    assert out[1].isfinite().all()
+
+
+@pytest.fixture
+def _defaults() -> Iterator[None]:
+    attention_kernels._windows.cache_clear()
+    attention_kernels._penalties.cache_clear()
+    yield
+    torch.set_default_dtype(torch.float32)
+    attention_kernels._windows.cache_clear()
+    attention_kernels._penalties.cache_clear()
+
+
+@pytest.mark.usefixtures("_defaults")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_default_dtype_and_device_are_for_others(dtype: torch.dtype) -> None:
+    network, x = lively(TINY), torch.rand(1, 3, 32, 48)
+
+    def everything() -> list[Tensor]:
+        with torch.no_grad():
+            out = network(x)
+        network.zero_grad()
+        network(x).square().sum().backward()
+        return [out, *(p.grad for p in network.parameters() if p.grad is not None)]
+
+    torch.set_default_dtype(dtype)
+    with torch.device("meta"):
+        changed = everything()
+    torch.set_default_dtype(torch.float32)
+    attention_kernels._windows.cache_clear()
+    attention_kernels._penalties.cache_clear()
+    assert all(torch.equal(a, b) for a, b in zip(changed, everything(), strict=True))
+
+
+def test_tensors_that_a_kernel_would_misread() -> None:
+    x, maps = torch.randn(1, 4, 4, 12), nn.Linear(12, 12)
+    with torch.no_grad():
+        for wrong in (maps.bfloat16(), maps.double(), maps.to("meta", torch.float32)):
+            with pytest.raises(RuntimeError, match="a kernel cannot read"):
+                rows.normed_maps(x, nn.LayerNorm(12), wrong)
+    with pytest.raises(RuntimeError, match="a kernel cannot read x"):
+        layers._Depthwise.of(x=x[..., ::2])
+
+
+def test_tensors_live_as_long_as_their_job() -> None:
+    x = torch.randn(3)
+    inside = weakref.ref(x)
+    job = layers._Rows.of(inputs=(x,))
+    del x
+    assert inside() is not None
+    del job
+    assert inside() is None
+
+
+# ------------------------------------------------------------------------------------- a network
+
+
+def _layer_inputs(network) -> tuple:
+    x = torch.randn(2, 32, 48, TINY.width)
+    dictionary = torch.randn(2, TINY.dictionary_size, TINY.width)
+    return x, dictionary, network.position_index, network.penalties
+
+
+def test_a_layer_is_the_plain_one() -> None:
+    network = lively(TINY)
+    inputs = _layer_inputs(network)
+    exact = lively(TINY).double()
+    for layer, same in zip(network.layers, exact.layers, strict=True):
+        with torch.no_grad():
+            assert layers.takes(inputs[0])
+            out = layer(*inputs)
+            double = [t.double() if t.is_floating_point() else t for t in inputs]
+            expected = same(*double)
+        assert difference(out[0], expected[0]) <= FORWARD
+        assert difference(out[1], expected[1]) <= FORWARD
+
+
+def test_gradients_of_a_layer() -> None:
+    network, exact = lively(TINY).layers[1], lively(TINY).double().layers[1]
+    inputs = _layer_inputs(lively(TINY))
+    double = [t.double() if t.is_floating_point() else t for t in inputs]
+    upstream = torch.randn(2, 32, 48, TINY.width)
+    network(*inputs)[0].backward(upstream)
+    exact(*double)[0].backward(upstream.double())
+    for (name, ours), theirs in zip(network.named_parameters(), exact.parameters(), strict=True):
+        if ours.grad is None or theirs.grad is None:
+            assert ours.grad is theirs.grad, name
+        else:
+            assert difference(ours.grad, theirs.grad) <= BACKWARD, name
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("pool", ["OpenMP", "Python"])
+def test_the_same_bits_with_any_number_of_threads(pool: str, monkeypatch) -> None:
+    if pool == "Python":
+        monkeypatch.setattr(cpu, "_openmp", lambda: None)
+    network = lively(TINY)
+    x, dictionary, index, penalties = _layer_inputs(network)
+    qkv, table = torch.randn(2, 48, 64, 36), torch.randn(31**2, 2)
+    categories, upstream = torch.randint(0, 9, (2, 48 * 64)), torch.randn(2, 48, 64, 12)
+
+    def everything() -> list[Tensor]:
+        with torch.no_grad():
+            used = list(network.layers[1](x, dictionary, index, penalties))
+        inputs = learned(qkv, table)
+        out = attention.window_attention(inputs[0], inputs[1], index, penalties, 16)
+        used += [out, *gradients(out, upstream, *inputs)]
+        inputs = learned(qkv.flatten(1, 2), torch.tensor(0.5))
+        out = attention.category_attention(inputs[0], categories, inputs[1], 2, 100)
+        return [*used, out, *gradients(out, upstream.flatten(1, 2), *inputs)]
+
+    torch.set_num_threads(1)
+    alone = everything()
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        assert all(torch.equal(a, b) for a, b in zip(alone, everything(), strict=True))
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("pool", ["OpenMP", "Python"])
+def test_several_threads_call_at_the_same_time(pool: str, monkeypatch) -> None:
+    if pool == "Python":
+        monkeypatch.setattr(cpu, "_openmp", lambda: None)
+    qkv, categories = torch.randn(1, 2000, 36), torch.randint(0, 9, (1, 2000))
+
+    def attend(_: int = 0) -> Tensor:
+        return attention.category_attention(qkv, categories, torch.tensor(0.5), 2, 64)
+
+    torch.set_num_threads(2)
+    alone = attend()
+    with ThreadPoolExecutor(3) as callers:
+        found = callers.map(attend, range(60))
+        for count in (3, 1, 2):
+            torch.set_num_threads(count)
+            assert torch.equal(attend(), alone)
+        assert all(torch.equal(out, alone) for out in found)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_threads_that_a_fork_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "_openmp", lambda: None)
+    x, convolution = torch.randn(1, 4, 4, 3), nn.Conv2d(3, 3, 1, groups=3)
+    torch.set_num_threads(2)
+    list(cpu._python_threads(2).map(time.sleep, (0.02, 0.02)))  # both threads are there
+    expected = layers.depthwise_gelu(x, convolution)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        same = torch.equal(layers.depthwise_gelu(x, convolution), expected)
+        os._exit(0 if same else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.skipif(cpu.status().threads != "OpenMP", reason="PyTorch has no such OpenMP here")
+def test_the_openmp_of_pytorch_before_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = Path("/proc/self/maps").read_text()
+    other = "7f00-7f01 r-xp 0000 00:00 1    /another/package/libgomp.so.1\n"
+    monkeypatch.setattr(Path, "read_text", lambda _: other + maps)
+    found = cpu._openmp.__wrapped__()
+    assert found is not None
+    assert Path(found._name).is_relative_to(Path(torch.__file__).parent)
+
+
+# --------------------------------------------------------------------------- when they do not run
+
+
+def test_the_plain_path_on_request() -> None:
+    x = torch.randn(1, 4, 6)
+    assert attention_kernels.takes(x)
+    with kernels.plain():
+        assert not attention_kernels.takes(x)
+        assert not layers.takes(x)
+    assert attention_kernels.takes(x)
+
+
+def test_what_they_leave_to_others() -> None:
+    x = torch.randn(1, 4, 6)
+    assert not attention_kernels.takes(x.double())
+    assert not attention_kernels.takes(x.to("meta"))
+    assert not layers.takes(x)  # gradients are recorded
+    with torch.no_grad():
+        assert layers.takes(x)
+        assert not layers.takes(x.bfloat16())
+        with torch.autocast("cpu", torch.bfloat16):
+            assert not layers.takes(x)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+def test_traces_hold_no_addresses() -> None:
+    network = lively(TINY)
+    with torch.no_grad():
+        traced: Any = torch.jit.trace(network, torch.rand(1, 3, 16, 16), check_trace=False)
+        other = torch.rand(1, 3, 16, 16)
+        assert torch.allclose(traced(other), network(other), atol=1e-4)
+
+
+def test_no_memory_is_an_error_that_tiles_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(pointer: Any) -> None:
+        pointer._obj.failed = 1  # as the kernel does it
+
+    monkeypatch.setattr(cpu, "function", lambda _: fails)
+    with pytest.raises(MemoryError, match="out of memory in a kernel"):
+        layers.depthwise_gelu(torch.randn(1, 1, 1, 1), nn.Conv2d(1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("switch", "words"),
+    [("off", "turned off by ATDSR_KERNELS=off"), ("sse9", "ATDSR_KERNELS is 'sse9'")],
+)
+def test_the_switch(switch: str, words: str) -> None:
+    code = "from atdsr.network.kernels import cpu; print(cpu.status())"
+    environment = {"PYTHONPATH": ":".join(sys.path), kernels.SWITCH: switch}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "variant=None" in done.stdout
+    assert words in done.stdout
+
+
+def test_libraries_older_than_their_sources(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setattr(cpu, "_path", lambda variant: tmp_path / f"{variant}.so")
+    for variant in VARIANTS:
+        (tmp_path / f"{variant}.so").touch()
+    (tmp_path / "attention.c").touch()
+    os.utime(tmp_path / "attention.c", (2**32, 2**32))
+    cpu.status.cache_clear()
+    assert cpu.status().variant is None
+    assert "older than their C code" in str(cpu.status().why_not)
+
+
+def test_libraries_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setattr(cpu, "_path", lambda variant: tmp_path / f"{variant}.so")
+    cpu.status.cache_clear()
+    assert cpu.status().variant is None
+    assert "not built" in str(cpu.status().why_not)
+    (tmp_path / f"{VARIANTS[0]}.so").write_bytes(b"no library")
+    monkeypatch.setenv(kernels.SWITCH, VARIANTS[0])
+    cpu._library.cache_clear()
+    cpu.status.cache_clear()
+    assert "could not be loaded" in str(cpu.status().why_not)
+    cpu._library.cache_clear()
+
+
+def test_rows_are_the_plain_ones() -> None:
+    """The functions that choose, with and without the kernels."""
+    x, norm = torch.randn(2, 5, 7, 12), nn.LayerNorm(12)
+    first, second = nn.Linear(12, 20), nn.Linear(12, 12)
+    depthwise = nn.Conv2d(20, 20, 3, padding=1, groups=20)
+    back = nn.Linear(20, 12)
+    window, shares, values = torch.randn(2, 5, 7, 12), torch.rand(2, 35, 6), torch.randn(2, 6, 12)
+
+    def everything() -> list[Tensor]:
+        with torch.no_grad():
+            return [
+                *rows.normed_maps(x, norm, first, second)[1],
+                rows.add_maps(x, [(window, second), (x, second)], (shares, values)),
+                rows.feed_forward(x.clone(), norm, first, depthwise, back),
+            ]
+
+    fused = everything()
+    with kernels.plain():
+        plain = everything()
+    for ours, theirs in zip(fused, plain, strict=True):
+        assert difference(ours, theirs.double()) <= FORWARD

@@ -1,0 +1,172 @@
+"""The network: parameter counts, sizes, dtypes, gradients, compilation, determinism."""
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from atdsr.network.model import ATD, ATDConfig, ConfigError, atd, atd_light
+from helpers.networks import TINY, lively
+
+
+@pytest.mark.parametrize(
+    ("config", "parameters"),
+    [
+        (atd_light(2), 753_204),
+        (atd_light(3), 759_699),
+        (atd_light(4), 768_792),
+        (atd(2), 20_113_217),
+        (atd(3), 20_297_857),
+        (atd(4), 20_260_929),
+    ],
+)
+def test_parameter_counts_are_the_published_ones(config: ATDConfig, parameters: int) -> None:
+    with torch.device("meta"):
+        model = ATD(config)
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("head", ["pixelshuffle", "pixelshuffledirect"])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 1, 19), (1, 16, 16), (3, 33, 5)])
+def test_any_size_and_batch(scale: int, head, shape: tuple[int, int, int]) -> None:
+    model = lively(dataclasses.replace(TINY, scale=scale, head=head))
+    b, h, w = shape
+    with torch.inference_mode():
+        out = model(torch.rand(b, 3, h, w))
+    assert out.shape == (b, 3, h * scale, w * scale)
+    assert out.isfinite().all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 40), (17, 31)])
+def test_a_padded_picture_is_the_picture_mirrored_as_numpy_does(tiny: ATD, size) -> None:
+    tiny.double()
+    image = torch.rand(1, 3, *size, dtype=torch.float64)
+    pads = [(0, 0), (0, 0), *((0, -side % 16) for side in size)]
+    whole = torch.from_numpy(np.pad(image.numpy(), pads, mode="symmetric"))
+    with torch.inference_mode():
+        expected = tiny(whole)[..., : 2 * size[0], : 2 * size[1]]
+        assert torch.equal(tiny(image), expected)
+
+
+def test_pictures_of_a_batch_do_not_see_each_other(tiny: ATD) -> None:
+    batch = torch.rand(3, 3, 20, 24, dtype=torch.float64)
+    tiny.double()
+    with torch.inference_mode():
+        alone = torch.cat([tiny(image[None]) for image in batch])
+        assert torch.allclose(tiny(batch), alone, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_dtypes_compute_about_the_same(tiny: ATD, dtype: torch.dtype) -> None:
+    image = torch.rand(1, 3, 16, 16)
+    with torch.inference_mode():
+        expected = tiny(image)
+        out = copy.deepcopy(tiny).to(dtype)(image.to(dtype))
+    assert out.dtype == dtype
+    # a flipped category moves a few pixels; the bulk stays within bfloat16's precision
+    difference = (out.float() - expected).abs().quantile(0.9)
+    assert difference < (0.1 if dtype == torch.bfloat16 else 1e-4)
+
+
+def test_the_mean_colour_keeps_its_precision_through_other_dtypes(tiny: ATD) -> None:
+    image = torch.rand(1, 3, 16, 16)
+    there_and_back = copy.deepcopy(tiny).double().float()
+    with torch.inference_mode():
+        assert torch.equal(there_and_back(image), tiny(image))
+
+
+def test_the_same_input_gives_the_same_bits(tiny: ATD) -> None:
+    image = torch.full((1, 3, 24, 24), 0.5)  # flat: every category is a tie
+    with torch.inference_mode():
+        assert torch.equal(tiny(image), tiny(image))
+
+
+def test_gradients_reach_every_trained_parameter(tiny: ATD) -> None:
+    tiny(torch.rand(1, 3, 20, 20)).square().mean().backward()
+    without = [
+        name
+        for name, parameter in tiny.named_parameters()
+        if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any())
+    ]
+    assert without == []
+    frozen = [name for name, p in tiny.named_parameters() if not p.requires_grad]
+    assert all(name.endswith("refinement.bias") for name in frozen)
+
+
+def test_activation_checkpointing_changes_no_gradient() -> None:
+    plain = lively(TINY).double()
+    frugal = ATD(TINY, activation_checkpointing=True).double()
+    frugal.load_state_dict(plain.state_dict())
+    image = torch.rand(2, 3, 16, 20, dtype=torch.float64)
+    for model in (plain, frugal):
+        model(image).abs().mean().backward()
+    for a, b in zip(plain.parameters(), frugal.parameters(), strict=True):
+        if a.requires_grad:
+            assert a.grad is not None
+            assert b.grad is not None
+            assert torch.equal(a.grad, b.grad)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_compiles_to_the_same_function() -> None:
+    """One graph, without a break; the eager backend keeps the test off a C++ compiler."""
+    model = lively(dataclasses.replace(TINY, depths=(2,), heads=(2,))).double()
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    image = torch.rand(1, 3, 20, 36, dtype=torch.float64)
+    with torch.no_grad():
+        assert torch.allclose(compiled(image), model(image), atol=1e-12, rtol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_computes_the_same_and_twice_the_same(tiny: ATD) -> None:
+    image = torch.rand(2, 3, 40, 56, dtype=torch.float64)
+    there = copy.deepcopy(tiny).double().cuda()
+    with torch.inference_mode():
+        expected = tiny.double()(image)
+        out, again = there(image.cuda()), there(image.cuda())
+    assert (out.cpu() - expected).abs().max() <= 1e-9
+    assert torch.equal(out, again)
+
+
+def test_initialisation() -> None:
+    torch.manual_seed(0)
+    model = ATD(atd_light(2))
+    layer = model.layers[0]
+    assert layer.qkv.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert not layer.qkv.bias.any()
+    assert layer.window.bias_table.std().item() == pytest.approx(0.02, rel=0.05)
+    assert layer.category.logit_scale.item() == pytest.approx(np.log(10))
+    assert (layer.dictionary.scale == 0.5).all()
+    assert layer.refinement is not None
+    assert not layer.refinement.sigma.any()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"scale": 5}, "scale"),
+        ({"head": "nearest+conv"}, "nearest"),
+        ({"heads": (5, 2)}, "heads"),
+        ({"depths": (2,)}, "depths"),
+        ({"depths": (2, 0)}, "depths"),
+        ({"window": 5}, "window"),
+        ({"ffn_kernel": 4}, "ffn_kernel"),
+        ({"ffn_ratio": 0.01}, "ffn_ratio"),
+        ({"category_size": 0}, "category_size"),
+        ({"width": 10**9}, "width is 1000000000; it must be a whole number from 1 to 2048"),
+        ({"width": 12.0}, r"width is 12\.0; it must be a whole number"),
+        ({"scale": True}, "scale is True"),
+        ({"depths": (200, 200)}, "depths make 400 layers; at most 256"),
+        ({"depths": [2, 2]}, "depths is a list"),
+        ({"ffn_ratio": float("nan")}, "ffn_ratio is nan"),
+        ({"width": 2048, "ffn_ratio": 9.0}, "ffn_ratio 9.0 makes 18432 channels"),
+        ({"img_range": 0}, "img_range is 0; it must be a number from 0.001"),
+    ],
+)
+def test_what_cannot_be_built_is_named(change: dict, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        dataclasses.replace(TINY, **change)

@@ -1,0 +1,463 @@
+"""Recipe files."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from atdsr import weights as weight_files
+from atdsr.network.model import ATDConfig, atd, atd_light
+from atdsr.training import Settings, recipes
+from atdsr.training.recipes import RecipeError
+from atdsr.training.recipes.checks import Network
+from atdsr.weights import models
+from helpers.networks import ROOT, TINY
+
+GOOD = "model: atd-light\nscale: 3\ndata: {train: sets/a}\niterations: 10\n"
+TINY_MODEL = (
+    "{width: 12, depths: [2, 2], heads: [2, 2], category_size: 256, dictionary_size: 8, "
+    "reduced_width: 4, ffn_kernel: 3, ffn_ratio: 1, head: pixelshuffledirect}"
+)
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str, name: str = "recipe.yaml") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_a_recipe(write: Write) -> None:
+    text = "optim: {name: muon, lr: 2e-4}\nschedule:\n  milestones: [5, 8]\nvalidate: {every: 5}\n"
+    settings = recipes.load(write(GOOD + text))
+    assert settings.network == atd_light(3)
+    assert settings.name == "recipe"
+    assert settings.output == Path("experiments/recipe")
+    assert settings.data.train == Path("sets/a")
+    assert settings.optim.lr == 2e-4
+    assert settings.optim.name == "muon"
+    assert settings.schedule.milestones == (5, 8)
+    assert settings.validation.every == 5
+    assert settings.loss.kind == "l1"
+    assert recipes.load(write(GOOD.replace("atd-light", "atd"))).network == atd(3)
+    named = recipes.load(write(GOOD + "name: mine\n"))
+    assert (named.name, named.output) == ("mine", Path("experiments/mine"))
+    assert recipes.load(write(GOOD + "output: here\n")).output == Path("here")
+
+
+def test_a_network_by_its_fields(write: Write) -> None:
+    settings = recipes.load(
+        write(GOOD.replace("atd-light", TINY_MODEL).replace("scale: 3", "scale: 2"))
+    )
+    assert settings.network == TINY
+    fields = {field.name for field in dataclasses.fields(ATDConfig)} - {"scale"}
+    assert set(Network.model_fields) == fields
+
+
+# ------------------------------------------------------------------------ the published runs
+
+PUBLISHED = json.loads((ROOT / "tests/published_recipes.json").read_text())
+
+
+def test_there_is_a_recipe_for_each_published_run() -> None:
+    assert recipes.names() == tuple(recipe["name"] for recipe in PUBLISHED["recipes"])
+
+
+@pytest.mark.parametrize("figures", PUBLISHED["recipes"], ids=lambda figures: figures["name"][:3])
+def test_a_published_run(figures: dict[str, Any]) -> None:
+    common, name, scale = PUBLISHED["common"], figures["name"], figures["scale"]
+    settings = recipes.load(name)
+    assert settings == recipes.load(name[:3])
+    assert settings.name == name
+    assert settings.output == Path("experiments") / name
+    assert settings.network == {"atd": atd, "atd-light": atd_light}[figures["model"]](scale)
+    assert settings.iterations == figures["iterations"]
+    folder = f"datasets/{figures['data']}/{figures['data']}_train"
+    assert settings.data.train == Path(f"{folder}_HR")
+    assert settings.data.lr == Path(f"{folder}_LR_bicubic/X{scale}")
+    assert settings.data.template == f"{{}}x{scale}"
+    assert settings.data.batch == figures["global_batch"]
+    assert settings.data.patch == figures["lr_patch"]
+    assert settings.data.hflip
+    assert settings.data.rot
+    assert settings.stages == ()
+    assert settings.optim.name == "adamw"
+    assert settings.optim.lr == figures["lr"]
+    assert list(settings.optim.betas) == common["betas"]
+    assert settings.optim.weight_decay == common["weight_decay"]
+    assert settings.optim.clip is None
+    assert settings.schedule.kind == "multistep"
+    assert settings.schedule.gamma == 0.5
+    assert list(settings.schedule.milestones) == figures["milestones"]
+    assert settings.schedule.warmup == figures["warmup"]
+    assert settings.schedule.cooldown == 0
+    assert (settings.loss.kind, settings.loss.fft) == ("l1", 0)
+    assert settings.ema == common["ema_decay"]
+    assert settings.precision == "fp32"
+    assert settings.activation_checkpointing == (figures["model"] == "atd")
+    assert settings.seed == common["seed"]
+    assert settings.save.every == common["save_every"]
+    assert settings.log.every == common["log_every"]
+    assert settings.log.tensorboard
+    assert settings.validation.every == common["validate_every"]
+    names = [test.name for test in settings.validation.sets if not isinstance(test, str)]
+    assert names == ["Set5", "Set14", "BSD100", "Urban100", "Manga109"]
+    assert all(f"x{scale}" in str(test) for test in settings.validation.sets)
+    if figures["init_from"] is None:
+        assert settings.init_from is None
+    else:
+        start = recipes.load(figures["init_from"])
+        assert settings.init_from == start.output / "models/net_g_latest.pth"
+        assert settings.init_strict == figures["strict"]
+
+
+@pytest.mark.parametrize("figures", PUBLISHED["recipes"], ids=lambda figures: figures["name"][:3])
+def test_the_learning_rate_of_a_published_run(figures: dict[str, Any]) -> None:
+    rate = recipes.load(figures["name"]).learning_rate
+    lr, warmup = figures["lr"], figures["warmup"]
+    assert rate(1) == pytest.approx(lr / warmup, rel=1e-12)
+    assert rate(warmup // 2) == pytest.approx(lr / 2, rel=1e-12)
+    assert rate(warmup) == rate(warmup + 1) == lr
+    for number, milestone in enumerate(figures["milestones"]):
+        assert rate(milestone) == lr * 0.5**number
+        assert rate(milestone + 1) == lr * 0.5 ** (number + 1)
+    assert rate(figures["iterations"]) == lr * 0.5 ** len(figures["milestones"])
+
+
+def test_names(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecipeError, match=r"'10' begins the names of several.*101_.*102_.*103_"):
+        recipes.load("10")
+    with pytest.raises(RecipeError, match=r"no recipe SwinIR: .* comes with 000_ATD_SRx2_scratch"):
+        recipes.load("SwinIR")
+    with pytest.raises(RecipeError, match=r"no recipe gone\.yaml"):
+        recipes.load("gone.yaml")
+    with pytest.raises(RecipeError, match="no recipe aaa"):
+        recipes.load("a" * 300)
+    write(GOOD, "101")  # a file comes first
+    assert recipes.load("101").network.scale == 3
+    (tmp_path / "102").mkdir()  # a folder does not
+    assert recipes.load("102").name == "102_ATD_light_SRx3_finetune"
+
+
+# -------------------------------------------------------------------------------- what is wrong
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (GOOD + "itreations: 3\n", "there is no key 'itreations'; did you mean 'iterations'?"),
+        (GOOD + "optim: {lrr: 3}\n", r"no key 'optim\.lrr'; did you mean 'optim\.lr'\?"),
+        (GOOD + "lr: 3\n", r"no key 'lr'; did you mean 'data\.lr' or 'optim\.lr'\?"),
+        (GOOD + "milestones: [3]\n", r"no key 'milestones'; did you mean 'schedule\.milestones'"),
+        (GOOD + "optim: {batch: 3}\n", r"no key 'optim\.batch'; did you mean 'data\.batch'\?"),
+        (GOOD + "stages: [{after: 1, patch: 2, batch: 3}, {afterr: 2}]\n", r"stages\.1\.after'\?"),
+        (GOOD + "validate: {sets: [{hrr: a}]}\n", r"'validate\.sets\.0\.hr'\?"),
+        (GOOD + "validation: {every: 3}\n", "no key 'validation'; did you mean 'validate'"),
+        (GOOD + "network: {}\n", "there is no key 'network'"),
+        (GOOD + "3: {}\n", "there is no key '3'"),
+        (GOOD + "optim: {lr: fast}\n", r"optim\.lr is 'fast': input should be a valid number"),
+        (GOOD + "optim: {lr: .nan}\n", r"optim\.lr is nan: input should be"),
+        (GOOD + "optim: {lr: yes}\n", r"optim\.lr is True: it must be a number"),
+        (GOOD + "optim: {name: sgd}\n", r"optim\.name is 'sgd': .*'adamw' or 'muon'"),
+        (GOOD + "optim: {betas: [0.9, 2]}\n", r"optim: betas must lie in \[0, 1\)\."),
+        (GOOD + "optim: 3\n", "optim is 3: it must hold `key: value` lines"),
+        (GOOD + "optim:\n", "optim is None"),
+        (GOOD + "schedule: {milestones: 3}\n", r"schedule\.milestones is 3: .*a list"),
+        (GOOD + "schedule: {milestones: [3, x]}\n", r"schedule\.milestones\.1 is 'x'"),
+        (GOOD + "save: {every: 0}\n", r"save\.every is 0: input should be greater than 0"),
+        (GOOD + "save: {every: 1.5}\n", r"save\.every is 1\.5"),
+        (GOOD + "save: {every: 1e400}\n", r"save\.every is inf"),
+        (GOOD + "stages: [{after: 3, patch: 2}]\n", r"the key stages\.0\.batch is missing"),
+        (
+            GOOD + "stages: [{after: 3, patch: 2, batch: 1}, {after: 3, patch: 2, batch: 1}]\n",
+            "stages must come in the order",
+        ),
+        (GOOD + "validate: {sets: [3]}\n", r"validate\.sets\.0 is 3"),
+        (GOOD + "validate: {sets: [{name: a}]}\n", r"the key validate\.sets\.0\.hr is missing"),
+        (GOOD + "init_from: ~nobody-of-that-name/a\n", "init_from is .*no such user"),
+        (GOOD + "name: ../up\n", r"name is '\.\./up': it becomes a folder's name, and cannot"),
+        (GOOD + "name: ''\n", "name is ''"),
+        (GOOD + "name: [a]\n", "name is a list"),
+        (GOOD + "name: a\nname: b\n", "line 6 gives the key 'name' a second time"),
+        (GOOD.replace("iterations: 10\n", ""), "the key iterations is missing"),
+        (GOOD.replace("sets/a", "~"), r"data\.train is None"),
+        (GOOD.replace("{train: sets/a}", "{}"), r"the key data\.train is missing"),
+        (GOOD.replace("model: atd-light\n", ""), "the key model is missing"),
+        (GOOD.replace("scale: 3\n", ""), "the key scale is missing"),
+        (GOOD.replace("atd-light", "swinir"), "model is 'swinir'; it is atd or atd-light"),
+        (GOOD.replace("atd-light", "[atd]"), "model is a list"),
+        (GOOD.replace("atd-light", "{width: 12, depth: 3}"), r"did you mean 'model\.depths'"),
+        (GOOD.replace("atd-light", "{width: 12}"), r"the key model\.depths is missing"),
+        (GOOD.replace("atd-light", "{scale: 3}"), r"'model\.scale'; did you mean 'scale'\?"),
+        (GOOD.replace("atd-light", TINY_MODEL.replace("12", "13")), "model: heads 2 does not div"),
+        (GOOD.replace("atd-light", TINY_MODEL.replace("kernel: 3", "kernel: 99")), "from 1 to 63"),
+        (GOOD.replace("atd-light", TINY_MODEL.replace("[2, 2]", "[200, 200]", 1)), "400 layers"),
+        (GOOD.replace("atd-light", TINY_MODEL.replace("12", "yes")), r"model\.width is True"),
+        (GOOD.replace("atd-light", TINY_MODEL.replace("io: 1", "io: .inf")), "ffn_ratio is inf"),
+        (GOOD.replace("3", "5"), "scale is 5; ATD enlarges by 2, 3 or 4"),
+        (GOOD.replace("3", "three"), "scale is 'three'"),
+        (GOOD.replace("3", "2.0"), "scale is 2.0"),
+        (GOOD + "base: 3\n", "base is 3; it is the file or the name"),
+        (GOOD + "base: [a.yaml, [b]]\n", "base is a list"),
+        ("- a\n- b\n", "key: value"),
+        ("a: [", "no YAML"),
+        ("a: !!python/name:os.system", "more than plain values"),
+        ("", "key: value"),
+    ],
+)
+def test_what_is_no_recipe(write: Write, text: str, sentence: str) -> None:
+    path = write(text)
+    with pytest.raises(RecipeError, match=rf"^{path}:? .*{sentence}") as caught:
+        recipes.load(path)
+    assert len(str(caught.value)) < 600
+    assert str(caught.value).count(".yaml:") <= 1
+
+
+# ----------------------------------------------------------------------------- the command line
+
+
+def test_overrides(write: Write) -> None:
+    path = write(GOOD)
+    overrides = [
+        "optim.lr=1e-3",
+        "optim.lr=2e-4",
+        "data.train=sets/b",
+        "data.template='{}x2'",
+        "schedule.milestones=[5, 8]",
+        "validate.sets=[Set5, {name: mine, hr: a}]",
+        "loss={kind: charbonnier}",
+        "loss.eps=1e-2",
+        "init_from=",
+        "name=a=b",
+        "model=atd",
+        "scale=2",
+    ]
+    settings = recipes.load(path, overrides)
+    assert settings.optim.lr == 2e-4
+    assert settings.data.train == Path("sets/b")
+    assert settings.data.template == "{}x2"
+    assert settings.schedule.milestones == (5, 8)
+    assert [str(test)[:4] for test in settings.validation.sets] == ["Set5", "name"]
+    assert (settings.loss.kind, settings.loss.eps) == ("charbonnier", 0.01)
+    assert settings.init_from is None
+    assert settings.name == "a=b"
+    assert settings.output == Path("experiments/a=b")
+    assert settings.network == atd(2)
+    assert recipes.load("103", ["validate.sets=[]"]).validation.sets == ()
+
+
+def test_an_override_of_a_network_and_of_what_is_missing(write: Write) -> None:
+    text = GOOD.replace("atd-light", TINY_MODEL).replace("iterations: 10\n", "")
+    settings = recipes.load(write(text), ["model.width=24", "iterations=5", "model.depths=[1, 1]"])
+    assert (settings.network.width, settings.network.depths) == (24, (1, 1))
+    assert settings.iterations == 5
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("optim.lr", "write it as key=value"),
+        ("=3", "write it as key=value"),
+        ("optim..lr=3", "write it as key=value"),
+        ("data.template={}x2", "no YAML.* Put quotes around text"),
+        ("a: b=[", "no YAML"),
+        ("iterations=0x" + "f" * 30, "the value holds a very large number"),
+        ("optm.lr=3", "there is no key 'optm'; did you mean 'optim'"),
+        ("optim.lrr=3", r"no key 'optim\.lrr'; did you mean 'optim\.lr'"),
+        ("lr=3", r"did you mean 'data\.lr' or 'optim\.lr'"),
+        ("optim.lr=-1", r"optim\.lr is -1: input should be greater than 0"),
+        ("optim={lr: -1}", r"optim\.lr is -1"),
+        ("optim=3", "optim is 3"),
+        ("optim.lr.x=3", r"optim\.lr is a mapping"),
+        ("iterations.x=3", "iterations is 10 and has no keys"),
+        ("model.width=3", "model is 'atd-light' and has no keys; set it as a whole"),
+        ("validate.sets.0.hr=3", r"validate\.sets is a mapping: .*a list"),
+        ("scale=7", "scale is 7"),
+        ("model={width: 3}", "model.depths is missing"),
+        ("base=101", "base belongs into the file"),
+        ("name=../x", "name is"),
+    ],
+)
+def test_overrides_that_are_wrong(write: Write, override: str, sentence: str) -> None:
+    with pytest.raises(RecipeError, match=sentence) as caught:
+        recipes.load(write(GOOD), ["seed=1", override, "ema=0.5"])
+    assert str(caught.value).startswith(f"--set {override}: ")
+
+
+# ---------------------------------------------------------------------------------------- bases
+
+
+def test_bases(write: Write) -> None:
+    write("name: first\noutput: first\noptim: {lr: 1e-3, clip: 1}\ndata: {batch: 2}\n", "a/1.yaml")
+    write("base: 1.yaml\noptim: {lr: 2e-3}\nschedule: {milestones: [1, 2]}\n", "a/2.yaml")
+    write("optim: {weight_decay: 0.5}\nschedule: {milestones: [3]}\n", "3.yaml")
+    settings = recipes.load(write("base: [a/2.yaml, 3.yaml]\n" + GOOD, "run.yaml"))
+    assert settings.optim.lr == 2e-3
+    assert settings.optim.clip == 1
+    assert settings.optim.weight_decay == 0.5
+    assert settings.data.batch == 2
+    assert settings.data.train == Path("sets/a")
+    assert settings.schedule.milestones == (3,)  # a list is replaced, not continued
+    assert (settings.name, settings.output) == ("run", Path("experiments/run"))
+
+
+def test_a_base_that_comes_with_atdsr(write: Write) -> None:
+    settings = recipes.load(write("base: '101'\ndata: {train: mine, lr: null}\n"))
+    published = recipes.load("101")
+    assert settings.data.train == Path("mine")
+    assert settings.data.lr is None
+    same = {"name": "x", "output": "y", "data": published.data}
+    assert settings.model_copy(update=same) == published.model_copy(update=same)
+
+
+def test_another_network_than_that_of_the_base(write: Write) -> None:
+    write(GOOD.replace("atd-light", TINY_MODEL), "tiny.yaml")
+    assert recipes.load(write("base: tiny.yaml\nmodel: atd\n")).network == atd(3)
+    assert recipes.load(write("base: tiny.yaml\nmodel: {width: 24}\n")).network.width == 24
+    path = write("base: '000'\nmodel: {width: 24}\n")
+    with pytest.raises(RecipeError, match=rf"^{path}: the key model\.depths is missing"):
+        recipes.load(path)
+    full = recipes.load(write(f"base: '000'\nmodel: {TINY_MODEL}\n")).network
+    assert full.width == 12
+
+
+def test_what_is_wrong_in_a_base_is_said_of_the_base(write: Write) -> None:
+    path = write("base: inner.yaml\n" + GOOD)
+    inner = write("optim: {lr: fast}\n", "inner.yaml")
+    with pytest.raises(RecipeError, match=rf"^{inner}: optim\.lr is 'fast'"):
+        recipes.load(path)
+    write("optim: {lrr: 3}\n", "inner.yaml")
+    with pytest.raises(RecipeError, match=rf"^{inner}: there is no key 'optim\.lrr'"):
+        recipes.load(path)
+    write("a: [\n", "inner.yaml")
+    with pytest.raises(RecipeError, match=rf"^{inner}: line 2 is no YAML"):
+        recipes.load(path)
+    write("base: innermost.yaml\n", "inner.yaml")
+    with pytest.raises(RecipeError, match=rf"^{inner}: base: there is no recipe .*innermost\.yaml"):
+        recipes.load(path)
+
+
+def test_bases_in_a_circle(write: Write) -> None:
+    path = write("base: recipe.yaml\n")
+    with pytest.raises(RecipeError, match="go round in a circle"):
+        recipes.load(path)
+    one = write("base: b/two.yaml\n", "one.yaml")
+    write("base: ../one.yaml\n", "b/two.yaml")
+    with pytest.raises(RecipeError, match=r"circle: .*one\.yaml -> .*two\.yaml -> .*one\.yaml"):
+        recipes.load(one)
+
+
+def test_many_bases(write: Write) -> None:
+    write("optim: {lr: 3}\n", "0.yaml")
+    for number in range(1, 70):  # each twice: read once, or this would take for ever
+        write(f"base: [{number - 1}.yaml, {number - 1}.yaml]\n", f"{number}.yaml")
+    assert recipes.load(write(GOOD + "base: 40.yaml\n")).optim.lr == 3
+    with pytest.raises(RecipeError, match="more than 50 bases"):
+        recipes.load(write(GOOD + "base: 69.yaml\n"))
+
+
+# ------------------------------------------------------------------------------------- and back
+
+
+ODD = {
+    "name": "1e4",
+    "data": {"train": "a b/#c", "template": "{}x2", "micro_batch": 3, "residence": "mapped"},
+    "optim": {"name": "muon", "lr": 1e-300, "betas": [0, 0.1 + 0.2], "clip": 1},
+    "stages": [{"after": 3, "patch": 4, "batch": 5}, {"after": 6, "patch": 7, "batch": 8}],
+    "schedule": {"kind": "cosine", "floor": 1e-7, "warmup": 3, "milestones": []},
+    "validate": {"sets": ["Set5", "yes", {"name": "null", "hr": "2024-01-01", "lr": "-x/y: z"}]},
+    "log": {"wandb": "no: #", "tensorboard": True},
+    "init_from": "file\N{SNOWMAN}.pth",
+    "output": "here",
+}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *(recipes.load(name) for name in recipes.names()),
+        recipes.load("101", [f"{key}={json.dumps(value)}" for key, value in ODD.items()]),
+        recipes.load("000", [f"model={TINY_MODEL}", "compile=true", "seed=9223372036854775807"]),
+    ],
+    ids=lambda settings: settings.name,
+)
+def test_what_is_dumped_is_read_back(settings: Settings, write: Write) -> None:
+    assert recipes.load(write(recipes.dump(settings))) == settings
+
+
+def test_a_dump_is_for_people(write: Write) -> None:
+    lines = recipes.dump(recipes.load("101")).splitlines()
+    assert lines[:5] == [
+        "name: 101_ATD_light_SRx2_scratch",
+        "output: experiments/101_ATD_light_SRx2_scratch",
+        "model: atd-light",
+        "scale: 2",
+        "iterations: 500000",
+    ]
+    assert "  milestones: [250000, 400000, 450000, 475000, 490000]" in lines
+    assert "  lr: 0.0005" in lines
+    assert "skip_limit: 10" in lines  # defaults too
+    other = recipes.dump(recipes.load("000", [f"model={TINY_MODEL}"])).splitlines()
+    assert other[2:4] == ["model:", "  width: 12"]
+
+
+def last_step(log: Path) -> int:
+    return json.loads(log.read_text(encoding="utf-8").splitlines()[-1])["step"]
+
+
+def test_the_runs_behind_the_bundled_weights() -> None:
+    folder = ROOT / "runs/light_x2"
+    warm, main, detail, large, following = map(recipes.load, sorted(folder.glob("*.yaml")))
+    assert warm.output == main.output
+    assert (warm.iterations, main.iterations) == (200, 2100)
+    assert warm.learning_rate(100) == 5e-4
+    assert main.learning_rate(2100) == pytest.approx(1e-3 / 751)
+    assert (warm.ema, main.ema) == (0.999, 0.997)
+    for settings in (warm, main):
+        assert (settings.data.batch, settings.data.patch, settings.seed) == (4, 32, 1)
+        assert (settings.save.every, settings.log.every) == (200, 20)
+    assert detail.init_from == main.output / "weights.safetensors"
+    assert last_step(folder / "3-detail.jsonl") == detail.iterations
+    assert large.init_from == detail.output / "models/net_g_latest.pth"
+    assert last_step(folder / "4-large.jsonl") == large.iterations
+    assert following.init_from is not None
+    assert ROOT / following.init_from == folder / "state.pth"
+    for settings in (warm, main, detail, large, following):
+        assert settings.network == atd_light(2)
+        assert settings.optim.name == "muon"
+
+
+@pytest.mark.parametrize(("scale", "start"), [(3, "atd-light-x2"), (4, "atd-light-x3")])
+def test_the_runs_of_the_larger_scales(scale: int, start: str) -> None:
+    folder = ROOT / f"runs/light_x{scale}"
+    light, large = map(recipes.load, sorted(folder.glob("*.yaml")))
+    assert str(light.init_from) == start
+    assert large.init_from == light.output / "models/net_g_latest.pth"
+    assert last_step(folder / "1-light.jsonl") == light.iterations
+    assert last_step(folder / "2-large.jsonl") == large.iterations
+    for settings in (light, large):
+        assert settings.network == atd_light(scale)
+        assert settings.optim.name == "muon"
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_the_state_to_go_on_from_holds_the_bundled_weights(scale: int) -> None:
+    path = ROOT / f"runs/light_x{scale}/state.pth"
+    assert path.stat().st_size < 8_000_000
+    bundled = models.find(f"atd-light-x{scale}").load().state
+    average, network = (
+        weight_files.load(path, prefer=key).state for key in ("params_ema", "params")
+    )
+    assert all(torch.equal(average[name], bundled[name]) for name in bundled)
+    assert not torch.equal(network["conv_first.weight"], average["conv_first.weight"])

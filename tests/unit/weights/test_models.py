@@ -1,0 +1,226 @@
+"""Names of models, and official weights that are added by hand."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import torch
+
+from atdsr import weights as weight_files
+from atdsr.evaluation import methods, published
+from atdsr.network.model import ATD
+from atdsr.weights import CheckpointError, models, store
+from atdsr.weights.models import OfficialModel, StoreError
+from helpers.networks import ROOT, TINY
+from helpers.servers import network_file, prepare
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> OfficialModel:
+    return prepare(monkeypatch, tmp_path, "http://127.0.0.1:9")  # where nobody listens
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "900_tiny.pth"
+    network_file(path)
+    return path
+
+
+# The list
+
+
+@pytest.mark.parametrize("model", models.OFFICIAL, ids=lambda model: model.name)
+def test_what_the_list_says_of_official_models(model: OfficialModel) -> None:
+    kind, scale = model.name.removeprefix("official/").rsplit("-x", 1)
+    assert model.config.scale == int(scale)
+    assert f"_SRx{scale}_" in model.file
+    assert ("light" in model.file) == (kind == "atd-light")
+    with torch.device("meta"):
+        network = ATD(model.config)
+    assert sum(parameter.numel() for parameter in network.parameters()) == model.parameters
+    (row,) = (
+        row
+        for row in published.rows(int(scale), ["Set5"])
+        if row.model.lower() == kind  # as papers call it
+    )
+    assert abs(model.parameters / row.parameters - 1) < 0.01
+    assert models.find(model.name) is model
+    assert not models.means_file(model.name)
+
+
+def test_the_page_about_them_has_the_same_table() -> None:
+    page = (ROOT / "docs" / "models" / "official.md").read_text("utf-8")
+    for model in models.OFFICIAL:
+        size = "not published" if model.nbytes is None else f"{model.nbytes:,} bytes"
+        row = f"`{model.name}` | `{model.file}` | {size} | {model.parameters:,} | {model.data}"
+        assert f"| {row} |\n" in page
+
+
+def test_names_and_files_are_distinct() -> None:
+    assert (
+        len({model.name for model in (*models.MODELS, *models.OFFICIAL)}) == len(models.MODELS) + 6
+    )
+    assert len({model.file for model in models.OFFICIAL}) == 6
+    assert (
+        len({model.page for model in models.OFFICIAL}) == 5
+    )  # two are known by their folder alone
+
+
+def test_a_name_wins_over_a_file(
+    model: OfficialModel, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "official").mkdir()
+    (tmp_path / "official" / "tiny").write_text("mine")
+    assert not models.means_file("official/tiny")
+    assert not models.means_file(Path("official/tiny"))
+    assert models.means_file("official")
+    assert models.means_file("official/tiny.pth")
+    with pytest.raises(CheckpointError, match="official/tiny is not on this machine"):
+        models.load("official/tiny")
+    with pytest.raises(CheckpointError, match="knows its category size"):
+        models.load("official/tiny", category_size=64)
+
+
+# Where they lie
+
+
+def test_where_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("ATDSR_MODELS", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert store.folder() == tmp_path / "atdsr" / "models" / "official"
+    monkeypatch.setenv("ATDSR_MODELS", "")
+    assert store.folder() == tmp_path / "atdsr" / "models" / "official"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ATDSR_MODELS", "~/models")
+    assert store.folder() == tmp_path / "home" / "models"
+
+
+# Adding
+
+
+@pytest.mark.parametrize("name", ["900_tiny.pth", "900_tiny (1).pth", "900_tiny(12).PTH"])
+def test_a_file_is_known_by_its_name(
+    model: OfficialModel, file: Path, tmp_path: Path, name: str
+) -> None:
+    file = file.rename(tmp_path / name)
+    content = file.read_bytes()
+    assert models.add(file) == model
+    assert model.path.read_bytes() == content == file.read_bytes()
+    assert models.load("official/tiny").config == TINY
+    assert model.record is not None
+    assert model.record.source == str(file)
+    assert model.record.sha256 == sha256(content).hexdigest()
+    assert sorted(path.suffix for path in model.path.parent.iterdir()) == [".json", ".pth"]
+    models.add(file)  # again, for nothing
+    models.add(model.path)
+    assert model.is_intact
+
+
+def test_a_file_of_another_name_needs_one(model: OfficialModel, file: Path, tmp_path: Path) -> None:
+    file = file.rename(tmp_path / "900_tiny_of_mine.pth")
+    with pytest.raises(CheckpointError, match="say with --as NAME which model it is"):
+        models.add(file)
+    with pytest.raises(CheckpointError, match="did you mean official/tiny"):
+        models.add(file, "official/tinny")
+    with pytest.raises(CheckpointError, match="atd-light-x2 comes with atdsr"):
+        models.add(file, "atd-light-x2")
+    assert models.add(file, "official/tiny") == model
+    assert model.is_intact
+
+
+def text(path: Path) -> None:
+    path.write_text("<html>sign in</html>")
+
+
+def other_scale(path: Path) -> None:
+    network_file(path, replace(TINY, scale=4))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (text, "900_tiny.pth is an HTML page, not weights"),
+        (other_scale, "another network than official/tiny: its scale is 4, not 2"),
+        (lambda path: path.write_bytes(b"hello"), "900_tiny.pth is a text, not weights"),
+        (lambda path: path.write_bytes(b""), "900_tiny.pth is empty"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-500]), "or is damaged"),
+        (lambda path: path.unlink(), "900_tiny.pth is no file; name the .pth file"),
+        (lambda path: (path.unlink(), path.mkdir()), "900_tiny.pth is no file; name the .pth"),
+    ],
+)
+def test_what_cannot_be_added(
+    model: OfficialModel, file: Path, make: Callable[[Path], object], words: str
+) -> None:
+    make(file)
+    with pytest.raises(CheckpointError) as caught:
+        models.add(file)
+    assert words in str(caught.value)
+    assert not model.path.parent.exists()
+
+
+def test_only_what_the_authors_ship(model: OfficialModel, file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "900_tiny.safetensors"
+    weight_files.save(weight_files.load(file, category_size=TINY.category_size), path)
+    with pytest.raises(CheckpointError, match=r"the authors ship \.pth files"):
+        models.add(path)
+
+
+def test_another_file_than_the_first(model: OfficialModel, file: Path) -> None:
+    models.add(file)
+    first = file.read_bytes()
+    network_file(file, seed=1)
+    with pytest.raises(CheckpointError, match=r"not the file that was recorded .*900_tiny\.json"):
+        models.add(file)
+    assert model.path.read_bytes() == first
+    model.path.with_suffix(".json").unlink()
+    models.add(file)
+    assert model.path.read_bytes() == file.read_bytes() != first
+
+
+def test_a_published_hash_is_what_counts(
+    model: OfficialModel, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = replace(model, published_sha256="0" * 64)
+    monkeypatch.setattr(models, "OFFICIAL", (known,))
+    with pytest.raises(CheckpointError, match="its SHA-256 is not the published one"):
+        models.add(file)
+    assert not known.is_here
+
+
+def test_a_damaged_file_is_replaced(model: OfficialModel, file: Path) -> None:
+    models.add(file)
+    model.path.write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match=r"900_tiny\.pth is damaged \(SHA-256 differs\)"):
+        models.load("official/tiny")
+    models.add(file)
+    assert models.load("official/tiny").config == TINY
+
+
+def test_a_file_that_was_put_there_without_a_word(model: OfficialModel, file: Path) -> None:
+    model.path.parent.mkdir()
+    file.rename(model.path)
+    with pytest.raises(CheckpointError, match=r"nothing is known of .*; `atdsr models add /.*pth`"):
+        models.load("official/tiny")
+    models.add(model.path)
+    assert models.load("official/tiny").config == TINY
+
+
+def test_while_another_process_fetches(model: OfficialModel, file: Path) -> None:
+    with model.held(), pytest.raises(StoreError, match="another process is fetching"):
+        models.add(file)
+    models.add(file)
+    assert model.is_intact
+
+
+# In an evaluation
+
+
+def test_an_official_method_is_told_by_its_file(model: OfficialModel, file: Path) -> None:
+    models.add(file)
+    _, method = methods.named(["official/tiny"], settings=methods.Settings(device="cpu"))
+    assert method.name == "official/tiny"
+    assert model.sha256 in method.identity
