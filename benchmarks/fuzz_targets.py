@@ -48,7 +48,8 @@ from atdsr.imaging import (
     xmp,
 )
 from atdsr.imaging.picture import Metadata
-from atdsr.network.model import ATD, ATDConfig
+from atdsr.network.config import ATDConfig
+from atdsr.network.model import ATD
 from atdsr.reports import runs
 from atdsr.training import basicsr, recipes
 from atdsr.training.journal import LOG

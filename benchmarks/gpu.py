@@ -35,7 +35,8 @@ from interpreting import ON_GPU  # isort: skip  # before Triton
 
 import triton.testing
 
-from atdsr.network import kernels, model
+from atdsr.network import kernels
+from atdsr.network.config import atd, atd_light
 from atdsr.network.kernels import gpu
 from atdsr.network.kernels.gpu.graphs import Graph
 from gpu_cases import Case, Size, cases, sorting_is_stable
@@ -47,7 +48,7 @@ LIMITS = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 """Of ||found - exact|| / ||exact||, forward and backward."""
 
 TINY = replace(
-    model.atd_light(2),
+    atd_light(2),
     width=12,
     depths=(2,),
     heads=(2,),
@@ -284,7 +285,7 @@ def compare_steps(wanted: Wanted, size: Size, device: torch.device) -> tuple[Wan
 
 def learn(quick: bool, device: torch.device) -> None:
     """Print the curves of training each way, and whether two runs are the same."""
-    config, steps, crops, patch = model.atd_light(2), 1000, 8, 32
+    config, steps, crops, patch = atd_light(2), 1000, 8, 32
     if quick:
         config, steps, crops, patch = TINY, 2, 1, 8
     found = curves(config, steps, crops, patch, device)
@@ -323,7 +324,7 @@ def main() -> None:
         sys.exit("there is no GPU here; --rehearse runs what can be run without.")
     parts = asked.only or PARTS
     device = torch.device("cuda" if ON_GPU else "cpu")
-    light, classical = model.atd_light, model.atd
+    light, classical = atd_light, atd
     training = [Size("light", light(2), 32, 64, 64), Size("classical", classical(2), 4, 64, 64)]
     enlarging = [Size("classical", classical(4), 1, 180, 320), Size("light", light(4), 1, 480, 640)]
     if asked.rehearse:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from atdsr import weights as weight_files
 from atdsr.network import kernels
-from atdsr.network.model import ATD, ATDConfig
+from atdsr.network.config import ATDConfig
+from atdsr.network.model import ATD
 from atdsr.training.stepper import How, Precision, Stepper, optimizers
 from atdsr.weights import Weights
 

@@ -24,8 +24,8 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from atdsr.network.config import atd, atd_light
 from atdsr.network.kernels import gpu
-from atdsr.network.model import atd, atd_light
 from gpu_cases import Size, cases
 
 TARGETS = {

@@ -66,7 +66,8 @@ def work(folder: Path, seed: int, numbers: list[int], limit: int) -> None:
     from atdsr import imaging
     from atdsr import weights as weight_files
     from atdsr.base import memory
-    from atdsr.network.model import ATD, ATDConfig
+    from atdsr.network.config import ATDConfig
+    from atdsr.network.model import ATD
     from atdsr.weights import Weights
 
     torch.manual_seed(0)

@@ -33,7 +33,8 @@ import numpy as np
 from PIL import Image
 
 from atdsr import weights as weight_files
-from atdsr.network import model
+from atdsr.network.config import ATDConfig
+from atdsr.network.model import ATD
 from atdsr.weights import Weights
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL)
@@ -43,7 +44,7 @@ KINDS = {
     "animation": ["animation.gif"],
     "large": ["large.png", "--size", "8100x8100"],
 }
-NETWORK = model.ATDConfig(
+NETWORK = ATDConfig(
     scale=2,
     width=12,
     depths=(2,),
@@ -73,7 +74,7 @@ class Whole:
 def prepare(folder: Path) -> None:
     """Make a network and the pictures."""
     noise = np.random.default_rng(0)
-    network = Weights(NETWORK, model.ATD(NETWORK).state_dict())
+    network = Weights(NETWORK, ATD(NETWORK).state_dict())
     weight_files.save(network, folder / "tiny.safetensors")
 
     def picture(width: int, height: int) -> Image.Image:

@@ -15,7 +15,7 @@ import gdown
 import pytest
 
 from atdsr import weights as weight_files
-from atdsr.network.model import ATDConfig
+from atdsr.network.config import ATDConfig
 from atdsr.weights import Weights, download, models
 from atdsr.weights.models import OfficialModel
 from helpers.networks import TINY, lively

@@ -8,7 +8,7 @@ import torch
 
 from atdsr import weights as weight_files
 from atdsr.datasets import Crops, PackedSet
-from atdsr.network.model import atd_light
+from atdsr.network.config import atd_light
 from atdsr.training import Line, fit
 from atdsr.weights import Weights
 from helpers.networks import lively, oracle

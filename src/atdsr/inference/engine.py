@@ -83,7 +83,7 @@ class Engine:
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
         self._parameters = sum(parameter.numel() for parameter in model.parameters())
-        self._kernels = cpu.run_on(next(model.parameters()).data)
+        self._kernels = cpu.supports_device(self.device)
         self._graph = self._new_graph()
         self._graph_in_use = threading.Lock()  # it has one place for what it is given
         self._process = os.getpid()

@@ -150,7 +150,7 @@ def _timed(model: ATD, settings: Settings, tokens: int) -> float:
     while not times or (len(times) < _RUNS and time.perf_counter() - since < _BUDGET):
         start = time.perf_counter()
         with step_of(settings).autocast(device):
-            out = model.blocks[0](x, model.position_index, model.penalties)
+            out = model.blocks[0](x)
         out.float().sum().backward()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
@@ -169,7 +169,7 @@ def _activation_bytes(model: ATD, settings: Settings, tokens: int) -> int:
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor), step_of(settings).autocast(x.device):
-        out = block(x, model.position_index, model.penalties)  # noqa: F841  # keeps what is counted
+        out = block(x)  # noqa: F841  # keeps what is counted
     block.activation_checkpointing = settings.activation_checkpointing
     whole, depth = sum(kept.values()), settings.network.depths[0]
     working = _WORKING * whole // depth

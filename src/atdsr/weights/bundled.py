@@ -5,7 +5,7 @@ from importlib import resources
 
 from atdsr import weights as weight_files
 from atdsr.base import files
-from atdsr.network.model import ATDConfig, atd_light
+from atdsr.network.config import ATDConfig, atd_light
 from atdsr.weights import CheckpointError, Weights
 
 

@@ -1,6 +1,6 @@
 """The models that the authors of ATD have published, on their Google Drive."""
 
-from atdsr.network.model import atd, atd_light
+from atdsr.network.config import atd, atd_light
 from atdsr.weights.store import OfficialModel
 
 OFFICIAL = (

@@ -11,7 +11,8 @@ import safetensors
 import torch
 from torch import Tensor
 
-from atdsr.network.model import ATD, ATDConfig, ConfigError
+from atdsr.network.config import ATDConfig, ConfigError
+from atdsr.network.model import ATD
 from atdsr.weights import file_kinds, pickles
 from atdsr.weights.configs import config_of
 from atdsr.weights.contents import CheckpointError, StateDict, Weights, first_not_finite, shown

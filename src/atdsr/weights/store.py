@@ -17,7 +17,7 @@ from atdsr import weights as weight_files
 from atdsr.base import files, paths
 from atdsr.base.errors import AtdsrError
 from atdsr.base.files import FileError
-from atdsr.network.model import ATDConfig
+from atdsr.network.config import ATDConfig
 from atdsr.weights import CheckpointError, Weights
 
 FOLDER = "ATDSR_MODELS"

@@ -12,7 +12,7 @@ from atdsr.evaluation import methods
 from atdsr.evaluation.methods import MethodError, Settings
 from atdsr.imaging import resample
 from atdsr.inference.upscaler import Upscaler
-from atdsr.network.model import ATDConfig
+from atdsr.network.config import ATDConfig
 from atdsr.weights import CheckpointError, Weights, models
 from helpers.networks import TINY, lively
 

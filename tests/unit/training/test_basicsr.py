@@ -9,7 +9,8 @@ from PIL import Image
 
 from atdsr import weights as weight_files
 from atdsr.base.errors import AtdsrError
-from atdsr.network.model import ATD, ATDConfig, atd, atd_light
+from atdsr.network.config import ATDConfig, atd, atd_light
+from atdsr.network.model import ATD
 from atdsr.training import basicsr
 from atdsr.training.basicsr import BasicSRError
 from atdsr.weights import Weights

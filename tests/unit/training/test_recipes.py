@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from atdsr import weights as weight_files
-from atdsr.network.model import ATDConfig, atd, atd_light
+from atdsr.network.config import ATDConfig, atd, atd_light
 from atdsr.training import Settings, recipes
 from atdsr.training.recipes import RecipeError
 from atdsr.training.recipes.checks import Network

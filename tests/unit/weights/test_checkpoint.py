@@ -11,7 +11,8 @@ import torch
 
 from atdsr import weights as weight_files
 from atdsr.base.files import FileError
-from atdsr.network.model import ATD, ATDConfig, atd, atd_light
+from atdsr.network.config import ATDConfig, atd, atd_light
+from atdsr.network.model import ATD
 from atdsr.weights import CheckpointError, Weights
 from helpers.networks import TINY, lively
 

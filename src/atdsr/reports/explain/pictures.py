@@ -248,7 +248,7 @@ def _where_it_goes(view: View, spots: _Spots, query: tuple[int, int]) -> str:
     mean = spots.weights.mean(0)
     own = view.categories[spots.y, spots.x] == view.categories[y, x]
     distances = np.hypot(spots.x - x, spots.y - y)
-    outside = mean[distances > view.trace.layer.window.window].sum()
+    outside = mean[distances > view.trace.layer.window.side].sum()
     return (
         f"Its run has {len(mean)} pixels here, {own.sum()} of them of its category (token "
         f"{view.categories[y, x]}), up to {distances.max():.0f} pixels away.\n"

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from atdsr.base import yaml_io
 from atdsr.base.errors import AtdsrError, short
 from atdsr.base.yaml_io import YamlError
-from atdsr.network.model import ATDConfig, ConfigError, Head
+from atdsr.network.config import ATDConfig, ConfigError, Head
 from atdsr.training.settings import FolderName, Location, Template, TestFolder
 
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator
 from atdsr import weights as weight_files
 from atdsr.evaluation import testsets
 from atdsr.evaluation.testsets import TestSet, TestSetError
-from atdsr.network.model import ATDConfig
+from atdsr.network.config import ATDConfig
 from atdsr.training.basicsr import sections
 from atdsr.training.basicsr.sections import BasicSRError, Section, located
 from atdsr.training.settings import FolderName, Location, TestFolder

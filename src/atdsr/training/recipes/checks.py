@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from atdsr.base import yaml_io
 from atdsr.base.errors import short
-from atdsr.network.model import ATDConfig, ConfigError, Head, atd, atd_light
+from atdsr.network.config import ATDConfig, ConfigError, Head, atd, atd_light
 from atdsr.training.recipes.drafts import Draft, Keys, RecipeError
 from atdsr.training.settings import Rate, Section, Settings
 
