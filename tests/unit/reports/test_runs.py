@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atdsr.base import files
+from atdsr.base import files, units
 from atdsr.base.files import FileError
 from atdsr.reports import runs
 from atdsr.reports.runs import Run, RunsError, drawing, page, reading
