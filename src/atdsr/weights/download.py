@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from atdsr.base import files
+from atdsr.base import files, units
 from atdsr.base.errors import AtdsrError
-from atdsr.weights.official import DRIVE_FOLDER, ChangedFileError, OfficialModel, megabytes
+from atdsr.weights.official import DRIVE_FOLDER, ChangedFileError, OfficialModel
 from atdsr.weights.state_dict import WeightsError
 
 MIRROR_VARIABLE = "ATDSR_MIRROR"
@@ -199,7 +199,7 @@ def _errors_as_sentences(model: OfficialModel) -> Iterator[None]:
     except Exception as error:  # Google's pages change, and parsing them can fail in any way
         part = _unfinished(model)
         kept = part.stat().st_size if part is not None else 0
-        resume = f"{megabytes(kept)} are kept and the same command goes on from there, or "
+        resume = f"{units.byte_size(kept)} are kept and the same command goes on from there, or "
         raise DownloadError(
             f"{model.name}: {_reason(model, error)}; {resume if kept else ''}{_by_hand(model)}"
         ) from error

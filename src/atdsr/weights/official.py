@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from atdsr.base import files, paths
+from atdsr.base import files, paths, units
 from atdsr.base.errors import AtdsrError
 from atdsr.base.files import FileError
 from atdsr.network.model import ATDConfig, atd, atd_light
@@ -139,7 +139,7 @@ class OfficialModel:
             WeightsError: There is no file, or no record of where it came from.
         """
         if not self.is_here:
-            size = "" if self.nbytes is None else f" ({megabytes(self.nbytes)})"
+            size = "" if self.nbytes is None else f" ({units.byte_size(self.nbytes)})"
             raise WeightsError(
                 f"{self.name} is not on this machine; `atdsr models fetch {self.name}` "
                 f"downloads it{size}."
@@ -300,11 +300,6 @@ def folder() -> Path:
     """Return the folder for official weights: `$ATDSR_MODELS`, or one in the user's cache."""
     path = os.environ.get(FOLDER_VARIABLE)
     return Path(path).expanduser() if path else paths.folder() / "models" / "official"
-
-
-def megabytes(size: int) -> str:
-    """Return a size for people to read, such as "164 MB"."""
-    return f"{size / 1e6:.0f} MB" if size >= 10e6 else f"{size / 1e6:.1f} MB"
 
 
 OFFICIAL = (
