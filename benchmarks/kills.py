@@ -32,9 +32,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from atdsr import weights as weight_files
 from atdsr.network.model import ATD
-from atdsr.weights import Weights
+from atdsr.weights import Weights, write_weights
 from tiny_network import TINY
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL)
@@ -63,7 +62,7 @@ def prepare(folder: Path) -> None:
     """Make a network and the pictures."""
     noise = np.random.default_rng(0)
     network = Weights(TINY, ATD(TINY).state_dict())
-    weight_files.save(network, folder / "tiny.safetensors")
+    write_weights(network, folder / "tiny.safetensors")
 
     def picture(width: int, height: int) -> Image.Image:
         return Image.fromarray(noise.integers(0, 256, (height, width, 3), np.uint8))

@@ -1,13 +1,14 @@
 """Draw docs/figures/comparison.webp, the picture of the README.
 
-A face, a facade and a timetable are reduced by 2 and enlarged again, by bicubic and by `atdsr upscale`
-with its default settings. Each crop shows the pixels of the files as they are, magnified 2 times.
+A face, a facade and a timetable are reduced by 2 and enlarged again, by bicubic and by `atdsr
+upscale` with its default settings. Each crop shows the pixels of the files as they are, magnified
+2 times.
 
     pip install scikit-image scikit-learn matplotlib    # the photos and the font come with them
     python benchmarks/readme_picture.py [docs/figures/comparison.webp]
 
-The face is `astronaut` of scikit-image (NASA, public domain), the facade `china.jpg` of scikit-learn
-(danielbuechele, CC BY 2.0).
+The face is `astronaut` of scikit-image (NASA, public domain), the facade `china.jpg` of
+scikit-learn (danielbuechele, CC BY 2.0).
 """
 
 import subprocess
