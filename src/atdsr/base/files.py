@@ -449,7 +449,7 @@ def _open_locked(path: Path, *, new: bool) -> BinaryIO:
         OSError: The system refuses.
     """
     # imported before the file exists: a signal during an import would end the process at once
-    import filelock  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    import filelock  # noqa: F401
 
     start = time.monotonic()
     while True:
