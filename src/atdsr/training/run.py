@@ -11,7 +11,7 @@ import torch
 
 from atdsr import weights as weight_files
 from atdsr.base.errors import AtdsrError
-from atdsr.inference.engine import is_out_of_memory
+from atdsr.inference.budget import is_out_of_memory
 from atdsr.network.model import ATD
 from atdsr.training import states
 from atdsr.training.events import Validated
