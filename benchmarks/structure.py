@@ -7,8 +7,8 @@ each. Nothing of a tree is imported but its command line, so trees of any layout
 
 What runs is counted with `sys.setprofile`, in a process of its own for each command:
 
-- `upscale` is `atdsr upscale` of one picture of 48x48 pixels: the process starts, loads the weights,
-  enlarges the picture and writes it.
+- `upscale` is `atdsr upscale` of one picture of 48x48 pixels: the process starts, loads the
+  weights, enlarges the picture and writes it.
 - `picture` is what one more picture passes through: the functions that are called more often where
   the same command is given two pictures.
 - `train` is `atdsr train` with one step of a tiny network: set up, step, state and weights saved.
@@ -115,7 +115,7 @@ def run_here(arguments: list[str], tree: Path) -> None:
         code = end.code
     finally:
         sys.setprofile(None)
-        threading.setprofile(None)  # pyright: ignore[reportArgumentType]
+        threading.setprofile(None)
     if code:
         sys.exit(f"atdsr {arguments} ended with {code}")
     rows = [

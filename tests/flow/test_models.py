@@ -213,7 +213,7 @@ def test_a_person_is_asked(
     monkeypatch.delenv("ATDSR_MIRROR")
     official.path.unlink()
     asked = "".join(run(*command[:-1], known.name, typed="n\n", code=1))
-    assert "is not here yet: download 164 MB from the authors' Google Drive? [y/N]:" in asked
+    assert "is not here yet: download 156 MiB from the authors' Google Drive? [y/N]:" in asked
 
 
 # Files and models

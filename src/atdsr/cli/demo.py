@@ -26,7 +26,9 @@ def demo(
     upscaler = load_upscaler(scale=scale, device=device)
     with progress_bar(quiet=False) as progress:
         task = progress.add_task("coffee.png", total=1)
-        made = sample.run(upscaler, output, Reporter(lambda done: progress.update(task, completed=done)))
+        made = sample.run(
+            upscaler, output, Reporter(lambda done: progress.update(task, completed=done))
+        )
     for method, psnr in made.psnr_y.items():
         out.print(f"{method:10} {psnr:6.2f} dB PSNR-Y")
     say(out, f"enlarged:   {made.enlarged}")

@@ -13,7 +13,6 @@ from atdsr.cli.options import (
     DeviceOption,
     ModelOption,
     OverwriteOption,
-    Precision,
     argument,
     load_upscaler,
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atdsr.base import interrupts
+from atdsr.base import interrupts, units
 from atdsr.base.errors import AtdsrError
 from atdsr.cli.console import err, out, print_table, printable, say
 from atdsr.cli.options import CategorySizeOption, OverwriteOption, QuietOption, argument
@@ -218,9 +218,7 @@ def _bytes_bar(quiet: bool) -> Iterator[Any]:
 
 
 def _size(model: "OfficialModel") -> str:
-    from atdsr.weights import store
-
-    return "" if model.nbytes is None else f"{store.megabytes(model.nbytes)} "
+    return "" if model.nbytes is None else f"{units.byte_size(model.nbytes)} "
 
 
 def _facts(model: "ZooModel | OfficialModel") -> dict[str, object]:

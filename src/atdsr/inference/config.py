@@ -47,9 +47,7 @@ class InferenceConfig:
         if self.precision not in ("fp32", "bf16"):
             raise UpscaleError(f"precision is {self.precision!r}; it is 'fp32' or 'bf16'.")
         if self.tile not in ("auto", "off") and not isinstance(self.tile, int):
-            raise UpscaleError(
-                f"tile is {self.tile!r}; it is 'auto', 'off' or a number of pixels."
-            )
+            raise UpscaleError(f"tile is {self.tile!r}; it is 'auto', 'off' or a number of pixels.")
         if self.overlap is None:
             return
         largest = self.tile // 2 if isinstance(self.tile, int) else None

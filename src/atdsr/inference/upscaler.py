@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from atdsr import imaging
-from atdsr.base import memory
+from atdsr.base import memory, units
 from atdsr.base.reporter import SILENT, Reporter
 from atdsr.imaging import Content, Kind, resample
 from atdsr.inference import budget, tiles
@@ -53,9 +53,7 @@ class Upscaler:
         (6, 10, 3)
     """
 
-    def __init__(
-        self, model: ATD, config: InferenceConfig | None = None, **options: Any
-    ) -> None:
+    def __init__(self, model: ATD, config: InferenceConfig | None = None, **options: Any) -> None:
         config = replace(config or InferenceConfig(), **options)
         self.config = config.for_window(model.config.window)
         self.device = torch.device(self.config.device)
@@ -174,7 +172,7 @@ class Upscaler:
         reporter: Reporter,
         out: np.ndarray | None = None,
     ) -> list[np.ndarray]:
-        """Enlarge samples `h w c` of one shape and dtype; `out` is where those of one picture go."""
+        """Enlarge samples `h w c` of one shape and dtype, those of a single picture into `out`."""
         height, width, channels = pictures[0].shape
         dtype = pictures[0].dtype
         to_width, to_height = self._result_size(width, height, size)
@@ -333,7 +331,9 @@ class Upscaler:
             return batch * self.estimate(min(side, height), min(side, width))
 
         need, free = need_of(tile), memory.available_bytes()
-        takes = f"takes about {need / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free"
+        takes = (
+            f"takes about {units.byte_size(need)} of memory and {units.byte_size(free)} are free"
+        )
         shown = f"{min(tile, width)}x{min(tile, height)}"
         if self.config.tile == "off" and need > free:
             raise UpscaleError(f"{_too_large(height, width)} It {takes}.")

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from atdsr import imaging
-from atdsr.imaging import Picture, metrics, resample
 from atdsr.base.reporter import SILENT, Reporter
+from atdsr.imaging import Picture, metrics, resample
 from atdsr.inference.upscaler import Upscaler
 
 _DETAIL = (96, 64)  # width and height in pixels of the part that is shown magnified

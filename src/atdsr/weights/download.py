@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from atdsr.base import files
+from atdsr.base import files, units
 from atdsr.base.errors import AtdsrError
 from atdsr.weights import CheckpointError
-from atdsr.weights.store import DRIVE_FOLDER, OfficialModel, OtherFileError, megabytes
+from atdsr.weights.store import DRIVE_FOLDER, OfficialModel, OtherFileError
 
 MIRROR = "ATDSR_MIRROR"
 """The environment variable that names a web folder with the files, in place of Google Drive."""
@@ -201,7 +201,7 @@ def _as_sentences(model: OfficialModel) -> Iterator[None]:
     except Exception as error:  # Google's pages change, and reading them fails in as many ways
         part = _begun(model)
         kept = part.stat().st_size if part is not None else 0
-        going_on = f"{megabytes(kept)} are kept and the same command goes on from there, or "
+        going_on = f"{units.byte_size(kept)} are kept and the same command goes on from there, or "
         raise FetchError(
             f"{model.name}: {_reason(model, error)}; {going_on if kept else ''}{_by_hand(model)}"
         ) from error

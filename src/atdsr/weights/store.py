@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from atdsr import weights as weight_files
-from atdsr.base import files, paths
+from atdsr.base import files, paths, units
 from atdsr.base.errors import AtdsrError
 from atdsr.base.files import FileError
 from atdsr.network.model import ATDConfig
@@ -139,7 +139,7 @@ class OfficialModel:
             CheckpointError: there is no file, or nothing was noted when it came.
         """
         if not self.is_here:
-            size = "" if self.nbytes is None else f" ({megabytes(self.nbytes)})"
+            size = "" if self.nbytes is None else f" ({units.byte_size(self.nbytes)})"
             raise CheckpointError(
                 f"{self.name} is not on this machine; `atdsr models fetch {self.name}` "
                 f"downloads it{size}."
@@ -299,8 +299,3 @@ def folder() -> Path:
     """Where official weights lie: what `ATDSR_MODELS` names, else in the user's cache folder."""
     named = os.environ.get(FOLDER)
     return Path(named).expanduser() if named else paths.folder() / "models" / "official"
-
-
-def megabytes(size: int) -> str:
-    """A size for people to read."""
-    return f"{size / 1e6:.0f} MB" if size >= 10e6 else f"{size / 1e6:.1f} MB"

@@ -13,7 +13,7 @@ import pytest
 from atdsr import batch, imaging
 from atdsr.batch import Job, Order, Outcome, Plan, Result, Times, running
 from atdsr.imaging import Picture
-from atdsr.inference.upscaler import UpscaleError, Upscaler
+from atdsr.inference import UpscaleError, Upscaler
 
 X2 = Order(Times(2))
 

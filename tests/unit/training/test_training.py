@@ -536,7 +536,7 @@ def test_weights_that_became_no_numbers_are_not_saved(
 @pytest.mark.parametrize(
     ("free", "change", "words"),
     [
-        (1000, {}, r"weights of the network take .* GB and .* are free; choose a smaller model"),
+        (1000, {}, r"weights of the network take .* and .* are free; choose a smaller model"),
         (10**6, {"data": {"batch": 5000}}, r"5,000 crops of 16x16 take .*lower data\.batch"),
         (10**6, {"stages": [{"after": 2, "patch": 500, "batch": 9}]}, r"lower stages\.0\.batch"),
     ],
