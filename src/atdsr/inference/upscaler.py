@@ -403,13 +403,14 @@ def load(
         ensemble: As in `InferenceConfig`.
 
     Raises:
-        CheckpointError: There is no such model, the file has no such weights, or a category size
+        WeightsError: There is no such model, the file has no such weights, or a category size
             is given for a named model, which knows its own.
         UpscaleError: There is no such device, precision, tile or overlap.
     """
     config = InferenceConfig(device, precision, tile, overlap, ensemble)
     with cpu.one_thread():  # so that the process can be forked afterwards
-        return Upscaler(models.load(name_or_path, category_size=category_size).build(), config)
+        weights = models.load_weights(name_or_path, category_size=category_size)
+        return Upscaler(weights.build(), config)
 
 
 def _too_large(height: int, width: int) -> str:
