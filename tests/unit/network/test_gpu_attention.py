@@ -9,6 +9,8 @@ from torch import Tensor
 from atdsr.network import attention, operators
 from helpers.gpu_tests import DEVICE, difference, poisoned
 
+pytestmark = pytest.mark.slow
+
 kernels = pytest.importorskip("atdsr.network.kernels.gpu.attention")
 
 _NAN_IS_MEANT = pytest.mark.filterwarnings("ignore::RuntimeWarning")
