@@ -16,7 +16,7 @@ from atdsr.base import memory
 from atdsr.base.errors import AtdsrError
 from atdsr.inference import borders, tiles
 from atdsr.inference.borders import Edges
-from atdsr.network.kernels import cpu
+from atdsr.network.kernels import cpu, gpu
 from atdsr.network.kernels.gpu.graphs import Graph
 from atdsr.network.model import ATD
 
@@ -160,6 +160,8 @@ class Engine:
                 tiles are off; or this process was forked from one that computed already.
         """
         self._check_fork()
+        if (notice := gpu.notice_once(self.device)) is not None:
+            tell(notice)
         tile = self._first_tile(source, tell)
         while True:
             try:
@@ -287,7 +289,8 @@ class Engine:
 
     def _new_graph(self) -> Graph | None:
         """Tiles, frames and batches have one size, and a GPU is faster than its launches."""
-        return Graph(self.model) if self.device.type == "cuda" else None
+        graphs = self.device.type == "cuda" and gpu.status().cuda_graphs
+        return Graph(self.model) if graphs else None
 
     def _network(self, image: Tensor, layer_done: Callable[[], None]) -> Tensor:
         if self._graph is None:
