@@ -223,7 +223,7 @@ def test_a_device_that_is_too_small(packed: PackedSet, monkeypatch: pytest.Monke
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(torch, "empty", full)
-    with pytest.raises(DataError, match=r"do not fit into the memory of cpu, .* MB more are need"):
+    with pytest.raises(DataError, match=r"do not fit into the memory of cpu, .* KiB more are need"):
         Crops(packed, 0, device=CPU)
 
 
