@@ -47,11 +47,11 @@ def bicubic(monkeypatch: pytest.MonkeyPatch) -> Upscaler:
     """An upscaler whose network is the bicubic, so that what should come out is known."""
     upscaler = Upscaler(lively(TINY), device="cpu")
 
-    def enlarge(image: Tensor, _layer_done: object) -> Tensor:
+    def enlarge(image: Tensor, **_: object) -> Tensor:
         large = [resample.upscale(each.permute(1, 2, 0).double().numpy(), 2) for each in image]
         return torch.from_numpy(np.stack(large)).permute(0, 3, 1, 2).to(image)
 
-    monkeypatch.setattr(upscaler.engine, "_network", enlarge)
+    monkeypatch.setattr(upscaler._runner, "_forward", enlarge)
     return upscaler
 
 
