@@ -26,7 +26,7 @@ from triton.compiler import ASTSource
 
 from atdsr.network.config import atd, atd_light
 from atdsr.network.kernels import gpu
-from gpu_cases import Size, cases
+from atdsr.reports.doctor.kernel_cases import Size, cases
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
@@ -76,7 +76,7 @@ def compiling(target: GPUTarget) -> Iterator[list[Taken]]:
         source = _source(kernel, arguments, how)
         taken.append(_taken(triton.compile(source, target=target, options=options), kernel))
 
-    with mock.patch.object(gpu, "launch", launch):
+    with mock.patch.object(gpu, "launch", launch), gpu.interpreted():
         yield taken
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from atdsr import imaging
 from atdsr.base import memory
-from atdsr.evaluation import peers
+from atdsr.evaluation import other_networks
 from atdsr.network import kernels
 from atdsr.network.config import ATDConfig, atd, atd_light
 from atdsr.network.kernels import cpu
@@ -29,7 +29,7 @@ from atdsr.weights import Weights, initialise_from, models, official_state_dict
 from tiny_network import TINY
 from turns import Seconds, timed
 
-spandrel = peers.import_spandrel()
+spandrel = other_networks.import_spandrel()
 
 
 @dataclass(frozen=True)

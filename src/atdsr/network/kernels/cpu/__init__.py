@@ -49,6 +49,8 @@ def status() -> Status:
     """Find out, once a process, whether the kernels run and on which threads."""
     threads = "Python" if _openmp() is None else "OpenMP"
     requested = os.environ.get(kernels.SWITCH, "").lower()
+    if requested == kernels.UNCHECKED:  # which is about GPUs
+        requested = ""
     if requested == "off":
         return Status(None, f"the kernels are turned off by {kernels.SWITCH}=off.", threads)
     variants = _variants()
