@@ -11,7 +11,7 @@ from atdsr.cli.console import err, out, print_table, say
 from atdsr.cli.options import OverwriteOption, argument
 
 if TYPE_CHECKING:
-    from atdsr.reports.runs import Run
+    from atdsr.reports.training_runs import TrainingRun
 
 _MOST_CELLS = 10_000  # of the table of validations, which takes a second
 
@@ -33,13 +33,13 @@ def show(
     experiments, for one line a run.
     """
     from atdsr.base import files
-    from atdsr.reports import runs
+    from atdsr.reports import training_runs
 
     for path in (png, html):
         if path is not None:
             files.check_target(path, overwrite=overwrite)
-    found = runs.find(folder, _warn)
-    if not runs.is_run(folder):
+    found = training_runs.find(folder, _warn)
+    if not training_runs.is_run(folder):
         if png is not None or html is not None:
             raise AtdsrError(f"{folder} holds several runs; name one for --png and --html.")
         _print_list(found)
@@ -47,14 +47,14 @@ def show(
     (run,) = found
     _print_run(run)
     if png is not None:
-        from atdsr.reports.runs import drawing
+        from atdsr.reports import run_curves
 
-        drawing.png(run, png, overwrite=overwrite)
+        run_curves.png(run, png, overwrite=overwrite)
         say(out, f"curves: {png}")
     if html is not None:
-        from atdsr.reports.runs import page
+        from atdsr.reports import run_page
 
-        page.write(run, html, overwrite=overwrite)
+        run_page.write(run, html, overwrite=overwrite)
         say(out, f"page:   {html}")
 
 
@@ -63,21 +63,21 @@ def list_runs(folder: Annotated[Path, argument("DIR")] = Path("experiments")) ->
 
     DIR is a folder of runs' folders.  [default: experiments]
     """
-    from atdsr.reports import runs
+    from atdsr.reports import training_runs
 
-    _print_list(runs.find(folder, _warn))
+    _print_list(training_runs.find(folder, _warn))
 
 
 def _warn(sentence: str) -> None:
     say(err, f"left out: {sentence}")
 
 
-def _print_run(run: "Run") -> None:
+def _print_run(run: "TrainingRun") -> None:
     """What a run is and has come to, then a line for each validation."""
-    from atdsr.reports import runs
+    from atdsr.reports import training_runs
 
     say(out, run.name)
-    facts = runs.facts(run)
+    facts = training_runs.facts(run)
     width = max(map(len, facts))
     for name, text in facts.items():
         say(out, f"  {name:{width}}  {text}")
@@ -97,9 +97,9 @@ def _print_run(run: "Run") -> None:
     print_table(header, lines, section=1)
 
 
-def _print_list(found: "list[Run]") -> None:
+def _print_list(found: "list[TrainingRun]") -> None:
     """A line for each run."""
-    from atdsr.reports import runs
+    from atdsr.reports import training_runs
 
     header = ["run", "step", "of", "loss", "best PSNR", "at step", "speed", "trained", "written"]
     lines = []
@@ -115,7 +115,7 @@ def _print_list(found: "list[Run]") -> None:
                 f"{best.step:,}" if best else "",
                 units.iteration_rate(run.pace),
                 units.duration(run.seconds) if run.lines else "",
-                runs.written(run),
+                training_runs.written(run),
             ]
         )
     print_table(header, lines)

@@ -11,8 +11,8 @@ from torch import Tensor
 from atdsr.network.attention import split_heads
 from atdsr.network.model import ATD, Layer
 from atdsr.reports import explain
-from atdsr.reports.explain import colours, pictures, trace
-from atdsr.reports.explain.pictures import View
+from atdsr.reports.explain import colours, figures, trace
+from atdsr.reports.explain.figures import View
 from helpers.networks import TINY, lively
 
 HEIGHT, WIDTH = 20, 37  # padded to 32 x 48: 1536 tokens
@@ -248,12 +248,12 @@ def test_typical_places_lie_in_the_mask_and_apart():
     mask = np.zeros((80, 120), bool)
     mask[10:30, 10:110] = True
     mask[70, 5] = True
-    places = pictures._typical_places(mask, 5)
+    places = figures._typical_places(mask, 5)
     assert 3 <= len(places) <= 5
     assert all(mask[y, x] for x, y in places)
     for i, (x, y) in enumerate(places):
         assert all(max(abs(x - u), abs(y - v)) >= 9 for u, v in places[:i])
-    assert pictures._typical_places(~np.ones((5, 5), bool), 3) == []
+    assert figures._typical_places(~np.ones((5, 5), bool), 3) == []
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (70, 2), (16, 16)])
@@ -264,10 +264,10 @@ def test_any_size_can_be_drawn(size: tuple[int, int], name: str):
     assert 0 <= x < size[1]
     assert 0 <= y < size[0]
     for sheet in (
-        pictures.categories(seen),
-        pictures.masks(seen),
-        pictures.attention(seen, size[1] - 1, size[0] - 1),
-        pictures.dictionary(seen),
+        figures.categories(seen),
+        figures.masks(seen),
+        figures.attention(seen, size[1] - 1, size[0] - 1),
+        figures.dictionary(seen),
     ):
         assert min(sheet.size) > 50
 
