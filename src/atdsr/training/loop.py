@@ -59,7 +59,7 @@ def fit(
     Raises:
         StoppedError: SIGINT or SIGTERM came; the state is saved.
         TrainingError: the run cannot start or go on; the saved states are intact.
-        RanksError, DataError, PictureError, StateError, CheckpointError, FileError,
+        RanksError, DataError, PictureError, StateError, WeightsError, FileError,
             ValidationError, EvaluationError, TrackerError: the same, see where they come from.
     """
     with memory_as_sentence(), ExitStack() as stack:

@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 
 from atdsr import datasets
-from atdsr import weights as weight_files
 from atdsr.base import memory
 from atdsr.base.files import FileError
 from atdsr.datasets import Crops, PackedSet
@@ -37,7 +36,15 @@ from atdsr.training import (
 from atdsr.training.ranks import Ranks
 from atdsr.training.stepper import Stepper
 from atdsr.training.steps import optimizers_of
-from atdsr.weights import CheckpointError, Weights, models
+from atdsr.weights import (
+    WRITE_SUFFIXES,
+    Weights,
+    WeightsError,
+    models,
+    read_tensors,
+    read_weights,
+    write_weights,
+)
 from helpers.networks import TINY, lively
 from helpers.training_runs import (
     assert_same,
@@ -88,7 +95,7 @@ def losses(settings: Settings, device: str = "cpu") -> list[float]:
 
 def save_start(path: Path, model: ATD | None = None) -> ATD:
     model = model or lively(TINY)
-    weight_files.save(Weights(model.config, model.state_dict()), path)
+    write_weights(Weights(model.config, model.state_dict()), path)
     return model
 
 
@@ -116,7 +123,7 @@ def test_train_40_is_train_20_and_resume_20(
     fit(parted)
     assert_same_run(parted, whole)
     for name in (run.WEIGHTS, run.OFFICIAL):
-        assert_same(*(weight_files.read_tensors(each.output / name)[0] for each in (parted, whole)))
+        assert_same(*(read_tensors(each.output / name)[0] for each in (parted, whole)))
 
 
 def test_a_damaged_state_costs_one_interval(train: Path, tmp_path: Path) -> None:
@@ -300,7 +307,7 @@ def test_two_steps_by_hand(settings: Settings, tmp_path: Path) -> None:
 def test_training_lowers_the_loss(settings: Settings) -> None:
     found = losses(changed(settings, iterations=40, save={"every": 40}, log={"every": 10}))
     assert found[-1] < 0.7 * found[0]
-    loaded = weight_files.load(settings.output / run.WEIGHTS)
+    loaded = read_weights(settings.output / run.WEIGHTS)
     assert loaded.config == TINY
     assert_same(loaded.state, dict(state_of(settings)["average"]))
 
@@ -438,7 +445,7 @@ def test_weights_that_are_no_numbers_are_no_beginning(settings: Settings, tmp_pa
     with torch.no_grad():
         sick.conv_first.weight[0] = float("nan")
     save_start(tmp_path / "sick.safetensors", sick)
-    with pytest.raises(CheckpointError, match=r"conv_first\.weight has values that are not finite"):
+    with pytest.raises(WeightsError, match=r"conv_first\.weight has values that are not finite"):
         fit(changed(settings, init_from=tmp_path / "sick.safetensors"))
     assert not settings.output.exists()
 
@@ -458,11 +465,7 @@ def spoil_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def files_of(settings: Settings) -> dict[str, bytes]:
     """What a run has kept: its states and weights."""
-    kept = (
-        path
-        for path in settings.output.rglob("*")
-        if path.suffix in (".pt", *weight_files.SUFFIXES)
-    )
+    kept = (path for path in settings.output.rglob("*") if path.suffix in (".pt", *WRITE_SUFFIXES))
     return {path.name: path.read_bytes() for path in kept}
 
 
@@ -595,7 +598,7 @@ def test_what_a_file_lacks_begins_fresh_and_is_named(settings: Settings, tmp_pat
 
 def test_both_sets_of_an_official_file_are_taken(settings: Settings, tmp_path: Path) -> None:
     trained, average = lively(TINY, 1), lively(TINY, 2)
-    weight_files.save(
+    write_weights(
         Weights(TINY, average.state_dict()), tmp_path / "net_g.pth", trained=trained.state_dict()
     )
     started = run.Run(changed(settings, init_from=tmp_path / "net_g.pth", init_strict=True), ALONE)
@@ -605,7 +608,7 @@ def test_both_sets_of_an_official_file_are_taken(settings: Settings, tmp_path: P
 
 
 def test_a_run_starts_from_a_named_model(settings: Settings) -> None:
-    (model,) = models.MODELS[:1]
+    (model,) = models.BUNDLED[:1]
     network = dataclasses.asdict(model.config)
     changes = {"network": network, "init_from": model.name, "init_strict": True}
     started = run.Run(changed(settings, **changes), ALONE)
@@ -669,10 +672,10 @@ def test_the_best_weights_are_kept(validated: Settings) -> None:
         watch=lambda event: found.append(event) if isinstance(event, Validated) else None,
     )
     assert [(each.step, each.best) for each in found] == [(2, True), (4, True), (5, False)]
-    best = weight_files.load(validated.output / run.BEST).state
-    official = weight_files.load(validated.output / run.OFFICIAL_BEST, category_size=256)
+    best = read_weights(validated.output / run.BEST).state
+    official = read_weights(validated.output / run.OFFICIAL_BEST, category_size=256)
     assert_same(best, official.state)
-    last = weight_files.load(validated.output / run.WEIGHTS).state
+    last = read_weights(validated.output / run.WEIGHTS).state
     assert not torch.equal(best["conv_first.weight"], last["conv_first.weight"])
     assert state_of(validated)["best"] == 32.0
 
@@ -720,7 +723,7 @@ def test_missing_weights_are_named_before_pictures_are_packed(
 ) -> None:
     folder = pictures(tmp_path / "pictures")
     missing = tmp_path / "gone.pth"
-    with pytest.raises(weight_files.CheckpointError, match=r"gone\.pth does not exist"):
+    with pytest.raises(WeightsError, match=r"gone\.pth does not exist"):
         fit(changed(settings, data={"train": folder}, init_from=missing))
     assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
 
