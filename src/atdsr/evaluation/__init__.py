@@ -4,7 +4,7 @@ In the order in which an evaluation goes: `testsets` finds pairs of pictures in 
 makes what is compared (ATD, other networks by `peers`, bicubic), `protocol` enlarges and scores
 (more figures by `perceptual`), `records` keeps what is done, `published` has what papers print, and
 `tables` writes it all down; `expected` holds it to earlier figures; `places` finds which part of
-a picture is worth a look. `atdsr.reports.evaluation` makes a page of it.
+a picture is worth a look. `atdsr.reports.evaluation_page` makes a page of it.
 """
 
 from atdsr.evaluation.protocol import (
