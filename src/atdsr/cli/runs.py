@@ -13,7 +13,7 @@ from atdsr.cli.options import OverwriteOption, argument
 if TYPE_CHECKING:
     from atdsr.reports.training_runs import TrainingRun
 
-_MOST_CELLS = 10_000  # of the table of validations, which takes a second
+_MOST_CELLS = 10_000  # of the table of validations; printing so many takes a second
 
 
 def show(
@@ -23,7 +23,7 @@ def show(
     ] = None,
     html: Annotated[
         Path | None,
-        typer.Option("--html", metavar="FILE", help="Write a page with curves and strips."),
+        typer.Option("--html", metavar="FILE", help="Write a page with curves and images."),
     ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -38,13 +38,13 @@ def show(
     for path in (png, html):
         if path is not None:
             files.check_target(path, overwrite=overwrite)
-    found = training_runs.find(folder, _warn)
+    runs = training_runs.find(folder, _warn)
     if not training_runs.is_run(folder):
         if png is not None or html is not None:
             raise AtdsrError(f"{folder} holds several runs; name one for --png and --html.")
-        _print_list(found)
+        _print_list(runs)
         return
-    (run,) = found
+    (run,) = runs
     _print_run(run)
     if png is not None:
         from atdsr.reports import run_curves
@@ -73,7 +73,7 @@ def _warn(sentence: str) -> None:
 
 
 def _print_run(run: "TrainingRun") -> None:
-    """What a run is and has come to, then a line for each validation."""
+    """Print the facts of a run, then a line for each validation."""
     from atdsr.reports import training_runs
 
     say(out, run.name)
@@ -84,26 +84,26 @@ def _print_run(run: "TrainingRun") -> None:
     if not run.validations:
         return
     best, sets = run.best, run.sets
-    shown = run.validations[-(_MOST_CELLS // (len(sets) + 3)) :]
+    validations = run.validations[-(_MOST_CELLS // (len(sets) + 3)) :]
     bicubic = run.validations[-1].bicubic
     header = ["PSNR (dB)", *sets, *(["mean"] if len(sets) > 1 else []), ""]
-    lines = [["bicubic", *(_decibels(bicubic.get(name)) for name in sets)]]
-    for each in shown:
-        figures = [_decibels(each.psnr.get(name)) for name in sets]
-        figures += [_decibels(each.mean_psnr)] if len(sets) > 1 else []
-        lines.append([f"{each.step:,}", *figures, "best" if each is best else ""])
-    if len(shown) < len(run.validations):
-        say(out, f"the last {len(shown):,} of {len(run.validations):,} validations:")
+    lines = [["bicubic", *(units.decibels(bicubic.get(name)) for name in sets)]]
+    for validated in validations:
+        figures = [units.decibels(validated.psnr.get(name)) for name in sets]
+        figures += [units.decibels(validated.mean_psnr)] if len(sets) > 1 else []
+        lines.append([f"{validated.step:,}", *figures, "best" if validated is best else ""])
+    if len(validations) < len(run.validations):
+        say(out, f"the last {len(validations):,} of {len(run.validations):,} validations:")
     print_table(header, lines, section=1)
 
 
-def _print_list(found: "list[TrainingRun]") -> None:
-    """A line for each run."""
+def _print_list(runs: "list[TrainingRun]") -> None:
+    """Print a line for each run."""
     from atdsr.reports import training_runs
 
     header = ["run", "step", "of", "loss", "best PSNR", "at step", "speed", "trained", "written"]
     lines = []
-    for run in found:
+    for run in runs:
         best = run.best
         lines.append(
             [
@@ -111,7 +111,7 @@ def _print_list(found: "list[TrainingRun]") -> None:
                 f"{run.step:,}",
                 f"{run.iterations:,}" if run.iterations else "",
                 units.significant(run.recent_loss, 4),
-                _decibels(best.mean_psnr) if best else "",
+                units.decibels(best.mean_psnr) if best else "",
                 f"{best.step:,}" if best else "",
                 units.iteration_rate(run.pace),
                 units.duration(run.seconds) if run.lines else "",
@@ -119,7 +119,3 @@ def _print_list(found: "list[TrainingRun]") -> None:
             ]
         )
     print_table(header, lines)
-
-
-def _decibels(value: float | None) -> str:
-    return units.UNKNOWN if value is None else units.decibels(value)

@@ -73,7 +73,7 @@ def run(
         layer: `BLOCK.LAYER`, both counted from 0; None chooses the layer whose category map has
             the most structure (`trace.structure`).
         at: Column and row of the pixel whose attention is shown; None chooses the pixel that
-            attends most to what looks like it and is far away (`View.most_telling_place`).
+            attends most to what looks like it and is far away (`View.most_telling_pixel`).
         max_side: Longer side in pixels to which a larger picture is reduced.
         overwrite: Whether existing files may be replaced.
         progress: Called with the share of the network's work that is done, from 0 to 1.
@@ -101,7 +101,7 @@ def run(
     weights = next(upscaler.model.parameters())
     image = imaging.to_tensor(photo).to(weights.device, weights.dtype)
     view = View(record(upscaler.model, image, layer, progress), photo)
-    place = view.most_telling_place() if at is None else _moved(at, (width, height), seen)
+    place = view.most_telling_pixel() if at is None else _moved(at, (width, height), seen)
     place_in_file = at or _moved(place, seen, (width, height))
     images = (
         figures.categories(view),
