@@ -339,9 +339,9 @@ def _methods_of(options: "TestOptions", settings: "Settings") -> list["Method"]:
 
 def _load_metrics(names: str, device: Device) -> dict[str, "Metric"]:
     from atdsr.evaluation import perceptual
-    from atdsr.inference import engine
+    from atdsr.inference import config
 
-    chosen = engine.choose_device(device.value)
+    chosen = config.choose_device(device.value)
     return {name: perceptual.load(name, chosen) for name in _split(names)}
 
 

@@ -114,7 +114,7 @@ def _print_list(runs: "list[TrainingRun]") -> None:
                 units.decibels(best.mean_psnr) if best else "",
                 f"{best.step:,}" if best else "",
                 units.iteration_rate(run.pace),
-                units.duration(run.seconds) if run.lines else "",
+                units.duration(run.seconds) if run.entries else "",
                 training_runs.written(run),
             ]
         )

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, cast
 
 import matplotlib as mpl
 from markupsafe import Markup, escape
@@ -70,13 +71,13 @@ class Point:
 @contextmanager
 def style() -> Iterator[None]:
     """Draw and save figures with our settings, whatever the user's matplotlibrc says."""
-    settings = {
+    settings: dict[str, Any] = {
         "font.size": 9,
         "svg.fonttype": "none",  # text stays text, in the font of the page
         "svg.hashsalt": "atdsr",  # the same figure has the same names inside
         "text.parse_math": False,  # a name with dollar signs is not a formula
     }
-    with mpl.rc_context({**mpl.rcParamsDefault, **settings}), warnings.catch_warnings():
+    with mpl.rc_context(cast(Any, mpl.rcParamsDefault | settings)), warnings.catch_warnings():
         # about letters that the font lacks, and figures that no axis suits
         warnings.simplefilter("ignore", UserWarning)
         yield
@@ -216,7 +217,7 @@ def _add_labels(axes: Axes, points: Sequence[Point], colours: Colours) -> None:
     canvas = axes.figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
     renderer = canvas.get_renderer()
-    centres = [tuple(axes.transData.transform((point.x, point.y))) for point in points]
+    centres = axes.transData.transform([(point.x, point.y) for point in points]).tolist()
     pixels = renderer.points_to_pixels(1.0)
     radius = pixels * _MARKER / 2 + 1
     occupied = [
@@ -242,7 +243,9 @@ def _add_labels(axes: Axes, points: Sequence[Point], colours: Colours) -> None:
         )
         for distance, right, up in _label_offsets():
             label.set_position((right, up))
-            label.set_ha("center" if abs(right) < 0.1 else "left" if right > 0 else "right")
+            label.set_horizontalalignment(
+                "center" if abs(right) < 0.1 else "left" if right > 0 else "right"
+            )
             label.update_positions(renderer)
             box = Text.get_window_extent(label, renderer).padded(1)  # without the line
             is_inside = area.x0 <= box.x0 and box.x1 <= area.x1 and area.y0 <= box.y0

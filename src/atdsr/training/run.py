@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from atdsr.base.errors import AtdsrError
-from atdsr.inference.engine import is_out_of_memory
+from atdsr.inference.budget import is_out_of_memory
 from atdsr.network.model import ATD
 from atdsr.training import states
 from atdsr.training.events import Validated

@@ -127,8 +127,8 @@ def test_a_plot_of_one_point_has_ticks_and_escapes_its_name():
 @pytest.mark.parametrize("values", [(1.0,), (0.001, 2.0), (5e5, 1.2e8), (0.07, 99.0)])
 def test_both_axes_have_ticks_and_the_values_lie_within_them(values: tuple[float, ...]):
     with plots.style():
-        _, axes = scatter(*(Point("a", x, 30 + x % 1, True, "") for x in values))
-        axes.figure.draw_without_rendering()
+        figure, axes = scatter(*(Point("a", x, 30 + x % 1, True, "") for x in values))
+        figure.draw_without_rendering()
     for axis, at in ((axes.xaxis, values), (axes.yaxis, [30 + x % 1 for x in values])):
         low, high = axis.get_view_interval()
         assert all(low < value < high for value in at)

@@ -97,6 +97,7 @@ def test_the_lines_of_a_file_stay_lines() -> None:
     assert html._lines("a: <b>\n\tc\u202e\r\nd") == "a: &lt;b&gt;\n    c\\u202e\nd"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [of_an_evaluation, of_a_run, of_a_picture])
 def test_names_are_shown_as_they_are_and_do_nothing(
     tmp_path: Path, make: Callable[[Path], Path]

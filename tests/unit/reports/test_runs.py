@@ -157,6 +157,7 @@ ABSURD: dict[str, list[Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ABSURD)
 def test_an_absurd_log_is_read_drawn_and_put_on_a_page(tmp_path: Path, case: str):
     run = log(tmp_path / "run", *ABSURD[case])
@@ -305,6 +306,7 @@ def test_facts_say_what_a_run_has_come_to(run: TrainingRun):
 # ------------------------------------------------------------------------------------------ curves
 
 
+@pytest.mark.slow
 def test_the_picture_of_the_curves_can_be_read(run: TrainingRun, tmp_path: Path):
     run_curves.png(run, tmp_path / "a.png", overwrite=False)
     with Image.open(tmp_path / "a.png") as image:
@@ -333,6 +335,7 @@ def test_each_curve_has_the_pages_colours_and_names_of_its_own(run: TrainingRun)
     assert f"{best:.2f}</text>" in curves[psnr[0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "records",
     [
