@@ -218,7 +218,7 @@ def _add_labels(axes: Axes, points: Sequence[Point], colours: Colours) -> None:
     assert isinstance(canvas, FigureCanvasAgg)
     renderer = canvas.get_renderer()
     centres = axes.transData.transform([(point.x, point.y) for point in points]).tolist()
-    pixels = renderer.points_to_pixels(1.0)
+    pixels = canvas.figure.dpi / 72  # of a point
     radius = pixels * _MARKER / 2 + 1
     occupied = [
         Bbox.from_extents(x - radius, y - radius, x + radius, y + radius) for x, y in centres
