@@ -27,7 +27,7 @@ def write(path: Path, template: str, *, overwrite: bool, **context: Any) -> None
         FileError: The file cannot be written.
     """
     with (
-        files.replacing(path, overwrite=overwrite) as temporary,
+        files.atomic_write(path, overwrite=overwrite) as temporary,
         temporary.open("wb") as file,
     ):
         file.writelines(render(template, **context))

@@ -60,7 +60,7 @@ def png(run: TrainingRun, path: Path, *, overwrite: bool) -> None:
                 draw(axes, colours)
         # first as bytes, since Pillow does not always notice a full disk
         picture = plots.png(figure)
-    with files.replacing(path, overwrite=overwrite) as temporary:
+    with files.atomic_write(path, overwrite=overwrite) as temporary:
         temporary.write_bytes(picture)
 
 

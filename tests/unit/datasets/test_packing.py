@@ -255,7 +255,10 @@ def test_killed_at_any_moment_packing_goes_on(tmp_path: Path, children: Any) -> 
                 os.truncate(journal, size - moments.randrange(min(size, 400)))
     assert kills >= 3
     made = content(out)
-    for name in (partial.JOURNAL, files.LOCK):  # of a kill in the moment after the set was there
+    for name in (
+        partial.JOURNAL,
+        files.LOCK_NAME,
+    ):  # of a kill in the moment after the set was there
         made.pop(name, None)
     assert made == content(tmp_path / "whole")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["pictures", "set", "whole"]

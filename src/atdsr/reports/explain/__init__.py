@@ -15,7 +15,7 @@ from PIL import Image
 
 from atdsr import imaging
 from atdsr.base import memory, units
-from atdsr.base.files import check_target, replacing_all
+from atdsr.base.files import atomic_write_all, check_target
 from atdsr.imaging import resample
 from atdsr.inference.upscaler import Upscaler
 from atdsr.reports.explain import figures
@@ -112,7 +112,7 @@ def run(
     encoded = {name: _png(image) for name, image in zip(FIGURES, images, strict=True)}
     remark = _remark((width, height), seen)
     html = page(view, encoded, name=source.name, at=place_in_file, remark=remark)
-    with replacing_all(targets, overwrite=overwrite) as temporary:
+    with atomic_write_all(targets, overwrite=overwrite) as temporary:
         for path, data in zip(temporary, [*encoded.values(), html], strict=True):
             path.write_bytes(data)
     return Explanation(
