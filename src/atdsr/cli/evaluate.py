@@ -11,6 +11,7 @@ import typer
 
 from atdsr.base import interrupts
 from atdsr.base.errors import AtdsrError
+from atdsr.base.reporter import SILENT, Reporter
 from atdsr.cli.console import err, out, print_table, printable, progress_bar, say
 from atdsr.cli.models import ensure_here
 from atdsr.cli.options import (
@@ -31,9 +32,9 @@ from atdsr.cli.options import (
 if TYPE_CHECKING:
     from atdsr.evaluation import Evaluation, Method, Metric
     from atdsr.evaluation.expected import Expected
-    from atdsr.evaluation.methods import Settings
     from atdsr.evaluation.records import Records
     from atdsr.evaluation.testsets import TestSet
+    from atdsr.inference.config import InferenceConfig
     from atdsr.training.basicsr import TestOptions
 
 EXAMPLES = """\b
@@ -128,18 +129,15 @@ def evaluate(
     Scores are kept until the end: the same command goes on where it was stopped.
     """
     from atdsr.evaluation import expected, methods, testsets
+    from atdsr.inference.config import InferenceConfig
     from atdsr.training import basicsr
 
     outputs = _Outputs(json, markdown, html, overwrite)
     figures = None if expect is None else expected.read(expect)
-    settings = methods.Settings(
-        device.value,
-        precision.value,
-        tile=tile,
-        category_size=category_size,
-        ensemble=ensemble,
-        tell=(lambda line: say(err, line)) if tile == "auto" and not quiet else lambda _: None,
-    )
+    config = InferenceConfig(device.value, precision.value, tile=tile, ensemble=ensemble)
+    reporter = SILENT
+    if tile == "auto" and not quiet:
+        reporter = Reporter(notice=lambda line: say(err, line))
     images = save_images
     if opt is not None:
         _refuse_beside_opt(
@@ -154,7 +152,7 @@ def evaluate(
         for note in options.notes if not quiet else ():
             say(err, note)
         sets = options.sets(_split(data or ""))
-        compared = _methods_of(options, settings)
+        compared = _methods_of(options, config, reporter)
         images = options.images if options.save_images else None
     elif data is None:
         raise typer.BadParameter("Missing option '--data': name a test set.", context)
@@ -162,7 +160,9 @@ def evaluate(
         for name in _split(data):
             testsets.locate(name)  # before the networks, which take a while
         ensure_here(_split(model or ""), yes=yes, quiet=quiet)
-        compared = methods.named(_split(model or ""), scale, settings)
+        compared = methods.named(
+            _split(model or ""), scale, config, category_size=category_size, reporter=reporter
+        )
         sets = _find_sets(data, compared, None if lr == "matlab" else lr)
     comparison = _Comparison(compared, sets, _load_metrics(metrics, device), images, outputs)
     result = comparison.run(restart, quiet)
@@ -193,7 +193,7 @@ class _Outputs:
         self, evaluation: "Evaluation", sets: Sequence["TestSet"], images: Path, quiet: bool
     ) -> None:
         from atdsr.evaluation import tables
-        from atdsr.reports import evaluation_page
+        from atdsr.reports import evaluation as report
 
         if self.json is not None:
             tables.write_json(evaluation, self.json, overwrite=self.overwrite)
@@ -203,7 +203,7 @@ class _Outputs:
             return
         with progress_bar(quiet) as bar:
             task = bar.add_task(printable(self.html.name), total=1)
-            evaluation_page.write(
+            report.write(
                 evaluation,
                 sets,
                 images,
@@ -229,9 +229,9 @@ class _Comparison:
         from atdsr.evaluation import tables
         from atdsr.evaluation.records import Records, cache_folder
 
-        name = evaluation.identity(self.methods, self.sets, list(self.metrics))
+        name = evaluation.evaluation_id(self.methods, self.sets, list(self.metrics))
         with Records(cache_folder() / name, restart=restart) as records:
-            done, total = evaluation.done(self.methods, self.sets, records)
+            done, total = evaluation.count_recorded(self.methods, self.sets, records)
             if done and not quiet:
                 say(err, f"going on after {done} of {total}")
             # the page needs enlarged pictures, even if the user does not keep them
@@ -243,7 +243,7 @@ class _Comparison:
                 say(err, f"interrupted after {self._work_done(records)}")
                 raise typer.Exit(interrupts.exit_code()) from None
             except AtdsrError:
-                done_now, _ = evaluation.done(self.methods, self.sets, records)
+                done_now, _ = evaluation.count_recorded(self.methods, self.sets, records)
                 if self.images is not None and done_now > done:
                     say(err, f"stopped after {self._work_done(records)}")
                 raise
@@ -262,7 +262,7 @@ class _Comparison:
         """Return how much is done, where it is, and how to go on."""
         from atdsr import evaluation
 
-        done, total = evaluation.done(self.methods, self.sets, records)
+        done, total = evaluation.count_recorded(self.methods, self.sets, records)
         folder = "" if self.images is None else f", whose pictures are in {self.images}"
         return f"{done} of {total}{folder}; the same command goes on from here"
 
@@ -324,16 +324,19 @@ def _find_sets(data: str, compared: Sequence["Method"], lr: str | None) -> list[
     return list(dict.fromkeys(sets))
 
 
-def _methods_of(options: "TestOptions", settings: "Settings") -> list["Method"]:
+def _methods_of(
+    options: "TestOptions", config: "InferenceConfig", reporter: Reporter
+) -> list["Method"]:
     """Return bicubic and the network of an option file."""
     from atdsr.base import files
     from atdsr.evaluation import methods
+    from atdsr.inference.upscaler import Upscaler
 
-    upscaler = settings.upscaler(options.load())
+    upscaler = Upscaler(options.load().build(), config)
     identity = files.sha256(options.weights)
     return [
         methods.baseline("bicubic", upscaler.scale),
-        methods.network(upscaler, options.suffix, identity, settings.tell),
+        methods.network(upscaler, options.suffix, identity, reporter),
     ]
 
 

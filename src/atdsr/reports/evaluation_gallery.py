@@ -12,7 +12,7 @@ from PIL import Image
 from atdsr import imaging
 from atdsr.base import units
 from atdsr.base.errors import AtdsrError
-from atdsr.evaluation import Evaluation, Row, Score, image_path, places
+from atdsr.evaluation import Evaluation, Row, Score, image_path, regions
 from atdsr.evaluation.testsets import Pair, TestSet
 from atdsr.imaging import metrics, resample
 from atdsr.reports import html
@@ -240,13 +240,13 @@ def crop_size(pictures: int, methods: int) -> tuple[int, int]:
 def _compare(
     group: Group, pair: Pair, images: Path, size: tuple[int, int], number: int
 ) -> Comparison:
-    """Cut one picture of all methods at one place."""
+    """Crop one region from one picture of all methods."""
     original, small = pair.load(group.scale)
     results = _results(group, pair, images, original, small)
-    errors = places.errors(original, [result.samples for result in results], group.scale)
-    place = places.most_different(
+    errors = regions.error_maps(original, [result.samples for result in results], group.scale)
+    region = regions.most_different_region(
         _compared(group, results, errors),
-        places.whole_pixels(size, original, group.scale),
+        regions.fit_region_size(size, original, group.scale),
         group.scale,
     )
     best = max(result.psnr_y for result in results)
@@ -254,8 +254,8 @@ def _compare(
         Tile(
             result.label,
             f"{units.decibels(result.psnr_y)} / {result.ssim_y:.4f}",
-            _lossless(place.cut(result.samples)),
-            _lossless(error_map(place.cut(error))),
+            _lossless(region.crop(result.samples)),
+            _lossless(error_map(region.crop(error))),
             result.psnr_y == best,
         )
         for result, error in zip(results, errors, strict=True)
@@ -268,18 +268,18 @@ def _compare(
         height,
         group.gains.get(pair.name),
         (
-            Tile("LR", "nearest", _lossless(place.cut(small, group.scale))),
+            Tile("LR", "nearest", _lossless(region.crop(small, group.scale))),
             *tiles,
-            Tile("HR", "original", _lossless(place.cut(original))),
+            Tile("HR", "original", _lossless(region.crop(original))),
         ),
         _thumbnail(original),
         *(
             round(100 * part / whole, 2)
             for part, whole in (
-                (place.left, width),
-                (place.top, height),
-                (place.width, width),
-                (place.height, height),
+                (region.left, width),
+                (region.top, height),
+                (region.width, width),
+                (region.height, height),
             )
         ),
     )
@@ -323,7 +323,7 @@ def _read(path: Path, original: np.ndarray) -> np.ndarray:
 def _compared(
     group: Group, results: Sequence[_Result], errors: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
-    """Return the errors that the place is chosen by: those of the networks if there are two.
+    """Return the errors that the region is chosen by: those of the networks if there are two.
 
     Beside bicubic all networks look alike, and the question is how they differ.
     """
