@@ -193,7 +193,7 @@ class _Outputs:
         self, evaluation: "Evaluation", sets: Sequence["TestSet"], images: Path, quiet: bool
     ) -> None:
         from atdsr.evaluation import tables
-        from atdsr.reports import evaluation as report
+        from atdsr.reports import evaluation_page
 
         if self.json is not None:
             tables.write_json(evaluation, self.json, overwrite=self.overwrite)
@@ -203,7 +203,7 @@ class _Outputs:
             return
         with progress_bar(quiet) as bar:
             task = bar.add_task(printable(self.html.name), total=1)
-            report.write(
+            evaluation_page.write(
                 evaluation,
                 sets,
                 images,
