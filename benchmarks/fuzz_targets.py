@@ -31,7 +31,7 @@ from atdsr.base import yaml_io
 from atdsr.base.errors import AtdsrError
 from atdsr.batch.naming import Template
 from atdsr.batch.order import Order, Times
-from atdsr.datasets.index import INDEX, Index
+from atdsr.datasets.packed_set import INDEX, Index
 from atdsr.evaluation.records import Records
 from atdsr.imaging import (
     Picture,
@@ -51,7 +51,7 @@ from atdsr.imaging.picture import Metadata
 from atdsr.network.model import ATD, ATDConfig
 from atdsr.reports import runs
 from atdsr.training import basicsr, recipes
-from atdsr.training.journal import LOG
+from atdsr.training.run_log import LOG_FILE
 from atdsr.weights import Weights
 from hostile_corpus import MUTATIONS
 from hostile_seeds import checked, said_of, seeds, xmp_packet
@@ -436,7 +436,7 @@ _RECORDS = (
 
 @_target("log", lambda: ["\n".join(map(json.dumps, _RECORDS)).encode(), b'{"kind": "line"}\n'])
 def _(data: bytes) -> None:
-    run = runs.read(_file(LOG, data).parent)
+    run = runs.read(_file(LOG_FILE, data).parent)
     runs.facts(run)
     for name in ("name", "best", "sets", "seconds", "recent_loss", "pace", "wait"):
         getattr(run, name)

@@ -200,7 +200,7 @@ def test_numbers_and_offsets_beyond_32_bits(tmp_path: Path) -> None:
     """The last picture begins after 26 GB of a file with holes; a mark in it is found."""
     packed = empty_set(tmp_path / "set", [(360_000_000, 24), (24, 24)])
     with (packed.folder / "hr.bin").open("r+b") as file:
-        file.seek(3 * packed.entries[1].offset)
+        file.seek(3 * packed.records[1].offset)
         file.write(b"\7" * 24 * 24 * 3)
     crops = Crops(packed, 0)
     for first in (0, 2**31, 2**40):

@@ -10,7 +10,7 @@ from atdsr.reports.runs import drawing, words
 from atdsr.reports.runs.reading import Run
 from atdsr.reports.runs.summary import facts
 from atdsr.training.events import Validated
-from atdsr.training.validation import FOLDER
+from atdsr.training.validation import VALIDATION_FOLDER
 
 _RECIPE = "recipe.yaml"
 _LONGEST_RECIPE = 2**18  # characters that are shown
@@ -125,7 +125,7 @@ def _strips(run: Run) -> Iterator[str]:
     ):
         if each is not None:
             named.setdefault(each.step, []).append(name)
-    shown = {step: run.folder / FOLDER / f"{step:08}.png" for step in named}
+    shown = {step: run.folder / VALIDATION_FOLDER / f"{step:08}.png" for step in named}
     shown = {
         step: path
         for step, path in shown.items()

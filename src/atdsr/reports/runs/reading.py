@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from atdsr.base.errors import AtdsrError
-from atdsr.training.events import Line, Saved, Started, Told, Validated
-from atdsr.training.journal import LOG, lines
+from atdsr.training.events import LogEntry, Notice, Saved, Started, Validated
+from atdsr.training.run_log import LOG_FILE, read_lines
 
 MOST_BYTES = 2**26
 """The largest log that is read; a run of 500,000 steps has about 1.2 million bytes."""
@@ -25,7 +25,7 @@ MOST_FOREIGN = 10_000
 MOST_VALIDATIONS = 2_000
 """The most validations of a log that is read."""
 
-_KINDS = {kind.__name__.lower(): kind for kind in (Started, Line, Validated, Saved, Told)}
+_KINDS = {event.kind: event for event in (Started, LogEntry, Validated, Saved, Notice)}
 _DIGITS = 300  # that a whole number may have; a float has no more
 _LARGEST = 1e40  # figure; float32 ends before it, and sums of such figures are numbers
 _MOST_STEPS = 2**53  # which floats hold exactly
@@ -55,9 +55,9 @@ class Run:
     folder: Path
     written: float
     starts: tuple[Started, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[LogEntry, ...]
     validations: tuple[Validated, ...]
-    told: tuple[Told, ...]
+    told: tuple[Notice, ...]
     unread: int
 
     @property
@@ -126,7 +126,7 @@ def read(folder: Path) -> Run:
     Raises:
         RunsError: there is no log, or it cannot be read, or is far larger than that of any run.
     """
-    path = folder / LOG
+    path = folder / LOG_FILE
     try:
         size, written = path.stat().st_size, path.stat().st_mtime
         if size > MOST_BYTES:
@@ -144,9 +144,9 @@ def read(folder: Path) -> Run:
         folder,
         written,
         tuple(by_kind[Started]),
-        tuple(_by_step(by_kind[Line])),
+        tuple(_by_step(by_kind[LogEntry])),
         tuple(_by_step(by_kind[Validated])),
-        tuple(by_kind[Told]),
+        tuple(by_kind[Notice]),
         unread,
     )
 
@@ -160,7 +160,7 @@ def _events(path: Path) -> tuple[list[Any], int]:
     """
     events: list[Any] = []
     unread = 0
-    for number, line in enumerate(lines(path)):
+    for number, line in enumerate(read_lines(path)):
         event = _event(line) if line.startswith("{") else None
         if event is not None:
             events.append(event)
@@ -190,7 +190,7 @@ def _that_hold(events: list[Any]) -> dict[type, list[Any]]:
     for event in reversed(events):
         if isinstance(event, Started):
             latest = min(latest, event.step)
-        elif isinstance(event, Line | Validated) and event.step > latest:
+        elif isinstance(event, LogEntry | Validated) and event.step > latest:
             continue
         kept[type(event)].append(event)
     return {kind: each[::-1] for kind, each in kept.items()}
@@ -198,7 +198,7 @@ def _that_hold(events: list[Any]) -> dict[type, list[Any]]:
 
 def is_run(folder: Path) -> bool:
     """Whether this is a run's folder, and not one of several."""
-    return (folder / LOG).is_file()
+    return (folder / LOG_FILE).is_file()
 
 
 def find(folder: Path, tell: Callable[[str], None] = lambda _: None) -> list[Run]:
@@ -217,13 +217,13 @@ def find(folder: Path, tell: Callable[[str], None] = lambda _: None) -> list[Run
         raise RunsError(f"there is no folder {str(folder)!r}; name the folder of a run.")
     found: list[Run] = []
     errors: list[RunsError] = []
-    for log in sorted(folder.glob(f"*/{LOG}")):
+    for log in sorted(folder.glob(f"*/{LOG_FILE}")):
         try:
             found += [read(log.parent)] if is_run(log.parent) else []
         except RunsError as error:
             errors.append(error)
     if not found:
-        none = RunsError(f"{folder} is no folder of a run, and holds none: there is no {LOG}.")
+        none = RunsError(f"{folder} is no folder of a run, and holds none: there is no {LOG_FILE}.")
         raise errors[0] if errors else none
     for error in errors:
         tell(str(error))

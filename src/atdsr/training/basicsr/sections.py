@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
 
 from atdsr.base import yaml_io
 from atdsr.base.errors import AtdsrError, short
 from atdsr.base.yaml_io import YamlError
 from atdsr.network.model import ATDConfig, ConfigError, Head
-from atdsr.training.settings import FolderName, Location, Template, TestFolder
+from atdsr.training.config import FolderName, Template, TestFolder, UserPath
+from atdsr.training.config_errors import first_problem, nearest, section_error
 
 
 class BasicSRError(AtdsrError):
@@ -33,7 +33,7 @@ def following(path: Path) -> Iterator[dict[Any, Any]]:
     try:
         yield content
     except ValidationError as error:
-        _, sentence = yaml_io.problem(error, content)
+        _, sentence = first_problem(error, content)
         raise BasicSRError(f"{path}: {sentence}") from None
     except (BasicSRError, ConfigError) as error:
         raise BasicSRError(f"{path}: {error}") from None
@@ -88,15 +88,10 @@ class Section(BaseModel):
             if key in cls.instead and value is not None:
                 raise section_error(f"{key} is not supported: {cls.instead[key]}.")
             if key not in names and key not in cls.instead:
-                near = yaml_io.nearest(key, names)
+                near = nearest(key, names)
                 hint = f"did you mean {near!r}?" if near else "take it out if nothing needs it."
                 raise section_error(f"there is no key {short(key)}; {hint}")
         return {key: value for key, value in values.items() if key in cls.model_fields}
-
-
-def section_error(sentence: str) -> PydanticCustomError:
-    """What a validator raises about a section as a whole."""
-    return PydanticCustomError(yaml_io.SECTION, "{sentence}", {"sentence": sentence})
 
 
 def part_of_name(text: str) -> str:
@@ -133,8 +128,8 @@ class Dataset(Section):
     }
 
     type: Literal["PairedImageDataset"]
-    dataroot_gt: Location
-    dataroot_lq: Location | None = None
+    dataroot_gt: UserPath
+    dataroot_lq: UserPath | None = None
     filename_tmpl: Template = "{}"
     io_backend: Backend = Backend()
 

@@ -14,7 +14,7 @@ from atdsr.evaluation.testsets import TestSet, TestSetError
 from atdsr.network.model import ATDConfig
 from atdsr.training.basicsr import sections
 from atdsr.training.basicsr.sections import BasicSRError, Section, located
-from atdsr.training.settings import FolderName, Location, TestFolder
+from atdsr.training.config import FolderName, TestFolder, UserPath
 from atdsr.weights import Weights
 
 RESULTS = Path("results")
@@ -155,7 +155,7 @@ class _Paths(Section):
         "training_states log visualization"
     )
 
-    pretrain_network_g: Location
+    pretrain_network_g: UserPath
     strict_load_g: bool = True
     param_key_g: Literal["params", "params_ema"] | None = "params"
 

@@ -13,8 +13,9 @@ from atdsr.base.errors import short
 from atdsr.training import recipes
 from atdsr.training.basicsr import sections
 from atdsr.training.basicsr.sections import BasicSRError, Section, located
-from atdsr.training.recipes import Draft, RecipeError
-from atdsr.training.settings import FolderName, Location, Settings, no_bool
+from atdsr.training.config import FolderName, TrainConfig, UserPath, reject_bool
+from atdsr.training.config_errors import section_error
+from atdsr.training.recipes import PartialRecipe, RecipeError
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,12 @@ class TrainingOptions:
     """What an option file for training asks for.
 
     Attributes:
-        settings: the run.
+        config: the run.
         notes: sentences about what is done otherwise than the file or the official code says, for
             the user to read.
     """
 
-    settings: Settings
+    config: TrainConfig
     notes: tuple[str, ...]
 
 
@@ -63,20 +64,20 @@ def read_training(path: str | Path, overrides: Sequence[str] = ()) -> TrainingOp
         notes = [*_notes(wanted), *sections.made_pictures(tests)]
         if wanted.val:
             notes += sections.check_metrics(wanted.val.metrics, wanted.scale)
-    draft = Draft.of(content, str(path))
+    recipe = PartialRecipe({str(path): content})
     try:
-        settings = recipes.resolve(draft, overrides, name=wanted.name, source=str(path))
+        config = recipes.resolve(recipe, overrides, name=wanted.name, source=str(path))
     except RecipeError as error:
         raise BasicSRError(str(error)) from None
-    return TrainingOptions(settings, tuple(notes))
+    return TrainingOptions(config, tuple(notes))
 
 
 # ------------------------------------------------------------- what a file may hold, key by key
 
 
-_Steps = Annotated[int, BeforeValidator(no_bool), Field(ge=1, le=1_000_000_000)]
-_Weight = Annotated[float, BeforeValidator(no_bool), Field(ge=0, le=1_000_000)]
-_One = Annotated[float, BeforeValidator(no_bool), Field(ge=1, le=1)]
+_Steps = Annotated[int, BeforeValidator(reject_bool), Field(ge=1, le=1_000_000_000)]
+_Weight = Annotated[float, BeforeValidator(reject_bool), Field(ge=0, le=1_000_000)]
+_One = Annotated[float, BeforeValidator(reject_bool), Field(ge=1, le=1)]
 _ADAMW_DECAY = 0.01
 _ADAM_EPS = 1e-8
 _FORKS_CLIP = 0.01
@@ -108,10 +109,10 @@ class _Datasets(BaseModel):
     @classmethod
     def _known_phases(cls, values: Any) -> Any:
         if not isinstance(values, dict):
-            raise sections.section_error("it must hold `key: value` lines.")
+            raise section_error("it must hold `key: value` lines.")
         for key in values:
             if key != "train" and str(key).split("_")[0] != "val":
-                raise sections.section_error(
+                raise section_error(
                     f"there is no key {short(key)}; sets are called train, val_1, val_2 and so on."
                 )
         return values
@@ -138,7 +139,7 @@ class _Paths(Section):
         "resume_state": "a run goes on by itself where its folder has a state, so take the key out"
     }
 
-    pretrain_network_g: Location | None = None
+    pretrain_network_g: UserPath | None = None
     strict_load_g: bool = True
     param_key_g: str | None = "params"
 
@@ -191,7 +192,7 @@ class _Training(Section):
     optim_g: _Optimizer
     scheduler: _Scheduler
     total_iter: _Steps
-    warmup_iter: Annotated[int, BeforeValidator(no_bool), Field(ge=-1, le=1_000_000_000)] = -1
+    warmup_iter: Annotated[int, BeforeValidator(reject_bool), Field(ge=-1, le=1_000_000_000)] = -1
     use_grad_clip: bool = False
     pixel_opt: _PixelLoss
     fft_opt: _FourierLoss | None = None
@@ -229,8 +230,10 @@ class _Options(Section):
     name: FolderName
     model_type: Literal["ATDModel", "SRModel"] = "ATDModel"
     scale: sections.Count
-    num_gpu: Literal["auto"] | Annotated[int, BeforeValidator(no_bool), Field(ge=0, le=1_000_000)]
-    manual_seed: Annotated[int, BeforeValidator(no_bool), Field(ge=0)] | None = None
+    num_gpu: (
+        Literal["auto"] | Annotated[int, BeforeValidator(reject_bool), Field(ge=0, le=1_000_000)]
+    )
+    manual_seed: Annotated[int, BeforeValidator(reject_bool), Field(ge=0)] | None = None
     datasets: _Datasets
     network_g: _Network
     path: _Paths = _Paths()
