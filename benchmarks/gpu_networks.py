@@ -11,13 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from atdsr import weights as weight_files
 from atdsr.base.reporter import Reporter
 from atdsr.network import kernels
 from atdsr.network.model import ATD, ATDConfig
 from atdsr.training.config import OptimizerConfig, Precision
 from atdsr.training.step import StepConfig, TrainStep, build_optimizers
-from atdsr.weights import Weights
+from atdsr.weights import Weights, official_state_dict
 
 RATE, DECAY = 2e-4, 0.999
 
@@ -64,7 +63,7 @@ class Peer:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of other people's code
             loader = spandrel.ModelLoader("cpu")
-            loaded = loader.load_from_state_dict(weight_files.to_official(weights))
+            loaded = loader.load_from_state_dict(official_state_dict(weights))
         self.network = loaded.model.float().to(next(network.parameters()).device)
 
     @contextmanager

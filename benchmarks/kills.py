@@ -32,9 +32,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from atdsr import weights as weight_files
 from atdsr.network import model
-from atdsr.weights import Weights
+from atdsr.weights import Weights, write_weights
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL)
 KINDS = {
@@ -74,7 +73,7 @@ def prepare(folder: Path) -> None:
     """Make a network and the pictures."""
     noise = np.random.default_rng(0)
     network = Weights(NETWORK, model.ATD(NETWORK).state_dict())
-    weight_files.save(network, folder / "tiny.safetensors")
+    write_weights(network, folder / "tiny.safetensors")
 
     def picture(width: int, height: int) -> Image.Image:
         return Image.fromarray(noise.integers(0, 256, (height, width, 3), np.uint8))

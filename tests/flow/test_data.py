@@ -37,7 +37,7 @@ def test_pack_and_check(here: Path) -> None:
     done = atdsr("pack", "DIV2K_train_HR", "-o", "set", "-s", "2", "-s", "4")
     assert (done.exit_code, done.stdout, done.stderr) == (0, "3 pictures -> set\n", "")
     done = atdsr("check", "set")
-    assert (done.exit_code, done.stdout) == (0, "3 pictures, 0.0 MB, x2, x4: whole\n")
+    assert (done.exit_code, done.stdout) == (0, "3 pictures, 33.2 KiB, x2, x4: whole\n")
     path = here / "set" / "hr.bin"
     changed = bytearray(path.read_bytes())
     changed[3 * 48 * 60] ^= 64
@@ -46,7 +46,7 @@ def test_pack_and_check(here: Path) -> None:
     assert done.exit_code == 1
     assert done.stdout == "0001.png: HR is damaged (hr.bin)\n"
     assert done.stderr == (
-        "error: set (3 pictures, 0.0 MB, x2, x4) is damaged; pack the pictures anew.\n"
+        "error: set (3 pictures, 33.2 KiB, x2, x4) is damaged; pack the pictures anew.\n"
     )
 
 

@@ -86,8 +86,8 @@ def test_sentences_of_advice_are_wrapped(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_damaged_weights_are_broken(monkeypatch: pytest.MonkeyPatch):
-    first, *others = models.MODELS
-    monkeypatch.setattr(models, "MODELS", (replace(first, sha256="0" * 64), *others))
+    first, *others = models.BUNDLED
+    monkeypatch.setattr(models, "BUNDLED", (replace(first, sha256="0" * 64), *others))
     said = " ".join(run(code=1).split())
     assert "weights 1 damaged" in said
     assert "- broken: " in said

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from atdsr import weights as weight_files
 from atdsr.imaging.resample import downscale
 from atdsr.training import Event, LogEntry, TrainConfig, Validated, basicsr, fit, recipes
+from atdsr.weights import read_weights
 from helpers.option_files import OFFICIAL, changed, options
 from helpers.training_runs import smooth
 
@@ -96,7 +96,7 @@ def test_all_seven_train_one_after_the_other(
         measured = [event.step for event in events if isinstance(event, Validated)]
         assert measured == ([2] if official.start is None else [0, 2])
         latest = Path(f"experiments/{name}/models/net_g_latest.pth")
-        weights = weight_files.load(latest, category_size=settings.network.category_size)
+        weights = read_weights(latest, category_size=settings.network.category_size)
         assert weights.config == settings.network
     for path in Path("experiments").iterdir():
         path.rename(path.with_name(f"{path.name}-{read.__name__}"))

@@ -296,4 +296,4 @@ def test_a_pipe_is_neither_input_nor_output(run: Run, tiny_file: Path):
         assert "a.png: this is a pipe; name a file." in refused(
             run, "c.png", "-o", "a.png", *options
         )
-    assert "is no regular file" in refused(run, "c.png", model="b.safetensors")
+    assert "is not a regular file" in refused(run, "c.png", model="b.safetensors")

@@ -13,10 +13,9 @@ from PIL import Image, ImageCms
 from rich.console import Console
 
 from atdsr import imaging
-from atdsr import weights as weight_files
 from atdsr.cli import console
 from atdsr.imaging import resample
-from atdsr.weights import Weights
+from atdsr.weights import Weights, write_weights
 from helpers.networks import TINY, lively
 from helpers.upscaling import Run, noise, refused, save, start
 
@@ -175,7 +174,7 @@ def test_a_model_comes_with_the_software(run: Run):
 
 def test_the_scale_is_that_of_the_model(run: Run):
     config = replace(TINY, scale=3)
-    weight_files.save(Weights(config, lively(config).state_dict()), "x3.pth")
+    write_weights(Weights(config, lively(config).state_dict()), "x3.pth")
     arguments = ["--category-size", "256"]
     run(save("a.png"), *arguments, model="x3.pth")
     run("a.png", "-s", "3", "-o", "b.png", *arguments, model="x3.pth")

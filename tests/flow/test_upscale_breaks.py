@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from atdsr import cli, imaging
-from atdsr import weights as weight_files
 from atdsr.base import interrupts, memory
 from atdsr.cli import upscale as upscale_command
-from atdsr.weights import Weights, models
+from atdsr.weights import Weights, models, write_weights
 from helpers.networks import TINY, lively
 from helpers.upscaling import Run, noise, refused, save, start, temporaries
 
@@ -48,7 +47,7 @@ def test_weights_that_would_run_code_do_not(run: Run, zipped: bool):
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_damaged_weights(run: Run, suffix: str):
     path = Path(f"cut{suffix}")
-    weight_files.save(Weights(TINY, lively(TINY).state_dict()), path)
+    write_weights(Weights(TINY, lively(TINY).state_dict()), path)
     whole = path.read_bytes()
     save("a.png")
     for content in (whole[: len(whole) // 2], b"", b"\0" * 100):
@@ -80,7 +79,7 @@ def test_models_that_are_not_there(run: Run, model: str, words: str):
 def test_scales_that_do_not_fit(run: Run, monkeypatch: pytest.MonkeyPatch):
     save("a.png")
     assert "enlarges by 2, not by 3" in refused(run, "a.png", "--scale", "3")
-    monkeypatch.setattr(models, "MODELS", models.MODELS[:1])
+    monkeypatch.setattr(models, "BUNDLED", models.BUNDLED[:1])
     assert "no model for scale 4" in refused(run, "a.png", "--scale", "4", model=None)
 
 

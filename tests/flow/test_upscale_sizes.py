@@ -52,9 +52,9 @@ def test_the_factor_of_the_network_is_the_network_alone(run: Run, tiny_file: Pat
 def test_the_network_for_a_factor_is_chosen(run: Run, monkeypatch: pytest.MonkeyPatch):
     chosen: list[int] = []
 
-    def choose(scale: int) -> models.ZooModel:
+    def choose(scale: int) -> models.BundledModel:
         chosen.append(scale)
-        return models.MODELS[0]
+        return models.BUNDLED[0]
 
     monkeypatch.setattr(models, "for_scale", choose)
     run(save("a.png", noise(4, 4, 3)), "--outscale", "1.5", model=None)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from atdsr import imaging
-from atdsr.base import files, interrupts
+from atdsr.base import files, interrupts, units
 from atdsr.base.errors import AtdsrError
 from atdsr.base.files import ExistsError
 from atdsr.batch.finding import unread_words
@@ -446,14 +446,5 @@ def summary(results: Sequence[Result], plan: Plan) -> str:
     counts = Counter(result.outcome for result in results)
     parts = [f"{counts[Outcome.DONE]} of {plan.total} picture{'s' * (plan.total != 1)} done"]
     parts += [f"{counts[o]} {o}" for o in (Outcome.KEPT, Outcome.FAILED) if counts[o]]
-    said = ", ".join((*parts, f"in {_time(sum(result.seconds for result in results))}"))
+    said = ", ".join((*parts, f"in {units.duration(sum(result.seconds for result in results))}"))
     return f"{said}; {unread_words(plan.unread)}" if plan.unread else said
-
-
-def _time(seconds: float) -> str:
-    """A length of time for people: "3.2 s", "4 min 5 s" or "2 h 3 min"."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from atdsr.base import units
 from atdsr.base.reporter import Reporter
 from atdsr.cli.console import err, out, printable, progress_bar, say
 from atdsr.cli.options import QuietOption, argument, at_least_1, parse_scale
@@ -79,7 +80,7 @@ def check(folder: Annotated[Path, argument("SET")], quiet: QuietOption = False) 
             folder, Reporter(lambda done: progress.update(task, completed=done))
         )
     scales = ", ".join(f"x{scale}" for scale in result.scales)
-    contents = f"{result.pictures} pictures, {gigabytes(result.nbytes)}, {scales}"
+    contents = f"{result.pictures} pictures, {units.byte_size(result.nbytes)}, {scales}"
     if not result.damage:
         say(out, f"{contents}: whole")
         return

@@ -186,7 +186,7 @@ def _network_scale(goal: "Goal") -> int | None:
     from atdsr import batch
     from atdsr.weights import models
 
-    return batch.network_scale(goal, [model.config.scale for model in models.MODELS])
+    return batch.network_scale(goal, [model.config.scale for model in models.BUNDLED])
 
 
 def _enlarge(

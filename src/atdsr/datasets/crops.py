@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from atdsr.base import units
 from atdsr.datasets.packed_set import DataError, PackedSet, lr_resolution
-from atdsr.datasets.packing import gigabytes
 
 _CACHED_ORDERS = 4  # epochs
 _COPY_BYTES = 1 << 26  # that are copied to a device at once
@@ -255,8 +255,9 @@ class _DeviceCutter:
             self._pixels = torch.empty(pixels.shape, dtype=torch.uint8, device=device)
         except torch.OutOfMemoryError:
             raise DataError(
-                f"the pictures do not fit into the memory of {device}, {gigabytes(pixels.nbytes)} "
-                "more are needed; leave them in their files (residence: mapped)."
+                f"the pictures do not fit into the memory of {device}, "
+                f"{units.byte_size(pixels.nbytes)} more are needed; leave them in their files "
+                "(residence: mapped)."
             ) from None
         count = _COPY_BYTES // 3
         for start in range(0, len(pixels), count):

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-from atdsr.base import files
+from atdsr.base import files, units
 from atdsr.base.reporter import SILENT, Reporter
 from atdsr.datasets import source_images
 from atdsr.datasets.pack_writer import JOURNAL, PackWriter
@@ -129,16 +129,9 @@ def _check_disk_space(out: Path, remaining: Sequence[SourceImage], scales: Seque
     free = shutil.disk_usage(out.parent).free
     if 0.9 * needed > free:  # the estimate may be too high
         raise DataError(
-            f"{out} needs about {gigabytes(needed)} more, and its disk has {gigabytes(free)} left; "
-            "make room or name another place."
+            f"{out} needs about {units.byte_size(needed)} more, and its disk has "
+            f"{units.byte_size(free)} left; make room or name another place."
         )
-
-
-def gigabytes(byte_count: int) -> str:
-    """A size as people read it: in GB of 10^9 bytes, in MB below 0.1 GB."""
-    if byte_count < 10**8:
-        return f"{byte_count / 1e6:.1f} MB"
-    return f"{byte_count / 1e9:.1f} GB"
 
 
 def prepare(
@@ -183,7 +176,7 @@ def prepare(
                 "remove it to have them packed anew, or name it itself to train on it as it is."
             )
         return packed
-    size = gigabytes(source_images.estimate_bytes(sources, (scale,)))
+    size = units.byte_size(source_images.estimate_bytes(sources, (scale,)))
     count = len(sources)
     reporter.notice(f"packing {count} pictures of {train} into {packed}, about {size}, once")
 

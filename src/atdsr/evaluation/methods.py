@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from atdsr import imaging
-from atdsr import weights as weight_files
 from atdsr.base import files
 from atdsr.base.errors import AtdsrError
 from atdsr.evaluation import peers
@@ -20,7 +19,7 @@ from atdsr.evaluation.protocol import Method
 from atdsr.imaging import resample
 from atdsr.inference.engine import Precision, Tell, Tile, choose_device, self_ensemble
 from atdsr.inference.upscaler import Upscaler
-from atdsr.weights import CheckpointError, Weights, models
+from atdsr.weights import Weights, WeightsError, models, read_tensors, read_weights
 
 BASELINES = ("bicubic", "lanczos")
 """The methods that learn nothing, of any scale."""
@@ -78,7 +77,7 @@ def named(
         settings: of the networks.
 
     Raises:
-        CheckpointError: no such file or model.
+        WeightsError: no such file or model.
         PeerError: a network that spandrel does not read, or no spandrel.
         MethodError: a network of another scale.
         UpscaleError: no such device.
@@ -160,13 +159,13 @@ def peer(network: Peer, name: str, device: torch.device, identity: str, ensemble
 
 def _network(name: str, settings: Settings) -> Method:
     """An ATD by name or file, or else whatever spandrel makes of the file."""
-    if not models.means_file(name):
+    if not models.is_file(name):
         model = models.find(name)
         return network(settings.upscaler(model.load()), name, model.sha256, settings.tell)
     path = Path(name)
     try:
-        weights = weight_files.load(path, category_size=settings.category_size)
-    except CheckpointError:
+        weights = read_weights(path, category_size=settings.category_size)
+    except WeightsError:
         if not path.is_file() or _is_atd(path):
             raise
         device = choose_device(settings.device)
@@ -179,8 +178,8 @@ def _network(name: str, settings: Settings) -> Method:
 def _is_atd(path: Path) -> bool:
     """Whether a file that was refused is an ATD's all the same, or none that torch reads."""
     try:
-        tensors, _ = weight_files.read_tensors(path)
-    except CheckpointError:
+        tensors, _ = read_tensors(path)
+    except WeightsError:
         return True
     return any(name.endswith(".residual_group.td") for name in tensors)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import atdsr
-from atdsr.base import escaping, files
+from atdsr.base import escaping, files, units
 from atdsr.evaluation.protocol import Evaluation, Row, Score
 from atdsr.evaluation.published import PublishedRow
 
@@ -71,7 +71,7 @@ def _measured_line(rows: Sequence[Row], sets: Sequence[str]) -> tuple[str, ...]:
         "" if rows[0].parameters is None else f"{rows[0].parameters:,}",
         *(_figures(by_set[name]) for name in sets),
         f"{seconds:.2f}",
-        f"{max(peaks) / 2**20:,.0f} MiB" if peaks else "",
+        units.byte_size(max(peaks)) if peaks else "",
     )
 
 

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import DTypeLike
 
-from atdsr.base import files
+from atdsr.base import files, units
 from atdsr.base.files import FileError
 from atdsr.imaging import tags
 from atdsr.imaging.picture import MAXIMUM
@@ -54,7 +54,7 @@ def scratch(
             array = np.memmap(name, dtype, "r+", offset=_HEAD, shape=shape)
         except OSError as error:
             raise FileError(
-                f"{path}: {size / 2**20:,.0f} MiB of room beside it cannot be had: "
+                f"{path}: {units.byte_size(size)} of room beside it cannot be had: "
                 f"{error.strerror or error}."
             ) from error
         yield array

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from atdsr import imaging
-from atdsr.base import memory
+from atdsr.base import memory, units
 from atdsr.base.errors import AtdsrError
 from atdsr.inference import borders, tiles
 from atdsr.inference.borders import Edges
@@ -212,7 +212,9 @@ class Engine:
         height, width = min(tile, source.height), min(tile, source.width)
         need = source.batch * self.estimate(height, width)
         free = memory.available_bytes()
-        takes = f"takes about {_gib(need)} of memory and {_gib(free)} are free"
+        takes = (
+            f"takes about {units.byte_size(need)} of memory and {units.byte_size(free)} are free"
+        )
         if self.tile == "off" and need > free:
             raise UpscaleError(f"{_too_large(source)} It {takes}.")
         if self.tile != "off" and need > _SHARE * free:
@@ -401,7 +403,3 @@ def _too_large(source: Source) -> str:
     return (
         f"a picture of {source.width}x{source.height} is too large for the memory of this machine."
     )
-
-
-def _gib(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB"

@@ -306,13 +306,13 @@ def load(
         ensemble: off by default.
 
     Raises:
-        CheckpointError: no such model, no such weights in the file, or a category size for a
+        WeightsError: no such model, no such weights in the file, or a category size for a
             named model, which knows its own.
         UpscaleError: no such device, precision, tile or overlap.
     """
     with cpu.one_thread():  # so that a process can be forked after it
         return Upscaler(
-            models.load(name_or_path, category_size=category_size).build(),
+            models.load_weights(name_or_path, category_size=category_size).build(),
             device=device,
             precision=precision,
             tile=tile,

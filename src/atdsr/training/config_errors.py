@@ -71,7 +71,9 @@ def _locate(location: Sequence[int | str], content: Any, *, is_missing: bool) ->
     keys: list[int | str] = []
     for number, key in enumerate(location):
         is_last_missing = is_missing and number == len(location) - 1
-        if (isinstance(content, dict) and key in content) or (isinstance(content, list) and isinstance(key, int) and key < len(content)):
+        if (isinstance(content, dict) and key in content) or (
+            isinstance(content, list) and isinstance(key, int) and key < len(content)
+        ):
             content = content[key]
         elif not is_last_missing:
             continue

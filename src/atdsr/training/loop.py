@@ -9,7 +9,7 @@ import psutil
 import torch
 
 from atdsr import datasets
-from atdsr.base import files, interrupts, memory
+from atdsr.base import files, interrupts, memory, units
 from atdsr.base.reporter import Reporter
 from atdsr.network.model import ATD
 from atdsr.training.config import TrainConfig
@@ -68,7 +68,7 @@ def fit(
     Raises:
         StoppedError: SIGINT or SIGTERM came; the state is saved.
         TrainingError: The run cannot start or go on; the saved states are intact.
-        DistributedError, DataError, PictureError, StateError, CheckpointError, FileError,
+        DistributedError, DataError, PictureError, StateError, WeightsError, FileError,
             ValidationError, EvaluationError, TrackerError: The same, see where they come from.
     """
     with out_of_memory_as_error(), ExitStack() as stack:
@@ -138,8 +138,8 @@ def _check_memory(config: TrainConfig, distributed: Distributed) -> None:
         weights = sum(parameter.nbytes for parameter in ATD(config.network).parameters())
     if weights > free:
         raise TrainingError(
-            f"the weights of the network take {weights / 1e9:.1f} GB and {free / 1e9:.1f} GB of "
-            "memory are free; choose a smaller model."
+            f"the weights of the network take {units.byte_size(weights)} and "
+            f"{units.byte_size(free)} of memory are free; choose a smaller model."
         )
     for number, stage in enumerate((config.stage(1), *config.stages)):
         pixels = stage.patch**2 * (1 + config.network.scale**2)
@@ -147,8 +147,9 @@ def _check_memory(config: TrainConfig, distributed: Distributed) -> None:
         if batch > free:
             key = f"stages.{number - 1}" if number else "data"
             raise TrainingError(
-                f"{stage.batch:,} crops of {stage.patch}x{stage.patch} take {batch / 1e9:.1f} GB "
-                f"and {free / 1e9:.1f} GB of memory are free; lower {key}.batch or {key}.patch."
+                f"{stage.batch:,} crops of {stage.patch}x{stage.patch} take "
+                f"{units.byte_size(batch)} and {units.byte_size(free)} of memory are free; lower "
+                f"{key}.batch or {key}.patch."
             )
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from atdsr import weights as weight_files
 from atdsr.base.errors import AtdsrError
 from atdsr.base.reporter import SILENT, Reporter
 from atdsr.inference.engine import is_out_of_memory
@@ -20,7 +19,15 @@ from atdsr.training.crop_loader import Batch
 from atdsr.training.distributed import Distributed
 from atdsr.training.events import Validated
 from atdsr.training.step import StepConfig, StepStats, TrainStep, build_optimizers
-from atdsr.weights import StateDict, Weights, models, official_name
+from atdsr.weights import (
+    StateDict,
+    Weights,
+    first_non_finite,
+    initialise_from,
+    models,
+    official_name,
+    write_weights,
+)
 
 CHECKPOINT_FOLDER = "training_states"
 WEIGHTS, BEST = "weights.safetensors", "best.safetensors"
@@ -84,7 +91,7 @@ class TrainingRun:
 
         Raises:
             TrainingError: The checkpoint or the weights are those of another network.
-            StateError, CheckpointError: They cannot be read.
+            StateError, WeightsError: They cannot be read.
         """
         config = self._config
         folder = config.output / CHECKPOINT_FOLDER
@@ -99,16 +106,16 @@ class TrainingRun:
 
         Raises:
             TrainingError: The source has no parameter that fits, or lacks one where all must fit.
-            CheckpointError: It cannot be read.
+            WeightsError: It cannot be read.
         """
-        category_size = self._config.network.category_size if models.means_file(source) else None
+        category_size = self._config.network.category_size if models.is_file(source) else None
         interpolated: list[str] = []
         fresh: list[str] = []
         for network, key in ((self.model, "params"), (self.average, "params_ema")):
             weights = self._distributed.from_main(
-                lambda key=key: models.load(source, category_size=category_size, prefer=key)
+                lambda key=key: models.load_weights(source, category_size=category_size, prefer=key)
             )
-            interpolated, fresh = weight_files.initialise(network, weights.state)
+            interpolated, fresh = initialise_from(network, weights.state)
         if len(fresh) == len(self.model.state_dict()):
             raise TrainingError(f"nothing in {source} fits the network; choose another init_from.")
         missing = interpolated + fresh
@@ -254,7 +261,7 @@ class TrainingRun:
             TrainingError: A value is not finite.
         """
         for network in (self.model, self.average):
-            bad = weight_files.first_not_finite(dict(network.named_parameters()))
+            bad = first_non_finite(dict(network.named_parameters()))
             if bad is not None:
                 raise TrainingError(
                     f"the weights are no finite numbers after step {self.step} (the first is in "
@@ -265,8 +272,8 @@ class TrainingRun:
     def _write_weights(self, name: str, official: str) -> None:
         folder = self._config.output
         average = Weights(self._config.network, _on_cpu(self.average))
-        weight_files.save(average, folder / name, overwrite=True)
-        weight_files.save(average, folder / official, overwrite=True, trained=_on_cpu(self.model))
+        write_weights(average, folder / name, overwrite=True)
+        write_weights(average, folder / official, overwrite=True, trained=_on_cpu(self.model))
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def names(folder: Path) -> list[str]:
 def another_process(code: str) -> Iterator[subprocess.Popen[str]]:
     """Python that runs some lines, prints one when it is ready, and waits until it is killed."""
     process = subprocess.Popen(
-        [sys.executable, "-c", f"from atdsr import files\nfrom pathlib import Path\n{code}"],
+        [sys.executable, "-c", f"from atdsr.base import files\nfrom pathlib import Path\n{code}"],
         env={**os.environ, "PYTHONPATH": SOURCES},
         stdout=subprocess.PIPE,
         text=True,

@@ -14,7 +14,7 @@ from helpers.upscaling import SOURCES
 
 BEGIN = """
 import sys, time
-from atdsr import interrupts
+from atdsr.base import interrupts
 interrupts.take_over()
 def ready():
     print("ready", flush=True)
@@ -163,7 +163,7 @@ sys.exit(interrupts.exit_code())
 def test_a_library_leaves_signals_alone():
     code = """
 import signal, sys, atdsr.inference.upscaler, atdsr.cli
-from atdsr import interrupts
+from atdsr.base import interrupts
 for number in (signal.SIGTERM, signal.SIGHUP):
     assert signal.getsignal(number) == signal.SIG_DFL
 assert signal.getsignal(signal.SIGINT) == signal.default_int_handler

@@ -90,7 +90,7 @@ def test_a_device_gives_the_bits_of_the_files(
 def test_a_copy_on_a_device_is_made_in_parts(
     packed: PackedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("atdsr.datasets.crops._COPIED", 1000)
+    monkeypatch.setattr("atdsr.datasets.crops._COPY_BYTES", 1000)
     resident = Crops(packed, 1, device=CPU)
     assert same(resident.batch(range(50), 16), Crops(packed, 1).batch(range(50), 16))
 
@@ -223,7 +223,7 @@ def test_a_device_that_is_too_small(packed: PackedSet, monkeypatch: pytest.Monke
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(torch, "empty", full)
-    with pytest.raises(DataError, match=r"do not fit into the memory of cpu, .* MB more are need"):
+    with pytest.raises(DataError, match=r"do not fit into the memory of cpu, .* KiB more are need"):
         Crops(packed, 0, device=CPU)
 
 

@@ -195,7 +195,7 @@ def test_a_folder_is_packed_once_beside_itself(
 ) -> None:
     folder = noise_folder(tmp_path / "pictures", 3)
     beside = tmp_path / "pictures.packed_x2"
-    told = f"packing 3 pictures of {folder} into {beside}, about 0.0 MB, once"
+    told = f"packing 3 pictures of {folder} into {beside}, about 31.6 KiB, once"
     assert prepared(folder) == (beside, [told])
     made = content(beside)
     monkeypatch.chdir(folder)

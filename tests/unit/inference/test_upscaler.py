@@ -9,11 +9,10 @@ from PIL import Image
 
 import atdsr
 from atdsr import imaging
-from atdsr import weights as weight_files
 from atdsr.imaging import resample
 from atdsr.inference.engine import choose_device
 from atdsr.inference.upscaler import UpscaleError, Upscaler
-from atdsr.weights import CheckpointError, Weights
+from atdsr.weights import Weights, WeightsError, write_weights
 from helpers.networks import TINY, lively
 
 
@@ -222,12 +221,12 @@ def test_the_result_is_no_part_of_what_was_given(upscaler: Upscaler) -> None:
 
 def test_load_by_name_and_by_file(tmp_path: Path) -> None:
     path = tmp_path / "tiny.safetensors"
-    weight_files.save(Weights(TINY, lively(TINY).state_dict()), path)
+    write_weights(Weights(TINY, lively(TINY).state_dict()), path)
     assert atdsr.load(path, device="cpu").model.config == TINY
     assert atdsr.load("atd-light-x2", device="cpu").scale == 2
-    with pytest.raises(CheckpointError, match="did you mean atd-light-x2"):
+    with pytest.raises(WeightsError, match="did you mean atd-light-x2"):
         atdsr.load("atd-lihgt-x2")
-    with pytest.raises(CheckpointError, match=r"gone\.pth does not exist"):
+    with pytest.raises(WeightsError, match=r"gone\.pth does not exist"):
         atdsr.load(tmp_path / "gone.pth")
 
 
@@ -250,7 +249,7 @@ def test_devices_and_precisions_that_are_not_here() -> None:
 
 
 def test_a_category_size_is_for_files(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="atd-light-x2 knows its category size"):
+    with pytest.raises(WeightsError, match="atd-light-x2 knows its category size"):
         atdsr.load("atd-light-x2", category_size=64)
 
 

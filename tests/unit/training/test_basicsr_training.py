@@ -27,7 +27,7 @@ def read(root: Path, *changes: tuple[str, Any], name: str = LIGHT) -> TrainConfi
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_an_official_file_and_the_recipe_are_the_same_run(name: str, tmp_path: Path) -> None:
     read = basicsr.read_training(write(tmp_path, options(name)))
-    assert read.settings == recipes.load(name)  # every field, name and folder too
+    assert read.config == recipes.load(name)  # every field, name and folder too
     (note,) = read.notes
     warmup = OFFICIAL[name].warmup_iter
     assert note == (
@@ -199,7 +199,7 @@ def test_what_has_no_bearing_is_passed_over(tmp_path: Path) -> None:
     content["train"] |= {"perceptual_opt": None, "gan_opt": None}
     content["val"] |= {"suffix": "x", "pbar": True}
     read = basicsr.read_training(write(tmp_path, content))
-    assert read.settings == recipes.load(LIGHT)
+    assert read.config == recipes.load(LIGHT)
     assert len(read.notes) == 1
 
 

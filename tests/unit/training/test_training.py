@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 
 from atdsr import datasets
-from atdsr import weights as weight_files
 from atdsr.base import memory
 from atdsr.base.files import FileError
 from atdsr.datasets import Crops, PackedSet
@@ -36,7 +35,15 @@ from atdsr.training import (
 )
 from atdsr.training.distributed import Distributed
 from atdsr.training.step import TrainStep, build_optimizers
-from atdsr.weights import CheckpointError, Weights, models
+from atdsr.weights import (
+    WRITE_SUFFIXES,
+    Weights,
+    WeightsError,
+    models,
+    read_tensors,
+    read_weights,
+    write_weights,
+)
 from helpers.networks import TINY, lively
 from helpers.training_runs import (
     assert_same,
@@ -90,7 +97,7 @@ def losses(settings: TrainConfig, device: str = "cpu") -> list[float]:
 
 def save_start(path: Path, model: ATD | None = None) -> ATD:
     model = model or lively(TINY)
-    weight_files.save(Weights(model.config, model.state_dict()), path)
+    write_weights(Weights(model.config, model.state_dict()), path)
     return model
 
 
@@ -118,7 +125,7 @@ def test_train_40_is_train_20_and_resume_20(
     fit(parted)
     assert_same_run(parted, whole)
     for name in (run.WEIGHTS, run.OFFICIAL):
-        assert_same(*(weight_files.read_tensors(each.output / name)[0] for each in (parted, whole)))
+        assert_same(*(read_tensors(each.output / name)[0] for each in (parted, whole)))
 
 
 def test_a_damaged_state_costs_one_interval(train: Path, tmp_path: Path) -> None:
@@ -304,7 +311,7 @@ def test_two_steps_by_hand(settings: TrainConfig, tmp_path: Path) -> None:
 def test_training_lowers_the_loss(settings: TrainConfig) -> None:
     found = losses(changed(settings, iterations=40, save={"every": 40}, log={"every": 10}))
     assert found[-1] < 0.7 * found[0]
-    loaded = weight_files.load(settings.output / run.WEIGHTS)
+    loaded = read_weights(settings.output / run.WEIGHTS)
     assert loaded.config == TINY
     assert_same(loaded.state, dict(state_of(settings)["average"]))
 
@@ -444,7 +451,7 @@ def test_weights_that_are_no_numbers_are_no_beginning(
     with torch.no_grad():
         sick.conv_first.weight[0] = float("nan")
     save_start(tmp_path / "sick.safetensors", sick)
-    with pytest.raises(CheckpointError, match=r"conv_first\.weight has values that are not finite"):
+    with pytest.raises(WeightsError, match=r"conv_first\.weight has values that are not finite"):
         fit(changed(settings, init_from=tmp_path / "sick.safetensors"))
     assert not settings.output.exists()
 
@@ -464,11 +471,7 @@ def spoil_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def files_of(settings: TrainConfig) -> dict[str, bytes]:
     """What a run has kept: its states and weights."""
-    kept = (
-        path
-        for path in settings.output.rglob("*")
-        if path.suffix in (".pt", *weight_files.SUFFIXES)
-    )
+    kept = (path for path in settings.output.rglob("*") if path.suffix in (".pt", *WRITE_SUFFIXES))
     return {path.name: path.read_bytes() for path in kept}
 
 
@@ -542,7 +545,7 @@ def test_weights_that_became_no_numbers_are_not_saved(
 @pytest.mark.parametrize(
     ("free", "change", "words"),
     [
-        (1000, {}, r"weights of the network take .* GB and .* are free; choose a smaller model"),
+        (1000, {}, r"weights of the network take .* and .* are free; choose a smaller model"),
         (10**6, {"data": {"batch": 5000}}, r"5,000 crops of 16x16 take .*lower data\.batch"),
         (10**6, {"stages": [{"after": 2, "patch": 500, "batch": 9}]}, r"lower stages\.0\.batch"),
     ],
@@ -601,7 +604,7 @@ def test_what_a_file_lacks_begins_fresh_and_is_named(settings: TrainConfig, tmp_
 
 def test_both_sets_of_an_official_file_are_taken(settings: TrainConfig, tmp_path: Path) -> None:
     trained, average = lively(TINY, 1), lively(TINY, 2)
-    weight_files.save(
+    write_weights(
         Weights(TINY, average.state_dict()), tmp_path / "net_g.pth", trained=trained.state_dict()
     )
     started = run.TrainingRun(
@@ -613,7 +616,7 @@ def test_both_sets_of_an_official_file_are_taken(settings: TrainConfig, tmp_path
 
 
 def test_a_run_starts_from_a_named_model(settings: TrainConfig) -> None:
-    (model,) = models.MODELS[:1]
+    (model,) = models.BUNDLED[:1]
     network = dataclasses.asdict(model.config)
     changes = {"network": network, "init_from": model.name, "init_strict": True}
     started = run.TrainingRun(changed(settings, **changes), ALONE)
@@ -679,10 +682,10 @@ def test_the_best_weights_are_kept(validated: TrainConfig) -> None:
         callback=lambda event: found.append(event) if isinstance(event, Validated) else None,
     )
     assert [(each.step, each.best) for each in found] == [(2, True), (4, True), (5, False)]
-    best = weight_files.load(validated.output / run.BEST).state
-    official = weight_files.load(validated.output / run.OFFICIAL_BEST, category_size=256)
+    best = read_weights(validated.output / run.BEST).state
+    official = read_weights(validated.output / run.OFFICIAL_BEST, category_size=256)
     assert_same(best, official.state)
-    last = weight_files.load(validated.output / run.WEIGHTS).state
+    last = read_weights(validated.output / run.WEIGHTS).state
     assert not torch.equal(best["conv_first.weight"], last["conv_first.weight"])
     assert state_of(validated)["best"] == 32.0
 
@@ -730,7 +733,7 @@ def test_missing_weights_are_named_before_pictures_are_packed(
 ) -> None:
     folder = pictures(tmp_path / "pictures")
     missing = tmp_path / "gone.pth"
-    with pytest.raises(weight_files.CheckpointError, match=r"gone\.pth does not exist"):
+    with pytest.raises(WeightsError, match=r"gone\.pth does not exist"):
         fit(changed(settings, data={"train": folder}, init_from=missing))
     assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
 

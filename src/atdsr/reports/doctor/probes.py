@@ -226,14 +226,13 @@ def _device() -> str:
 
 
 def _damaged() -> tuple[str, ...]:
-    from atdsr import weights as weight_files
-    from atdsr.weights import models
+    from atdsr.weights import WeightsError, models
 
     sentences = []
-    for model in models.MODELS:
+    for model in models.BUNDLED:
         try:
             model.load()
-        except weight_files.CheckpointError as error:
+        except WeightsError as error:
             sentences.append(str(error))
     return tuple(sentences)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from atdsr import imaging
-from atdsr.base import memory
+from atdsr.base import memory, units
 from atdsr.base.files import check_target, replacing_all
 from atdsr.imaging import resample
 from atdsr.inference.upscaler import Upscaler
@@ -143,8 +143,8 @@ def _check_memory(upscaler: Upscaler, source: Path, size: tuple[int, int]) -> No
     need, free = upscaler.estimate(size[1], size[0]), memory.available_bytes()
     if upscaler.device.type == "cpu" and need > free:
         raise ExplainError(
-            f"{source}: {size[0]}x{size[1]} takes about {need / 2**30:.1f} GiB of memory where "
-            f"{free / 2**30:.1f} GiB are free; give a smaller --max-side."
+            f"{source}: {size[0]}x{size[1]} takes about {units.byte_size(need)} of memory where "
+            f"{units.byte_size(free)} are free; give a smaller --max-side."
         )
 
 

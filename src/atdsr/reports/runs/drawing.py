@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from atdsr.base import files
+from atdsr.base import files, units
 from atdsr.base.escaping import printable
-from atdsr.reports.runs import words
 from atdsr.reports.runs.reading import Run, RunsError
 
 _PAGE_SIZE = (5.2, 3.0)  # inches of a plot on a page
@@ -234,7 +233,7 @@ def _loss(axes: Any, colours: _Colours, steps: np.ndarray, losses: np.ndarray) -
     low, high = np.quantile(settled, [0.001, 1])
     axes.set_ylim(low * 0.93, high * 1.12)
     _round_ticks(axes)
-    _mark_end(axes, colours, steps[-1], smooth[-1], words.loss(float(smooth[-1])))
+    _mark_end(axes, colours, steps[-1], smooth[-1], units.significant(float(smooth[-1]), 4))
 
 
 def _round_ticks(axes: Any) -> None:
