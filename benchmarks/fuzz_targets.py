@@ -47,13 +47,14 @@ from atdsr.imaging import (
     xmp,
 )
 from atdsr.imaging.picture import Metadata
-from atdsr.network.model import ATD, ATDConfig
+from atdsr.network.model import ATD
 from atdsr.reports import runs
 from atdsr.training import basicsr, recipes
 from atdsr.training.run_log import LOG_FILE
 from atdsr.weights import Weights, read_weights, write_weights
 from hostile_corpus import MUTATIONS
 from hostile_seeds import checked, said_of, seeds, xmp_packet
+from tiny_network import TINY
 
 SOURCES = str(Path(atdsr.__file__).parent)
 MOST_PIXELS = 2**14
@@ -355,18 +356,6 @@ def _(data: bytes) -> None:
         except AtdsrError as error:
             if slip := _slip(error):
                 raise slip from None
-
-
-TINY = ATDConfig(
-    *(2, 12, (2, 2), (2, 2)),
-    category_size=256,
-    dictionary_size=8,
-    reduced_width=4,
-    ffn_kernel=3,
-    ffn_ratio=1.0,
-    head="pixelshuffledirect",
-)
-"""A network whose file is small."""
 
 
 @functools.cache

@@ -25,23 +25,10 @@ from atdsr.network import kernels, model
 from atdsr.network.kernels import cpu
 from atdsr.network.model import ATD, ATDConfig, CategoryAttention
 from atdsr.weights import Weights, initialise_from, models, official_state_dict
+from tiny_network import TINY
 from turns import Seconds, timed
 
 spandrel = peers.import_spandrel()
-
-TINY = ATDConfig(
-    scale=2,
-    width=12,
-    depths=(2, 2),
-    heads=(2, 2),
-    category_size=256,  # what spandrel takes for every network it does not know
-    dictionary_size=8,
-    reduced_width=4,
-    ffn_kernel=3,
-    ffn_ratio=1.0,
-    head="pixelshuffledirect",
-)
-"""A network for a trial of the scripts."""
 
 
 @dataclass(frozen=True)

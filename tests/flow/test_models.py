@@ -18,8 +18,9 @@ from atdsr.base import interrupts, memory
 from atdsr.weights import Weights, download, models, read_weights, write_weights
 from atdsr.weights.models import OfficialModel
 from helpers.networks import TINY, lively
+from helpers.pictures import noise
 from helpers.servers import Server, network_file, prepare, running
-from helpers.upscaling import noise, save
+from helpers.upscaling import save
 
 SOURCES = str(Path(atdsr.__file__).parents[1])
 COMMANDS = [
@@ -169,7 +170,7 @@ COMMANDS_WITH_MODELS = [
 @pytest.fixture
 def pictures() -> None:
     save("a.png")
-    save("set/a.png", noise(24, 24, 3))
+    save("set/a.png", noise(3, h=24, w=24))
 
 
 @pytest.mark.usefixtures("pictures")

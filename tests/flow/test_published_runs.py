@@ -15,7 +15,7 @@ from atdsr.imaging.resample import downscale
 from atdsr.training import Event, LogEntry, TrainConfig, Validated, basicsr, fit, recipes
 from atdsr.weights import read_weights
 from helpers.option_files import OFFICIAL, changed, options
-from helpers.training_runs import smooth
+from helpers.training_runs import learnable
 
 SMALL = {
     "embed_dim": 12,
@@ -50,13 +50,13 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("tree")
     for name in ("DIV2K", "DF2K"):
         for number in (1, 2):
-            hr = smooth(number, 72, 96)
+            hr = learnable(number, 72, 96)
             save(tree / f"datasets/{name}/{name}_train_HR/{number:04}.png", hr)
             for scale in (2, 3, 4):
                 folder = tree / f"datasets/{name}/{name}_train_LR_bicubic/X{scale}"
                 save(folder / f"{number:04}x{scale}.png", downscale(hr, scale))
     for scale in (2, 3, 4):
-        hr = smooth(9, 48, 48)
+        hr = learnable(9, 48, 48)
         save(tree / f"datasets/TestDataSR/HR/Set5/x{scale}/baby.png", hr)
     return tree
 

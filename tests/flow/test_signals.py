@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from atdsr import cli, imaging
 from atdsr.base import files
-from helpers.upscaling import SOURCES, Run, noise, refused, save
+from helpers.pictures import noise
+from helpers.upscaling import SOURCES, Run, refused, save
 
 ALL = [SIGINT, SIGTERM, SIGHUP]
 
@@ -69,7 +70,7 @@ def wait_for_hidden(process: subprocess.Popen[str], suffix: str = ".part") -> No
 
 
 def animation(name: str, frames: int = 40) -> str:
-    first, *others = (Image.fromarray(noise(64, 64, 3) + number) for number in range(frames))
+    first, *others = (Image.fromarray(noise(3, h=64, w=64) + number) for number in range(frames))
     first.save(name, save_all=True, append_images=others, duration=50)
     return name
 
@@ -80,7 +81,7 @@ def in_the_middle(kind: str, tiny_file: Path) -> Iterator[tuple[str, subprocess.
     code, suffix = "", ".part"
     if kind == "large":  # which begins earlier than usual
         code, suffix = "from atdsr.batch import running; running.LARGE = 1000\n", ".scratch"
-        source = save("a.png", noise(300, 300, 3))
+        source = save("a.png", noise(3, h=300, w=300))
     else:
         source = animation("a.gif")
     code += "from atdsr.__main__ import main; main()"
@@ -106,7 +107,7 @@ def test_a_signal_in_the_middle_leaves_nothing(tiny_file: Path, kind: str, numbe
 @pytest.mark.parametrize("number", ALL)
 def test_a_signal_between_the_pictures_of_a_folder(tiny_file: Path, number: signal.Signals):
     for name in "abc":
-        save(f"in/{name}.png", noise(200, 200, 3))
+        save(f"in/{name}.png", noise(3, h=200, w=200))
     with started("upscale", "in", "-o", "out", "-m", str(tiny_file)) as process:
         assert process.stderr is not None
         assert process.stderr.readline() == "in/a.png -> out/a_x2.png\n"
@@ -215,7 +216,7 @@ def test_what_another_process_is_making_is_passed_over(tiny_file: Path):
 
 def test_what_another_process_has_made_meanwhile_is_kept(run: Run, monkeypatch: pytest.MonkeyPatch):
     for name in "ab":
-        save(f"in/{name}.png", noise(40, 40, 3))
+        save(f"in/{name}.png", noise(3, h=40, w=40))
     write = imaging.write
 
     def late(picture, path, **options):
@@ -231,7 +232,7 @@ def test_what_another_process_has_made_meanwhile_is_kept(run: Run, monkeypatch: 
 
 def test_two_processes_share_a_folder(tiny_file: Path):
     for number in range(8):
-        save(f"in/{number}.png", noise(120, 120, 3))
+        save(f"in/{number}.png", noise(3, h=120, w=120))
     command = ("upscale", "in", "-o", "out", "-m", str(tiny_file))
     with started(*command) as one, started(*command) as other:
         said = [process.communicate(timeout=120)[1] for process in (one, other)]

@@ -14,7 +14,8 @@ from atdsr.base import interrupts, memory
 from atdsr.cli import upscale as upscale_command
 from atdsr.weights import Weights, models, write_weights
 from helpers.networks import TINY, lively
-from helpers.upscaling import Run, noise, refused, save, start, temporaries
+from helpers.pictures import noise
+from helpers.upscaling import Run, refused, save, start, temporaries
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +89,7 @@ def test_scales_that_do_not_fit(run: Run, monkeypatch: pytest.MonkeyPatch):
 
 def test_ctrl_c_keeps_what_is_finished_and_nothing_else(tiny_file: Path):
     save("in/a.png")
-    save("in/b.png", noise(300, 300, 3))
+    save("in/b.png", noise(3, h=300, w=300))
     save("in/c.png")
     process = start(
         *("upscale", "in", "-o", "out", "-m", str(tiny_file)),

@@ -70,12 +70,10 @@ def _locate(location: Sequence[int | str], content: Any, *, is_missing: bool) ->
     """
     keys: list[int | str] = []
     for number, key in enumerate(location):
-        is_last_missing = is_missing and number == len(location) - 1
-        if (isinstance(content, dict) and key in content) or (
-            isinstance(content, list) and isinstance(key, int) and key < len(content)
-        ):
-            content = content[key]
-        elif not is_last_missing:
+        items = dict(enumerate(content)) if isinstance(content, list) else content
+        if isinstance(items, dict) and key in items:
+            content = items[key]
+        elif not (is_missing and number == len(location) - 1):
             continue
         keys.append(key)
     return tuple(keys)

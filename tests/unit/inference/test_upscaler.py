@@ -1,5 +1,6 @@
 """`Upscaler`: the same kind back, whatever the kind."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from atdsr.imaging import resample
 from atdsr.inference.engine import choose_device
 from atdsr.inference.upscaler import UpscaleError, Upscaler
 from atdsr.weights import Weights, WeightsError, write_weights
+from helpers import pictures
 from helpers.networks import TINY, lively
 
 
@@ -21,9 +23,7 @@ def upscaler() -> Upscaler:
     return Upscaler(lively(TINY), device="cpu")
 
 
-def noise(channels: int, dtype: type = np.uint8) -> np.ndarray:
-    high = np.iinfo(dtype).max
-    return np.random.default_rng(0).integers(0, high, (9, 14, channels), dtype, endpoint=True)
+noise = partial(pictures.noise, h=9, w=14)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

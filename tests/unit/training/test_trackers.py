@@ -134,7 +134,7 @@ def test_a_tracker_that_fails_is_left_out_and_the_run_goes_on(
     monkeypatch.setattr(module.SummaryWriter, "add_scalar", add_scalar)
     told: list[str] = []
     wanted = settings(tmp_path, tensorboard=True)
-    run(wanted, 0, events(tmp_path, 0, 40), tell=told.append)
+    run(wanted, 0, events(tmp_path, 0, 40), reporter=Reporter(notice=told.append))
     assert len(calls) == 1
     assert len(told) == 1
     assert "TensorBoard" in told[0]

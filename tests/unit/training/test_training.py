@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from atdsr import datasets
 from atdsr.base import memory
 from atdsr.base.files import FileError
+from atdsr.base.reporter import Reporter
 from atdsr.datasets import Crops, PackedSet
 from atdsr.network.model import ATD
 from atdsr.training import (
@@ -578,7 +579,7 @@ def test_a_larger_scale_starts_from_a_smaller_one(settings: TrainConfig, tmp_pat
     light = save_start(tmp_path / "x2.safetensors")
     settings = changed(settings, network={"scale": 3}, init_from=tmp_path / "x2.safetensors")
     said: list[str] = []
-    started = run.TrainingRun(settings, ALONE, said.append)
+    started = run.TrainingRun(settings, ALONE, Reporter(notice=said.append))
     started.start()
     for network in (started.model, started.average):
         assert torch.equal(network.conv_first.weight, light.conv_first.weight)
@@ -595,7 +596,9 @@ def test_what_a_file_lacks_begins_fresh_and_is_named(settings: TrainConfig, tmp_
     )
     said: list[str] = []
     run.TrainingRun(
-        changed(settings, init_from=tmp_path / "narrow.safetensors"), ALONE, said.append
+        changed(settings, init_from=tmp_path / "narrow.safetensors"),
+        ALONE,
+        Reporter(notice=said.append),
     ).start()
     (sentence,) = said
     assert "does not have layers.0.residual_group.layers.0.convffn.dwconv" in sentence

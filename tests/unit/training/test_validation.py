@@ -41,7 +41,7 @@ def write(path: Path, samples: np.ndarray) -> None:
     Image.fromarray(samples).save(path)
 
 
-def noise(seed: int, height: int = 40, width: int = 56, channels: int = 3) -> np.ndarray:
+def soft_noise(seed: int, height: int = 40, width: int = 56, channels: int = 3) -> np.ndarray:
     """Soft noise, sharp in the lower right corner, where bicubic errs most."""
     rng = np.random.default_rng(seed)
     small = rng.integers(60, 200, (height // 4, width // 4, 3), np.uint8)
@@ -54,8 +54,8 @@ def noise(seed: int, height: int = 40, width: int = 56, channels: int = 3) -> np
 def sets(tmp_path: Path) -> Path:
     """A folder with two test sets, of two pictures and of one."""
     for number in range(2):
-        write(tmp_path / "sets" / "SetA" / f"{'ab'[number]}.png", noise(number))
-    write(tmp_path / "sets" / "SetB" / "only.png", noise(3, 34, 38))
+        write(tmp_path / "sets" / "SetA" / f"{'ab'[number]}.png", soft_noise(number))
+    write(tmp_path / "sets" / "SetB" / "only.png", soft_noise(3, 34, 38))
     return tmp_path / "sets"
 
 
@@ -208,7 +208,7 @@ def test_without_strips_no_file_is_written(tmp_path: Path, sets: Path, tiny: ATD
 
 
 def test_a_strip_shows_where_bicubic_errs_most_whatever_the_network_does():
-    hr = noise(0, 240, 320)
+    hr = soft_noise(0, 240, 320)
     bicubic = resample.upscale(resample.downscale(hr, 2), 2)
     strip = ValidationImage.from_pictures("a", hr, bicubic, 2)
     top, left = strip.region.top, strip.region.left
@@ -216,7 +216,7 @@ def test_a_strip_shows_where_bicubic_errs_most_whatever_the_network_does():
     assert top <= 228 <= top + 96  # the sharp corner is in it
     assert left <= 304 <= left + 128
     enlarged = np.roll(hr, 3, 0)
-    later = strip.with_result(enlarged)
+    later = strip.with_enlarged(enlarged)
     assert later.place == strip.region
     np.testing.assert_array_equal(later.original, strip.region.cut(hr))
     np.testing.assert_array_equal(later.bicubic, strip.region.cut(bicubic))
@@ -283,7 +283,7 @@ def test_a_folder_of_lr_pictures_is_used_by_its_template(tmp_path: Path, sets: P
 def test_an_lr_picture_of_another_scale_is_named(tmp_path: Path, sets: Path):
     for path in (sets / "SetA").iterdir():
         write(tmp_path / "lr" / path.name, resample.downscale(imaging.read(path).samples, 2))
-    write(tmp_path / "lr" / "b.png", noise(0, 16, 16))
+    write(tmp_path / "lr" / "b.png", soft_noise(0, 16, 16))
     folder = TestFolder(name="mine", hr=sets / "SetA", lr=tmp_path / "lr")
     sentence = refused(settings(tmp_path / "run", folder))
     assert "b.png is 16x16" in sentence
@@ -296,7 +296,7 @@ def test_two_sets_of_one_name_are_refused(tmp_path: Path, sets: Path):
 
 
 def test_a_picture_too_small_for_ssim_is_named(tmp_path: Path, sets: Path):
-    write(sets / "SetA" / "d.png", noise(0, 14, 60))
+    write(sets / "SetA" / "d.png", soft_noise(0, 14, 60))
     sentence = refused(settings(tmp_path / "run", str(sets / "SetA")))
     assert "d.png is 60x14" in sentence
 
@@ -304,14 +304,14 @@ def test_a_picture_too_small_for_ssim_is_named(tmp_path: Path, sets: Path):
 def test_the_smallest_picture_that_is_taken_can_be_measured(tmp_path: Path, tiny: ATD):
     for scale, side in ((2, 16), (3, 18), (4, 20)):
         folder = tmp_path / f"x{scale}-of" / "Least"
-        write(folder / "least.png", noise(0, side, side))
+        write(folder / "least.png", soft_noise(0, side, side))
         network = replace(SMALL, scale=scale)
         run = settings(tmp_path / "run", str(folder)).model_copy(update={"network": network})
         assert validator(run).measure(1, lively(network), best=0.0).psnr.keys() == {"Least"}
-        write(folder / "less.png", noise(0, side - 1, 40))
+        write(folder / "less.png", soft_noise(0, side - 1, 40))
         assert "less.png" in refused(run)
 
 
 def test_a_picture_of_another_kind_is_named(tmp_path: Path, sets: Path):
-    write(sets / "SetB" / "alpha.png", noise(0, channels=4))
+    write(sets / "SetB" / "alpha.png", soft_noise(0, channels=4))
     assert "alpha.png" in refused(settings(tmp_path / "run", str(sets / "SetB")))
