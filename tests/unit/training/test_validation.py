@@ -217,7 +217,7 @@ def test_a_strip_shows_where_bicubic_errs_most_whatever_the_network_does():
     assert left <= 304 <= left + 128
     enlarged = np.roll(hr, 3, 0)
     later = strip.with_enlarged(enlarged)
-    assert later.place == strip.region
+    assert later.region == strip.region
     np.testing.assert_array_equal(later.original, strip.region.cut(hr))
     np.testing.assert_array_equal(later.bicubic, strip.region.cut(bicubic))
     np.testing.assert_array_equal(later.enlarged, strip.region.cut(enlarged))
