@@ -28,6 +28,6 @@ def run(tiny_file: Path) -> Run:
         assert result.exception is None or isinstance(result.exception, SystemExit)
         assert not result.stdout
         assert not temporaries()
-        return [re.sub(r", in \d+\.\d s$", "", line) for line in result.stderr.splitlines()]
+        return [re.sub(r", in [\d.]+ s$", "", line) for line in result.stderr.splitlines()]
 
     return call

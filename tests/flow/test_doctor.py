@@ -18,6 +18,8 @@ from atdsr.reports.doctor import Machine, Measurement
 from atdsr.weights import models
 from helpers.upscaling import SOURCES
 
+pytestmark = pytest.mark.slow
+
 
 def run(*args: str, code: int = 0) -> str:
     result = CliRunner().invoke(cli.app, ["doctor", *args])

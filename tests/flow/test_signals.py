@@ -93,6 +93,7 @@ def in_the_middle(kind: str, tiny_file: Path) -> Iterator[tuple[str, subprocess.
 # ------------------------------------------------------------------------------ signals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ALL)
 @pytest.mark.parametrize("kind", ["animation", "large"])
 def test_a_signal_in_the_middle_leaves_nothing(tiny_file: Path, kind: str, number: signal.Signals):

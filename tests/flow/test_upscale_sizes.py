@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from atdsr import cli, imaging, inference
 from atdsr.base import memory
 from atdsr.batch import running
-from atdsr.inference.engine import Engine
+from atdsr.inference import Upscaler
 from atdsr.weights import models
 from helpers.pictures import noise
 from helpers.upscaling import Run, refused, save
@@ -107,7 +107,7 @@ def test_tiles_overlap_and_ensemble_reach_the_network(run: Run, tiny_file: Path)
 
 
 def test_what_is_done_for_memory_is_said(run: Run, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(Engine, "estimate", lambda _, height, width, *__: (height * width) << 30)
+    monkeypatch.setattr(Upscaler, "estimate", lambda _, height, width, *__: (height * width) << 30)
     monkeypatch.setattr(memory, "available_bytes", lambda: 2000 << 30)
     save("a.png", noise(3, h=60, w=80))
     said, done = run("a.png")

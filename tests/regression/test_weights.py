@@ -14,6 +14,8 @@ from atdsr.evaluation.methods import Settings
 from atdsr.reports import demo
 from atdsr.weights import models
 
+pytestmark = pytest.mark.slow
+
 # `params_ema` of trained_light_x2.pth: PSNR-Y in dB with stable sort, float32, MATLAB LR
 REFERENCE = {
     "baby": 38.421,

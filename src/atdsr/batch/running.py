@@ -20,8 +20,7 @@ from atdsr.batch.finding import unread_words
 from atdsr.batch.order import JobError
 from atdsr.batch.planning import Job, Plan
 from atdsr.imaging import Frames, Picture, PictureError
-from atdsr.inference.engine import Progress, UpscaleError
-from atdsr.inference.upscaler import Upscaler
+from atdsr.inference import UpscaleError, Upscaler
 
 LARGE = 64_000_000
 """Pixels of a result from which on it is gathered in a file instead of in memory."""
@@ -409,7 +408,7 @@ class _Attempt:
         )
 
     def _enlarge(
-        self, picture: Picture, progress: Progress, out: np.ndarray | None = None
+        self, picture: Picture, progress: Callable[[float], None], out: np.ndarray | None = None
     ) -> Picture:
         """The network's part.
 

@@ -76,7 +76,7 @@ def train(
     what it may hold. The same command goes on where an interrupted run stopped.
     """
     with interrupts.later():  # in the middle of these imports it is lost
-        from atdsr.inference import engine
+        from atdsr.inference.config import choose_device
 
     if list_recipes:
         _print_recipes()
@@ -84,7 +84,7 @@ def train(
     quiet = quiet or not leads()
     changes = [*_of_data(data), *(overrides or [])]
     config = _load_config(context, recipe, opt, changes, quiet=quiet)
-    where = engine.choose_device(device.value)
+    where = choose_device(device.value)
     if dry_run:
         if leads():
             _print_plan(config, where)

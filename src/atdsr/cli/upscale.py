@@ -148,7 +148,11 @@ def upscale(
         scale = _network_scale(goal)
     ensure_here([model] if model else [], yes=yes, quiet=quiet)
     upscaler = load_upscaler(
-        *(model, scale, category_size, device, precision),
+        model,
+        scale=scale,
+        category_size=category_size,
+        device=device,
+        precision=precision.value,
         tile=tile,
         overlap=overlap,
         ensemble=ensemble,

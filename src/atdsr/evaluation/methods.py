@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,11 +13,13 @@ from PIL import Image
 from atdsr import imaging
 from atdsr.base import files
 from atdsr.base.errors import AtdsrError
+from atdsr.base.reporter import SILENT
 from atdsr.evaluation import peers
 from atdsr.evaluation.peers import Peer
 from atdsr.evaluation.protocol import Method
 from atdsr.imaging import resample
-from atdsr.inference.engine import Precision, Tell, Tile, choose_device, self_ensemble
+from atdsr.inference.config import Precision, Tile, choose_device
+from atdsr.inference.runner import self_ensemble
 from atdsr.inference.upscaler import Upscaler
 from atdsr.weights import Weights, WeightsError, models, read_tensors, read_weights
 
@@ -47,7 +49,7 @@ class Settings:
     tile: Tile = "off"
     category_size: int | None = None
     ensemble: bool = False
-    tell: Tell = lambda _: None
+    tell: Callable[[str], None] = SILENT.notice
 
     def upscaler(self, weights: Weights) -> Upscaler:
         """An ATD run so.
@@ -117,7 +119,10 @@ def baseline(name: str, scale: int) -> Method:
 
 
 def network(
-    upscaler: Upscaler, name: str, identity: str = "", tell: Tell = lambda _: None
+    upscaler: Upscaler,
+    name: str,
+    identity: str = "",
+    tell: Callable[[str], None] = SILENT.notice,
 ) -> Method:
     """An ATD, by the same pixels as a user's picture.
 
@@ -127,10 +132,10 @@ def network(
         identity: what tells its weights from others, for an evaluation that is gone on with.
         tell: see `Upscaler`.
     """
-    engine = upscaler.engine
-    settings = [engine.precision, engine.tile, engine.overlap, engine.ensemble]
+    config = upscaler.config
+    settings = [config.precision, config.tile, config.overlap, config.ensemble]
     return Method(
-        name=f"{name}+" if engine.ensemble else name,
+        name=f"{name}+" if config.ensemble else name,
         scale=upscaler.scale,
         enlarge=lambda samples: upscaler(samples, tell=tell),
         parameters=sum(parameter.numel() for parameter in upscaler.model.parameters()),

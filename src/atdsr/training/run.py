@@ -11,7 +11,7 @@ import torch
 
 from atdsr.base.errors import AtdsrError
 from atdsr.base.reporter import SILENT, Reporter
-from atdsr.inference.engine import is_out_of_memory
+from atdsr.inference.budget import is_out_of_memory
 from atdsr.network.model import ATD
 from atdsr.training import checkpoints
 from atdsr.training.config import TrainConfig

@@ -160,6 +160,7 @@ sys.exit(interrupts.exit_code())
     assert ended(code, SIGHUP, SIGTERM, SIGTERM, pause=0.2) == (129, "True\n")
 
 
+@pytest.mark.slow
 def test_a_library_leaves_signals_alone():
     code = """
 import signal, sys, atdsr.inference.upscaler, atdsr.cli

@@ -229,6 +229,7 @@ def children() -> Any:
     return context
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_packing_goes_on(tmp_path: Path, children: Any) -> None:
     folder = noise_folder(tmp_path / "pictures", 30, 120, 144)
     datasets.pack(folder, tmp_path / "whole")
@@ -315,6 +316,7 @@ def test_what_was_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Mon
     assert content(tmp_path / "set") == content(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "again"),
     [

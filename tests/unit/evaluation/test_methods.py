@@ -62,6 +62,7 @@ def test_ensemble_is_a_method_of_its_own(tmp_path: Path, samples: np.ndarray) ->
     assert plus.identity != plain.identity
 
 
+@pytest.mark.slow
 def test_a_named_model() -> None:
     _, model = methods.named(["atd-light-x2"], settings=CPU)
     assert model.name == "atd-light-x2"

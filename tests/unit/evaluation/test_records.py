@@ -77,6 +77,7 @@ def test_restart_and_removal(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     with Records(tmp_path) as first:
         with pytest.raises(RecordsError, match="another process is at this very evaluation"):

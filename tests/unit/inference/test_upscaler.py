@@ -11,8 +11,8 @@ from PIL import Image
 import atdsr
 from atdsr import imaging
 from atdsr.imaging import resample
-from atdsr.inference.engine import choose_device
-from atdsr.inference.upscaler import UpscaleError, Upscaler
+from atdsr.inference.config import InferenceConfig, UpscaleError, choose_device
+from atdsr.inference.upscaler import Upscaler
 from atdsr.weights import Weights, WeightsError, write_weights
 from helpers import pictures
 from helpers.networks import TINY, lively
@@ -245,7 +245,14 @@ def test_devices_and_precisions_that_are_not_here() -> None:
         with pytest.raises(UpscaleError, match="no cuda device here"):
             choose_device("cuda")
     with pytest.raises(UpscaleError, match="precision is 'fp8'"):
-        Upscaler(lively(TINY), precision="fp8")  # pyright: ignore[reportArgumentType]
+        Upscaler(lively(TINY), precision="fp8")
+
+
+def test_options_replace_those_of_a_configuration() -> None:
+    upscaler = Upscaler(lively(TINY), InferenceConfig("cpu", tile=70), ensemble=True)
+    assert upscaler.config == InferenceConfig(torch.device("cpu"), "fp32", 64, 32, ensemble=True)
+    with pytest.raises(TypeError, match="tiles"):
+        Upscaler(lively(TINY), tiles=64)
 
 
 def test_a_category_size_is_for_files(tmp_path: Path) -> None:
@@ -253,6 +260,7 @@ def test_a_category_size_is_for_files(tmp_path: Path) -> None:
         atdsr.load("atd-light-x2", category_size=64)
 
 
+@pytest.mark.slow
 def test_importing_the_package_does_not_import_pytorch() -> None:
     import subprocess
     import sys

@@ -17,6 +17,8 @@ from atdsr.training.step import StepConfig, TrainStep, build_optimizers
 from helpers.gpu_tests import DEVICE, difference
 from helpers.networks import TINY, lively
 
+pytestmark = pytest.mark.slow
+
 # windows small enough for an interpreter, and a last run that is short
 CONFIG = replace(TINY, window=4, depths=(2,), heads=(2,), category_size=20, dictionary_size=6)
 

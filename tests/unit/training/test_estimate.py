@@ -10,6 +10,8 @@ from atdsr.training import TrainConfig
 from atdsr.training.estimate import _WORKING, Estimate, estimate
 from helpers.training_runs import changed, tiny_config
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

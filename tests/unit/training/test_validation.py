@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 
 from atdsr import evaluation, imaging
+from atdsr.base import memory
 from atdsr.base.files import FileError
 from atdsr.base.reporter import Reporter
 from atdsr.evaluation import methods, places, testsets
 from atdsr.imaging import resample
-from atdsr.inference import engine
-from atdsr.inference.upscaler import Upscaler
+from atdsr.inference import Upscaler
 from atdsr.network.model import ATD
 from atdsr.training import validation_images
 from atdsr.training.config import DataConfig, TestFolder, TrainConfig, ValidationConfig
@@ -174,7 +174,7 @@ def test_a_picture_too_large_as_a_whole_is_done_in_tiles_and_told_once(
     tmp_path: Path, sets: Path, tiny: ATD, monkeypatch: pytest.MonkeyPatch
 ):
     told: list[str] = []
-    monkeypatch.setattr(engine.memory, "available_bytes", lambda: 2**20)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2**20)
     measured = validator(settings(tmp_path / "run", str(sets)), told.append).measure(1, tiny, 0.0)
     assert len(told) == 1
     assert "tiles" in told[0]

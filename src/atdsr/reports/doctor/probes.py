@@ -220,9 +220,9 @@ def _kernels() -> "Status":
 
 
 def _device() -> str:
-    from atdsr.inference import engine
+    from atdsr.inference import config
 
-    return engine.choose_device("auto").type
+    return config.choose_device("auto").type
 
 
 def _damaged() -> tuple[str, ...]:
