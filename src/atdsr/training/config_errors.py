@@ -70,7 +70,7 @@ def _locate(location: Sequence[int | str], content: Any, *, is_missing: bool) ->
     """
     keys: list[int | str] = []
     for number, key in enumerate(location):
-        items = dict(enumerate(content)) if isinstance(content, list) else content
+        items: Any = dict(enumerate(content)) if isinstance(content, list) else content
         if isinstance(items, dict) and key in items:
             content = items[key]
         elif not (is_missing and number == len(location) - 1):
