@@ -253,7 +253,7 @@ def test_a_name_that_the_encoding_of_the_output_lacks(
     stdout = io.TextIOWrapper(io.BytesIO(), "ascii")
     Path("tiny.safetensors").rename("猫.safetensors")
     monkeypatch.setattr(memory, "keep_freed_memory", lambda: False)
-    monkeypatch.setattr(interrupts, "take_over", lambda: None)
+    monkeypatch.setattr(interrupts, "install_handlers", lambda: None)
     monkeypatch.setattr(sys, "argv", ["atdsr", "info", "猫.safetensors"])
     monkeypatch.setattr(sys, "stdout", stdout)
     with pytest.raises(SystemExit) as end:

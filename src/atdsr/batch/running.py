@@ -293,7 +293,7 @@ class _Attempt:
             JobError, PictureError, FileError: one sentence naming the file.
         """
         job, order = self._job, self._order
-        files.sweep_once(job.target.parent)
+        files.delete_leftovers_once(job.target.parent)
         if not order.overwrite and job.target.is_file():
             if self._plan.several:
                 return self._end(Outcome.KEPT, f"{job.source}: {job.target} exists and is kept")
@@ -301,7 +301,7 @@ class _Attempt:
                 f"{job.target} exists and is kept; replace it with --overwrite, or name another "
                 "with -o."
             )
-        with interrupts.later():
+        with interrupts.deferred():
             frames = imaging.open_frames(job.source)
         width, height = order.goal.size(frames.width, frames.height)
         if width * height > MOST_PIXELS:
@@ -315,7 +315,7 @@ class _Attempt:
         if len(frames) > 1:
             self.opened = frames
             return None
-        with interrupts.later():
+        with interrupts.deferred():
             picture = next(iter(frames))
         alpha, gray = picture.is_transparent, picture.is_gray
         self._check_target((width, height), 1, alpha=alpha, gray=gray)
@@ -331,7 +331,7 @@ class _Attempt:
         """
         job = self._job
         try:
-            self._held.enter_context(files.claimed(job.target))
+            self._held.enter_context(files.output_lock(job.target))
         except BlockingIOError:
             being_made = f"{job.target} is being made by another process"
             if not self._plan.several:
@@ -376,7 +376,7 @@ class _Attempt:
     def _write(self, enlarged: Picture) -> None:
         self._tell_what_changes(enlarged)
         overwrite, quality = self._order.overwrite, self._order.quality
-        with interrupts.later():
+        with interrupts.deferred():
             imaging.write(enlarged, self._job.target, overwrite=overwrite, quality=quality)
 
     def _tell_what_changes(self, picture: Picture) -> None:

@@ -18,7 +18,7 @@ from typing import IO, Literal, Self
 
 from pydantic import ValidationError
 
-from atdsr.base.files import LOCK, replacing
+from atdsr.base.files import LOCK_NAME, atomic_write
 from atdsr.datasets.packed_set import (
     FORMAT,
     INDEX,
@@ -61,14 +61,14 @@ class PackWriter:
         self._resolutions = ("hr", *map(lr_resolution, scales))
         self._offset = 0
         # remove the files of other scales, and what a killed process left
-        self._delete_all_but({LOCK, JOURNAL, *map(file_name, self._resolutions)})
+        self._delete_all_but({LOCK_NAME, JOURNAL, *map(file_name, self._resolutions)})
         self._records = self._packed_records(sources)
         self._pending: list[str] = []
         self._pending_bytes = 0
         self._committed = time.monotonic()
         with ExitStack() as stack:
             # the journal is cut before the pixels are, so that it never names missing ones
-            with replacing(folder / JOURNAL, overwrite=True) as path:
+            with atomic_write(folder / JOURNAL, overwrite=True) as path:
                 lines = (self._header(), *self._records)
                 path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
             self._journal = stack.enter_context((folder / JOURNAL).open("ab", buffering=0))
@@ -98,7 +98,7 @@ class PackWriter:
                     self._commit()
         if kind is not None and not self._records:
             with contextlib.suppress(OSError):
-                self._delete_all_but({LOCK})
+                self._delete_all_but({LOCK_NAME})
 
     @property
     def packed(self) -> int:
@@ -136,7 +136,7 @@ class PackWriter:
             OSError: The system refuses.
         """
         self._commit()
-        with replacing(self._folder / INDEX, overwrite=True) as path:
+        with atomic_write(self._folder / INDEX, overwrite=True) as path:
             path.write_text(index_text(self._scales, self._lr, self._records), "utf-8")
 
     # ------------------------------------------------------------------------------ the journal

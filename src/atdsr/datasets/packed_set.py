@@ -157,7 +157,7 @@ class Index(_StrictModel):
         """
         path = folder / INDEX
         try:
-            with files.opened(path) as file:
+            with files.open_regular(path) as file:
                 return cls.model_validate_json(file.read())
         except OSError:
             raise DataError(

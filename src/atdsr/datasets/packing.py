@@ -64,7 +64,7 @@ def pack(
     lr_origin = "matlab" if lr is None else "given"
     partial = out.with_name(f".{out.name}.partial")
     try:
-        with files.owned(partial):
+        with files.folder_lock(partial):
             _check_free(out)  # another process may have finished just now
             with PackWriter(partial, scales, lr_origin, sources) as writer:
                 remaining = sources[writer.packed :]
@@ -77,7 +77,7 @@ def pack(
                 writer.finish()
         partial.rename(out)
         files.sync_folder(out.parent)
-        for name in (JOURNAL, files.LOCK):
+        for name in (JOURNAL, files.LOCK_NAME):
             (out / name).unlink(missing_ok=True)
     except BlockingIOError:
         raise DataError(f"another process is packing {out}; wait for its end.") from None

@@ -125,7 +125,7 @@ def write_markdown(evaluation: Evaluation, path: Path, *, overwrite: bool) -> No
     Raises:
         FileError: the file exists and `overwrite` is False, or it cannot be written.
     """
-    with files.replacing(path, overwrite=overwrite) as temporary:
+    with files.atomic_write(path, overwrite=overwrite) as temporary:
         temporary.write_text(to_markdown(evaluation), "utf-8", "backslashreplace")
 
 
@@ -195,5 +195,5 @@ def write_json(evaluation: Evaluation, path: Path, *, overwrite: bool) -> None:
         FileError: the file exists and `overwrite` is False, or it cannot be written.
     """
     text = json.dumps(to_json(evaluation), indent=1, allow_nan=False)
-    with files.replacing(path, overwrite=overwrite) as temporary:
+    with files.atomic_write(path, overwrite=overwrite) as temporary:
         temporary.write_text(text + "\n", "utf-8")

@@ -162,9 +162,9 @@ def _locked_folder(folder: Path) -> Iterator[None]:
         FileError: It, or a file that the run will write there, cannot be written.
     """
     try:
-        with files.owned(folder):
+        with files.folder_lock(folder):
             for name in ("", CHECKPOINT_FOLDER, MODELS, VALIDATION_FOLDER):
-                files.sweep(folder / name)
+                files.delete_leftovers(folder / name)
             checkpoint = f"{CHECKPOINT_FOLDER}/any.pt"
             for name in (LOG_FILE, WEIGHTS, BEST, OFFICIAL, OFFICIAL_BEST, checkpoint):
                 files.check_target(folder / name, overwrite=True)

@@ -21,7 +21,7 @@ def read_lines(path: Path) -> Iterator[str]:
     Raises:
         OSError: The file cannot be read.
     """
-    with files.opened(path) as file:
+    with files.open_regular(path) as file:
         while line := file.readline(_MAX_LINE_BYTES):
             yield line.decode("utf-8", "replace").strip()
             while len(line) == _MAX_LINE_BYTES and not line.endswith(b"\n"):
@@ -59,7 +59,7 @@ class RunLog:
             raise files.FileError(
                 f"{self._path}: the file cannot be read: {error.strerror or error}."
             ) from None
-        with files.replacing(self._path, overwrite=True) as temporary:
+        with files.atomic_write(self._path, overwrite=True) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in lines), "utf-8")
         buffered, self._buffered = self._buffered or [], None
         for event in buffered:

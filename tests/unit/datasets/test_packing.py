@@ -257,7 +257,7 @@ def test_killed_at_any_moment_packing_goes_on(tmp_path: Path, children: Any) -> 
     made = content(out)
     for name in (
         pack_writer.JOURNAL,
-        files.LOCK,
+        files.LOCK_NAME,
     ):  # of a kill in the moment after the set was there
         made.pop(name, None)
     assert made == content(tmp_path / "whole")

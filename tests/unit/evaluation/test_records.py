@@ -71,7 +71,7 @@ def test_restart_and_removal(tmp_path: Path) -> None:
         assert len(kept) == 0
         assert not (folder / "images").exists()
         kept.remove()
-        assert not folder.exists()
+    assert not folder.exists()
     with Records(folder) as kept:
         assert len(kept) == 0
     assert not folder.exists()

@@ -420,7 +420,7 @@ def test_a_folder_of_something_else_is_not_set_aside(tmp_path: Path):
 def test_a_run_that_goes_on_is_not_set_aside(tmp_path: Path):
     log(tmp_path / "run", line(100))
     with (
-        files.owned(tmp_path / "run"),
+        files.folder_lock(tmp_path / "run"),
         pytest.raises(RunsError, match="another process"),
     ):
         runs.set_aside(tmp_path / "run")
