@@ -33,15 +33,15 @@ class Fit:
     stopped: bool = False
 
     def __call__(
-        self, settings: TrainConfig, *, device: torch.device, watch: Callable[..., None]
+        self, settings: TrainConfig, *, device: torch.device, callback: Callable[..., None]
     ) -> Path:
         self.settings, self.device = settings, device
-        watch(Notice(0, "a sentence"))
-        watch(Started(0, settings.iterations, settings.name, 11_330, 3, "cpu", 1))
-        watch(LogEntry(10, 0.25, 2e-4, 0.5, 5.0, 0.1, 2**30, 0, 16, 2))
+        callback(Notice(0, "a sentence"))
+        callback(Started(0, settings.iterations, settings.name, 11_330, 3, "cpu", 1))
+        callback(LogEntry(10, 0.25, 2e-4, 0.5, 5.0, 0.1, 2**30, 0, 16, 2))
         if self.stopped:
             raise training.StoppedError("stopped at step 10 of 20.")
-        watch(Validated(20, {"A": 31.0}, {"A": 0.9}, {"A": 30.0}, 1.0, True))
+        callback(Validated(20, {"A": 31.0}, {"A": 0.9}, {"A": 30.0}, 1.0, True))
         return settings.output / "weights.safetensors"
 
 
