@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from atdsr.base.reporter import SILENT, Reporter
+from atdsr.network.kernels import gpu
 from atdsr.network.kernels.gpu.graphs import Graph
 from atdsr.network.model import ATD
 from atdsr.training.config import OptimizerConfig, Precision, TrainConfig
@@ -89,7 +90,8 @@ class TrainStep:
         optimizers: The optimizers of its parameters, see `build_optimizers`.
         config: How to compute the step.
         world_size: Number of processes that share a batch.
-        reporter: Receives a notice if a step cannot be recorded as a CUDA graph.
+        reporter: Receives a notice if a step cannot be recorded as a CUDA graph, or if GPU kernels
+            are unchecked.
     """
 
     def __init__(
@@ -113,7 +115,10 @@ class TrainStep:
         )
         self._batch_size = 0
         self._update_step: Callable[[Tensor, Tensor], object] = self._update
-        if self._device.type == "cuda" and config.cuda_graph and world_size == 1:
+        if (notice := gpu.notice_once(self._device)) is not None:
+            reporter.notice(notice)
+        is_alone_on_gpu = self._device.type == "cuda" and world_size == 1
+        if is_alone_on_gpu and config.cuda_graph and gpu.status().cuda_graphs:
             self._record_graph(reporter)
 
     def _wrap_network(self) -> nn.Module:

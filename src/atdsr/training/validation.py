@@ -83,7 +83,7 @@ class Validator:
         if self._bicubic is None:
             compared.insert(0, methods.baseline(_BICUBIC, self._scale))
         try:
-            results = evaluation.evaluate(compared, self._sets, see=self._keep_crop)
+            results = evaluation.evaluate(compared, self._sets, on_result=self._keep_crop)
         finally:
             average.train(was_training)
         if self._bicubic is None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from atdsr.evaluation import places
-from atdsr.evaluation.places import Place
+from atdsr.evaluation import regions
+from atdsr.evaluation.regions import Region
 from atdsr.imaging import montage
 
 _CROP_SIZE = (96, 128)  # height and width in pixels of HR
@@ -32,7 +32,7 @@ class ValidationImage:
     """
 
     name: str
-    region: Place
+    region: Region
     original: np.ndarray
     bicubic: np.ndarray
     enlarged: np.ndarray
@@ -43,14 +43,15 @@ class ValidationImage:
         cls, name: str, original: np.ndarray, bicubic: np.ndarray, scale: int
     ) -> "ValidationImage":
         """Cut two whole pictures in the region where bicubic differs most from the original."""
-        size = places.whole_pixels(_CROP_SIZE, original, scale)
-        region = places.most_different(places.errors(original, [bicubic], scale), size, scale)
-        bicubic_crop = region.cut(bicubic).copy()  # a view would keep the whole picture
-        return cls(name, region, region.cut(original).copy(), bicubic_crop, bicubic_crop)
+        size = regions.fit_region_size(_CROP_SIZE, original, scale)
+        error_maps = regions.error_maps(original, [bicubic], scale)
+        region = regions.most_different_region(error_maps, size, scale)
+        bicubic_crop = region.crop(bicubic).copy()  # a view would keep the whole picture
+        return cls(name, region, region.crop(original).copy(), bicubic_crop, bicubic_crop)
 
     def with_enlarged(self, picture: np.ndarray) -> "ValidationImage":
         """Return the same row with the crop of another enlarged picture."""
-        return replace(self, enlarged=self.region.cut(picture).copy())
+        return replace(self, enlarged=self.region.crop(picture).copy())
 
 
 def draw_sheet(title: str, images: Sequence[ValidationImage]) -> np.ndarray:

@@ -16,7 +16,7 @@ from atdsr import evaluation, imaging
 from atdsr.base import memory
 from atdsr.base.files import FileError
 from atdsr.base.reporter import Reporter
-from atdsr.evaluation import methods, places, testsets
+from atdsr.evaluation import methods, regions, testsets
 from atdsr.imaging import resample
 from atdsr.inference import Upscaler
 from atdsr.network.model import ATD
@@ -218,9 +218,9 @@ def test_a_strip_shows_where_bicubic_errs_most_whatever_the_network_does():
     enlarged = np.roll(hr, 3, 0)
     later = strip.with_enlarged(enlarged)
     assert later.region == strip.region
-    np.testing.assert_array_equal(later.original, strip.region.cut(hr))
-    np.testing.assert_array_equal(later.bicubic, strip.region.cut(bicubic))
-    np.testing.assert_array_equal(later.enlarged, strip.region.cut(enlarged))
+    np.testing.assert_array_equal(later.original, strip.region.crop(hr))
+    np.testing.assert_array_equal(later.bicubic, strip.region.crop(bicubic))
+    np.testing.assert_array_equal(later.enlarged, strip.region.crop(enlarged))
     assert later.enlarged.base is None or later.enlarged.base.shape != hr.shape
 
 
@@ -228,7 +228,7 @@ def test_a_strip_shows_where_bicubic_errs_most_whatever_the_network_does():
 def test_a_sheet_holds_every_strip_and_every_pixel_twice_as_large(count: int):
     strip = ValidationImage(
         "Set5 / \udcff" + "n" * 300,
-        places.Place(0, 0, 96, 128),
+        regions.Region(0, 0, 96, 128),
         *(np.full((96, 128, 3), value, np.uint8) for value in (1, 2, 3)),
         psnr_y=(30.0, 31.0),
     )
