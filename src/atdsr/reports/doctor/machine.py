@@ -126,7 +126,7 @@ class Measurement:
 
     @property
     def photo_seconds(self) -> float:
-        """Return the time for a megapixel of input; its size does not change the cost of a pixel."""
+        """Return the time for a megapixel of input; the cost of a pixel is the same at any size."""
         return PHOTO[0] * PHOTO[1] / self.pixels_per_second
 
 
