@@ -81,6 +81,7 @@ _BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 )
 _D50 = np.array([0.9642, 1.0, 0.8249])  # of the profile connection space
+_LARGEST_FIXED = 2**15 - 1  # of numbers with 16 bits behind the point
 _PIXELS = 2**18  # that are converted at a time
 _MOST_GRADES = 4096  # of a curve that a file gives; LittleCMS takes no more
 _GRADES = 1024  # of a sampled curve: between two, an error below 1e-4 of the value
@@ -192,13 +193,17 @@ def adobe_rgb() -> bytes:
 
 
 def _spans_colours(chromaticities: Chromaticities) -> bool:
-    """Whether these primaries make their white of positive parts."""
+    """Whether these primaries make their white of positive parts, in numbers that ICC can hold."""
     (_, white_y) = chromaticities[3]
     columns = _columns(chromaticities[:3])
     if white_y < 1e-3 or abs(np.linalg.det(columns)) < 1e-4:
         return False
     parts = np.linalg.solve(columns, _columns(chromaticities[3:])[:, 0] / white_y)
-    return bool((parts > 1e-3).all() and (parts < 100).all())
+    if not ((parts > 1e-3).all() and (parts < 100).all()):
+        return False
+    with np.errstate(all="ignore"):  # a white without a response of one cone gives infinities
+        matrices = np.stack([_adaptation(chromaticities), _matrix(chromaticities)])
+    return bool((np.abs(matrices) < _LARGEST_FIXED).all())
 
 
 def _columns(chromaticities: Chromaticities) -> np.ndarray:
