@@ -39,7 +39,7 @@ PART = ".part"
 """What the temporary names of `replacing` end in."""
 
 SCRATCH = ".scratch"
-"""What those of `pixels.scratch` end in."""
+"""What those of `imaging.temporary_array` end in."""
 
 _HIDDEN = re.compile(r"\.[0-9a-f]{16}\.(?:part|scratch)")
 _PATIENCE = 0.2  # seconds; a lock that is held longer is a writer's, not that of a `sweep`

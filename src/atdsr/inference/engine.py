@@ -281,7 +281,7 @@ class Engine:
             out = self_ensemble(network, work) if self.ensemble else network(work)
             out = out.clamp(0, 1)
             if image.shape[1] == 1:
-                out = imaging.luma(out)
+                out = imaging.gray_from_rgb(out)
             borders.keep_flat(given, out, self.model.config.scale, edges)
         return out.to(image.device, image.dtype).clone()  # a normal tensor again
 

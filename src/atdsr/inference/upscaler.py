@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from atdsr import imaging
-from atdsr.imaging import Content, Kind, resample
+from atdsr.imaging import Content, PictureLike, resample
 from atdsr.inference.engine import Engine, Precision, Progress, Source, Tell, Tile, UpscaleError
 from atdsr.network.kernels import cpu
 from atdsr.network.model import ATD
@@ -71,13 +71,13 @@ class Upscaler:
 
     def __call__(
         self,
-        picture: Kind,
+        picture: PictureLike,
         *,
         size: tuple[int, int] | None = None,
         out: np.ndarray | None = None,
         progress: Progress = lambda _: None,
         tell: Tell = lambda _: None,
-    ) -> Kind:
+    ) -> PictureLike:
         """Enlarge a picture and give back the same kind.
 
         Args:
@@ -105,7 +105,7 @@ class Upscaler:
             UpscaleError: a size or an `out` that does not fit, or more memory than there is.
             PictureError: another kind of object, or a shape, dtype, mode or range of none.
         """
-        given = imaging.accept(picture)
+        given = imaging.convert_input(picture)
         outs = None
         if out is not None:
             if isinstance(picture, Tensor) or isinstance(given.content, Tensor):
@@ -119,12 +119,12 @@ class Upscaler:
 
     def batch(
         self,
-        pictures: Sequence[Kind],
+        pictures: Sequence[PictureLike],
         *,
         size: tuple[int, int] | None = None,
         progress: Progress = lambda _: None,
         tell: Tell = lambda _: None,
-    ) -> list[Kind]:
+    ) -> list[PictureLike]:
         """Enlarge pictures of one size, depth and number of channels side by side.
 
         For small pictures this is faster than one after another (`benchmarks/batches.py`).
@@ -142,7 +142,7 @@ class Upscaler:
             UpscaleError: see `__call__`; also for pictures that differ in shape or depth.
             PictureError: see `__call__`.
         """
-        given = [imaging.accept(picture) for picture in pictures]
+        given = [imaging.convert_input(picture) for picture in pictures]
         if not given:
             raise UpscaleError("a batch has at least one picture.")
         together = _joined([each.content for each in given])
@@ -227,7 +227,7 @@ class Upscaler:
                 band = target[top : top + part.shape[-2]]
                 band[...] = imaging.to_array(part[number : number + 1], target.dtype)
                 if isinstance(target, np.memmap):
-                    imaging.release(target)  # else all of it would be in memory in the end
+                    imaging.release_memory(target)  # else all of it would be in memory in the end
 
     def _enlarge_floats(
         self, image: Tensor, size: tuple[int, int] | None, progress: Progress, tell: Tell

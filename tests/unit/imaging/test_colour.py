@@ -16,11 +16,11 @@ from helpers.pictures import SRGB, chunk, chunks_in, gray_profile, noise, png
 @pytest.mark.parametrize("points", POINTS)
 def test_profiles_give_the_colours_of_the_formulas(points):
     primaries, transfer = points
-    icc = colour.of_code_points(CodePoints(*points), gray=False)
+    icc = colour.icc_from_code_points(CodePoints(*points), gray=False)
     wanted = srgb(GRID, to_xyz(XY[primaries]), transfer)
     assert np.abs(by_lcms(GRID, icc) - wanted).max() <= 2
     ramp = np.arange(256, dtype=np.uint8).reshape(1, -1, 1)
-    gray = colour.of_code_points(CodePoints(*points), gray=True)
+    gray = colour.icc_from_code_points(CodePoints(*points), gray=True)
     wanted = srgb(ramp.repeat(3, 2), to_xyz(XY[1]), transfer)
     # LittleCMS takes gray through a coarse table, which misses dark levels of steep curves
     assert np.abs(by_lcms(ramp, gray) - wanted).mean() <= 0.6
@@ -69,13 +69,13 @@ def sampled(values: np.ndarray) -> bytes:
     ],
 )
 def test_curves_of_every_kind_are_read_as_littlecms_reads_them(tone):
-    icc = colour._profile("x", colour.PRIMARIES[12][1], [tone], gray=False)
+    icc = colour.build_profile("x", colour.PRIMARIES[12][1], [tone], gray=False)
     made = colour.to_srgb(Picture(GRID, icc)).samples
     assert np.abs(made.astype(int) - by_lcms(GRID, icc)).max() <= 1
 
 
 def test_damaged_profiles_harm_nothing(tmp_path):
-    good, chance = colour.of_code_points(P3, gray=False), np.random.default_rng(0)
+    good, chance = colour.icc_from_code_points(P3, gray=False), np.random.default_rng(0)
     assert good is not None
     for _ in range(60):
         bad = bytearray(good[: chance.integers(20, len(good))])
@@ -88,13 +88,13 @@ def test_damaged_profiles_harm_nothing(tmp_path):
 
 
 def test_what_code_points_leave_open_is_filled_in():
-    assert colour.resolved(None) is None
+    assert colour.resolve(None) is None
     for open_ in (0, 2, 3, 19, 255):
-        assert colour.resolved(CodePoints(open_, open_)) is None
-        assert colour.resolved(CodePoints(open_, 13)) == CodePoints(1, 13)
-        assert colour.resolved(CodePoints(open_, 16)) == PQ  # never taken for sRGB
-        assert colour.resolved(CodePoints(open_, 18)) == HLG
-        assert colour.resolved(CodePoints(12, open_)) == P3
+        assert colour.resolve(CodePoints(open_, open_)) is None
+        assert colour.resolve(CodePoints(open_, 13)) == CodePoints(1, 13)
+        assert colour.resolve(CodePoints(open_, 16)) == PQ  # never taken for sRGB
+        assert colour.resolve(CodePoints(open_, 18)) == HLG
+        assert colour.resolve(CodePoints(12, open_)) == P3
 
 
 def test_every_code_point_makes_a_sound_profile():
@@ -104,7 +104,7 @@ def test_every_code_point_makes_a_sound_profile():
                 given = Picture(
                     noise(1 if gray else 3), code_points=CodePoints(primaries, transfer)
                 )
-                points, icc = colour.resolved(given.code_points), colour.profile(given)
+                points, icc = colour.resolve(given.code_points), colour.profile_of(given)
                 assert (icc is None) == (points in (None, CodePoints(1, 13)))
                 if icc is not None and points is not None:
                     profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
@@ -136,7 +136,7 @@ def test_code_points_stay_in_png_and_avif_and_become_profiles_elsewhere(tmp_path
         write(picture, tmp_path / f"x.{name}")
         gray = channels < 3 and name in ("tiff", "jpg")
         with Image.open(tmp_path / f"x.{name}") as image:
-            assert image.info["icc_profile"] == colour.of_code_points(points, gray=gray)
+            assert image.info["icc_profile"] == colour.icc_from_code_points(points, gray=gray)
             if name in ("tiff", "webp"):  # only said to be another, not converted
                 shown = np.array(image.convert("LA" if channels == 2 and gray else image.mode))
                 wanted = (
@@ -152,7 +152,7 @@ def test_colours_become_srgb_where_nothing_can_be_said(tmp_path, name):
         write(Picture(flat, code_points=points), tmp_path / f"x.{name}", overwrite=True)
         wanted = srgb(flat, to_xyz(XY[points.primaries]), points.transfer)
         assert np.abs(read(tmp_path / f"x.{name}").samples - wanted).max() <= 2
-    icc = colour.of_code_points(P3, gray=False)
+    icc = colour.icc_from_code_points(P3, gray=False)
     write(Picture(flat, icc), tmp_path / f"x.{name}", overwrite=True)
     wanted = srgb(flat, to_xyz(XY[12]), 13)
     assert np.abs(read(tmp_path / f"x.{name}").samples - wanted).max() <= 2
@@ -192,7 +192,7 @@ def test_animations_keep_code_points(tmp_path, channels):
     assert [frame.code_points for frame in again] == [PQ] * 3
     imaging.write_frames(again, tmp_path / "x.webp", durations=[40] * 3)
     with Image.open(tmp_path / "x.webp") as image:
-        assert image.info["icc_profile"] == colour.of_code_points(PQ, gray=False)
+        assert image.info["icc_profile"] == colour.icc_from_code_points(PQ, gray=False)
     flat = [Picture(np.full((4, 4, 3), 90 + k, np.uint8), code_points=PQ) for k in range(3)]
     imaging.write_frames(flat, tmp_path / "x.gif", durations=[40] * 3)
     for before, after in zip(flat, open_frames(tmp_path / "x.gif"), strict=True):
@@ -228,7 +228,7 @@ def test_an_animation_of_gray_keeps_the_curve_of_its_profile(tmp_path):
 
 def test_pillow_images_carry_a_profile_of_the_code_points(tmp_path):
     image = imaging.to_pil(Picture(noise(3), code_points=P3))
-    assert image.info["icc_profile"] == colour.of_code_points(P3, gray=False)
+    assert image.info["icc_profile"] == colour.icc_from_code_points(P3, gray=False)
     assert imaging.from_pil(image).icc == image.info["icc_profile"]
     (tmp_path / "x.png").write_bytes(png(noise(3), gama(100_000) + chrm(ADOBE)))
     with Image.open(tmp_path / "x.png") as image:

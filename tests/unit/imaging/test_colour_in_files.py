@@ -223,7 +223,7 @@ def test_primaries_that_no_profile_can_hold_are_passed_over():
     rng = np.random.default_rng(0)
     for _ in range(3000):
         points = 10 ** rng.uniform(-5, 5, (4, 2)) * rng.choice((-1, 1), (4, 2))
-        icc = colour.of_gamma(1.0, tuple(map(tuple, points)), gray=False)
+        icc = colour.icc_from_gamma(1.0, tuple(map(tuple, points)), gray=False)
         assert icc is not None
         assert len(icc) == int.from_bytes(icc[:4])
 

@@ -48,7 +48,7 @@ def test_gray_is_the_luma_of_what_the_network_makes_of_three_equal_channels(
     gray = noise(1, np.uint16)
     with torch.inference_mode():
         rgb = upscaler.model(imaging.to_tensor(gray.repeat(3, axis=2))).clamp(0, 1)
-    assert np.array_equal(upscaler(gray), imaging.to_array(imaging.luma(rgb), np.uint16))
+    assert np.array_equal(upscaler(gray), imaging.to_array(imaging.gray_from_rgb(rgb), np.uint16))
 
 
 @pytest.mark.parametrize("channels", [2, 4])
@@ -110,7 +110,7 @@ def test_bf16_is_close(upscaler: Upscaler) -> None:
 @pytest.mark.parametrize(
     ("picture", "sentence"),
     [
-        ("photo.png", "str is no picture"),
+        ("photo.png", "str is not a picture"),
         (torch.zeros(4), r"shape \(4,\) and dtype torch.float32 .* b c h w, c h w or h w"),
         (torch.zeros(1, 5, 4, 4), r"\(1, 5, 4, 4\) .* 1 to 4 channels"),
         (torch.zeros(8, 8, 3), r"\(8, 8, 3\) .* c h w"),
