@@ -68,11 +68,10 @@ def ways() -> dict[str, Way]:
     import numpy as np
 
     from atdsr import imaging
-    from atdsr import weights as weight_files
     from atdsr.imaging import Picture
     from atdsr.network.model import ATD
     from atdsr.training import states
-    from atdsr.weights import Weights
+    from atdsr.weights import Weights, write_weights
     from fuzz_targets import TINY
 
     rng = np.random.default_rng(0)
@@ -90,7 +89,7 @@ def ways() -> dict[str, Way]:
     made["scratch"] = Way("a.tiff", lambda path: _scratch(samples, path))
     for suffix in (".pth", ".safetensors"):
         made[f"weights {suffix}"] = Way(
-            f"a{suffix}", lambda path: weight_files.save(weights, path, overwrite=True)
+            f"a{suffix}", lambda path: write_weights(weights, path, overwrite=True)
         )
     state = {"step": 7, "weights": weights.state}
     name = _name_of_state(states, state)
@@ -130,13 +129,13 @@ def _command(picture: Any, weights: Any) -> Way:
     from typer.testing import CliRunner
 
     from atdsr import cli, imaging
-    from atdsr import weights as weight_files
     from atdsr.base.errors import AtdsrError
+    from atdsr.weights import write_weights
 
     folder = Path(tempfile.mkdtemp())  # goes away with the folder around it
     source, network = folder / "a.png", folder / "tiny.safetensors"
     imaging.write(picture, source)
-    weight_files.save(weights, network)
+    write_weights(weights, network)
 
     def write(path: Path) -> None:
         arguments = ["upscale", "--overwrite", "-m", str(network), "-o", str(path), str(source)]

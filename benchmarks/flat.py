@@ -11,9 +11,8 @@ import warnings
 import torch
 
 from atdsr import inference
-from atdsr import weights as weight_files
 from atdsr.evaluation import peers
-from atdsr.weights import models
+from atdsr.weights import models, official_state_dict
 
 COLOURS = {"white": (255, 255, 255), "green": (0, 255, 0), "red": (255, 0, 0), "gray": (128,) * 3}
 SIDES = (8, 16, 32, 64)
@@ -21,12 +20,12 @@ SIDES = (8, 16, 32, 64)
 
 def main() -> None:
     """Measure and print."""
-    names = sys.argv[1:] or [model.name for model in models.MODELS]
+    names = sys.argv[1:] or [model.name for model in models.BUNDLED]
     spandrel = peers.import_spandrel()
     print("| model | side | colour | spandrel | network | upscaler |\n|---|---|---|---|---|---|")
     for name in names:
         upscaler = inference.load(name, "cpu")
-        official = weight_files.to_official(models.load(name))
+        official = official_state_dict(models.load_weights(name))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of other people's code
             theirs = spandrel.ModelLoader().load_from_state_dict(official).eval()

@@ -116,35 +116,50 @@ def try_one(name: str, path: Path) -> int:
 
 
 def watch(name: str, seconds: float, folder: Path, seed: int) -> Outcome:
-    """Have one target fuzzed, and look at what it left."""
+    """Fuzz one target in processes of their own until the time is up or there is a finding.
+
+    A process also ends where the load of others made an input slow, or where what libFuzzer keeps
+    has grown past the memory limit. The next one goes on with another seed.
+    """
+    outcome = Outcome(name)
+    while not outcome.findings and (left := seconds - outcome.seconds) >= 1:
+        _one_process(outcome, left, folder, seed)
+        seed += 1
+    return outcome
+
+
+def _one_process(outcome: Outcome, seconds: float, folder: Path, seed: int) -> None:
+    """Fuzz a target in one process, and look at what it left."""
+    name = outcome.target
     command = [sys.executable, str(HERE), "--worker", name, "--seconds", f"{seconds}"]
     command += ["--findings", str(folder), "--seed", f"{seed}"]
     environment = {"OMP_NUM_THREADS": "1", "VIPS_CONCURRENCY": "1"} | dict(os.environ)
     before, begin = set(folder.iterdir()), time.perf_counter()
     done = subprocess.run(command, capture_output=True, env=environment, check=False)
     said = done.stderr.decode(errors="replace")
-    outcome = Outcome(name, seconds=time.perf_counter() - begin)
+    outcome.seconds += time.perf_counter() - begin
     if units := _UNITS.search(said):
-        outcome.tried = int(units[1])
-    for path in sorted(set(folder.glob(f"{name}-*")) - before):
+        outcome.tried += int(units[1])
+    artifacts = sorted(set(folder.glob(f"{name}-*")) - before)
+    for path in artifacts:
         if path.suffix != ".txt":
             _judge(name, path, outcome)
-    if done.returncode != 0 and not outcome.findings and not outcome.notes:
+    if done.returncode != 0 and not artifacts:
         log = folder / f"{name}-log.txt"
         log.write_text(said)
         outcome.findings[log] = f"the process ended with {done.returncode}"
-    return outcome
 
 
 def _judge(name: str, path: Path, outcome: Outcome) -> None:
-    """Add a finding; a hang that is none without the load of the other processes is a note."""
+    """Add a finding; a limit that the input alone keeps is a note."""
     told, kind = path.with_suffix(".txt"), _ARTIFACT.match(path.name.removeprefix(f"{name}-"))
     if told.exists():
         outcome.findings[path] = told.read_text().strip().splitlines()[-1]
         return
     again = subprocess.run(_again(name, path), capture_output=True, text=True, check=False)
-    if kind is not None and kind[1] == "timeout" and again.returncode == 0:
-        outcome.notes.append(f"slow once, and alone {again.stdout.strip()}")
+    if kind is not None and kind[1] in ("timeout", "oom") and again.returncode == 0:
+        limit = "slow once" if kind[1] == "timeout" else "the process grew too large"
+        outcome.notes.append(f"{limit}, and the input alone takes {again.stdout.strip()}")
         path.unlink()
         return
     outcome.findings[path] = (

@@ -26,7 +26,6 @@ import torch
 
 import atdsr
 from atdsr import imaging
-from atdsr import weights as weight_files
 from atdsr.base import yaml_io
 from atdsr.base.errors import AtdsrError
 from atdsr.batch.naming import Template
@@ -40,13 +39,14 @@ from atdsr.imaging.codecs.tiff.colour import profile_from_tags
 from atdsr.imaging.codecs.tiff.page import TAGS
 from atdsr.imaging.metadata import tags, xmp
 from atdsr.imaging.picture import Metadata
-from atdsr.network.model import ATD, ATDConfig
+from atdsr.network.model import ATD
 from atdsr.reports import runs
 from atdsr.training import basicsr, recipes
 from atdsr.training.journal import LOG
-from atdsr.weights import Weights
+from atdsr.weights import Weights, read_weights, write_weights
 from hostile_corpus import MUTATIONS
 from hostile_seeds import checked, said_of, seeds, xmp_packet
+from tiny_network import TINY
 
 SOURCES = str(Path(atdsr.__file__).parent)
 MOST_PIXELS = 2**14
@@ -352,24 +352,12 @@ def _(data: bytes) -> None:
                 raise slip from None
 
 
-TINY = ATDConfig(
-    *(2, 12, (2, 2), (2, 2)),
-    category_size=256,
-    dictionary_size=8,
-    reduced_width=4,
-    ffn_kernel=3,
-    ffn_ratio=1.0,
-    head="pixelshuffledirect",
-)
-"""A network whose file is small."""
-
-
 @functools.cache
 def _tiny() -> tuple[str, dict[str, torch.Tensor]]:
     """The metadata's key of a configuration, and some tensors of an official file."""
     path = _file("tiny.safetensors", b"")
     path.unlink()
-    weight_files.save(Weights(TINY, ATD(TINY).state_dict()), path)
+    write_weights(Weights(TINY, ATD(TINY).state_dict()), path)
     with safetensors.safe_open(path, framework="pt") as file:
         key = next(iter(file.metadata()))
         return key, {name: file.get_tensor(name) for name in list(file.keys())[:4]}
@@ -383,14 +371,14 @@ def _safetensors() -> Sequence[bytes]:
 
 @_target("safetensors", _safetensors)
 def _(data: bytes) -> None:
-    weight_files.load(_file("a.safetensors", data))
+    read_weights(_file("a.safetensors", data))
 
 
 @_target("configuration", lambda: [json.dumps(asdict(TINY)).encode(), b'{"scale": 2}', b"[[1e9]]"])
 def _(data: bytes) -> None:
     key, tensors = _tiny()
     text = data.decode("utf-8", "replace")
-    weight_files.load(_file("a.safetensors", safetensors.torch.save(tensors, {key: text})))
+    read_weights(_file("a.safetensors", safetensors.torch.save(tensors, {key: text})))
 
 
 def _pickles() -> Sequence[bytes]:
@@ -413,7 +401,7 @@ def _(data: bytes) -> None:
         archive.writestr("archive/byteorder", "little")
         for number in range(4):
             archive.writestr(f"archive/data/{number}", bytes(4096))
-    weight_files.load(_file("a.pth", file.getvalue()))
+    read_weights(_file("a.pth", file.getvalue()))
 
 
 _RECORDS = (

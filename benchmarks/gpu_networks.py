@@ -11,11 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from atdsr import weights as weight_files
 from atdsr.network import kernels
 from atdsr.network.model import ATD, ATDConfig
 from atdsr.training.stepper import How, Precision, Stepper, optimizers
-from atdsr.weights import Weights
+from atdsr.weights import Weights, official_state_dict
 
 RATE, DECAY = 2e-4, 0.999
 
@@ -62,7 +61,7 @@ class Peer:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of other people's code
             loader = spandrel.ModelLoader("cpu")
-            loaded = loader.load_from_state_dict(weight_files.to_official(weights))
+            loaded = loader.load_from_state_dict(official_state_dict(weights))
         self.network = loaded.model.float().to(next(network.parameters()).device)
 
     @contextmanager

@@ -64,25 +64,16 @@ def work(folder: Path, seed: int, numbers: list[int], limit: int) -> None:
     import torch
 
     from atdsr import imaging
-    from atdsr import weights as weight_files
     from atdsr.base import memory
-    from atdsr.network.model import ATD, ATDConfig
-    from atdsr.weights import Weights
+    from atdsr.network.model import ATD
+    from atdsr.weights import Weights, write_weights
+    from tiny_network import TINY
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    tiny = ATDConfig(
-        *(2, 12, (2, 2), (2, 2)),
-        category_size=256,
-        dictionary_size=8,
-        reduced_width=4,
-        ffn_kernel=3,
-        ffn_ratio=1.0,
-        head="pixelshuffledirect",
-    )
     imaging.open_frames = partial(imaging.open_frames, max_pixels=MOST_PIXELS)
     weights = folder / "tiny.safetensors"
-    weight_files.save(Weights(tiny, ATD(tiny).state_dict()), weights)
+    write_weights(Weights(TINY, ATD(TINY).state_dict()), weights)
     try_case(case(seed, 0), folder, weights)  # what is loaded once
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + 4 * limit, size + 4 * limit))

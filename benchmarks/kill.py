@@ -22,9 +22,9 @@ import torch
 from PIL import Image
 
 from atdsr import datasets
-from atdsr import weights as weight_files
 from atdsr.training import states
 from atdsr.training.run import OFFICIAL, STATES, WEIGHTS
+from atdsr.weights import read_weights
 
 RECIPE = """
 model: {{width: 12, depths: [2], heads: [2], category_size: 256, dictionary_size: 8,
@@ -72,8 +72,8 @@ def check(run: Path, before: int) -> int:
     if damaged or step < before:
         sys.exit(f"lost: {damaged or f'step {step} after {before}'}")
     if step:
-        weight_files.load(run / WEIGHTS)
-        weight_files.load(run / OFFICIAL, category_size=256)
+        read_weights(run / WEIGHTS)
+        read_weights(run / OFFICIAL, category_size=256)
     if (run / "log.jsonl").exists():
         whole = (run / "log.jsonl").read_text().split("\n")[:-1]
         [json.loads(line) for line in whole]

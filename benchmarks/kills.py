@@ -32,9 +32,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from atdsr import weights as weight_files
-from atdsr.network import model
-from atdsr.weights import Weights
+from atdsr.network.model import ATD
+from atdsr.weights import Weights, write_weights
+from tiny_network import TINY
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL)
 KINDS = {
@@ -43,18 +43,6 @@ KINDS = {
     "animation": ["animation.gif"],
     "large": ["large.png", "--size", "8100x8100"],
 }
-NETWORK = model.ATDConfig(
-    scale=2,
-    width=12,
-    depths=(2,),
-    heads=(2,),
-    category_size=256,
-    dictionary_size=8,
-    reduced_width=4,
-    ffn_kernel=3,
-    ffn_ratio=1,
-    head="pixelshuffledirect",
-)
 
 
 @dataclass(frozen=True)
@@ -73,8 +61,8 @@ class Whole:
 def prepare(folder: Path) -> None:
     """Make a network and the pictures."""
     noise = np.random.default_rng(0)
-    network = Weights(NETWORK, model.ATD(NETWORK).state_dict())
-    weight_files.save(network, folder / "tiny.safetensors")
+    network = Weights(TINY, ATD(TINY).state_dict())
+    write_weights(network, folder / "tiny.safetensors")
 
     def picture(width: int, height: int) -> Image.Image:
         return Image.fromarray(noise.integers(0, 256, (height, width, 3), np.uint8))

@@ -19,30 +19,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from atdsr import imaging
-from atdsr import weights as weight_files
 from atdsr.base import memory
 from atdsr.evaluation import peers
 from atdsr.network import kernels, model
 from atdsr.network.kernels import cpu
 from atdsr.network.model import ATD, ATDConfig, CategoryAttention
-from atdsr.weights import Weights, models
+from atdsr.weights import Weights, initialise_from, models, official_state_dict
+from tiny_network import TINY
 from turns import Seconds, timed
 
 spandrel = peers.import_spandrel()
-
-TINY = ATDConfig(
-    scale=2,
-    width=12,
-    depths=(2, 2),
-    heads=(2, 2),
-    category_size=256,  # what spandrel takes for every network it does not know
-    dictionary_size=8,
-    reduced_width=4,
-    ffn_kernel=3,
-    ffn_ratio=1.0,
-    head="pixelshuffledirect",
-)
-"""A network for a trial of the scripts."""
 
 
 @dataclass(frozen=True)
@@ -191,14 +177,14 @@ def parameters(config: ATDConfig) -> ATD:
     network = ATD(config)
     bundled = models.for_scale(2)
     if config == replace(bundled.config, scale=config.scale):
-        weight_files.initialise(network, bundled.load().state)
+        initialise_from(network, bundled.load().state)
     return network
 
 
 def official(network: ATD) -> nn.Module:
     """Spandrel's network with the same parameters."""
     weights = Weights(network.config, {k: v.cpu() for k, v in network.state_dict().items()})
-    tensors = weight_files.to_official(weights)
+    tensors = official_state_dict(weights)
     return _spandrels(lambda loader: loader.load_from_state_dict(tensors))
 
 

@@ -5,8 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from atdsr import cli
-from atdsr import weights as weight_files
-from atdsr.weights import Weights
+from atdsr.weights import Weights, write_weights
 from helpers.networks import TINY, lively
 from helpers.upscaling import Run, temporaries
 
@@ -14,7 +13,7 @@ from helpers.upscaling import Run, temporaries
 @pytest.fixture(scope="session")
 def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    weight_files.save(Weights(TINY, lively(TINY).state_dict()), path)
+    write_weights(Weights(TINY, lively(TINY).state_dict()), path)
     return path
 
 
@@ -29,6 +28,6 @@ def run(tiny_file: Path) -> Run:
         assert result.exception is None or isinstance(result.exception, SystemExit)
         assert not result.stdout
         assert not temporaries()
-        return [re.sub(r", in \d+\.\d s$", "", line) for line in result.stderr.splitlines()]
+        return [re.sub(r", in [\d.]+ s$", "", line) for line in result.stderr.splitlines()]
 
     return call

@@ -12,7 +12,10 @@ from typer.testing import CliRunner, Result
 
 from atdsr import cli
 from atdsr.datasets import PackedSet
-from helpers.packing import content, noise, noise_folder
+from helpers.packing import content, noise_folder
+from helpers.pictures import noise
+
+pytestmark = pytest.mark.slow
 
 
 def atdsr(*arguments: str) -> Result:
@@ -28,7 +31,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     noise_folder(tmp_path / "DIV2K_train_HR", 3)
     (tmp_path / "DIV2K_train_LR_bicubic" / "X2").mkdir(parents=True)
     for number in range(3):
-        small = Image.fromarray(noise(24, 30, 50 + number))
+        small = Image.fromarray(noise(h=24, w=30, seed=50 + number))
         small.save(tmp_path / "DIV2K_train_LR_bicubic" / "X2" / f"{number:04}x2.png")
     return tmp_path
 
@@ -37,7 +40,7 @@ def test_pack_and_check(here: Path) -> None:
     done = atdsr("pack", "DIV2K_train_HR", "-o", "set", "-s", "2", "-s", "4")
     assert (done.exit_code, done.stdout, done.stderr) == (0, "3 pictures -> set\n", "")
     done = atdsr("check", "set")
-    assert (done.exit_code, done.stdout) == (0, "3 pictures, 0.0 MB, x2, x4: whole\n")
+    assert (done.exit_code, done.stdout) == (0, "3 pictures, 33.2 KiB, x2, x4: whole\n")
     path = here / "set" / "hr.bin"
     changed = bytearray(path.read_bytes())
     changed[3 * 48 * 60] ^= 64
@@ -46,14 +49,14 @@ def test_pack_and_check(here: Path) -> None:
     assert done.exit_code == 1
     assert done.stdout == "0001.png: HR is damaged (hr.bin)\n"
     assert done.stderr == (
-        "error: set (3 pictures, 0.0 MB, x2, x4) is damaged; pack the pictures anew.\n"
+        "error: set (3 pictures, 33.2 KiB, x2, x4) is damaged; pack the pictures anew.\n"
     )
 
 
 def test_official_folders(here: Path) -> None:
     lr = ("--lr", "DIV2K_train_LR_bicubic")
     assert atdsr("pack", "DIV2K_train_HR", *lr, "-o", "set").exit_code == 0
-    assert (PackedSet(here / "set", 2).pair(2)[0] == noise(24, 30, 52)).all()
+    assert (PackedSet(here / "set", 2).pair(2)[0] == noise(h=24, w=30, seed=52)).all()
     template = ("--template", "{}x2", "-j", "1")
     assert atdsr("pack", "DIV2K_train_HR", *lr, *template, "-o", "again").exit_code == 0
     assert content(here / "set") == content(here / "again")
@@ -84,7 +87,7 @@ def test_what_cannot_be_packed_is_one_sentence(here: Path) -> None:
 def test_stopped_and_called_again(tmp_path: Path, number: signal.Signals) -> None:
     """A large picture at the end makes sure that the stop comes before the end."""
     noise_folder(tmp_path / "pictures", 6)
-    Image.fromarray(noise(2000, 2000)).save(tmp_path / "pictures" / "z.png", compress_level=0)
+    Image.fromarray(noise(h=2000, w=2000)).save(tmp_path / "pictures" / "z.png", compress_level=0)
     command = [sys.executable, "-m", "atdsr", "data", "pack", "pictures", "-o", "set", "-j", "1"]
     child = subprocess.Popen(
         command,

@@ -18,6 +18,8 @@ from atdsr.reports.doctor import Machine, Measurement
 from atdsr.weights import models
 from helpers.upscaling import SOURCES
 
+pytestmark = pytest.mark.slow
+
 
 def run(*args: str, code: int = 0) -> str:
     result = CliRunner().invoke(cli.app, ["doctor", *args])
@@ -86,8 +88,8 @@ def test_sentences_of_advice_are_wrapped(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_damaged_weights_are_broken(monkeypatch: pytest.MonkeyPatch):
-    first, *others = models.MODELS
-    monkeypatch.setattr(models, "MODELS", (replace(first, sha256="0" * 64), *others))
+    first, *others = models.BUNDLED
+    monkeypatch.setattr(models, "BUNDLED", (replace(first, sha256="0" * 64), *others))
     said = " ".join(run(code=1).split())
     assert "weights 1 damaged" in said
     assert "- broken: " in said

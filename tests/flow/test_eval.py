@@ -18,10 +18,9 @@ from typer.testing import CliRunner
 
 import atdsr
 from atdsr import cli
-from atdsr import weights as weight_files
 from atdsr.evaluation import testsets
 from atdsr.imaging import resample
-from atdsr.weights import Weights
+from atdsr.weights import Weights, write_weights
 from helpers.networks import TINY, lively
 
 SOURCES = str(Path(atdsr.__file__).parents[1])
@@ -31,7 +30,7 @@ Run = Callable[..., tuple[str, str]]
 @pytest.fixture(scope="module")
 def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    weight_files.save(Weights(TINY, lively(TINY).state_dict()), path)
+    write_weights(Weights(TINY, lively(TINY).state_dict()), path)
     return path
 
 
@@ -169,7 +168,7 @@ def test_html(run: Run):
 
 def test_scales_beside_each_other(run: Run, tiny_file: Path):
     config = replace(TINY, scale=4)
-    weight_files.save(Weights(config, lively(config).state_dict()), "four.safetensors")
+    write_weights(Weights(config, lively(config).state_dict()), "four.safetensors")
     for name in ("baby", "bird"):
         picture(f"TestDataSR/HR/Set5/x2/{name}x2.png", 36, 30)
         picture(f"TestDataSR/HR/Set5/x4/{name}x4.png", 60, 64)
@@ -215,6 +214,7 @@ def layouts() -> None:
             small.save(path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("layouts")
 @pytest.mark.parametrize(
     "arguments",
@@ -330,6 +330,7 @@ def records() -> list[Path]:
     return list(Path("cache").rglob("records.jsonl"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_in_the_middle(run: Run, tiny_file: Path, number: signal.Signals):
     for seed in range(16):

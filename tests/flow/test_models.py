@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 
 import atdsr
 from atdsr import cli
-from atdsr import weights as weight_files
 from atdsr.base import interrupts, memory
-from atdsr.weights import Weights, download, models
+from atdsr.weights import Weights, download, models, read_weights, write_weights
 from atdsr.weights.models import OfficialModel
 from helpers.networks import TINY, lively
+from helpers.pictures import noise
 from helpers.servers import Server, network_file, prepare, running
-from helpers.upscaling import noise, save
+from helpers.upscaling import save
 
 SOURCES = str(Path(atdsr.__file__).parents[1])
 COMMANDS = [
@@ -67,17 +67,17 @@ def refused(*args: str) -> str:
 @pytest.fixture
 def weights() -> Weights:
     made = Weights(TINY, lively(TINY).state_dict())
-    weight_files.save(made, "tiny.safetensors")
+    write_weights(made, "tiny.safetensors")
     return made
 
 
 def test_models_are_listed():
     said, _ = run("models")
     assert max(map(len, said.splitlines())) <= 100
-    for model in (*models.MODELS, *models.OFFICIAL):
+    for model in (*models.BUNDLED, *models.OFFICIAL):
         (line,) = (line for line in said.splitlines() if f" {model.name} " in line)
         assert f"{model.parameters:,}" in line
-        assert "to fetch" in line or model in models.MODELS
+        assert "to fetch" in line or model in models.BUNDLED
     assert re.search(r"official/atd-light-x2 .* 38\.29 .* 34\.10 .* 32\.39 .* 33\.27 ", said)
     assert re.search(r"official/atd-x4 .* 33\.14 ", said)
 
@@ -170,7 +170,7 @@ COMMANDS_WITH_MODELS = [
 @pytest.fixture
 def pictures() -> None:
     save("a.png")
-    save("set/a.png", noise(24, 24, 3))
+    save("set/a.png", noise(3, h=24, w=24))
 
 
 @pytest.mark.usefixtures("pictures")
@@ -213,7 +213,7 @@ def test_a_person_is_asked(
     monkeypatch.delenv("ATDSR_MIRROR")
     official.path.unlink()
     asked = "".join(run(*command[:-1], known.name, typed="n\n", code=1))
-    assert "is not here yet: download 164 MB from the authors' Google Drive? [y/N]:" in asked
+    assert "is not here yet: download 156 MiB from the authors' Google Drive? [y/N]:" in asked
 
 
 # Files and models
@@ -230,7 +230,7 @@ def test_info_says_what_a_file_is(weights: Weights):
 
 
 def test_info_says_what_a_named_model_is():
-    (model,) = models.MODELS[:1]
+    (model,) = models.BUNDLED[:1]
     said, _ = run("info", model.name)
     for fact in (model.data, model.hardware, model.licence, model.sha256, "Set5 "):
         assert fact in said
@@ -239,10 +239,11 @@ def test_info_says_what_a_named_model_is():
     assert "did you mean" in refused("info", model.name + "x")
 
 
+@pytest.mark.slow
 def test_a_named_model_is_converted(here: Path):
-    (model,) = models.MODELS[:1]
+    (model,) = models.BUNDLED[:1]
     run("convert", model.name, "a.pth")
-    converted, kept = weight_files.load("a.pth").state, model.load().state
+    converted, kept = read_weights("a.pth").state, model.load().state
     assert all(torch.equal(converted[name], kept[name]) for name in kept)
 
 
@@ -252,7 +253,7 @@ def test_a_name_that_the_encoding_of_the_output_lacks(
     stdout = io.TextIOWrapper(io.BytesIO(), "ascii")
     Path("tiny.safetensors").rename("猫.safetensors")
     monkeypatch.setattr(memory, "keep_freed_memory", lambda: False)
-    monkeypatch.setattr(interrupts, "take_over", lambda: None)
+    monkeypatch.setattr(interrupts, "install_handlers", lambda: None)
     monkeypatch.setattr(sys, "argv", ["atdsr", "info", "猫.safetensors"])
     monkeypatch.setattr(sys, "stdout", stdout)
     with pytest.raises(SystemExit) as end:
@@ -265,7 +266,7 @@ def test_a_name_that_the_encoding_of_the_output_lacks(
 def test_convert_there_and_back(weights: Weights):
     assert run("convert", "tiny.safetensors", "a.pth") == ("tiny.safetensors -> a.pth\n", "")
     run("convert", "a.pth", "b.safetensors", "--category-size", "256")
-    back = weight_files.load("b.safetensors")
+    back = read_weights("b.safetensors")
     assert back.config == TINY
     for name, tensor in weights.state.items():
         assert torch.equal(back.state[name], tensor)
@@ -276,7 +277,7 @@ def test_an_existing_file_is_kept_unless_told(weights: Weights):
     assert "a.pth: the file exists" in refused("convert", "tiny.safetensors", "a.pth")
     assert Path("a.pth").read_text() == "mine"
     run("convert", "tiny.safetensors", "a.pth", "--overwrite")
-    assert weight_files.load("a.pth", category_size=256).config == TINY
+    assert read_weights("a.pth", category_size=256).config == TINY
 
 
 @pytest.mark.parametrize(
@@ -293,7 +294,7 @@ def test_an_existing_file_is_kept_unless_told(weights: Weights):
 def test_what_cannot_be_converted(weights: Weights, arguments: list[str], words: str):
     Path("folder").mkdir()
     Path("text.pth").write_text("hello")
-    weight_files.save(weights, "tiny.pth")
+    write_weights(weights, "tiny.pth")
     before = sorted(Path().rglob("*"))
     assert words in refused("convert", *arguments)
     assert sorted(Path().rglob("*")) == before
@@ -302,7 +303,7 @@ def test_what_cannot_be_converted(weights: Weights, arguments: list[str], words:
 def test_weights_that_are_no_numbers_are_neither_described_nor_converted(weights: Weights):
     weights.state["conv_first.weight"][0] = float("inf")
     for name in ("sick.pth", "sick.safetensors"):
-        weight_files.save(weights, name)
+        write_weights(weights, name)
         words = f"{name}: the tensor conv_first.weight has values that are not finite numbers"
         assert words in refused("info", name, "--category-size", "256")
         assert words in refused("convert", name, "new.pth", "--category-size", "256")
@@ -370,6 +371,7 @@ def test_usage_errors_end_with_2(arguments: list[str], words: str):
     assert words in sentence
 
 
+@pytest.mark.slow
 def test_the_module_is_the_command_and_answers_without_torch():
     code = "import atdsr.cli, sys; sys.exit('torch' in sys.modules)"
     environment = {"PYTHONPATH": SOURCES}

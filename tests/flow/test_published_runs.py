@@ -11,11 +11,13 @@ import pytest
 import yaml
 from PIL import Image
 
-from atdsr import weights as weight_files
 from atdsr.imaging.resample import downscale
 from atdsr.training import Event, Line, Settings, Validated, basicsr, fit, recipes
+from atdsr.weights import read_weights
 from helpers.option_files import OFFICIAL, changed, options
-from helpers.training_runs import smooth
+from helpers.training_runs import learnable
+
+pytestmark = pytest.mark.slow
 
 SMALL = {
     "embed_dim": 12,
@@ -50,13 +52,13 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("tree")
     for name in ("DIV2K", "DF2K"):
         for number in (1, 2):
-            hr = smooth(number, 72, 96)
+            hr = learnable(number, 72, 96)
             save(tree / f"datasets/{name}/{name}_train_HR/{number:04}.png", hr)
             for scale in (2, 3, 4):
                 folder = tree / f"datasets/{name}/{name}_train_LR_bicubic/X{scale}"
                 save(folder / f"{number:04}x{scale}.png", downscale(hr, scale))
     for scale in (2, 3, 4):
-        hr = smooth(9, 48, 48)
+        hr = learnable(9, 48, 48)
         save(tree / f"datasets/TestDataSR/HR/Set5/x{scale}/baby.png", hr)
     return tree
 
@@ -96,7 +98,7 @@ def test_all_seven_train_one_after_the_other(
         measured = [event.step for event in events if isinstance(event, Validated)]
         assert measured == ([2] if official.start is None else [0, 2])
         latest = Path(f"experiments/{name}/models/net_g_latest.pth")
-        weights = weight_files.load(latest, category_size=settings.network.category_size)
+        weights = read_weights(latest, category_size=settings.network.category_size)
         assert weights.config == settings.network
     for path in Path("experiments").iterdir():
         path.rename(path.with_name(f"{path.name}-{read.__name__}"))

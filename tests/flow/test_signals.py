@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from atdsr import cli, imaging
 from atdsr.base import files
-from helpers.upscaling import SOURCES, Run, noise, refused, save
+from helpers.pictures import noise
+from helpers.upscaling import SOURCES, Run, refused, save
 
 ALL = [SIGINT, SIGTERM, SIGHUP]
 
@@ -69,7 +70,7 @@ def wait_for_hidden(process: subprocess.Popen[str], suffix: str = ".part") -> No
 
 
 def animation(name: str, frames: int = 40) -> str:
-    first, *others = (Image.fromarray(noise(64, 64, 3) + number) for number in range(frames))
+    first, *others = (Image.fromarray(noise(3, h=64, w=64) + number) for number in range(frames))
     first.save(name, save_all=True, append_images=others, duration=50)
     return name
 
@@ -80,7 +81,7 @@ def in_the_middle(kind: str, tiny_file: Path) -> Iterator[tuple[str, subprocess.
     code, suffix = "", ".part"
     if kind == "large":  # which begins earlier than usual
         code, suffix = "from atdsr.batch import running; running.LARGE = 1000\n", ".scratch"
-        source = save("a.png", noise(300, 300, 3))
+        source = save("a.png", noise(3, h=300, w=300))
     else:
         source = animation("a.gif")
     code += "from atdsr.__main__ import main; main()"
@@ -92,6 +93,7 @@ def in_the_middle(kind: str, tiny_file: Path) -> Iterator[tuple[str, subprocess.
 # ------------------------------------------------------------------------------ signals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ALL)
 @pytest.mark.parametrize("kind", ["animation", "large"])
 def test_a_signal_in_the_middle_leaves_nothing(tiny_file: Path, kind: str, number: signal.Signals):
@@ -106,7 +108,7 @@ def test_a_signal_in_the_middle_leaves_nothing(tiny_file: Path, kind: str, numbe
 @pytest.mark.parametrize("number", ALL)
 def test_a_signal_between_the_pictures_of_a_folder(tiny_file: Path, number: signal.Signals):
     for name in "abc":
-        save(f"in/{name}.png", noise(200, 200, 3))
+        save(f"in/{name}.png", noise(3, h=200, w=200))
     with started("upscale", "in", "-o", "out", "-m", str(tiny_file)) as process:
         assert process.stderr is not None
         assert process.stderr.readline() == "in/a.png -> out/a_x2.png\n"
@@ -122,11 +124,11 @@ def test_a_signal_while_modules_are_imported_has_no_traceback(number: signal.Sig
     code = """
 from atdsr import __main__
 import atdsr.base.interrupts
-take_over = atdsr.base.interrupts.take_over
+take_over = atdsr.base.interrupts.install_handlers
 def told():
     take_over()
     print("ready", flush=True)
-atdsr.base.interrupts.take_over = told
+atdsr.base.interrupts.install_handlers = told
 __main__.main()
 """
     for moment in (0, 0.02, 0.1, 0.3):
@@ -185,7 +187,7 @@ def test_a_run_with_nothing_to_do_sweeps_too(run: Run):
     save("in/a.png")
     run("in", "-o", "out", "-q")
     Path("out/.0123456789abcdef.part").touch()
-    files._swept.clear()
+    files._cleaned_folders.clear()
     run("in", "-o", "out", "-q")
     assert hidden() == []
 
@@ -201,7 +203,7 @@ def test_what_another_process_is_making_is_passed_over(tiny_file: Path):
 
     for name in "abc":
         save(f"in/{name}.png")
-    with files.claimed(Path("out/b_x2.png")):
+    with files.output_lock(Path("out/b_x2.png")):
         *lines, summary = call("in", "-o", "out")
         assert lines[1] == "in/b.png: out/b_x2.png is being made by another process"
         assert summary.startswith("2 of 3 pictures done, 1 kept, in ")
@@ -215,7 +217,7 @@ def test_what_another_process_is_making_is_passed_over(tiny_file: Path):
 
 def test_what_another_process_has_made_meanwhile_is_kept(run: Run, monkeypatch: pytest.MonkeyPatch):
     for name in "ab":
-        save(f"in/{name}.png", noise(40, 40, 3))
+        save(f"in/{name}.png", noise(3, h=40, w=40))
     write = imaging.write
 
     def late(picture, path, **options):
@@ -231,7 +233,7 @@ def test_what_another_process_has_made_meanwhile_is_kept(run: Run, monkeypatch: 
 
 def test_two_processes_share_a_folder(tiny_file: Path):
     for number in range(8):
-        save(f"in/{number}.png", noise(120, 120, 3))
+        save(f"in/{number}.png", noise(3, h=120, w=120))
     command = ("upscale", "in", "-o", "out", "-m", str(tiny_file))
     with started(*command) as one, started(*command) as other:
         said = [process.communicate(timeout=120)[1] for process in (one, other)]
@@ -296,4 +298,4 @@ def test_a_pipe_is_neither_input_nor_output(run: Run, tiny_file: Path):
         assert "a.png: this is a pipe; name a file." in refused(
             run, "c.png", "-o", "a.png", *options
         )
-    assert "is no regular file" in refused(run, "c.png", model="b.safetensors")
+    assert "is not a regular file" in refused(run, "c.png", model="b.safetensors")

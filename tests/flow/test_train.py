@@ -15,10 +15,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from atdsr import cli
-from atdsr import weights as weight_files
 from atdsr.training import states
 from atdsr.training.run import OFFICIAL, STATES, WEIGHTS
-from atdsr.weights import Weights
+from atdsr.weights import Weights, official_state_dict, read_weights
 from helpers.networks import TINY, lively
 from helpers.training_runs import assert_same, pictures
 
@@ -107,8 +106,8 @@ def test_killed_at_any_moment_the_run_goes_on(folder: Path) -> None:
         assert child.wait() == -signal.SIGKILL
         assert step_of(run) > step
         step = step_of(run)
-        weight_files.load(run / WEIGHTS)
-        weight_files.load(run / OFFICIAL, category_size=256)
+        read_weights(run / WEIGHTS)
+        read_weights(run / OFFICIAL, category_size=256)
     done = atdsr(folder, "train", recipe(folder, "killed", step + 1))
     assert done.returncode == 0, done.stderr
     assert step_of(run) == step + 1
@@ -266,7 +265,7 @@ def test_what_cannot_be_trained_is_a_sentence(
     folder: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], words: str
 ) -> None:
     monkeypatch.chdir(folder)
-    tensors = weight_files.to_official(Weights(TINY, lively(TINY).state_dict()))
+    tensors = official_state_dict(Weights(TINY, lively(TINY).state_dict()))
     odd = {
         "nan": torch.full((12,), torch.nan),
         "meta": torch.ones(12, device="meta"),

@@ -72,7 +72,7 @@ def test_a_recipe_is_trained_and_kept_in_the_runs_folder(fit: Fit):
     assert result.stderr.splitlines() == [
         "a sentence",
         "mine: 11,330 parameters, 3 pictures, cpu",
-        "step 10/20  loss 0.2500  lr 2.00e-04  2.00 it/s  data 2.0%  1.1 GB  eta 5 s",
+        "step 10/20  loss 0.2500  lr 2.00e-04  2.00 it/s  data 2.0%  1.0 GiB  eta 5 s",
         "step 20/20  A 31.00 dB (+1.00)  best so far  1 s",
     ]
     assert recipes.load("experiments/mine/recipe.yaml") == fit.settings

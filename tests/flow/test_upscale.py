@@ -13,12 +13,12 @@ from PIL import Image, ImageCms
 from rich.console import Console
 
 from atdsr import imaging
-from atdsr import weights as weight_files
 from atdsr.cli import console
 from atdsr.imaging import resample
-from atdsr.weights import Weights
+from atdsr.weights import Weights, write_weights
 from helpers.networks import TINY, lively
-from helpers.upscaling import Run, noise, refused, save, start
+from helpers.pictures import noise
+from helpers.upscaling import Run, refused, save, start
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -35,7 +35,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_the_kind_of_samples_stays(run: Run, channels: int, dtype: type):
-    save("a.png", noise(12, 17, channels, dtype=dtype))
+    save("a.png", noise(channels, h=12, w=17, dtype=dtype))
     run("a.png")
     big = imaging.read("a_x2.png").samples
     assert big.shape == (24, 34, channels)
@@ -47,7 +47,7 @@ def test_the_kind_of_samples_stays(run: Run, channels: int, dtype: type):
 def test_a_soft_edge_stays_soft(run: Run):
     y, x = np.mgrid[:20, :20]
     alpha = np.clip(255 - 40 * (np.hypot(y - 10, x - 10) - 5), 0, 255).astype(np.uint8)
-    save("a.png", np.dstack((noise(20, 20, 3), alpha)))
+    save("a.png", np.dstack((noise(3, h=20, w=20), alpha)))
     run("a.png")
     big = imaging.read("a_x2.png").samples[..., 3:]
     np.testing.assert_array_equal(big, resample.upscale(alpha[..., None], 2))
@@ -57,7 +57,7 @@ def test_a_soft_edge_stays_soft(run: Run):
 def test_a_rotated_photo_is_turned_upright_once(run: Run):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn clockwise to show
-    Image.fromarray(noise(10, 24, 3)).save("a.jpg", exif=exif)
+    Image.fromarray(noise(3, h=10, w=24)).save("a.jpg", exif=exif)
     with Image.open("a.jpg") as turned:
         save("upright.png", np.rot90(np.asarray(turned), -1))
     run("a.jpg", "upright.png", "-f", "png")
@@ -105,7 +105,7 @@ def test_formats_by_their_suffixes(run: Run, name: str, suffix: str):
 
 
 def test_a_format_that_is_only_read_becomes_png(run: Run):
-    samples = noise(10, 14, 3)
+    samples = noise(3, h=10, w=14)
     image = pillow_heif.from_bytes("RGB", (14, 10), samples.tobytes())
     image.save("a.heic", quality=90)
     run("a.heic")
@@ -114,7 +114,7 @@ def test_a_format_that_is_only_read_becomes_png(run: Run):
 
 
 def test_a_moving_avif_stays_one(run: Run):
-    frames = [Image.fromarray(noise(10, 14, 3)) for _ in range(3)]
+    frames = [Image.fromarray(noise(3, h=10, w=14)) for _ in range(3)]
     times = [40, 50, 60]
     frames[0].save("a.avif", save_all=True, append_images=frames[1:], duration=times)
     run("a.avif")
@@ -168,14 +168,14 @@ def test_the_bar_shows_on_a_terminal_only(run: Run, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_model_comes_with_the_software(run: Run):
-    save("a.png", noise(6, 5, 3))
+    save("a.png", noise(3, h=6, w=5))
     assert run("a.png", model=None) == ["a.png -> a_x2.png"]
     assert imaging.read("a_x2.png").samples.shape == (12, 10, 3)
 
 
 def test_the_scale_is_that_of_the_model(run: Run):
     config = replace(TINY, scale=3)
-    weight_files.save(Weights(config, lively(config).state_dict()), "x3.pth")
+    write_weights(Weights(config, lively(config).state_dict()), "x3.pth")
     arguments = ["--category-size", "256"]
     run(save("a.png"), *arguments, model="x3.pth")
     run("a.png", "-s", "3", "-o", "b.png", *arguments, model="x3.pth")
@@ -206,7 +206,7 @@ def test_what_is_no_picture(run: Run, name: str, content: bytes | None, words: s
     "suffix", [".png", ".jpg", ".webp", ".tiff", ".avif", ".bmp", ".jxl", ".jp2"]
 )
 def test_a_truncated_picture(run: Run, suffix: str):
-    path = Path(save(f"a{suffix}", noise(60, 60, 3)))
+    path = Path(save(f"a{suffix}", noise(3, h=60, w=60)))
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     sentence = refused(run, path.name)
     assert (
@@ -215,7 +215,7 @@ def test_a_truncated_picture(run: Run, suffix: str):
 
 
 def test_transparency_does_not_go_into_a_jpeg(run: Run):
-    save("a.png", noise(10, 10, 4))
+    save("a.png", noise(4, h=10, w=10))
     assert "no transparency in jpg" in refused(run, "a.png", "-o", "a.jpg")
     assert "no transparency in jpg" in refused(run, "a.png", "--format", "jpg")
 
@@ -289,7 +289,7 @@ def test_an_unreadable_folder(run: Run, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_full_disk(tiny_file: Path):
-    save("a.png", noise(30, 30, 3))
+    save("a.png", noise(3, h=30, w=30))
     process = start(
         *("upscale", "a.png", "-m", str(tiny_file)),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)),

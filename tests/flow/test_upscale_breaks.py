@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from atdsr import cli, imaging
-from atdsr import weights as weight_files
 from atdsr.base import interrupts, memory
 from atdsr.cli import upscale as upscale_command
-from atdsr.weights import Weights, models
+from atdsr.weights import Weights, models, write_weights
 from helpers.networks import TINY, lively
-from helpers.upscaling import Run, noise, refused, save, start, temporaries
+from helpers.pictures import noise
+from helpers.upscaling import Run, refused, save, start, temporaries
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def test_weights_that_would_run_code_do_not(run: Run, zipped: bool):
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_damaged_weights(run: Run, suffix: str):
     path = Path(f"cut{suffix}")
-    weight_files.save(Weights(TINY, lively(TINY).state_dict()), path)
+    write_weights(Weights(TINY, lively(TINY).state_dict()), path)
     whole = path.read_bytes()
     save("a.png")
     for content in (whole[: len(whole) // 2], b"", b"\0" * 100):
@@ -80,7 +80,7 @@ def test_models_that_are_not_there(run: Run, model: str, words: str):
 def test_scales_that_do_not_fit(run: Run, monkeypatch: pytest.MonkeyPatch):
     save("a.png")
     assert "enlarges by 2, not by 3" in refused(run, "a.png", "--scale", "3")
-    monkeypatch.setattr(models, "MODELS", models.MODELS[:1])
+    monkeypatch.setattr(models, "BUNDLED", models.BUNDLED[:1])
     assert "no model for scale 4" in refused(run, "a.png", "--scale", "4", model=None)
 
 
@@ -89,7 +89,7 @@ def test_scales_that_do_not_fit(run: Run, monkeypatch: pytest.MonkeyPatch):
 
 def test_ctrl_c_keeps_what_is_finished_and_nothing_else(tiny_file: Path):
     save("in/a.png")
-    save("in/b.png", noise(300, 300, 3))
+    save("in/b.png", noise(3, h=300, w=300))
     save("in/c.png")
     process = start(
         *("upscale", "in", "-o", "out", "-m", str(tiny_file)),
@@ -130,7 +130,7 @@ def test_without_stdin_stdout_and_stderr(tiny_file: Path, monkeypatch: pytest.Mo
         monkeypatch.setattr(sys, stream, None)
     monkeypatch.setattr(sys, "argv", ["atdsr", "upscale", "a.png", "-m", str(tiny_file)])
     monkeypatch.setattr(memory, "keep_freed_memory", lambda: False)
-    monkeypatch.setattr(interrupts, "take_over", lambda: None)
+    monkeypatch.setattr(interrupts, "install_handlers", lambda: None)
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert not end.value.code

@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 from atdsr import cli, imaging, inference
 from atdsr.base import memory
 from atdsr.batch import running
-from atdsr.inference.engine import Engine
+from atdsr.inference import Upscaler
 from atdsr.weights import models
-from helpers.upscaling import Run, noise, refused, save
+from helpers.pictures import noise
+from helpers.upscaling import Run, refused, save
 
 
 @pytest.fixture(autouse=True)
@@ -52,12 +53,12 @@ def test_the_factor_of_the_network_is_the_network_alone(run: Run, tiny_file: Pat
 def test_the_network_for_a_factor_is_chosen(run: Run, monkeypatch: pytest.MonkeyPatch):
     chosen: list[int] = []
 
-    def choose(scale: int) -> models.ZooModel:
+    def choose(scale: int) -> models.BundledModel:
         chosen.append(scale)
-        return models.MODELS[0]
+        return models.BUNDLED[0]
 
     monkeypatch.setattr(models, "for_scale", choose)
-    run(save("a.png", noise(4, 4, 3)), "--outscale", "1.5", model=None)
+    run(save("a.png", noise(3, h=4, w=4)), "--outscale", "1.5", model=None)
     assert chosen[0] == 2
 
 
@@ -87,7 +88,7 @@ def test_options_that_make_no_sense(arguments: list[str], words: str):
 
 
 def test_a_size_that_the_format_cannot_hold_is_refused_before_the_work(run: Run):
-    save("a.webp", noise(4, 1000, 3))
+    save("a.webp", noise(3, h=4, w=1000))
     assert "16,383" in refused(run, "a.webp", "--outscale", "20")
     assert "pixels" in refused(run, "a.webp", "-f", "png", "--size", "999999x999999!")
 
@@ -96,7 +97,7 @@ def test_a_size_that_the_format_cannot_hold_is_refused_before_the_work(run: Run)
 
 
 def test_tiles_overlap_and_ensemble_reach_the_network(run: Run, tiny_file: Path):
-    save("a.png", noise(60, 80, 3))
+    save("a.png", noise(3, h=60, w=80))
     run("a.png", "--tile", "32", "--overlap", "8", "--ensemble", "-o", "b.png")
     upscaler = inference.load(tiny_file, tile=32, overlap=8, ensemble=True)
     expected = upscaler(imaging.read("a.png").samples)
@@ -106,9 +107,9 @@ def test_tiles_overlap_and_ensemble_reach_the_network(run: Run, tiny_file: Path)
 
 
 def test_what_is_done_for_memory_is_said(run: Run, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(Engine, "estimate", lambda _, height, width, *__: (height * width) << 30)
+    monkeypatch.setattr(Upscaler, "estimate", lambda _, height, width, *__: (height * width) << 30)
     monkeypatch.setattr(memory, "available_bytes", lambda: 2000 << 30)
-    save("a.png", noise(60, 80, 3))
+    save("a.png", noise(3, h=60, w=80))
     said, done = run("a.png")
     assert said.startswith("a.png: 80x60 takes about")
     assert "tiles of" in said
@@ -117,7 +118,7 @@ def test_what_is_done_for_memory_is_said(run: Run, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_large_result_is_the_same(run: Run, monkeypatch: pytest.MonkeyPatch):
-    save("a.png", noise(20, 30, 4, dtype=np.uint16))
+    save("a.png", noise(4, h=20, w=30, dtype=np.uint16))
     run("a.png", "-o", "small.png")
     monkeypatch.setattr(running, "LARGE", 1000)
     run("a.png", "-o", "large.png")
@@ -130,7 +131,7 @@ def test_a_large_result_is_the_same(run: Run, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp", ".avif"])
 def test_quality(run: Run, suffix: str):
-    save("a.png", noise(40, 40, 3))
+    save("a.png", noise(3, h=40, w=40))
     sizes = []
     for quality in ("10", "90"):
         run("a.png", "--quality", quality, "-o", f"{quality}{suffix}")
@@ -141,7 +142,7 @@ def test_quality(run: Run, suffix: str):
 def test_metadata_stays_or_goes(run: Run):
     exif = Image.Exif()
     exif[0x010E] = "the beach"
-    Image.fromarray(noise(10, 14, 3)).save("a.jpg", exif=exif, dpi=(300, 300))
+    Image.fromarray(noise(3, h=10, w=14)).save("a.jpg", exif=exif, dpi=(300, 300))
     run("a.jpg")
     run("a.jpg", "--strip-metadata", "-o", "b.jpg")
     with Image.open("a_x2.jpg") as kept, Image.open("b.jpg") as stripped:
@@ -154,7 +155,7 @@ def test_metadata_stays_or_goes(run: Run):
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
 def test_an_animation_stays_one(run: Run, suffix: str):
-    frames = [Image.fromarray(noise(10, 14, 3)).rotate(90 * turn) for turn in range(3)]
+    frames = [Image.fromarray(noise(3, h=10, w=14)).rotate(90 * turn) for turn in range(3)]
     durations = [40, 50, 60]
     frames[0].save(
         f"a{suffix}", save_all=True, append_images=frames[1:], duration=durations, loop=3
@@ -172,13 +173,13 @@ def test_an_animation_stays_one(run: Run, suffix: str):
 
 
 def test_a_document_of_several_pages_stays_one(run: Run):
-    pages = [Image.fromarray(noise(10, 14, 3)).rotate(90 * turn) for turn in range(3)]
+    pages = [Image.fromarray(noise(3, h=10, w=14)).rotate(90 * turn) for turn in range(3)]
     pages[0].save("a.tiff", save_all=True, append_images=pages[1:])
     run("a.tiff")
     assert len(imaging.open_frames("a_x2.tiff")) == 3
 
 
 def test_frames_do_not_go_into_a_jpeg(run: Run):
-    frames = [Image.fromarray(noise(10, 14, 3)).rotate(90 * turn) for turn in range(2)]
+    frames = [Image.fromarray(noise(3, h=10, w=14)).rotate(90 * turn) for turn in range(2)]
     frames[0].save("a.webp", save_all=True, append_images=frames[1:])
     assert "jpg holds one picture, not 2" in refused(run, "a.webp", "-f", "jpg")

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from atdsr import batch, cli, imaging
 from atdsr.batch import piping
-from helpers.upscaling import SOURCES, Run, noise, save
+from helpers.pictures import noise
+from helpers.upscaling import SOURCES, Run, save
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +44,7 @@ def piped(tiny_file: Path, here: Path):
 
 
 def animation(name: str) -> bytes:
-    frames = [Image.fromarray(noise(9, 7, 3) // (n + 1)) for n in range(3)]
+    frames = [Image.fromarray(noise(3, h=9, w=7) // (n + 1)) for n in range(3)]
     file = io.BytesIO()
     frames[0].save(file, name, save_all=True, append_images=frames[1:], duration=40)
     return file.getvalue()
@@ -105,7 +106,7 @@ def test_an_input_has_a_bound(piped: Any, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_failures_name_the_streams(piped: Any):
-    clear = Path(save("a.png", noise(10, 10, 4))).read_bytes()
+    clear = Path(save("a.png", noise(4, h=10, w=10))).read_bytes()
     assert piped("-", "-o", "-", "-f", "jpg", sent=clear, code=1) == (
         b"",
         ["error: standard output: no transparency in jpg; write PNG, TIFF, WebP or AVIF."],
@@ -212,7 +213,7 @@ def process(tiny_file: Path, *args: str, stdout: IO[bytes] | int) -> subprocess.
 
 
 def test_a_broken_pipe_ends_quietly(tiny_file: Path):
-    save("a.png", noise(200, 200, 3))
+    save("a.png", noise(3, h=200, w=200))
     done = process(tiny_file, "a.png", "-o", "-", "--quiet", stdout=subprocess.PIPE)
     assert done.stdout is not None
     done.stdout.close()

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from atdsr import imaging
-from helpers.upscaling import Run, noise, refused, save
+from helpers.pictures import noise
+from helpers.upscaling import Run, refused, save
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +67,7 @@ def test_without_a_suffix_and_no_picture(run: Run):
 
 
 def test_a_picture_of_odd_samples_without_a_suffix(run: Run):
-    save("a.png", noise(6, 5, 4, dtype=np.uint16))
+    save("a.png", noise(4, h=6, w=5, dtype=np.uint16))
     Path("a.png").rename("a")
     run("a")
     assert imaging.read("a_x2.png").samples.shape == (12, 10, 4)

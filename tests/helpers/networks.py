@@ -8,26 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from atdsr.network.model import ATD, ATDConfig
+from tiny_network import TINY
+
+__all__ = ["ROOT", "TINY", "lively", "oracle"]
 
 ROOT = Path(__file__).parents[2]
 
-TINY = ATDConfig(
-    scale=2,
-    width=12,
-    depths=(2, 2),
-    heads=(2, 2),
-    category_size=256,  # what spandrel takes for every network it does not know
-    dictionary_size=8,
-    reduced_width=4,
-    ffn_kernel=3,
-    ffn_ratio=1.0,
-    head="pixelshuffledirect",
-)
-"""A network small enough for a test, of a shape that spandrel reads as well."""
-
 
 def lively(config: ATDConfig, seed: int = 0) -> ATD:
-    """A network whose every parameter matters, unlike a fresh one's."""
+    """Return a network in which every parameter matters, unlike in a fresh one."""
     torch.manual_seed(seed)
     model = ATD(config).eval()
     with torch.no_grad():

@@ -5,21 +5,17 @@ import resource
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from atdsr import datasets
 from atdsr.datasets import DataError, PackedSet, partial
-
-
-def noise(h: int, w: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (h, w, 3), np.uint8)
+from helpers.pictures import noise
 
 
 def noise_folder(folder: Path, count: int, h: int = 48, w: int = 60) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        Image.fromarray(noise(h, w, number)).save(folder / f"{number:04}.png")
+        Image.fromarray(noise(h=h, w=w, seed=number)).save(folder / f"{number:04}.png")
     return folder
 
 

@@ -26,12 +26,16 @@ def gray_profile() -> bytes:
     return header.ljust(128, b"\0") + body
 
 
-def noise(channels: int, dtype: type = np.uint8, h: int = 23, w: int = 37) -> np.ndarray:
+def noise(
+    channels: int = 3, dtype: type = np.uint8, h: int = 23, w: int = 37, seed: int = 0
+) -> np.ndarray:
+    """Return `h w c` samples, uniform over the range of an integer type."""
     high = np.iinfo(dtype).max
-    return np.random.default_rng(0).integers(0, high, (h, w, channels), dtype, endpoint=True)
+    return np.random.default_rng(seed).integers(0, high, (h, w, channels), dtype, endpoint=True)
 
 
 def smooth(channels: int, h: int = 40, w: int = 56) -> np.ndarray:
+    """Return `h w c` samples that lossy formats keep nearly as they are."""
     y, x = np.mgrid[0:h, 0:w]
     planes = [128 + 100 * np.sin(x / 17 + k) * np.cos(y / 13 - k) for k in range(channels)]
     return np.stack(planes, 2).round().astype(np.uint8)

@@ -14,9 +14,8 @@ from pathlib import Path
 import gdown
 import pytest
 
-from atdsr import weights as weight_files
 from atdsr.network.model import ATDConfig
-from atdsr.weights import Weights, download, models
+from atdsr.weights import Weights, download, models, write_weights
 from atdsr.weights.models import OfficialModel
 from helpers.networks import TINY, lively
 
@@ -125,7 +124,7 @@ def _answer(request: BaseHTTPRequestHandler, server: Server) -> None:
 def network_file(path: Path, config: ATDConfig = TINY, seed: int = 0) -> bytes:
     """A `.pth` as the authors ship it, with both sets of parameters."""
     state = lively(config, seed).state_dict()
-    weight_files.save(Weights(config, state), path, overwrite=True, trained=state)
+    write_weights(Weights(config, state), path, overwrite=True, trained=state)
     return path.read_bytes()
 
 

@@ -12,8 +12,8 @@ from atdsr.training.run import STATES
 from helpers.networks import TINY
 
 
-def smooth(seed: int, height: int, width: int) -> np.ndarray:
-    """A smooth picture, `h w 3`, which a network can learn something from."""
+def learnable(seed: int, height: int, width: int) -> np.ndarray:
+    """Return a smooth picture, `h w 3`, that a network can learn something from."""
     low = np.random.default_rng(seed).integers(0, 256, (9, 9, 3), np.uint8)
     return np.asarray(Image.fromarray(low).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -22,7 +22,7 @@ def pictures(folder: Path, count: int = 3, height: int = 60, width: int = 72) ->
     """A folder with smooth pictures."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        Image.fromarray(smooth(number, height, width)).save(folder / f"{number}.png")
+        Image.fromarray(learnable(number, height, width)).save(folder / f"{number}.png")
     return folder
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import atdsr
 from atdsr import imaging
 from atdsr.imaging import Picture
+from helpers.pictures import noise
 
 SOURCES = str(Path(atdsr.__file__).parents[1])
 Run = Callable[..., list[str]]
@@ -46,11 +47,6 @@ def start(*args: str, **options) -> subprocess.Popen[str]:
     )
 
 
-def noise(*shape: int, dtype: type = np.uint8) -> np.ndarray:
-    high = np.iinfo(dtype).max
-    return np.random.default_rng(0).integers(0, high, shape, dtype, endpoint=True)
-
-
 def touch(*names: str) -> None:
     """Make empty files, and the folders that they are in."""
     for name in names:
@@ -59,6 +55,6 @@ def touch(*names: str) -> None:
 
 
 def save(name: str, samples: np.ndarray | None = None, icc: bytes | None = None) -> str:
-    samples = noise(10, 14, 3) if samples is None else samples
+    samples = noise(3, h=10, w=14) if samples is None else samples
     imaging.write(Picture(samples, icc), name)
     return name

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from atdsr import weights as weight_files
 from atdsr.network.model import ATD, ATDConfig, atd, atd_light
-from atdsr.weights import Weights
+from atdsr.weights import Weights, official_state_dict, read_weights, write_weights
 from helpers.networks import TINY, lively, oracle
+
+pytestmark = pytest.mark.slow
 
 pytestmark = pytest.mark.usefixtures("stable_sort")
 
@@ -41,7 +42,7 @@ def pairs(spandrel: ModuleType):
     def pair(name: str) -> tuple[ATD, nn.Module]:
         if name not in made:
             ours = lively(CONFIGS[name]).double()
-            made[name] = ours, oracle(spandrel, weight_files.to_official(weights_of(ours))).double()
+            made[name] = ours, oracle(spandrel, official_state_dict(weights_of(ours))).double()
         return made[name]
 
     return pair
@@ -111,7 +112,7 @@ def test_files_written_here_load_there(
 ) -> None:
     ours = lively(config)
     path = tmp_path / f"model{suffix}"
-    weight_files.save(weights_of(ours), path)
+    write_weights(weights_of(ours), path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = spandrel.ModelLoader().load_from_file(path)
@@ -125,9 +126,9 @@ def test_files_written_here_load_there(
 
 def test_parameters_of_the_oracle_load_here(spandrel: ModuleType, tmp_path: Path) -> None:
     """Both ways: a file of the oracle's own state dict gives the oracle's output."""
-    theirs = oracle(spandrel, weight_files.to_official(weights_of(lively(atd_light(4))))).double()
+    theirs = oracle(spandrel, official_state_dict(weights_of(lively(atd_light(4))))).double()
     torch.save({"params": theirs.state_dict()}, tmp_path / "official.pth")
-    ours = weight_files.load(tmp_path / "official.pth").build().double()
+    ours = read_weights(tmp_path / "official.pth").build().double()
     image = torch.rand(1, 3, 16, 16, dtype=torch.float64)
     with torch.inference_mode():
         # the file's float64 parameters were rounded to float32 when built

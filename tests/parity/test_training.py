@@ -6,13 +6,14 @@ from types import ModuleType
 import pytest
 import torch
 
-from atdsr import weights as weight_files
 from atdsr.datasets import Crops, PackedSet
 from atdsr.network.model import atd_light
 from atdsr.training import Line, fit
-from atdsr.weights import Weights
+from atdsr.weights import Weights, official_state_dict, write_weights
 from helpers.networks import lively, oracle
 from helpers.training_runs import packed, tiny_settings
+
+pytestmark = pytest.mark.slow
 
 STEPS = 5
 
@@ -20,7 +21,7 @@ STEPS = 5
 @pytest.mark.usefixtures("stable_sort")
 def test_the_losses_of_the_first_steps(spandrel: ModuleType, tmp_path: Path) -> None:
     start = Weights(atd_light(2), lively(atd_light(2)).state_dict())
-    weight_files.save(start, tmp_path / "start.safetensors")
+    write_weights(start, tmp_path / "start.safetensors")
     settings = tiny_settings(
         packed(tmp_path),
         tmp_path / "run",
@@ -34,7 +35,7 @@ def test_the_losses_of_the_first_steps(spandrel: ModuleType, tmp_path: Path) -> 
     ours: list[float] = []
     fit(settings, watch=lambda event: ours.append(event.loss) if isinstance(event, Line) else None)
 
-    network = oracle(spandrel, weight_files.to_official(start)).double()
+    network = oracle(spandrel, official_state_dict(start)).double()
     optimizer = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.9), weight_decay=0)
     crops = Crops(PackedSet(settings.data.train, 2), settings.seed)
     expected = []

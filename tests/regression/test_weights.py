@@ -14,6 +14,8 @@ from atdsr.evaluation.methods import Settings
 from atdsr.reports import demo
 from atdsr.weights import models
 
+pytestmark = pytest.mark.slow
+
 # `params_ema` of trained_light_x2.pth: PSNR-Y in dB with stable sort, float32, MATLAB LR
 REFERENCE = {
     "baby": 38.421,
@@ -50,9 +52,9 @@ def test_an_official_file_gives_its_known_figures(benchmarks: Path, reference: P
     )
 
 
-@pytest.mark.parametrize("model", models.MODELS, ids=lambda model: model.name)
+@pytest.mark.parametrize("model", models.BUNDLED, ids=lambda model: model.name)
 def test_bundled_weights_give_the_figures_they_are_listed_with(
-    model: models.ZooModel, benchmarks: Path
+    model: models.BundledModel, benchmarks: Path
 ) -> None:
     compared = methods.named([model.name], settings=Settings(device="cpu"))
     sets = testsets.find(benchmarks / "Set5", model.config.scale)
@@ -62,9 +64,9 @@ def test_bundled_weights_give_the_figures_they_are_listed_with(
     assert atd.ssim_y > bicubic.ssim_y
 
 
-@pytest.mark.parametrize("model", models.MODELS, ids=lambda model: model.name)
+@pytest.mark.parametrize("model", models.BUNDLED, ids=lambda model: model.name)
 def test_bundled_weights_give_their_figure_on_the_sample_photo(
-    model: models.ZooModel, tmp_path: Path
+    model: models.BundledModel, tmp_path: Path
 ) -> None:
     """Where no test set is at hand, too."""
     made = demo.run(atdsr.load(model.name, device="cpu"), tmp_path)
@@ -81,8 +83,8 @@ def test_a_peer_gives_its_published_figure(
     assert dat.psnr_y == pytest.approx(PEER[scale], abs=0.01)
 
 
-@pytest.mark.parametrize("model", models.MODELS, ids=lambda model: model.name)
-def test_the_list_tells_what_the_files_hold(model: models.ZooModel) -> None:
+@pytest.mark.parametrize("model", models.BUNDLED, ids=lambda model: model.name)
+def test_the_list_tells_what_the_files_hold(model: models.BundledModel) -> None:
     path = files("atdsr.weights") / model.file
     assert hashlib.sha256(path.read_bytes()).hexdigest() == model.sha256
     weights = model.load()

@@ -13,15 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from atdsr import imaging
-from atdsr.base import files, interrupts
+from atdsr.base import files, interrupts, units
 from atdsr.base.errors import AtdsrError
 from atdsr.base.files import ExistsError
 from atdsr.batch.finding import unread_words
 from atdsr.batch.order import JobError
 from atdsr.batch.planning import Job, Plan
 from atdsr.imaging import Frames, Picture, PictureError
-from atdsr.inference.engine import Progress, UpscaleError
-from atdsr.inference.upscaler import Upscaler
+from atdsr.inference import UpscaleError, Upscaler
 
 LARGE = 64_000_000
 """Pixels of a result from which on it is gathered in a file instead of in memory."""
@@ -294,7 +293,7 @@ class _Attempt:
             JobError, PictureError, FileError: one sentence naming the file.
         """
         job, order = self._job, self._order
-        files.sweep_once(job.target.parent)
+        files.delete_leftovers_once(job.target.parent)
         if not order.overwrite and job.target.is_file():
             if self._plan.several:
                 return self._end(Outcome.KEPT, f"{job.source}: {job.target} exists and is kept")
@@ -302,7 +301,7 @@ class _Attempt:
                 f"{job.target} exists and is kept; replace it with --overwrite, or name another "
                 "with -o."
             )
-        with interrupts.later():
+        with interrupts.deferred():
             frames = imaging.open_frames(job.source)
         width, height = order.goal.size(frames.width, frames.height)
         if width * height > MOST_PIXELS:
@@ -316,7 +315,7 @@ class _Attempt:
         if len(frames) > 1:
             self.opened = frames
             return None
-        with interrupts.later():
+        with interrupts.deferred():
             picture = next(iter(frames))
         alpha, gray = picture.is_transparent, picture.is_gray
         self._check_target((width, height), 1, alpha=alpha, gray=gray)
@@ -332,7 +331,7 @@ class _Attempt:
         """
         job = self._job
         try:
-            self._held.enter_context(files.claimed(job.target))
+            self._held.enter_context(files.output_lock(job.target))
         except BlockingIOError:
             being_made = f"{job.target} is being made by another process"
             if not self._plan.several:
@@ -377,7 +376,7 @@ class _Attempt:
     def _write(self, enlarged: Picture) -> None:
         self._tell_what_changes(enlarged)
         overwrite, quality = self._order.overwrite, self._order.quality
-        with interrupts.later():
+        with interrupts.deferred():
             imaging.write(enlarged, self._job.target, overwrite=overwrite, quality=quality)
 
     def _tell_what_changes(self, picture: Picture) -> None:
@@ -409,7 +408,7 @@ class _Attempt:
         )
 
     def _enlarge(
-        self, picture: Picture, progress: Progress, out: np.ndarray | None = None
+        self, picture: Picture, progress: Callable[[float], None], out: np.ndarray | None = None
     ) -> Picture:
         """The network's part.
 
@@ -446,14 +445,5 @@ def summary(results: Sequence[Result], plan: Plan) -> str:
     counts = Counter(result.outcome for result in results)
     parts = [f"{counts[Outcome.DONE]} of {plan.total} picture{'s' * (plan.total != 1)} done"]
     parts += [f"{counts[o]} {o}" for o in (Outcome.KEPT, Outcome.FAILED) if counts[o]]
-    said = ", ".join((*parts, f"in {_time(sum(result.seconds for result in results))}"))
+    said = ", ".join((*parts, f"in {units.duration(sum(result.seconds for result in results))}"))
     return f"{said}; {unread_words(plan.unread)}" if plan.unread else said
-
-
-def _time(seconds: float) -> str:
-    """A length of time for people: "3.2 s", "4 min 5 s" or "2 h 3 min"."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

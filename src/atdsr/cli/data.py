@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from atdsr.base import units
 from atdsr.cli.console import err, out, progress_bar, say, tracked
 from atdsr.cli.options import QuietOption, argument, at_least_1, parse_scale
 
@@ -74,7 +75,7 @@ def check(folder: Annotated[Path, argument("SET")], quiet: QuietOption = False) 
     with progress_bar(quiet) as progress:
         checked = datasets.check(folder, tracked(progress, folder.name))
     scales = ", ".join(f"x{scale}" for scale in checked.scales)
-    held = f"{checked.pictures} pictures, {datasets.gigabytes(checked.nbytes)}, {scales}"
+    held = f"{checked.pictures} pictures, {units.byte_size(checked.nbytes)}, {scales}"
     if not checked.damage:
         say(out, f"{held}: whole")
         return

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from atdsr.base.reporter import Reporter
 from atdsr.cli.console import out, progress_bar, say
-from atdsr.cli.options import Device, DeviceOption, Precision, ScaleOption, load_upscaler
+from atdsr.cli.options import Device, DeviceOption, ScaleOption, load_upscaler
 
 
 def demo(
@@ -22,10 +23,12 @@ def demo(
     """
     from atdsr.reports import demo as sample
 
-    upscaler = load_upscaler(None, scale, None, device, Precision.fp32)
+    upscaler = load_upscaler(scale=scale, device=device)
     with progress_bar(quiet=False) as progress:
         task = progress.add_task("coffee.png", total=1)
-        made = sample.run(upscaler, output, lambda share: progress.update(task, completed=share))
+        made = sample.run(
+            upscaler, output, Reporter(lambda done: progress.update(task, completed=done))
+        )
     for method, psnr in made.psnr_y.items():
         out.print(f"{method:10} {psnr:6.2f} dB PSNR-Y")
     say(out, f"enlarged:   {made.enlarged}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import atdsr
+from atdsr.base import units
 from atdsr.cli.console import out, printable, progress_bar, say
 from atdsr.cli.options import flag
 
@@ -92,8 +93,6 @@ def _say_wrapped(head: str, text: str) -> None:
 
 
 def _hardware(machine: "Machine") -> dict[str, str]:
-    from atdsr.reports.doctor import gib
-
     processor, memory, gpus = machine.processor, machine.memory, machine.gpus
     rows: dict[str, str] = {}
     rows |= dict.fromkeys(("processor", "instructions", "memory", "GPU"), _UNKNOWN)
@@ -105,8 +104,10 @@ def _hardware(machine: "Machine") -> dict[str, str]:
             listed = ", ".join(processor.instructions) or "none that matter"
             rows["instructions"] = f"{listed}; bfloat16 is {native}"
     if memory is not None:
-        limit = "" if memory.limit is None else f"; a control group allows {gib(memory.limit)}"
-        rows["memory"] = f"{gib(memory.free)} free of {gib(memory.total)}{limit}"
+        free, total, limit = map(units.byte_size, (memory.free, memory.total, memory.limit))
+        rows["memory"] = f"{free} free of {total}"
+        if memory.limit is not None:
+            rows["memory"] += f"; a control group allows {limit}"
     if gpus is not None:
         rows["GPU"] = ", ".join(gpus.names) or "none that PyTorch can use"
         if gpus.names:
@@ -162,13 +163,11 @@ def _speed(machine: "Machine") -> dict[str, str]:
     found = machine.measurement
     if found is None:
         return {}
-    from atdsr.reports.runs.words import duration
-
     rate = f"{found.pixels_per_second:,.0f} pixels of the input a second"
     rows = {"measured": f"{found.side}x{found.side} by ATD-light: {found.seconds:.2f} s, {rate}"}
     if found.plain_seconds is not None:
         times = found.plain_seconds / found.seconds
         rows["plain path"] = f"{found.plain_seconds:.2f} s, {times:.1f} times as long"
-    rows["a megapixel"] = f"takes about {duration(found.photo_seconds)}"
+    rows["a megapixel"] = f"takes about {units.duration(found.photo_seconds)}"
     rows["page faults"] = f"{found.system_share:.0%} of the time goes to the system"
     return rows

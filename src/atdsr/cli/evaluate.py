@@ -336,9 +336,9 @@ def _methods_of(options: "TestOptions", settings: "Settings") -> list["Method"]:
 
 def _measures(names: str, device: Device) -> dict[str, "Metric"]:
     from atdsr.evaluation import perceptual
-    from atdsr.inference import engine
+    from atdsr.inference import config
 
-    where = engine.choose_device(device.value)
+    where = config.choose_device(device.value)
     return {name: perceptual.load(name, where) for name in _listed(names)}
 
 

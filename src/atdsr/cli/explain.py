@@ -13,7 +13,6 @@ from atdsr.cli.options import (
     DeviceOption,
     ModelOption,
     OverwriteOption,
-    Precision,
     argument,
     load_upscaler,
 )
@@ -76,7 +75,7 @@ def explain(
     """
     from atdsr.reports import explain as explaining
 
-    upscaler = load_upscaler(model, None, category_size, device, Precision.fp32)
+    upscaler = load_upscaler(model, category_size=category_size, device=device)
     with progress_bar(quiet=False) as progress:
         task = progress.add_task(printable(picture.name), total=1)
         made = explaining.run(

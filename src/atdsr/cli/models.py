@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atdsr.base import interrupts
+from atdsr.base import interrupts, units
 from atdsr.base.errors import AtdsrError
 from atdsr.cli.console import err, out, print_table, printable, say
 from atdsr.cli.options import CategorySizeOption, OverwriteOption, QuietOption, argument
-from atdsr.weights import download
 
 if TYPE_CHECKING:
-    from atdsr.weights.models import OfficialModel, ZooModel
+    from atdsr.weights.models import BundledModel, OfficialModel
 
 EXAMPLES = """\b
 Examples:
@@ -38,7 +37,7 @@ def models(context: typer.Context) -> None:
     from atdsr.weights import models
 
     lines = []
-    for model in (*models.MODELS, *models.OFFICIAL):
+    for model in (*models.BUNDLED, *models.OFFICIAL):
         figures = _figures(model)
         where = "in atdsr"
         if isinstance(model, models.OfficialModel):
@@ -52,7 +51,7 @@ def models(context: typer.Context) -> None:
                 where,
             ]
         )
-    print_table(["name", "scale", "parameters", *_SETS, "weights"], lines, len(models.MODELS))
+    print_table(["name", "scale", "parameters", *_SETS, "weights"], lines, len(models.BUNDLED))
     say(out, "PSNR-Y in dB, of official models as published. `atdsr info NAME` says more.")
 
 
@@ -110,9 +109,9 @@ def info(
 
     from atdsr.weights import models
 
-    weights = models.load(name, category_size=category_size)
+    weights = models.load_weights(name, category_size=category_size)
     rows: dict[str, object] = {"file": name}
-    if not models.means_file(name):
+    if not models.is_file(name):
         rows = _facts(models.find(name))
     rows |= {"parameters": f"{weights.parameters:,}", **asdict(weights.config)}
     width = max(map(len, rows)) + 2
@@ -132,10 +131,11 @@ def convert(
     with `params_ema`, for the official code; a .safetensors carries the configuration. Both load
     in spandrel, chaiNNer and ComfyUI.
     """
-    from atdsr import weights as weight_files
-    from atdsr.weights import models
+    from atdsr.weights import models, write_weights
 
-    weight_files.save(models.load(source, category_size=category_size), target, overwrite=overwrite)
+    write_weights(
+        models.load_weights(source, category_size=category_size), target, overwrite=overwrite
+    )
     say(out, f"{source} -> {target}")
 
 
@@ -152,7 +152,7 @@ def ensure_here(names: Sequence[str], *, yes: bool, quiet: bool) -> None:
     """
     if not names:
         return
-    from atdsr.weights import models
+    from atdsr.weights import download, models
 
     for model in models.OFFICIAL:
         if model.name not in names or model.is_here:
@@ -218,12 +218,10 @@ def _bytes_bar(quiet: bool) -> Iterator[Any]:
 
 
 def _size(model: "OfficialModel") -> str:
-    from atdsr.weights import store
-
-    return "" if model.nbytes is None else f"{store.megabytes(model.nbytes)} "
+    return "" if model.nbytes is None else f"{units.byte_size(model.nbytes)} "
 
 
-def _facts(model: "ZooModel | OfficialModel") -> dict[str, object]:
+def _facts(model: "BundledModel | OfficialModel") -> dict[str, object]:
     """What is known of a named model."""
     from atdsr.weights import models
 
@@ -242,12 +240,12 @@ def _facts(model: "ZooModel | OfficialModel") -> dict[str, object]:
     return rows | {"licence": model.licence, "SHA-256": model.sha256}
 
 
-def _figures(model: "ZooModel | OfficialModel") -> dict[str, float]:
+def _figures(model: "BundledModel | OfficialModel") -> dict[str, float]:
     """PSNR in dB on the test sets: measured, of official models as published."""
     from atdsr.evaluation import published
     from atdsr.weights import models
 
-    if isinstance(model, models.ZooModel):
+    if isinstance(model, models.BundledModel):
         return model.psnr_y
     group = published.GROUPS[model.config.width >= 100]
     return {

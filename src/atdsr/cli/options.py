@@ -60,7 +60,7 @@ def parse_quality(text: str) -> int:
 
 
 def parse_format(text: str) -> str:
-    """The name of a format, of `pixels.FORMATS`, in what a person typed: a name or a suffix."""
+    """The name of a format, of `imaging.FORMATS`, in what a person typed: a name or a suffix."""
     from atdsr import imaging
 
     try:
@@ -171,31 +171,29 @@ EnsembleOption = Annotated[
 
 
 def load_upscaler(
-    model: str | None,
-    scale: int | None,
-    category_size: int | None,
-    device: Device,
-    precision: Precision,
+    model: str | None = None,
     *,
-    tile: int | Literal["auto", "off"] = "auto",
-    overlap: int | None = None,
-    ensemble: bool = False,
+    scale: int | None = None,
+    category_size: int | None = None,
+    device: Device,
+    **config: Any,
 ) -> "Upscaler":
-    """The named model, or the one for the scale.
+    """Load the named model, or the bundled one for the scale.
+
+    Args:
+        model: A name or a file.
+        scale: The scale that the model must have.
+        category_size: As in `atdsr.load`.
+        device: Where to compute.
+        **config: Other fields of `inference.InferenceConfig`.
 
     Raises:
-        AtdsrError: a model of another scale than asked for, and what `upscale.load` raises.
+        AtdsrError: The model has another scale, or `atdsr.load` fails.
     """
-    from atdsr.inference import upscaler
+    from atdsr import inference
 
-    upscaler = upscaler.load(
-        model or default_name(scale),
-        device.value,
-        precision.value,
-        category_size=category_size,
-        tile=tile,
-        overlap=overlap,
-        ensemble=ensemble,
+    upscaler = inference.load(
+        model or default_name(scale), device.value, category_size=category_size, **config
     )
     if scale is not None and scale != upscaler.scale:
         raise AtdsrError(f"{model} enlarges by {upscaler.scale}, not by {scale}; drop --scale.")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from atdsr.base import units
 from atdsr.base.errors import AtdsrError
 from atdsr.cli.console import err, out, print_table, say
 from atdsr.cli.options import OverwriteOption, argument
@@ -99,7 +100,6 @@ def _print_run(run: "Run") -> None:
 def _print_list(found: "list[Run]") -> None:
     """A line for each run."""
     from atdsr.reports import runs
-    from atdsr.reports.runs import words
 
     header = ["run", "step", "of", "loss", "best PSNR", "at step", "speed", "trained", "written"]
     lines = []
@@ -110,11 +110,11 @@ def _print_list(found: "list[Run]") -> None:
                 run.name,
                 f"{run.step:,}",
                 f"{run.iterations:,}" if run.iterations else "",
-                words.loss(run.recent_loss),
+                units.significant(run.recent_loss, 4),
                 _decibels(best.mean_psnr) if best else "",
                 f"{best.step:,}" if best else "",
-                words.rate(run.pace),
-                words.duration(run.seconds) if run.lines else "",
+                units.iteration_rate(run.pace),
+                units.duration(run.seconds) if run.lines else "",
                 runs.written(run),
             ]
         )
@@ -122,6 +122,4 @@ def _print_list(found: "list[Run]") -> None:
 
 
 def _decibels(value: float | None) -> str:
-    from atdsr.reports.runs import words
-
-    return words.NONE if value is None else words.decibels(value)
+    return units.UNKNOWN if value is None else units.decibels(value)

@@ -148,7 +148,11 @@ def upscale(
         scale = _network_scale(goal)
     ensure_here([model] if model else [], yes=yes, quiet=quiet)
     upscaler = load_upscaler(
-        *(model, scale, category_size, device, precision),
+        model,
+        scale=scale,
+        category_size=category_size,
+        device=device,
+        precision=precision.value,
         tile=tile,
         overlap=overlap,
         ensemble=ensemble,
@@ -186,7 +190,7 @@ def _network_scale(goal: "Goal") -> int | None:
     from atdsr import batch
     from atdsr.weights import models
 
-    return batch.network_scale(goal, [model.config.scale for model in models.MODELS])
+    return batch.network_scale(goal, [model.config.scale for model in models.BUNDLED])
 
 
 def _enlarge(

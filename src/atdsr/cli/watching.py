@@ -12,9 +12,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from atdsr.base import units
 from atdsr.cli.console import err, printable, say
 from atdsr.reports import runs
-from atdsr.reports.runs import words
 from atdsr.training.events import Event, Line, Started, Stepped, Told, Validated
 
 _GAPS, _LINES = 20, 10  # steps and lines that the speed is taken over
@@ -136,19 +136,19 @@ class Watching:
     def _left(self) -> str:
         """The time to go, without validations; none at the end."""
         if self._step >= self._total:
-            return words.NONE
-        return words.duration((self._total - self._step) * self._pace.seconds)
+            return units.UNKNOWN
+        return units.duration((self._total - self._step) * self._pace.seconds)
 
     def _plain(self, line: Line) -> str:
         parts = [
             f"step {self._of_total}",
-            f"loss {words.loss(line.loss)}",
-            f"lr {words.learning_rate(line.lr)}",
-            words.rate(self._pace.latest),
-            f"data {words.share(line.wait)}",
-            words.memory(line.memory),
+            f"loss {units.significant(line.loss, 4)}",
+            f"lr {units.learning_rate(line.lr)}",
+            units.iteration_rate(self._pace.latest),
+            f"data {units.percent(line.wait)}",
+            units.byte_size(line.memory or None),
             *([f"skipped {line.skipped:,}"] if line.skipped else []),
-            *([f"eta {self._left}"] if self._left != words.NONE else []),
+            *([f"eta {self._left}"] if self._left != units.UNKNOWN else []),
         ]
         return "  ".join(parts)
 
@@ -157,9 +157,9 @@ class Watching:
         for name, psnr in event.psnr.items():
             gain = psnr - event.bicubic.get(name, float("nan"))
             above = f" ({gain:+.2f})" if gain == gain else ""
-            parts.append(f"{name} {words.decibels(psnr)} dB{above}")
+            parts.append(f"{name} {units.decibels(psnr)} dB{above}")
         parts += ["best so far"] if event.best else []
-        return "  ".join([*parts, words.duration(event.seconds)])
+        return "  ".join([*parts, units.duration(event.seconds)])
 
     def farewell(self) -> None:
         """Leave the last line where the bar was."""
@@ -175,7 +175,7 @@ class Watching:
         width = options.max_width
         head = Text(self._of_total, style="bold")
         left = self._left
-        tail = Text("" if left == words.NONE else f"{left} left", style="dim")
+        tail = Text("" if left == units.UNKNOWN else f"{left} left", style="dim")
         if width >= head.cell_len + tail.cell_len + _BAR:
             grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
             for ratio in (None, 1, None, None):
@@ -190,19 +190,19 @@ class Watching:
     def _figures(self, width: int) -> str:
         """The second line: as many figures as fit, the most wanted first."""
         line, last, best = self._line, self._last, self._best
-        parts = [f"loss {words.loss(line.loss)}"] if line else ["first steps"]
-        parts.append(words.rate(self._pace.seconds))
+        parts = [f"loss {units.significant(line.loss, 4)}"] if line else ["first steps"]
+        parts.append(units.iteration_rate(self._pace.seconds))
         if last is not None and best is not None:
             what = next(iter(last.psnr)) if len(last.psnr) == 1 else "PSNR"
-            value, most = (words.decibels(each.mean_psnr) for each in (last, best))
+            value, most = (units.decibels(each.mean_psnr) for each in (last, best))
             parts.append(f"{what} {value}, best {most}")
         if line is not None:
-            parts += [f"lr {words.learning_rate(line.lr)}", f"data {words.share(line.wait)}"]
-            parts += [words.memory(line.memory)]
+            parts += [f"lr {units.learning_rate(line.lr)}", f"data {units.percent(line.wait)}"]
+            parts += [units.byte_size(line.memory or None)]
             parts += [f"skipped {line.skipped:,}"] if line.skipped else []
         text = parts[0]
         for part in parts[1:]:
-            if part != words.NONE and len(text) + len(part) + 3 <= width:
+            if part != units.UNKNOWN and len(text) + len(part) + 3 <= width:
                 text += f"   {part}"
         return printable(text)
 

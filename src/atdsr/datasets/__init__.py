@@ -9,7 +9,7 @@ from atdsr.datasets.checking import Checked, check
 from atdsr.datasets.crops import Crops
 from atdsr.datasets.index import SIDE_MULTIPLE, DataError, Entry, Index
 from atdsr.datasets.packed import PackedSet
-from atdsr.datasets.packing import gigabytes, pack
+from atdsr.datasets.packing import pack
 from atdsr.datasets.preparing import prepare
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "Index",
     "PackedSet",
     "check",
-    "gigabytes",
     "pack",
     "prepare",
 ]

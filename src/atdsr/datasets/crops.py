@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from atdsr.base import units
 from atdsr.datasets.index import DataError, part
 from atdsr.datasets.packed import PackedSet
-from atdsr.datasets.packing import gigabytes
 
 _ORDERS = 4  # epochs whose orders are kept
 _COPIED = 1 << 26  # bytes that are brought to a device at once
@@ -251,8 +251,9 @@ class _Resident:
             self._pixels = torch.empty(pixels.shape, dtype=torch.uint8, device=device)
         except torch.OutOfMemoryError:
             raise DataError(
-                f"the pictures do not fit into the memory of {device}, {gigabytes(pixels.nbytes)} "
-                "more are needed; leave them in their files (residence: mapped)."
+                f"the pictures do not fit into the memory of {device}, "
+                f"{units.byte_size(pixels.nbytes)} more are needed; leave them in their "
+                "files (residence: mapped)."
             ) from None
         count = _COPIED // 3
         for start in range(0, len(pixels), count):

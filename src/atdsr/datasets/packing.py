@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from atdsr.base import files
+from atdsr.base import files, units
 from atdsr.datasets import sources
 from atdsr.datasets.index import DataError
 from atdsr.datasets.packed import PackedSet
@@ -69,7 +69,7 @@ def pack(
     found = sources.find(folder, scales, None if lr is None else Path(lr), template)
     partial = out.with_name(f".{out.name}.partial")
     try:
-        with files.owned(partial):
+        with files.folder_lock(partial):
             _check_free(out)  # another process may have finished just now
             with Partial(partial, scales, "matlab" if lr is None else "given", found) as kept:
                 _check_room(out, found[kept.done :], scales)
@@ -77,7 +77,7 @@ def pack(
                 kept.finish()
         partial.rename(out)
         files.sync_folder(out.parent)
-        for name in (JOURNAL, files.LOCK):
+        for name in (JOURNAL, files.LOCK_NAME):
             (out / name).unlink(missing_ok=True)
     except BlockingIOError:
         raise DataError(f"another process is packing {out}; wait for its end.") from None
@@ -134,13 +134,6 @@ def _check_room(out: Path, left: Sequence[Source], scales: Sequence[int]) -> Non
     needed, free = sources.estimate(left, scales), shutil.disk_usage(out.parent).free
     if 0.9 * needed > free:  # the estimate may be too high
         raise DataError(
-            f"{out} needs about {gigabytes(needed)} more, and its disk has {gigabytes(free)} left; "
-            "make room or name another place."
+            f"{out} needs about {units.byte_size(needed)} more, and its disk has "
+            f"{units.byte_size(free)} left; make room or name another place."
         )
-
-
-def gigabytes(byte_count: int) -> str:
-    """A size as people read it: in GB of 10^9 bytes, in MB below 0.1 GB."""
-    if byte_count < 10**8:
-        return f"{byte_count / 1e6:.1f} MB"
-    return f"{byte_count / 1e9:.1f} GB"

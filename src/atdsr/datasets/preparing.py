@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from atdsr.base import units
 from atdsr.datasets import sources
 from atdsr.datasets.index import INDEX, DataError, Index
 from atdsr.datasets.packed import PackedSet
-from atdsr.datasets.packing import Progress, gigabytes, pack, unwatched
+from atdsr.datasets.packing import Progress, pack, unwatched
 from atdsr.datasets.sources import Source
 
 
@@ -54,7 +55,7 @@ def prepare(
                 "remove it to have them packed anew, or name it itself to train on it as it is."
             )
         return packed
-    size = gigabytes(sources.estimate(found, (scale,)))
+    size = units.byte_size(sources.estimate(found, (scale,)))
     tell(f"packing {len(found)} pictures of {train} into {packed}, about {size}, once")
     return pack(train, packed, (scale,), lr, template, progress=progress).folder
 

@@ -78,7 +78,7 @@ def read(path: Path) -> Expected:
         ExpectError: there is no such file, or something else is in it.
     """
     try:
-        with files.opened(path) as file:
+        with files.open_regular(path) as file:
             return Expected.model_validate(json.loads(file.read()))
     except OSError as error:
         raise ExpectError(f"{path}: it cannot be read ({error.strerror or error}).") from None

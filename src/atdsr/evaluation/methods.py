@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,16 +11,17 @@ import torch
 from PIL import Image
 
 from atdsr import imaging
-from atdsr import weights as weight_files
 from atdsr.base import files
 from atdsr.base.errors import AtdsrError
+from atdsr.base.reporter import SILENT
 from atdsr.evaluation import peers
 from atdsr.evaluation.peers import Peer
 from atdsr.evaluation.protocol import Method
 from atdsr.imaging import resample
-from atdsr.inference.engine import Precision, Tell, Tile, choose_device, self_ensemble
+from atdsr.inference.config import Precision, Tile, choose_device
+from atdsr.inference.runner import self_ensemble
 from atdsr.inference.upscaler import Upscaler
-from atdsr.weights import CheckpointError, Weights, models
+from atdsr.weights import Weights, WeightsError, models, read_tensors, read_weights
 
 BASELINES = ("bicubic", "lanczos")
 """The methods that learn nothing, of any scale."""
@@ -48,7 +49,7 @@ class Settings:
     tile: Tile = "off"
     category_size: int | None = None
     ensemble: bool = False
-    tell: Tell = lambda _: None
+    tell: Callable[[str], None] = SILENT.notice
 
     def upscaler(self, weights: Weights) -> Upscaler:
         """An ATD run so.
@@ -78,7 +79,7 @@ def named(
         settings: of the networks.
 
     Raises:
-        CheckpointError: no such file or model.
+        WeightsError: no such file or model.
         PeerError: a network that spandrel does not read, or no spandrel.
         MethodError: a network of another scale.
         UpscaleError: no such device.
@@ -118,7 +119,10 @@ def baseline(name: str, scale: int) -> Method:
 
 
 def network(
-    upscaler: Upscaler, name: str, identity: str = "", tell: Tell = lambda _: None
+    upscaler: Upscaler,
+    name: str,
+    identity: str = "",
+    tell: Callable[[str], None] = SILENT.notice,
 ) -> Method:
     """An ATD, by the same pixels as a user's picture.
 
@@ -128,10 +132,10 @@ def network(
         identity: what tells its weights from others, for an evaluation that is gone on with.
         tell: see `Upscaler`.
     """
-    engine = upscaler.engine
-    settings = [engine.precision, engine.tile, engine.overlap, engine.ensemble]
+    config = upscaler.config
+    settings = [config.precision, config.tile, config.overlap, config.ensemble]
     return Method(
-        name=f"{name}+" if engine.ensemble else name,
+        name=f"{name}+" if config.ensemble else name,
         scale=upscaler.scale,
         enlarge=lambda samples: upscaler(samples, tell=tell),
         parameters=sum(parameter.numel() for parameter in upscaler.model.parameters()),
@@ -160,13 +164,13 @@ def peer(network: Peer, name: str, device: torch.device, identity: str, ensemble
 
 def _network(name: str, settings: Settings) -> Method:
     """An ATD by name or file, or else whatever spandrel makes of the file."""
-    if not models.means_file(name):
+    if not models.is_file(name):
         model = models.find(name)
         return network(settings.upscaler(model.load()), name, model.sha256, settings.tell)
     path = Path(name)
     try:
-        weights = weight_files.load(path, category_size=settings.category_size)
-    except CheckpointError:
+        weights = read_weights(path, category_size=settings.category_size)
+    except WeightsError:
         if not path.is_file() or _is_atd(path):
             raise
         device = choose_device(settings.device)
@@ -179,8 +183,8 @@ def _network(name: str, settings: Settings) -> Method:
 def _is_atd(path: Path) -> bool:
     """Whether a file that was refused is an ATD's all the same, or none that torch reads."""
     try:
-        tensors, _ = weight_files.read_tensors(path)
-    except CheckpointError:
+        tensors, _ = read_tensors(path)
+    except WeightsError:
         return True
     return any(name.endswith(".residual_group.td") for name in tensors)
 

@@ -198,13 +198,13 @@ def evaluate(
         missing = [step for step in group if step.key not in scores]
         if not missing:
             continue
-        with interrupts.later():
+        with interrupts.deferred():
             hr, lr = pair.load(scale)
         for step in missing:
             progress(len(scores), len(steps), str(step))
             sr, score = _score(step, hr, lr, metrics or {})
             see(step.dataset, step.pair, step.method, hr, sr)
-            with interrupts.later():
+            with interrupts.deferred():
                 _keep(step, sr, score, records, images)
             scores[step.key] = score
     progress(len(steps), len(steps), "")

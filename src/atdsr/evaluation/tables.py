@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import atdsr
-from atdsr.base import escaping, files
+from atdsr.base import escaping, files, units
 from atdsr.evaluation.protocol import Evaluation, Row, Score
 from atdsr.evaluation.published import PublishedRow
 
@@ -71,7 +71,7 @@ def _measured_line(rows: Sequence[Row], sets: Sequence[str]) -> tuple[str, ...]:
         "" if rows[0].parameters is None else f"{rows[0].parameters:,}",
         *(_figures(by_set[name]) for name in sets),
         f"{seconds:.2f}",
-        f"{max(peaks) / 2**20:,.0f} MiB" if peaks else "",
+        units.byte_size(max(peaks)) if peaks else "",
     )
 
 
@@ -125,7 +125,7 @@ def write_markdown(evaluation: Evaluation, path: Path, *, overwrite: bool) -> No
     Raises:
         FileError: the file exists and `overwrite` is False, or it cannot be written.
     """
-    with files.replacing(path, overwrite=overwrite) as temporary:
+    with files.atomic_write(path, overwrite=overwrite) as temporary:
         temporary.write_text(to_markdown(evaluation), "utf-8", "backslashreplace")
 
 
@@ -195,5 +195,5 @@ def write_json(evaluation: Evaluation, path: Path, *, overwrite: bool) -> None:
         FileError: the file exists and `overwrite` is False, or it cannot be written.
     """
     text = json.dumps(to_json(evaluation), indent=1, allow_nan=False)
-    with files.replacing(path, overwrite=overwrite) as temporary:
+    with files.atomic_write(path, overwrite=overwrite) as temporary:
         temporary.write_text(text + "\n", "utf-8")

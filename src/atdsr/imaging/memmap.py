@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import DTypeLike
 
-from atdsr.base import files
+from atdsr.base import files, units
 from atdsr.base.files import FileError
 from atdsr.imaging.metadata import tags
 from atdsr.imaging.metadata.tags import Entry, Layout, Table
@@ -49,12 +49,12 @@ def temporary_array(
     files.check_target(path, overwrite=True)
     with contextlib.ExitStack() as stack:
         try:
-            name, file = stack.enter_context(files.temporary(path, files.SCRATCH))
+            name, file = stack.enter_context(files.temporary_file(path, files.SCRATCH_SUFFIX))
             _reserve(file, _HEADER + size, table)
             array = np.memmap(name, dtype, "r+", offset=_HEADER, shape=shape)
         except OSError as error:
             raise FileError(
-                f"{path}: {size / 2**20:,.0f} MiB of disk space beside it cannot be reserved: "
+                f"{path}: {units.byte_size(size)} of disk space beside it cannot be reserved: "
                 f"{error.strerror or error}."
             ) from error
         yield array
@@ -78,7 +78,7 @@ def tiff_file(array: np.memmap) -> Path | None:
     if array.filename is None or array.ndim != 3 or array.dtype not in MAXIMUM:
         return None
     path = Path(array.filename)
-    if path.suffix != files.SCRATCH or not array.flags.c_contiguous:
+    if path.suffix != files.SCRATCH_SUFFIX or not array.flags.c_contiguous:
         return None
     table = _tag_table(array.shape, array.dtype)  # a part or another shape has another table
     with path.open("rb") as file:

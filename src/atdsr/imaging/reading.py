@@ -124,7 +124,7 @@ def open_frames(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
 
 def _load(path: Path) -> tuple[bytes, str]:
     """Return the content of a file and its format; a file of no format is not read to its end."""
-    with files.opened(path) as file:
+    with files.open_regular(path) as file:
         head = file.read(HEAD_BYTES)
         name = recognise(head)
         if name is not None:

@@ -98,7 +98,7 @@ def write(
     check_target(path, overwrite=overwrite, alpha=alpha, gray=gray, size=size)
     _check_quality(quality, path)
     name = format_of(path)
-    with files.replacing(path, overwrite=overwrite) as temporary:
+    with files.atomic_write(path, overwrite=overwrite) as temporary:
         try:
             with vips.named_errors(path, vips.UNWRITABLE):
                 if not TABLE[name].holds_profile:
@@ -162,7 +162,7 @@ def write_frames(
             raise PictureError(f"{name} holds no animation; write GIF, WebP, PNG or AVIF.")
         if durations is not None and loop < 0:
             raise PictureError(f"loop is how often to show it, 0 forever, not {loop}.")
-    with files.replacing(path, overwrite=overwrite) as temporary:
+    with files.atomic_write(path, overwrite=overwrite) as temporary:
         fitting = _check_each(pictures, path, name)
         if durations is None:
             write_pages(fitting, temporary, path)

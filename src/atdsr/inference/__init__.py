@@ -1,5 +1,6 @@
-"""Running the network on pictures of any size: `Upscaler`."""
+"""Running the network on pictures of any size: `load` returns an `Upscaler`."""
 
+from atdsr.inference.config import InferenceConfig, UpscaleError
 from atdsr.inference.upscaler import Upscaler, load
 
-__all__ = ["Upscaler", "load"]
+__all__ = ["InferenceConfig", "UpscaleError", "Upscaler", "load"]

@@ -1,9 +1,9 @@
-"""Cutting a picture into overlapping tiles, and joining what is made of them without a seam.
+"""Cutting a picture into overlapping tiles, and joining the enlarged tiles without a seam.
 
-Tiles begin at multiples of a step, the network's window, so that inside a tile the windows are
-those of the whole picture. Of every overlap the outer quarters, where a tile lacks context, are
-thrown away; across the middle half, one tile fades into the next by a raised cosine. Each axis is
-treated alone, and a tile's weight is the product of both.
+Tiles begin at multiples of a step, the network's window, so that the windows inside a tile are
+those of the whole picture. The outer quarters of every overlap, where a tile lacks context, are
+thrown away. Across the middle half, one tile fades into the next by a raised cosine. Each axis is
+treated on its own, and the weight of a tile is the product of both.
 """
 
 import itertools
@@ -15,18 +15,18 @@ import torch
 from torch import Tensor
 
 Enlarge = Callable[[slice, slice], Tensor]
-"""Rows and columns of the small picture -> that part enlarged, `b c rows*scale columns*scale`."""
+"""Rows and columns of the input -> that tile enlarged, `b c rows*scale columns*scale`."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """What a tile reads of one axis, and what it has a say in, in pixels of the small picture.
+    """Where a tile lies on one axis, and where it counts in the result, in pixels of the input.
 
     Attributes:
-        start: the first pixel that is read.
-        stop: the one after the last that is read.
-        fade_in: where its weight begins to rise from 0 and where it has become 1.
-        fade_out: where its weight begins to fall from 1 and where it has become 0.
+        start: The first pixel that is read.
+        stop: The pixel after the last that is read.
+        fade_in: Where the tile's weight begins to rise from 0, and where it reaches 1.
+        fade_out: Where the tile's weight begins to fall from 1, and where it reaches 0.
     """
 
     start: int
@@ -35,16 +35,16 @@ class Span:
     fade_out: tuple[int, int]
 
     def weights(self, scale: int, like: Tensor) -> Tensor:
-        """The weight of each enlarged pixel from the begin of `fade_in` to the end of `fade_out`.
+        """Return the weights of the enlarged pixels from `fade_in[0]` to `fade_out[1]`.
 
-        Those of neighbours add up to 1.
+        The weights of neighbouring tiles add up to 1.
         """
-        parts = (
+        weights = (
             _ramp(self.fade_in, scale),
             torch.ones(scale * (self.fade_out[0] - self.fade_in[1]), dtype=torch.float64),
             1 - _ramp(self.fade_out, scale),
         )
-        return torch.cat(parts).to(like)
+        return torch.cat(weights).to(like)
 
 
 def _ramp(fade: tuple[int, int], scale: int) -> Tensor:
@@ -54,13 +54,13 @@ def _ramp(fade: tuple[int, int], scale: int) -> Tensor:
 
 
 def spans(length: int, tile: int, overlap: int, step: int) -> list[Span]:
-    """The tiles of one axis, as few as can be and evenly spaced.
+    """Return the tiles that cover an axis, as few as possible and evenly spaced.
 
     Args:
-        length: of the axis in pixels.
-        tile: pixels in a tile, a multiple of `step`; only the last may have fewer.
-        overlap: pixels that neighbours share, at least; at most half a tile.
-        step: all tiles start at multiples of it; at most half a tile.
+        length: Length of the axis in pixels.
+        tile: Pixels in a tile, a multiple of `step`. Only the last tile may have fewer.
+        overlap: The least number of pixels that neighbours share, at most half a tile.
+        step: All tiles start at multiples of this, which is at most half a tile.
     """
     if length <= tile:
         return [Span(0, length, (0, 0), (length, length))]
@@ -80,20 +80,21 @@ def spans(length: int, tile: int, overlap: int, step: int) -> list[Span]:
 def join_rows(
     rows: list[Span], columns: list[Span], scale: int, enlarge: Enlarge
 ) -> Iterator[tuple[int, Tensor]]:
-    """Enlarge a picture tile by tile, row by row.
+    """Enlarge a picture tile by tile, and yield the result in bands.
 
-    Only one row of tiles is held at a time, so that memory does not grow with the height.
+    Only one row of tiles is in memory at a time, so that memory does not grow with the height.
 
     Args:
-        rows: the spans of the height.
-        columns: the spans of the width.
-        scale: how many times `enlarge` makes the sides grow.
-        enlarge: called for each tile, from left to right and from top to bottom.
+        rows: The spans of the height.
+        columns: The spans of the width.
+        scale: How many times `enlarge` makes the sides grow.
+        enlarge: Called for each tile, from left to right and from top to bottom.
 
     Yields:
-        The enlarged row at which a finished part begins, and the part, `b c rows width*scale`.
+        The row of the result at which a finished band begins, and the band,
+        `b c rows width*scale`.
     """
-    carry: Tensor | None = None  # what the row of tiles above adds to the begin of this one
+    carry: Tensor | None = None  # what the row of tiles above adds to the start of this one
     for row in rows:
         top, bottom = row.fade_in[0], row.fade_out[1]
         strip = _join_columns(row, columns, scale, enlarge)
@@ -101,13 +102,13 @@ def join_rows(
         strip *= row.weights(scale, strip)[:, None]
         if carry is not None:
             strip[..., : carry.shape[-2], :] += carry
-        whole = scale * (row.fade_out[0] - top)
-        carry = strip[..., whole:, :].clone()
-        yield scale * top, strip[..., :whole, :]
+        finished = scale * (row.fade_out[0] - top)
+        carry = strip[..., finished:, :].clone()
+        yield scale * top, strip[..., :finished, :]
 
 
 def _join_columns(row: Span, columns: list[Span], scale: int, enlarge: Enlarge) -> Tensor:
-    """One row of tiles, `b c (row.stop - row.start)*scale width*scale`."""
+    """Enlarge one row of tiles and join them: `b c (row.stop - row.start)*scale width*scale`."""
     joined: Tensor | None = None
     for column in columns:
         out = enlarge(slice(row.start, row.stop), slice(column.start, column.stop))
@@ -116,5 +117,5 @@ def _join_columns(row: Span, columns: list[Span], scale: int, enlarge: Enlarge) 
         left, right = column.fade_in[0], column.fade_out[1]
         out = out[..., scale * (left - column.start) : scale * (right - column.start)]
         joined[..., scale * left : scale * right] += out * column.weights(scale, out)
-    assert joined is not None, "an axis has a span at least"
+    assert joined is not None, "an axis has at least one span"
     return joined

@@ -1,44 +1,50 @@
-"""`Upscaler`: pictures in, pictures of the same kind out, as large as wanted."""
+"""`Upscaler`: pictures in, pictures of the same kind out, at any size."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from atdsr import imaging
+from atdsr.base import memory, units
+from atdsr.base.reporter import SILENT, Reporter
 from atdsr.imaging import Content, PictureLike, resample
-from atdsr.inference.engine import Engine, Precision, Progress, Source, Tell, Tile, UpscaleError
+from atdsr.inference import budget, tiles
+from atdsr.inference.borders import Edges
+from atdsr.inference.config import InferenceConfig, Precision, Tile, UpscaleError
+from atdsr.inference.runner import NetworkRunner
 from atdsr.network.kernels import cpu
 from atdsr.network.model import ATD
 from atdsr.weights import models
 
+Read = Callable[[slice, slice], Tensor]
+"""Rows and columns -> that region of the pictures, floats `b c h w` in [0, 1], 1 or 3 channels."""
+
 
 class Upscaler:
-    """An ATD ready to enlarge pictures.
+    """An ATD ready to enlarge pictures, from any number of threads at once.
 
     A picture is enlarged as a whole where memory allows, since the network looks at similar
     places all over it. Where it does not, tiles are used, smaller and smaller until they fit.
 
     Args:
-        model: the network.
-        device: "auto" takes CUDA, then MPS, then the CPU; or a device by name.
-        precision: "fp32", or "bf16" for matrix products in bfloat16 (sums stay in float32).
-        tile: side of a tile in pixels of the input; "auto" for tiles only where the whole does
-            not fit, "off" for never.
-        overlap: pixels of the input that neighbouring tiles share, 32 by default.
-        ensemble: take the mean over the eight flips and transposes of the picture (self-ensemble,
-            "+" in the field's tables): a little better, eight times as long.
+        model: The network.
+        config: How to run it.
+        **options: Fields of `InferenceConfig` that replace those of `config`, such as
+            `device="cpu"`, `precision`, `tile`, `overlap` or `ensemble`.
 
     Attributes:
-        model: `b 3 h w` -> `b 3 h*scale w*scale`, RGB in [0, 1], unclamped.
-        scale: how many times the sides grow.
-        device: where the network is.
-        engine: what runs it.
+        model: The network: `b 3 h w` -> `b 3 h*scale w*scale`, RGB in [0, 1], unclamped.
+        config: How it runs. The device is a device of this machine, and the overlap a number.
+        device: Where the network is.
+        scale: How many times the sides grow.
 
     Raises:
-        UpscaleError: no such device, precision, tile or overlap.
+        UpscaleError: There is no such device, precision, tile or overlap.
 
     Example:
         >>> import atdsr, numpy
@@ -47,27 +53,15 @@ class Upscaler:
         (6, 10, 3)
     """
 
-    def __init__(
-        self,
-        model: ATD,
-        *,
-        device: str | torch.device = "auto",
-        precision: Precision = "fp32",
-        tile: Tile = "auto",
-        overlap: int | None = None,
-        ensemble: bool = False,
-    ) -> None:
-        self.engine = Engine(
-            model,
-            device=device,
-            precision=precision,
-            tile=tile,
-            overlap=overlap,
-            ensemble=ensemble,
-        )
+    def __init__(self, model: ATD, config: InferenceConfig | None = None, **options: Any) -> None:
+        config = replace(config or InferenceConfig(), **options)
+        self.config = config.for_window(model.config.window)
+        self.device = torch.device(self.config.device)
         self.model = model
         self.scale = model.config.scale
-        self.device = self.engine.device
+        self._runner = NetworkRunner(model, self.config)
+        self._parameters = sum(parameter.numel() for parameter in model.parameters())
+        self._has_kernels = cpu.run_on(next(model.parameters()).data)
 
     def __call__(
         self,
@@ -75,25 +69,25 @@ class Upscaler:
         *,
         size: tuple[int, int] | None = None,
         out: np.ndarray | None = None,
-        progress: Progress = lambda _: None,
-        tell: Tell = lambda _: None,
+        progress: Callable[[float], None] = SILENT.progress,
+        tell: Callable[[str], None] = SILENT.notice,
     ) -> PictureLike:
-        """Enlarge a picture and give back the same kind.
+        """Enlarge a picture and return the same kind of object.
 
         Args:
-            picture: an array `h w c` or `h w`, or a tensor `b c h w`, `c h w` or `h w`, of
-                uint8, uint16, or floats in [0, 1]; a `PIL.Image.Image`; or a `pixels.Picture`.
+            picture: An array `h w c` or `h w`, or a tensor `b c h w`, `c h w` or `h w`, of
+                uint8, uint16, or floats in [0, 1]; a `PIL.Image.Image`; or an `imaging.Picture`.
                 1 to 4 channels are gray, gray and alpha, RGB, RGBA. The table in
                 docs/upscaling.md has every shape, dtype, mode and range.
-            size: width and height of the result in pixels, by default `scale` times the
-                picture's. The network is used as often as it takes to reach both, not at all
-                where they are reached already; then antialiased bicubic makes it that size.
-            out: samples `h w c` (or `h w`) of the picture's dtype and channels to write the
-                result into, such as a file mapped into memory; not for tensors or floats. What
-                is in it is complete only when the call returns.
-            progress: called with the share of the work that is done, from 0 to 1; it falls back
-                where memory ran out and the work begins again with tiles.
-            tell: called with a sentence where the picture takes much memory, or tiles.
+            size: Width and height of the result in pixels, by default `scale` times the
+                picture's. The network runs as often as it takes to reach both, and not at all
+                where they are reached already. Antialiased bicubic then makes it that size.
+            out: Samples `h w c` (or `h w`) of the picture's dtype and channels to write the
+                result into, such as a file mapped into memory. It cannot be used with tensors or
+                floats, and its content is complete only when the call returns.
+            progress: Called with the fraction of the work that is done, from 0 to 1. It falls
+                back where memory ran out and the work begins again with tiles.
+            tell: Called with a sentence where the picture takes much memory, or tiles.
 
         Returns:
             The same kind, dtype, device and number of dimensions and channels. A Pillow image of
@@ -102,159 +96,164 @@ class Upscaler:
             which keeps what is opaque opaque.
 
         Raises:
-            UpscaleError: a size or an `out` that does not fit, or more memory than there is.
-            PictureError: another kind of object, or a shape, dtype, mode or range of none.
+            UpscaleError: The size or `out` does not fit, or there is too little memory.
+            PictureError: The object is of another kind, or its shape, dtype, mode or range is not
+                that of a picture.
         """
-        given = imaging.convert_input(picture)
-        outs = None
-        if out is not None:
-            if isinstance(picture, Tensor) or isinstance(given.content, Tensor):
+        reporter = Reporter(progress, tell)
+        accepted = imaging.convert_input(picture)
+        content = accepted.content
+        if isinstance(content, Tensor):
+            if out is not None:
                 raise UpscaleError("`out` is for arrays of uint8 or uint16; leave it out.")
-            outs = [self._checked_out(out, given.content[0], size)]
-        return given.restore(self._enlarged(given.content, size, outs, progress, tell))
-
-    def estimate(self, height: int, width: int) -> int:
-        """Main memory in bytes that a picture of that size takes as a whole; see `Engine`."""
-        return self.engine.estimate(height, width)
+            return accepted.restore(self._enlarge_floats(content, size, reporter))
+        if out is not None and isinstance(picture, Tensor):
+            raise UpscaleError("`out` is for arrays of uint8 or uint16; leave it out.")
+        return accepted.restore(self._enlarge_samples(content, size, reporter, out))
 
     def batch(
         self,
         pictures: Sequence[PictureLike],
         *,
         size: tuple[int, int] | None = None,
-        progress: Progress = lambda _: None,
-        tell: Tell = lambda _: None,
+        progress: Callable[[float], None] = SILENT.progress,
+        tell: Callable[[str], None] = SILENT.notice,
     ) -> list[PictureLike]:
         """Enlarge pictures of one size, depth and number of channels side by side.
 
         For small pictures this is faster than one after another (`benchmarks/batches.py`).
 
         Args:
-            pictures: one at least, each of a kind that `__call__` takes.
-            size: see `__call__`, like the next two.
-            progress: for all of them together.
-            tell: for all of them together.
+            pictures: At least one picture, each of a kind that `__call__` takes.
+            size: As in `__call__`.
+            progress: As in `__call__`, for all pictures together.
+            tell: As in `__call__`, for all pictures together.
 
         Returns:
             What each picture becomes, of the kind that it was.
 
         Raises:
-            UpscaleError: see `__call__`; also for pictures that differ in shape or depth.
-            PictureError: see `__call__`.
+            UpscaleError: As in `__call__`; also where pictures differ in shape or depth.
+            PictureError: As in `__call__`.
         """
-        given = [imaging.convert_input(picture) for picture in pictures]
-        if not given:
+        if not pictures:
             raise UpscaleError("a batch has at least one picture.")
-        together = _joined([each.content for each in given])
-        made = self._enlarged(together, size, None, progress, tell)
-        stops = np.cumsum([len(each.content) for each in given])
+        reporter = Reporter(progress, tell)
+        accepted = [imaging.convert_input(picture) for picture in pictures]
+        content = _concatenated([picture.content for picture in accepted])
+        if isinstance(content, Tensor):
+            results = self._enlarge_floats(content, size, reporter)
+        else:
+            results = self._enlarge_samples(content, size, reporter)
+        stops = np.cumsum([len(picture.content) for picture in accepted])
         return [
-            each.restore(made[stop - len(each.content) : stop])
-            for each, stop in zip(given, stops, strict=True)
+            picture.restore(results[stop - len(picture.content) : stop])
+            for picture, stop in zip(accepted, stops, strict=True)
         ]
 
-    def _enlarged(
-        self,
-        content: Content,
-        size: tuple[int, int] | None,
-        outs: list[np.ndarray] | None,
-        progress: Progress,
-        tell: Tell,
-    ) -> Content:
-        """Either form of pictures in that form; `outs` is where samples go."""
-        if isinstance(content, Tensor):
-            return self._enlarge_floats(content, size, progress, tell)
-        if outs is None:
-            outs = [np.empty(self._result_shape(each, size), each.dtype) for each in content]
-        self._enlarge(content, outs, progress, tell)
-        return outs
+    def estimate(self, height: int, width: int) -> int:
+        """Return the main memory in bytes that a picture of that size takes as a whole.
 
-    def _checked_out(
-        self, out: np.ndarray, samples: np.ndarray, size: tuple[int, int] | None
-    ) -> np.ndarray:
-        room = out[..., None] if out.ndim == 2 else out
-        shape = self._result_shape(samples, size)
-        if room.shape != shape or room.dtype != samples.dtype:
-            raise UpscaleError(
-                f"out is {out.shape} of {out.dtype} and the result {shape} of {samples.dtype}."
-            )
-        return room
+        Args:
+            height: Height of the picture in pixels.
+            width: Width of the picture in pixels.
+        """
+        has_kernels = self._has_kernels and self.config.precision == "fp32"
+        return budget.estimate(
+            self.model.config, self._parameters, height, width, has_kernels=has_kernels
+        )
 
-    def _enlarge(
+    # ----------------------------------------------------------- integers, floats, sizes, alpha
+
+    def _enlarge_samples(
         self,
         pictures: Sequence[np.ndarray],
-        outs: Sequence[np.ndarray],
-        progress: Progress,
-        tell: Tell,
-    ) -> None:
-        """Samples `h w c` into samples of the size wanted, all of one shape and depth."""
-        height, width = pictures[0].shape[:2]
-        to_height, to_width, channels = outs[0].shape
+        size: tuple[int, int] | None,
+        reporter: Reporter,
+        out: np.ndarray | None = None,
+    ) -> list[np.ndarray]:
+        """Enlarge samples `h w c` of one shape and dtype, those of a single picture into `out`."""
+        height, width, channels = pictures[0].shape
+        dtype = pictures[0].dtype
+        to_width, to_height = self._result_size(width, height, size)
+        if out is None:
+            results = [np.empty((to_height, to_width, channels), dtype) for _ in pictures]
+        else:
+            results = [out[..., None] if out.ndim == 2 else out]
+            if results[0].shape != (to_height, to_width, channels) or out.dtype != dtype:
+                raise UpscaleError(
+                    f"out is {out.shape} of {out.dtype} and the result "
+                    f"{(to_height, to_width, channels)} of {dtype}."
+                )
         colours = [imaging.visible_colours(samples) for samples in pictures]
-        made = [imaging.split_alpha(out)[0] for out in outs]
+        targets = [imaging.split_alpha(result)[0] for result in results]
         if (to_height, to_width) == (self.scale * height, self.scale * width):
-            self._fill(made, colours, progress, tell)
+            self._run_samples(colours, targets, reporter)
         else:
             # 16 bits in between, so that only the last rounding counts
-            for begin, end in self._shares(width, height, to_width, to_height):
+            for part in self._passes(width, height, to_width, to_height, reporter):
                 shape = (self.scale * height, self.scale * width, colours[0].shape[2])
-                wide = [np.empty(shape, np.uint16) for _ in colours]
-                self._fill(wide, colours, _part_of(progress, begin, end), tell)
-                colours, (height, width) = wide, shape[:2]
-            for target, colour, samples in zip(made, colours, pictures, strict=True):
+                enlarged = [np.empty(shape, np.uint16) for _ in colours]
+                self._run_samples(colours, enlarged, part)
+                colours, (height, width) = enlarged, shape[:2]
+            for target, colour, samples in zip(targets, colours, pictures, strict=True):
                 alpha = imaging.split_alpha(samples)[1]
-                resized = _resized(colour, alpha, to_height, to_width)
-                target[...] = imaging.to_uint8(resized) if target.dtype == np.uint8 else resized
+                resized = _resize(colour, alpha, to_height, to_width)
+                target[...] = imaging.to_uint8(resized) if dtype == np.uint8 else resized
         if channels in (2, 4):
-            for out, samples in zip(outs, pictures, strict=True):
-                out[..., -1:] = resample.resize(samples[..., -1:], to_height, to_width)
+            for result, samples in zip(results, pictures, strict=True):
+                result[..., -1:] = resample.resize(samples[..., -1:], to_height, to_width)
+        return results
 
-    def _fill(
+    def _run_samples(
         self,
-        made: Sequence[np.ndarray],
         colours: Sequence[resample.Readable],
-        progress: Progress,
-        tell: Tell,
+        targets: Sequence[np.ndarray],
+        reporter: Reporter,
     ) -> None:
-        """Colours `h w c` into `made`, of any depth; tiles are read as they are needed."""
+        """Run the network once on colours `h w c`; tiles are read when they are needed."""
 
         def read(rows: slice, columns: slice) -> Tensor:
             return torch.cat([imaging.to_tensor(colour[rows, columns]) for colour in colours])
 
-        source = Source(read, len(colours), *colours[0].shape[:2])
-        for top, part in self.engine.parts(source, progress, tell):
-            for number, target in enumerate(made):
-                band = target[top : top + part.shape[-2]]
-                band[...] = imaging.to_array(part[number : number + 1], target.dtype)
+        height, width = colours[0].shape[:2]
+        for top, band in self._bands(read, len(colours), height, width, reporter):
+            for number, target in enumerate(targets):
+                rows = target[top : top + band.shape[-2]]
+                rows[...] = imaging.to_array(band[number : number + 1], target.dtype)
                 if isinstance(target, np.memmap):
-                    imaging.release_memory(target)  # else all of it would be in memory in the end
+                    imaging.release_memory(
+                        target
+                    )  # otherwise all of it would be in memory at the end
 
     def _enlarge_floats(
-        self, image: Tensor, size: tuple[int, int] | None, progress: Progress, tell: Tell
+        self, image: Tensor, size: tuple[int, int] | None, reporter: Reporter
     ) -> Tensor:
-        """Floats `b c h w` of 1 to 4 channels, likewise."""
+        """Enlarge floats `b c h w` with 1 to 4 channels."""
         width, height = self._result_size(image.shape[-1], image.shape[-2], size)
-        has_alpha = image.shape[1] in (2, 4)
-        alpha = image[:, -1:] if has_alpha else None
-        made = _visible(image) if has_alpha else image
-        shares = self._shares(image.shape[-1], image.shape[-2], width, height)
-        for begin, end in shares:
-            made = self._enlarge_once(made, _part_of(progress, begin, end), tell)
-        if made.shape[-2:] != (height, width):
-            made = _resized_floats(made, alpha, height, width)
-        elif not shares:
-            made = made.clamp(0, 1)  # a copy, and as all other results
+        alpha = image[:, -1:] if image.shape[1] in (2, 4) else None
+        colours = image if alpha is None else _visible_floats(image)
+        passes = self._passes(image.shape[-1], image.shape[-2], width, height, reporter)
+        for part in passes:
+            colours = self._run_floats(colours, part)
+        if colours.shape[-2:] != (height, width):
+            colours = _resize_floats(colours, alpha, height, width)
+        elif not passes:
+            colours = colours.clamp(0, 1)  # a copy, in the range of all other results
         if alpha is None:
-            return made
-        return torch.cat([made, _resized_floats(alpha, None, height, width)], dim=1)
+            return colours
+        return torch.cat([colours, _resize_floats(alpha, None, height, width)], dim=1)
 
-    def _enlarge_once(self, image: Tensor, progress: Progress, tell: Tell) -> Tensor:
+    def _run_floats(self, image: Tensor, reporter: Reporter) -> Tensor:
         batch, channels, height, width = image.shape
-        made = image.new_empty(batch, channels, self.scale * height, self.scale * width)
-        source = Source(lambda rows, columns: image[..., rows, columns], batch, height, width)
-        for top, part in self.engine.parts(source, progress, tell):
-            made[..., top : top + part.shape[-2], :] = part
-        return made
+        enlarged = image.new_empty(batch, channels, self.scale * height, self.scale * width)
+
+        def read(rows: slice, columns: slice) -> Tensor:
+            return image[..., rows, columns]
+
+        for top, band in self._bands(read, batch, height, width, reporter):
+            enlarged[..., top : top + band.shape[-2], :] = band
+        return enlarged
 
     def _result_size(
         self, width: int, height: int, size: tuple[int, int] | None
@@ -265,23 +264,123 @@ class Upscaler:
             raise UpscaleError(f"a size of {size[0]}x{size[1]} pixels is no picture.")
         return size
 
-    def _result_shape(
-        self, samples: np.ndarray, size: tuple[int, int] | None
-    ) -> tuple[int, int, int]:
-        height, width, channels = samples.shape
-        width, height = self._result_size(width, height, size)
-        return height, width, channels
-
-    def _shares(
-        self, width: int, height: int, to_width: int, to_height: int
-    ) -> list[tuple[float, float]]:
-        """Begin and end, as shares of the work, of each use of the network."""
+    def _passes(
+        self, width: int, height: int, to_width: int, to_height: int, reporter: Reporter
+    ) -> list[Reporter]:
+        """Return a reporter for each time that the network has to run to reach a size."""
         sizes = []
         while width < to_width or height < to_height:
             sizes.append(width * height)
             width, height = self.scale * width, self.scale * height
-        ends = np.cumsum(sizes) / max(1, sum(sizes))
-        return list(zip([0.0, *ends[:-1]], ends, strict=True)) if sizes else []
+        ends = [0.0, *np.cumsum(sizes) / max(1, sum(sizes))]
+        return [reporter.part(ends[n], ends[n + 1]) for n in range(len(sizes))]
+
+    # --------------------------------------------------------------------------- memory and tiles
+
+    def _bands(
+        self, read: Read, batch: int, height: int, width: int, reporter: Reporter
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Run the network once on pictures of one size, and yield bands from top to bottom.
+
+        Where memory runs out, the work begins again at the top with smaller tiles, and the rows
+        are yielded again, so that all bands belong to one result in the end.
+
+        Args:
+            read: Reads a region of the pictures, on any device and of any float dtype.
+            batch: How many pictures there are.
+            height: Height of the pictures in pixels.
+            width: Width of the pictures in pixels.
+            reporter: Receives the progress, and a notice where much memory or tiles are needed.
+
+        Yields:
+            The row of the result at which a band begins, and the band, `b c rows width*scale` in
+            [0, 1], with the channels, dtype and device that `read` gives.
+
+        Raises:
+            UpscaleError: There is not even memory for the smallest tile, or for the whole picture
+                where tiles are off; or this process was forked from one that computed already.
+        """
+        self._runner.check_fork()
+        smallest = 2 * self.model.config.window
+        tile = self._first_tile(batch, height, width, reporter)
+        while True:
+            try:
+                yield from self._tiled(read, tile, height, width, reporter)
+                return
+            except (MemoryError, RuntimeError) as error:
+                if not budget.is_out_of_memory(error):
+                    raise
+            # outside of the block above, whose traceback keeps the tensors of the failed call alive
+            self._runner.release_memory()
+            if tile <= smallest or self.config.tile == "off":
+                raise UpscaleError(_too_large(height, width))
+            half = min(tile, max(height, width)) // 2
+            tile = max(smallest, half - half % self.model.config.window)
+            reporter.notice(f"memory ran out, so it begins again {self._in_tiles_of(tile)}.")
+
+    def _first_tile(self, batch: int, height: int, width: int, reporter: Reporter) -> int:
+        """Return the side of the tile to begin with; one that holds the picture is the whole.
+
+        Raises:
+            UpscaleError: Tiles are off, and the main memory is clearly too small.
+        """
+        longest = max(height, width)
+        tile = self.config.tile if isinstance(self.config.tile, int) else longest
+        if self.device.type != "cpu":
+            return tile  # there, running out of memory costs a moment and not the process
+
+        def need_of(side: int) -> int:
+            return batch * self.estimate(min(side, height), min(side, width))
+
+        need, free = need_of(tile), memory.available_bytes()
+        takes = (
+            f"takes about {units.byte_size(need)} of memory and {units.byte_size(free)} are free"
+        )
+        shown = f"{min(tile, width)}x{min(tile, height)}"
+        if self.config.tile == "off" and need > free:
+            raise UpscaleError(f"{_too_large(height, width)} It {takes}.")
+        if self.config.tile != "off" and need > budget.USABLE * free:
+            window = self.model.config.window
+            sides = range(longest - longest % window, 2 * window, -window)
+            fitting = (side for side in sides if need_of(side) <= budget.USABLE * free)
+            tile = next(fitting, 2 * window)
+            reporter.notice(f"{shown} {takes}, so it is done {self._in_tiles_of(tile)}.")
+        elif need > budget.NOTEWORTHY:
+            reporter.notice(f"{shown} {takes}.")
+        return tile
+
+    def _overlap(self, tile: int) -> int:
+        assert self.config.overlap is not None, "`for_window` has set it"
+        return min(self.config.overlap, tile // 2)
+
+    def _in_tiles_of(self, tile: int) -> str:
+        return f"in tiles of {tile} with an overlap of {self._overlap(tile)}"
+
+    def _tiled(
+        self, read: Read, tile: int, height: int, width: int, reporter: Reporter
+    ) -> Iterator[tuple[int, Tensor]]:
+        window = self.model.config.window
+        row_spans = tiles.spans(height, tile, self._overlap(tile), window)
+        column_spans = tiles.spans(width, tile, self._overlap(tile), window)
+        runs = len(row_spans) * len(column_spans) * (8 if self.config.ensemble else 1)
+        layers = runs * len(self.model.layers)
+        done = 0
+
+        def layer_done() -> None:
+            nonlocal done
+            done += 1
+            reporter.progress(done / layers)
+
+        def enlarge(rows: slice, columns: slice) -> Tensor:
+            edges = Edges(
+                top=rows.start == 0,
+                bottom=rows.stop == height,
+                left=columns.start == 0,
+                right=columns.stop == width,
+            )
+            return self._runner(read(rows, columns), edges, layer_done)
+
+        return tiles.join_rows(row_spans, column_spans, self.scale, enlarge)
 
 
 def load(
@@ -294,80 +393,75 @@ def load(
     overlap: int | None = None,
     ensemble: bool = False,
 ) -> Upscaler:
-    """An `Upscaler` of a named model or of a file of weights.
+    """Return an `Upscaler` for a named model or for a file of weights.
 
     Args:
-        name_or_path: a name of `atdsr models`, or a `.safetensors` or official `.pth` file.
-        device: "auto" takes CUDA, then MPS, then the CPU; or a device by name.
-        precision: "fp32" or "bf16".
-        category_size: of a file that cannot tell it (the published networks can).
-        tile: see `Upscaler`, like the next two.
-        overlap: 32 by default.
-        ensemble: off by default.
+        name_or_path: A name that `atdsr models` lists, or a `.safetensors` or official `.pth` file.
+        device: As in `InferenceConfig`.
+        precision: As in `InferenceConfig`.
+        category_size: Category size of a file that does not tell it (the published networks do).
+        tile: As in `InferenceConfig`.
+        overlap: As in `InferenceConfig`.
+        ensemble: As in `InferenceConfig`.
 
     Raises:
-        CheckpointError: no such model, no such weights in the file, or a category size for a
-            named model, which knows its own.
-        UpscaleError: no such device, precision, tile or overlap.
+        WeightsError: There is no such model, the file has no such weights, or a category size
+            is given for a named model, which knows its own.
+        UpscaleError: There is no such device, precision, tile or overlap.
     """
-    with cpu.one_thread():  # so that a process can be forked after it
-        return Upscaler(
-            models.load(name_or_path, category_size=category_size).build(),
-            device=device,
-            precision=precision,
-            tile=tile,
-            overlap=overlap,
-            ensemble=ensemble,
-        )
+    config = InferenceConfig(device, precision, tile, overlap, ensemble)
+    with cpu.one_thread():  # so that the process can be forked afterwards
+        weights = models.load_weights(name_or_path, category_size=category_size)
+        return Upscaler(weights.build(), config)
 
 
-def _joined(contents: Sequence[Content]) -> Content:
-    """Pictures of one form, shape and dtype as one batch."""
-    tensors = [each for each in contents if isinstance(each, Tensor)]
-    samples = [array for each in contents if not isinstance(each, Tensor) for array in each]
-    looks = {(each.shape[1:], each.dtype, each.device) for each in tensors}
-    looks |= {(array.shape, array.dtype) for array in samples}
-    if len(looks) != 1:
+def _too_large(height: int, width: int) -> str:
+    return f"a picture of {width}x{height} is too large for the memory of this machine."
+
+
+def _concatenated(contents: Sequence[Content]) -> Content:
+    """Return pictures of one form, shape and dtype as one batch."""
+    tensors = [content for content in contents if isinstance(content, Tensor)]
+    arrays = [array for content in contents if isinstance(content, list) for array in content]
+    kinds: set[tuple[Any, ...]] = {(x.shape[1:], x.dtype, x.device) for x in tensors}
+    kinds |= {(array.shape, array.dtype) for array in arrays}
+    if len(kinds) != 1:
         raise UpscaleError("pictures of a batch are of one size, depth and kind.")
-    return torch.cat(tensors) if tensors else samples
+    return torch.cat(tensors) if tensors else arrays
 
 
-def _visible(image: Tensor) -> Tensor:
-    """The colours of floats `b c h w` with alpha, those of hidden pixels filled."""
-    colours = [imaging.visible_colours(_samples(picture))[:, :] for picture in image]
-    return _stacked(colours).to(image)
+def _visible_floats(image: Tensor) -> Tensor:
+    """Return the colours of floats `b c h w` with alpha, those of hidden pixels filled."""
+    colours = [imaging.visible_colours(_to_float_array(picture))[:, :] for picture in image]
+    return _stack(colours).to(image)
 
 
-def _resized_floats(image: Tensor, alpha: Tensor | None, height: int, width: int) -> Tensor:
-    """Floats `b c h w` by bicubic, with the alpha `b 1 h w` of what they were made of."""
-    alphas = [None] * len(image) if alpha is None else [_samples(each) for each in alpha]
+def _resize_floats(image: Tensor, alpha: Tensor | None, height: int, width: int) -> Tensor:
+    """Resize floats `b c h w` by bicubic, with the alpha `b 1 h w` of the original picture."""
+    alphas = [None] * len(image) if alpha is None else [_to_float_array(mask) for mask in alpha]
     resized = [
-        _resized(_samples(picture), each, height, width)
-        for picture, each in zip(image, alphas, strict=True)
+        _resize(_to_float_array(picture), mask, height, width)
+        for picture, mask in zip(image, alphas, strict=True)
     ]
-    return _stacked(resized).clamp_(0, 1).to(image)
+    return _stack(resized).clamp_(0, 1).to(image)
 
 
-def _samples(picture: Tensor) -> np.ndarray:
-    """Floats `c h w` as an array h w c of float64, which holds all kinds of them exactly."""
+def _to_float_array(picture: Tensor) -> np.ndarray:
+    """Return floats `c h w` as an array h w c of float64, which holds every float type exactly."""
     return picture.double().cpu().permute(1, 2, 0).numpy()
 
 
-def _stacked(pictures: Sequence[np.ndarray]) -> Tensor:
-    """The inverse of `_samples` for a batch."""
+def _stack(pictures: Sequence[np.ndarray]) -> Tensor:
+    """Return arrays h w c as one tensor `b c h w`."""
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
 
 
-def _resized(
+def _resize(
     colours: resample.Readable, alpha: np.ndarray | None, height: int, width: int
 ) -> np.ndarray:
-    """Colours h w c by bicubic, with the alpha h w 1 of the picture that they were made of."""
+    """Resize colours h w c by bicubic, with the alpha h w 1 of the original picture."""
     if isinstance(colours, np.ndarray) and (alpha is None or alpha.min() == alpha.max()):
         return resample.resize(colours, height, width)
     assert alpha is not None, "only alpha hides what is then filled"
     fitting = resample.resize(alpha, *colours.shape[:2])
     return resample.resize_colours(colours, fitting, height, width)
-
-
-def _part_of(progress: Progress, begin: float, end: float) -> Progress:
-    return lambda share: progress(begin + (end - begin) * share)

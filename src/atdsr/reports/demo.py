@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from atdsr import imaging
+from atdsr.base.reporter import SILENT, Reporter
 from atdsr.imaging import Picture, metrics, resample
-from atdsr.inference.upscaler import Progress, Upscaler
+from atdsr.inference.upscaler import Upscaler
 
 _DETAIL = (96, 64)  # width and height in pixels of the part that is shown magnified
 _MAGNIFIED = 5
@@ -33,7 +34,7 @@ class Demo:
     psnr_y: dict[str, float]
 
 
-def run(upscaler: Upscaler, folder: Path, progress: Progress = lambda _: None) -> Demo:
+def run(upscaler: Upscaler, folder: Path, reporter: Reporter = SILENT) -> Demo:
     """Reduce the sample photo, enlarge it again, and write what came out into a folder.
 
     Raises:
@@ -44,7 +45,7 @@ def run(upscaler: Upscaler, folder: Path, progress: Progress = lambda _: None) -
     small = resample.downscale(original, upscaler.scale)
     pictures = {
         "bicubic": resample.upscale(small, upscaler.scale),
-        "ATD-light": upscaler(small, progress=progress),
+        "ATD-light": upscaler(small, progress=reporter.progress),
     }
     psnr_y = {
         name: metrics.psnr_y(original, samples, upscaler.scale)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from atdsr.base import memory
+from atdsr.base import memory, units
 from atdsr.network.model import ATD, Block
 from atdsr.training.ranks import describe
 from atdsr.training.settings import Settings, Stage
@@ -60,9 +60,9 @@ class Estimate:
         shared = f" by each of {self.ranks} processes" if self.ranks > 1 else ""
         said = [
             f"network: {self.parameters:,} parameters.",
-            f"memory: about {self.bytes / 1e9:.1f} GB for {self.crops} crops of {side} at once"
-            f"{shared}; {self.free / 1e9:.1f} GB are free.",
-            f"time: about {_hours(self.seconds)} here, {self.iterations:,} steps of "
+            f"memory: about {units.byte_size(self.bytes)} for {self.crops} crops of {side} at once"
+            f"{shared}; {units.byte_size(self.free)} are free.",
+            f"time: about {units.duration(self.seconds)} here, {self.iterations:,} steps of "
             f"{self.step_seconds:.3g} s, without validation.",
             f"Both are extrapolated: one block of {self.blocks} was timed on one crop of {timed} "
             f"({self.device}).",
@@ -199,11 +199,3 @@ def _state_bytes(model: ATD, settings: Settings) -> int:
 
 def _free(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory.available_bytes()
-
-
-def _hours(seconds: float) -> str:
-    """A duration as a person says it."""
-    hours = seconds / 3600
-    if hours < 1:
-        return f"{max(1, round(seconds / 60))} min"
-    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:,.1f} days ({hours:,.0f} hours)"

@@ -10,7 +10,7 @@ import psutil
 import torch
 
 from atdsr import datasets
-from atdsr.base import files, interrupts, memory
+from atdsr.base import files, interrupts, memory, units
 from atdsr.network.model import ATD
 from atdsr.training.events import Line, Saved, Started, Stepped, Told, Validated, Watch, Watchers
 from atdsr.training.feed import Feed
@@ -59,7 +59,7 @@ def fit(
     Raises:
         StoppedError: SIGINT or SIGTERM came; the state is saved.
         TrainingError: the run cannot start or go on; the saved states are intact.
-        RanksError, DataError, PictureError, StateError, CheckpointError, FileError,
+        RanksError, DataError, PictureError, StateError, WeightsError, FileError,
             ValidationError, EvaluationError, TrackerError: the same, see where they come from.
     """
     with memory_as_sentence(), ExitStack() as stack:
@@ -124,7 +124,8 @@ def _check_memory(settings: Settings, ranks: Ranks) -> None:
         weights = sum(parameter.nbytes for parameter in ATD(settings.network).parameters())
     if weights > free:
         raise TrainingError(
-            f"the weights of the network take {weights / 1e9:.1f} GB and {free / 1e9:.1f} GB of "
+            f"the weights of the network take {units.byte_size(weights)} and "
+            f"{units.byte_size(free)} of "
             "memory are free; choose a smaller model."
         )
     for number, stage in enumerate((settings.stage(1), *settings.stages)):
@@ -133,8 +134,9 @@ def _check_memory(settings: Settings, ranks: Ranks) -> None:
         if batch > free:
             key = f"stages.{number - 1}" if number else "data"
             raise TrainingError(
-                f"{stage.batch:,} crops of {stage.patch}x{stage.patch} take {batch / 1e9:.1f} GB "
-                f"and {free / 1e9:.1f} GB of memory are free; lower {key}.batch or {key}.patch."
+                f"{stage.batch:,} crops of {stage.patch}x{stage.patch} take "
+                f"{units.byte_size(batch)} "
+                f"and {units.byte_size(free)} of memory are free; lower {key}.batch or {key}.patch."
             )
 
 
@@ -298,9 +300,9 @@ def _own(folder: Path) -> Iterator[None]:
         FileError: it, or a file that the run will leave there, cannot be written.
     """
     try:
-        with files.owned(folder):
+        with files.folder_lock(folder):
             for part in (folder, folder / STATES, folder / MODELS, folder / STRIPS):
-                files.sweep(part)
+                files.delete_leftovers(part)
             for name in (LOG, WEIGHTS, BEST, OFFICIAL, OFFICIAL_BEST, f"{STATES}/any.pt"):
                 files.check_target(folder / name, overwrite=True)
             yield

@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 
-from atdsr import weights as weight_files
 from atdsr.base.errors import AtdsrError
-from atdsr.inference.engine import is_out_of_memory
+from atdsr.inference.budget import is_out_of_memory
 from atdsr.network.model import ATD
 from atdsr.training import states
 from atdsr.training.events import Validated
@@ -20,7 +19,15 @@ from atdsr.training.ranks import Ranks
 from atdsr.training.settings import Settings
 from atdsr.training.stepper import Stepper, Tally
 from atdsr.training.steps import optimizers_of, step_of
-from atdsr.weights import StateDict, Weights, models, official_name
+from atdsr.weights import (
+    StateDict,
+    Weights,
+    first_non_finite,
+    initialise_from,
+    models,
+    official_name,
+    write_weights,
+)
 
 STATES = "training_states"
 WEIGHTS, BEST = "weights.safetensors", "best.safetensors"
@@ -78,7 +85,7 @@ class Run:
 
         Raises:
             TrainingError: the state or the weights are another network's.
-            StateError, CheckpointError: they cannot be read.
+            StateError, WeightsError: they cannot be read.
         """
         settings = self._settings
         state = self._ranks.from_lead(lambda: states.load(settings.output / STATES, self._tell))
@@ -86,12 +93,12 @@ class Run:
             self._restore(state)
         elif settings.init_from is not None:
             source = settings.init_from
-            group = settings.network.category_size if models.means_file(source) else None
+            group = settings.network.category_size if models.is_file(source) else None
             for network, key in ((self.model, "params"), (self.average, "params_ema")):
                 weights = self._ranks.from_lead(
-                    lambda key=key: models.load(source, category_size=group, prefer=key)
+                    lambda key=key: models.load_weights(source, category_size=group, prefer=key)
                 )
-                left = weight_files.initialise(network, weights.state)
+                left = initialise_from(network, weights.state)
             self._check_left(*left)
 
     def _check_left(self, interpolated: list[str], fresh: list[str]) -> None:
@@ -245,7 +252,7 @@ class Run:
             TrainingError: a value is no finite number.
         """
         for network in (self.model, self.average):
-            bad = weight_files.first_not_finite(dict(network.named_parameters()))
+            bad = first_non_finite(dict(network.named_parameters()))
             if bad is not None:
                 raise TrainingError(
                     f"the weights are no finite numbers after step {self.step} (the first is in "
@@ -256,8 +263,8 @@ class Run:
     def _write_weights(self, name: str, official: str) -> None:
         folder = self._settings.output
         average = Weights(self._settings.network, _on_cpu(self.average))
-        weight_files.save(average, folder / name, overwrite=True)
-        weight_files.save(average, folder / official, overwrite=True, trained=_on_cpu(self.model))
+        write_weights(average, folder / name, overwrite=True)
+        write_weights(average, folder / official, overwrite=True, trained=_on_cpu(self.model))
 
 
 @contextmanager

@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from atdsr import weights as weight_files
 from atdsr.base import files
 from atdsr.base.errors import AtdsrError
-from atdsr.weights import CheckpointError
+from atdsr.weights import WeightsError, read_torch_file, torch_file_bytes
 
 _NAME = re.compile(r"(\d{8,})-([0-9a-f]{8})\.pt")
 
@@ -38,9 +37,9 @@ def save(state: Mapping[str, Any], folder: Path, step: int, keep: int) -> Path:
     Raises:
         FileError: it cannot be written; the states before are as they were.
     """
-    content = weight_files.archive(dict(state))
+    content = torch_file_bytes(dict(state))
     path = folder / f"{step:08}-{hashlib.sha256(content).hexdigest()[:8]}.pt"
-    with files.replacing(path, overwrite=True) as temporary:
+    with files.atomic_write(path, overwrite=True) as temporary:
         temporary.write_bytes(content)
     others = [other for other in _newest_first(folder) if other != path]
     earlier = [other for other in others if _step(other) < step]
@@ -91,6 +90,6 @@ def _read(path: Path) -> dict[str, Any] | None:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if name is None or not digest.startswith(name[2]):
             return None
-        return weight_files.load_run(path)
-    except (OSError, CheckpointError):
+        return read_torch_file(path)
+    except (OSError, WeightsError):
         return None

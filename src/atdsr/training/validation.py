@@ -15,7 +15,7 @@ from atdsr.base.errors import AtdsrError
 from atdsr.evaluation import Evaluation, Method, methods, testsets
 from atdsr.evaluation.testsets import Pair, TestSet
 from atdsr.imaging import Picture
-from atdsr.inference.engine import Precision, UpscaleError
+from atdsr.inference.config import Precision, UpscaleError
 from atdsr.inference.upscaler import Upscaler
 from atdsr.network.model import ATD
 from atdsr.training import strips

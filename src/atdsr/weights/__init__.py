@@ -1,35 +1,49 @@
-"""Files with weights: official `.pth`, safetensors, and the state of a training run.
+"""Weights: the files that hold them, the named models, and downloads.
 
 On disk there is one dialect, the official parameter names, so that files written here load in
 spandrel, chaiNNer and ComfyUI and official files load here. In memory the names are ours;
-`names.py` is the only place that knows both.
+`state_dict.py` holds the table between the two.
 
-Files come from strangers: nothing in them is run, and reading one costs no more than its size
-explains.
+Weight files come from strangers: no code in them is ever run, and reading one costs no more than
+its size explains.
 """
 
-from atdsr.weights.configs import infer_config
-from atdsr.weights.contents import CheckpointError, StateDict, Weights, first_not_finite
-from atdsr.weights.finetuning import initialise
-from atdsr.weights.key_names import official_name, to_official
-from atdsr.weights.reading import READ_SUFFIXES, check_kind, load, load_run, read_tensors
-from atdsr.weights.writing import SUFFIXES, archive, save
+from atdsr.weights.config import infer_config
+from atdsr.weights.files import (
+    READ_SUFFIXES,
+    WRITE_SUFFIXES,
+    check_file_type,
+    read_tensors,
+    read_torch_file,
+    read_weights,
+    torch_file_bytes,
+    write_weights,
+)
+from atdsr.weights.finetuning import initialise_from
+from atdsr.weights.state_dict import (
+    StateDict,
+    Weights,
+    WeightsError,
+    first_non_finite,
+    official_name,
+    official_state_dict,
+)
 
 __all__ = [
     "READ_SUFFIXES",
-    "SUFFIXES",
-    "CheckpointError",
+    "WRITE_SUFFIXES",
     "StateDict",
     "Weights",
-    "archive",
-    "check_kind",
-    "first_not_finite",
+    "WeightsError",
+    "check_file_type",
+    "first_non_finite",
     "infer_config",
-    "initialise",
-    "load",
-    "load_run",
+    "initialise_from",
     "official_name",
+    "official_state_dict",
     "read_tensors",
-    "save",
-    "to_official",
+    "read_torch_file",
+    "read_weights",
+    "torch_file_bytes",
+    "write_weights",
 ]

@@ -1,171 +1,259 @@
-"""The named models: what they are, where their weights lie, what to expect of them.
-
-Some come with atdsr (`MODELS`); those that the authors have published (`OFFICIAL`) are
-downloaded when asked for.
-"""
+"""The named models: those that come with atdsr, and how to find any model by its name."""
 
 import difflib
 import re
+from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
-from atdsr import weights as weight_files
-from atdsr.weights import CheckpointError, Weights, download
-from atdsr.weights.bundled import MODELS, ZooModel
-from atdsr.weights.download import FetchError, Progress
-from atdsr.weights.official import OFFICIAL
-from atdsr.weights.store import OfficialModel, StoreError
+from atdsr.base import files
+from atdsr.network.model import ATDConfig, atd_light
+from atdsr.weights import download
+from atdsr.weights.download import ByteProgress, DownloadError
+from atdsr.weights.files import READ_SUFFIXES, read_weights
+from atdsr.weights.official import OFFICIAL, OfficialModel, StoreError
+from atdsr.weights.state_dict import Weights, WeightsError
 
 __all__ = [
-    "MODELS",
+    "BUNDLED",
     "OFFICIAL",
-    "FetchError",
+    "BundledModel",
+    "DownloadError",
     "OfficialModel",
     "StoreError",
-    "ZooModel",
     "add",
     "fetch",
     "find",
     "find_official",
     "for_scale",
-    "load",
-    "means_file",
+    "is_file",
+    "load_weights",
 ]
 
 
-def find(name: str) -> ZooModel | OfficialModel:
-    """The model of that name.
+@dataclass(frozen=True)
+class BundledModel:
+    """A model whose weights are in the package.
+
+    Attributes:
+        name: Name that a user writes.
+        config: Configuration of the network.
+        file: Name of the weight file in the package's `weights` folder.
+        sha256: SHA-256 of that file, in hexadecimal.
+        parameters: Number of learned values.
+        psnr_y: PSNR in dB on Y by name of the test set, measured as in `docs/protocol.md`.
+        data: Training data.
+        hours: Hours of training, including those of the model that it started from.
+        hardware: Hardware that took those hours.
+        licence: Licence of the weights.
+    """
+
+    name: str
+    config: ATDConfig
+    file: str
+    sha256: str
+    parameters: int
+    psnr_y: dict[str, float]
+    data: str
+    hours: float
+    hardware: str
+    licence: str
+
+    def load(self, prefer: str = "params_ema") -> Weights:
+        """Read the weights, after a check of their SHA-256.
+
+        Args:
+            prefer: Which of two sets of parameters to take, as for `read_weights`.
+
+        Raises:
+            WeightsError: The file is missing or is not the one that this version came with.
+        """
+        with resources.as_file(resources.files("atdsr.weights") / self.file) as path:
+            if not path.is_file():
+                raise WeightsError(f"{path} is missing; install atdsr again.")
+            if files.sha256(path) != self.sha256:
+                raise WeightsError(f"{path} is damaged (SHA-256 differs); install atdsr again.")
+            return read_weights(path, prefer=prefer)
+
+
+_DATA = "420 pictures, 347 megapixels"
+_HARDWARE = "2 cores of an Intel Xeon at 2.5 GHz"
+
+BUNDLED = (
+    BundledModel(
+        name="atd-light-x2",
+        config=atd_light(2),
+        file="atd-light-x2.safetensors",
+        sha256="6c30213c837b53f752c6ef0a483ace8d1f4c31ff96c4d24c630d59dd46792b30",
+        parameters=753_204,
+        psnr_y={"Set5": 37.37, "Set14": 33.00, "B100": 31.74, "Urban100": 30.46},
+        data=_DATA,
+        hours=4.4,
+        hardware=_HARDWARE,
+        licence="Apache-2.0",
+    ),
+    BundledModel(
+        name="atd-light-x3",
+        config=atd_light(3),
+        file="atd-light-x3.safetensors",
+        sha256="c806aca22fc6049eafc0d6e1718c5a66b6f15cf5bf7e3c324a6e29938af4c35d",
+        parameters=759_699,
+        psnr_y={"Set5": 33.56, "Set14": 29.76, "B100": 28.70, "Urban100": 26.85},
+        data=_DATA,
+        hours=4.8,
+        hardware=_HARDWARE,
+        licence="Apache-2.0",
+    ),
+    BundledModel(
+        name="atd-light-x4",
+        config=atd_light(4),
+        file="atd-light-x4.safetensors",
+        sha256="9e4e7b427379359eec7716426fbed57d2eb6970d9d7f8964b09b021a4a389f5a",
+        parameters=768_792,
+        psnr_y={"Set5": 31.42, "Set14": 28.09, "B100": 27.24, "Urban100": 25.16},
+        data=_DATA,
+        hours=5.6,
+        hardware=_HARDWARE,
+        licence="Apache-2.0",
+    ),
+)
+"""Every model that comes with atdsr, one per line of `atdsr models`."""
+
+
+def find(name: str) -> BundledModel | OfficialModel:
+    """Return the model of that name.
 
     Raises:
-        CheckpointError: there is none; the sentence names the nearest.
+        WeightsError: There is none; the sentence names the nearest.
     """
-    models = {model.name: model for model in (*MODELS, *OFFICIAL)}
+    models = {model.name: model for model in (*BUNDLED, *OFFICIAL)}
     if name in models:
         return models[name]
-    near = difflib.get_close_matches(name, models, n=1, cutoff=0)[0]
-    raise CheckpointError(
-        f"there is neither a file nor a model called {name!r}; did you mean {near}? "
+    nearest = difflib.get_close_matches(name, models, n=1, cutoff=0)[0]
+    raise WeightsError(
+        f"there is neither a file nor a model called {name!r}; did you mean {nearest}? "
         "`atdsr models` lists them."
     )
 
 
 def find_official(name: str) -> OfficialModel:
-    """The official model of that name.
+    """Return the official model of that name.
 
     Raises:
-        CheckpointError: there is none; the sentence names the nearest.
+        WeightsError: There is none; the sentence names the nearest.
     """
     model = find(name)
     if isinstance(model, OfficialModel):
         return model
-    raise CheckpointError(f"{name} comes with atdsr; only official/... are fetched or added.")
+    raise WeightsError(f"{name} comes with atdsr; only official/... are fetched or added.")
 
 
-def means_file(name_or_path: str | Path) -> bool:
-    """Whether this stands for a file of weights, also one that is missing, and not for a model.
+def is_file(name_or_path: str | Path) -> bool:
+    """Whether this is the path of a weight file, even a missing one, and not a model's name.
 
-    A model's name wins over a file or folder that is called like it.
+    A model's name wins over a file or folder of the same name.
     """
-    if _name(name_or_path) in [model.name for model in (*MODELS, *OFFICIAL)]:
+    if _name(name_or_path) in [model.name for model in (*BUNDLED, *OFFICIAL)]:
         return False
     path = Path(name_or_path)
-    return path.suffix.lower() in weight_files.READ_SUFFIXES or _exists(path)
+    return path.suffix.lower() in READ_SUFFIXES or _exists(path)
 
 
-def load(
+def load_weights(
     name_or_path: str | Path, *, category_size: int | None = None, prefer: str = "params_ema"
 ) -> Weights:
-    """The weights of a named model or of a file.
+    """Read the weights of a named model or of a file.
 
     Args:
-        name_or_path: a name of `atdsr models`, or a file that `checkpoint.load` reads.
-        category_size: of a file that cannot tell it (the published networks can).
-        prefer: which of a file's two sets to take, as for `checkpoint.load`.
+        name_or_path: A name that `atdsr models` lists, or a file that `read_weights` reads.
+        category_size: Category size for files that do not tell it (the published networks do).
+        prefer: Which of two sets of parameters to take, as for `read_weights`.
 
     Raises:
-        CheckpointError: no such model, no such weights in the file, an official model that was
-            not fetched yet, or a category size for a named model, which knows its own.
+        WeightsError: There is no such model, or the file cannot be read, or an official model has
+            not been fetched yet, or a category size is given for a named model, which has its own.
     """
-    if means_file(name_or_path):
-        return weight_files.load(name_or_path, category_size=category_size, prefer=prefer)
+    if is_file(name_or_path):
+        return read_weights(name_or_path, category_size=category_size, prefer=prefer)
     if category_size is not None:
-        raise CheckpointError(f"{name_or_path} knows its category size; leave it out.")
+        raise WeightsError(f"{name_or_path} knows its category size; leave it out.")
     return find(_name(name_or_path)).load(prefer)
 
 
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a name that is too long, say
+    except OSError:  # a name that is too long, for example
         return False
 
 
 def _name(name_or_path: str | Path) -> str:
-    """A model's name, also where it went through a path, which has other slashes on Windows."""
+    """Return the name of a model; a path has other slashes on Windows."""
     return name_or_path.as_posix() if isinstance(name_or_path, Path) else name_or_path
 
 
-def for_scale(scale: int) -> ZooModel:
-    """The model to use where none is named.
+def for_scale(scale: int) -> BundledModel:
+    """Return the bundled model of a scale, which is used if none is named.
 
     Raises:
-        CheckpointError: no model of that scale comes with this version.
+        WeightsError: No model of that scale comes with this version.
     """
-    for model in MODELS:
+    for model in BUNDLED:
         if model.config.scale == scale:
             return model
-    scales = ", ".join(str(model.config.scale) for model in MODELS)
-    raise CheckpointError(
+    scales = ", ".join(str(model.config.scale) for model in BUNDLED)
+    raise WeightsError(
         f"no model for scale {scale} comes with this version (bundled: scale {scales}); "
         "name an official one (`atdsr models`) or a file of weights with --model."
     )
 
 
-def fetch(name: str, progress: Progress | None = None) -> Path:
-    """Download an official model unless it is here; go on where an earlier download stopped.
+def fetch(name: str, progress: ByteProgress | None = None) -> Path:
+    """Download an official model unless it is here; continue an interrupted download.
 
     Args:
-        name: of one of `OFFICIAL`.
-        progress: called with the bytes that are here and, where it is known, the size.
+        name: Name of one of `OFFICIAL`.
+        progress: Called with the number of bytes downloaded, and the total if it is known.
 
     Returns:
-        The file with the weights, which `load` finds by the model's name.
+        Path of the weight file, which `load_weights` finds by the name of the model.
 
     Raises:
-        CheckpointError: no such model.
-        FetchError: no network, no answer, or what came is not the file.
-        StoreError: the folder cannot be written, or another process fetches the same.
+        WeightsError: There is no such model.
+        DownloadError: There is no network or no answer, or what came is not the file.
+        StoreError: The folder cannot be written, or another process is fetching the same model.
     """
     return download.fetch(find_official(name), progress)
 
 
 def add(file: str | Path, name: str | None = None) -> OfficialModel:
-    """Copy a file that was fetched by hand to where official weights lie.
+    """Copy a file that was downloaded by hand to the folder for official weights.
 
     Args:
-        file: a `.pth` file as the authors ship it; it stays as it is.
-        name: of one of `OFFICIAL`; None goes by the file's name.
+        file: A `.pth` file as the authors ship it; it is not changed.
+        name: Name of one of `OFFICIAL`; None goes by the name of the file.
 
     Raises:
-        CheckpointError: the file is not that model's, or its name tells nothing.
-        StoreError: it cannot be written.
+        WeightsError: The file is not that model's, or its name is not one of the authors'.
+        StoreError: It cannot be written.
     """
     path = Path(file)
     if not path.is_file():
-        raise CheckpointError(f"{path} is no file; name the .pth file that was fetched.")
+        raise WeightsError(f"{path} is not a file; name the .pth file that was fetched.")
     if path.suffix.lower() != ".pth":
-        raise CheckpointError(f"{path}: the authors ship .pth files; add it as it was fetched.")
-    model = _named_like(path) if name is None else find_official(name)
+        raise WeightsError(f"{path}: the authors ship .pth files; add it as it was fetched.")
+    model = _model_of_file(path) if name is None else find_official(name)
     model.add(path)
     return model
 
 
-def _named_like(path: Path) -> OfficialModel:
-    """The official model whose file has that name, but for a browser's " (1)"."""
+def _model_of_file(path: Path) -> OfficialModel:
+    """Return the official model whose file has that name, ignoring a browser's " (1)"."""
     stem = re.sub(r" ?\(\d+\)$", "", path.stem)
     for model in OFFICIAL:
         if Path(model.file).stem == stem:
             return model
-    raise CheckpointError(
+    raise WeightsError(
         f"{path.name} is not called as the authors call their files (such as "
         f"{OFFICIAL[0].file}); say with --as NAME which model it is."
     )

@@ -13,7 +13,7 @@ import pytest
 from atdsr import batch, imaging
 from atdsr.batch import Job, Order, Outcome, Plan, Result, Times, running
 from atdsr.imaging import Picture
-from atdsr.inference.upscaler import UpscaleError, Upscaler
+from atdsr.inference import UpscaleError, Upscaler
 
 X2 = Order(Times(2))
 
@@ -256,16 +256,16 @@ def test_records_are_plain_json():
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (0.04, "0.0 s"),
-        (59.94, "59.9 s"),
-        (60, "1 min 0 s"),
+        (0.04, "0 s"),
+        (59.94, "1 min"),
+        (61, "1 min 1 s"),
         (3599, "59 min 59 s"),
         (7321, "2 h 2 min"),
     ],
 )
 def test_the_summary_counts_and_tells_the_time(seconds: float, words: str):
     job = Job(Path("a.png"), Path("a_x2.png"))
-    assert batch.summary([], Plan((job,), (), False, X2)) == "0 of 1 picture done, in 0.0 s"
+    assert batch.summary([], Plan((job,), (), False, X2)) == "0 of 1 picture done, in 0 s"
     results = [
         Result(Path(), None, Outcome(name), "") for name in ("done", "kept", "kept", "failed")
     ]

@@ -16,6 +16,8 @@ from fuzz_targets import TARGETS, Target
 from helpers.networks import ROOT
 from helpers.upscaling import SOURCES
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = str(ROOT / "benchmarks/fuzz.py")
 
 
@@ -98,3 +100,33 @@ def test_an_unknown_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr(sys, "argv", ["fuzz.py", "--target", "nothing"])
     assert fuzz.main() == 2
     assert capsys.readouterr().out.startswith("no target nothing; there are ")
+
+
+def test_a_process_that_grew_too_large_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What libFuzzer keeps grows for ever; the rest of the time is not lost for that."""
+    clock = [0.0]
+    seeds = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess:
+        if "--try" in command:
+            return subprocess.CompletedProcess(command, 0, "0.01 s of CPU time", "")
+        seeds.append(command[-1])
+        first = len(seeds) == 1
+        clock[0] += 20 if first else 40
+        if first:
+            (tmp_path / "names-oom-1").write_bytes(b"x")
+        return subprocess.CompletedProcess(
+            command, int(first), b"", b"stat::number_of_executed_units: 50"
+        )
+
+    monkeypatch.setattr(fuzz.subprocess, "run", run)
+    monkeypatch.setattr(fuzz.time, "perf_counter", lambda: clock[0])
+    outcome = fuzz.watch("names", 60, tmp_path, seed=3)
+    assert seeds == ["3", "4"]
+    assert (outcome.tried, outcome.seconds, outcome.findings) == (100, 60, {})
+    assert outcome.notes == [
+        "the process grew too large, and the input alone takes 0.01 s of CPU time"
+    ]
+    assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,8 @@ from PIL import Image
 
 from atdsr import datasets
 from atdsr.datasets import Crops, DataError, PackedSet
-from helpers.packing import empty_set, noise, noise_folder
+from helpers.packing import empty_set, noise_folder
+from helpers.pictures import noise
 
 CPU = torch.device("cpu")
 
@@ -21,8 +22,8 @@ CPU = torch.device("cpu")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> PackedSet:
     """Seven pictures of several sizes."""
     folder = noise_folder(tmp_path_factory.mktemp("data") / "pictures", 5)
-    Image.fromarray(noise(90, 50, 7)).save(folder / "high.png")
-    Image.fromarray(noise(49, 170, 8)).save(folder / "wide.png")
+    Image.fromarray(noise(h=90, w=50, seed=7)).save(folder / "high.png")
+    Image.fromarray(noise(h=49, w=170, seed=8)).save(folder / "wide.png")
     return datasets.pack(folder, folder.parent / "set", (2, 3))
 
 
@@ -33,7 +34,7 @@ def blocks(tmp_path_factory: pytest.TempPathFactory) -> PackedSet:
     (folder / "lr").mkdir(parents=True)
     (folder / "hr").mkdir()
     for number in range(3):
-        small = noise(36, 42 + 12 * number, number)
+        small = noise(h=36, w=42 + 12 * number, seed=number)
         Image.fromarray(small).save(folder / "lr" / f"{number}.png")
         Image.fromarray(small.repeat(2, 0).repeat(2, 1)).save(folder / "hr" / f"{number}.png")
     return datasets.pack(folder / "hr", folder / "set", (2,), folder / "lr")
@@ -223,7 +224,7 @@ def test_a_device_that_is_too_small(packed: PackedSet, monkeypatch: pytest.Monke
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(torch, "empty", full)
-    with pytest.raises(DataError, match=r"do not fit into the memory of cpu, .* MB more are need"):
+    with pytest.raises(DataError, match=r"do not fit into the memory of cpu, .* KiB more are need"):
         Crops(packed, 0, device=CPU)
 
 

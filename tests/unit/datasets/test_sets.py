@@ -12,7 +12,8 @@ from PIL import Image
 
 from atdsr import datasets
 from atdsr.datasets import DataError, PackedSet
-from helpers.packing import content, empty_set, noise, noise_folder
+from helpers.packing import content, empty_set, noise_folder
+from helpers.pictures import noise
 
 
 @pytest.fixture
@@ -193,7 +194,7 @@ def test_a_folder_is_packed_once_beside_itself(
 ) -> None:
     folder = noise_folder(tmp_path / "pictures", 3)
     beside = tmp_path / "pictures.packed_x2"
-    told = f"packing 3 pictures of {folder} into {beside}, about 0.0 MB, once"
+    told = f"packing 3 pictures of {folder} into {beside}, about 31.6 KiB, once"
     assert prepared(folder) == (beside, [told])
     made = content(beside)
     monkeypatch.chdir(folder)
@@ -238,7 +239,7 @@ def test_given_lr_pictures_are_watched_too(tmp_path: Path) -> None:
     folder = noise_folder(tmp_path / "pictures", 2)
     lr = noise_folder(tmp_path / "lr", 2, 24, 30)
     packed, _ = prepared(folder, lr=lr)
-    assert np.array_equal(PackedSet(packed, 2).pair(1)[0], noise(24, 30, 1))
+    assert np.array_equal(PackedSet(packed, 2).pair(1)[0], noise(h=24, w=30, seed=1))
     assert prepared(folder, lr=lr) == (packed, [])
     with pytest.raises(DataError, match="its LR was given"):
         prepared(folder)

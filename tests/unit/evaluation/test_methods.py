@@ -7,13 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from atdsr import weights as weight_files
 from atdsr.evaluation import methods
 from atdsr.evaluation.methods import MethodError, Settings
 from atdsr.imaging import resample
 from atdsr.inference.upscaler import Upscaler
 from atdsr.network.model import ATDConfig
-from atdsr.weights import CheckpointError, Weights, models
+from atdsr.weights import Weights, WeightsError, models, official_state_dict, write_weights
 from helpers.networks import TINY, lively
 
 CPU = Settings(device="cpu")
@@ -22,7 +21,7 @@ CPU = Settings(device="cpu")
 def weights(path: Path, scale: int = 2, seed: int = 0) -> str:
     config = ATDConfig(**{**vars(TINY), "scale": scale})
     path.parent.mkdir(exist_ok=True)
-    weight_files.save(Weights(config, lively(config, seed).state_dict()), path)
+    write_weights(Weights(config, lively(config, seed).state_dict()), path)
     return str(path)
 
 
@@ -63,11 +62,12 @@ def test_ensemble_is_a_method_of_its_own(tmp_path: Path, samples: np.ndarray) ->
     assert plus.identity != plain.identity
 
 
+@pytest.mark.slow
 def test_a_named_model() -> None:
     _, model = methods.named(["atd-light-x2"], settings=CPU)
     assert model.name == "atd-light-x2"
     assert model.parameters == 753_204
-    assert models.MODELS[0].sha256 in model.identity
+    assert models.BUNDLED[0].sha256 in model.identity
     _, default = methods.named([], settings=CPU)
     assert default.name == "atd-light-x2"
 
@@ -100,18 +100,18 @@ def test_another_scale_than_asked_for(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(MethodError, match=r"a\.safetensors enlarges by 4, not by 2; drop it or"):
         methods.named([path], 2, CPU)
     assert methods.named([], 4, CPU)[1].name == "atd-light-x4"
-    monkeypatch.setattr(models, "MODELS", models.MODELS[:1])
-    with pytest.raises(CheckpointError, match="no model for scale 4 comes with"):
+    monkeypatch.setattr(models, "BUNDLED", models.BUNDLED[:1])
+    with pytest.raises(WeightsError, match="no model for scale 4 comes with"):
         methods.named([], 4, CPU)
 
 
 def test_what_is_no_network(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("hello")
-    with pytest.raises(CheckpointError, match=r"text\.pth is a text, not weights"):
+    with pytest.raises(WeightsError, match=r"text\.pth is a text, not weights"):
         methods.named([str(tmp_path / "text.pth")], settings=CPU)
-    with pytest.raises(CheckpointError, match="neither a file nor a model called 'bicubik'"):
+    with pytest.raises(WeightsError, match="neither a file nor a model called 'bicubik'"):
         methods.named(["bicubik"], settings=CPU)
-    tensors = weight_files.to_official(Weights(TINY, lively(TINY).state_dict()))
+    tensors = official_state_dict(Weights(TINY, lively(TINY).state_dict()))
     torch.save(tensors, tmp_path / "tiny.pth")
-    with pytest.raises(CheckpointError, match="--category-size"):  # an ATD: no peer is looked for
+    with pytest.raises(WeightsError, match="--category-size"):  # an ATD: no peer is looked for
         methods.named([str(tmp_path / "tiny.pth")], settings=CPU)

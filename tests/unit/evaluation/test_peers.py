@@ -46,6 +46,7 @@ def oracle(spandrel: ModuleType, path: Path) -> Any:
         return spandrel.ModelLoader().load_from_file(path)
 
 
+@pytest.mark.slow
 def test_a_peer_is_what_spandrel_makes_of_the_file(spandrel: ModuleType, swinir: Path) -> None:
     bicubic, swin = methods.named([str(swinir)], settings=CPU)
     assert [bicubic.name, swin.name, swin.scale] == ["bicubic", "swin", 2]

@@ -303,7 +303,7 @@ def test_a_table_has_a_line_for_each_method(small: Evaluation) -> None:
     first, second = tables.tables(small)
     assert first.header == ("method", "parameters", "Set5", "my|set", "seconds", "memory")
     assert first.measured[1] == (
-        "net", "1,234", "30.12 / 0.9000", "30.12 / 0.9000", "0.83", "1 MiB"
+        "net", "1,234", "30.12 / 0.9000", "30.12 / 0.9000", "0.83", "1.0 MiB"
     )  # fmt: skip
     assert first.published[0] == ("ATD", "20,100,000", "38.6115 / 0.9629", "", "", "")
     assert first.published[1][2] == "38.37"
@@ -314,7 +314,7 @@ def test_a_table_has_a_line_for_each_method(small: Evaluation) -> None:
 def test_markdown(small: Evaluation, tmp_path: Path) -> None:
     tables.write_markdown(small, tmp_path / "table.md", overwrite=False)
     lines = (tmp_path / "table.md").read_text().splitlines()
-    assert "| bicubic |  | 30.12 / 0.9000 | 30.12 / 0.9000 | 0.50 | 1 MiB |" in lines
+    assert "| bicubic |  | 30.12 / 0.9000 | 30.12 / 0.9000 | 0.50 | 1.0 MiB |" in lines
     assert "| ATD | 20,100,000 | 38.6115 / 0.9629 |  |" in lines
     assert all(line.count("|") in (5, 7, 6) for line in lines if line.startswith("|"))
     assert "cpu abacus" in lines[-1]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from atdsr import imaging
 from atdsr.imaging import Picture, PictureError
-from atdsr.inference.upscaler import UpscaleError, Upscaler
+from atdsr.inference import UpscaleError, Upscaler
 from helpers.networks import ROOT, TINY, lively
 
 H, W = 6, 9

@@ -1,5 +1,6 @@
 """`Upscaler`: the same kind back, whatever the kind."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,11 @@ from PIL import Image
 
 import atdsr
 from atdsr import imaging
-from atdsr import weights as weight_files
 from atdsr.imaging import resample
-from atdsr.inference.engine import choose_device
-from atdsr.inference.upscaler import UpscaleError, Upscaler
-from atdsr.weights import CheckpointError, Weights
+from atdsr.inference.config import InferenceConfig, UpscaleError, choose_device
+from atdsr.inference.upscaler import Upscaler
+from atdsr.weights import Weights, WeightsError, write_weights
+from helpers import pictures
 from helpers.networks import TINY, lively
 
 
@@ -22,9 +23,7 @@ def upscaler() -> Upscaler:
     return Upscaler(lively(TINY), device="cpu")
 
 
-def noise(channels: int, dtype: type = np.uint8) -> np.ndarray:
-    high = np.iinfo(dtype).max
-    return np.random.default_rng(0).integers(0, high, (9, 14, channels), dtype, endpoint=True)
+noise = partial(pictures.noise, h=9, w=14)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -116,7 +115,7 @@ def test_bf16_is_close(upscaler: Upscaler) -> None:
         (torch.zeros(8, 8, 3), r"\(8, 8, 3\) .* c h w"),
         (torch.zeros(1, 1, 3, 4, 4), r"\(1, 1, 3, 4, 4\)"),
         (torch.zeros(1, 3, 4, 4, dtype=torch.int64), "dtype torch.int64 .* uint8, uint16, or fl"),
-        (torch.zeros(1, 3, 0, 4), "no picture"),
+        (torch.zeros(1, 3, 0, 4), "is empty"),
         (torch.full((3, 4, 4), torch.nan), "not finite"),
         (torch.full((3, 4, 4), 255.0), r"in \[0, 1\], not 255 to 255"),
         (np.zeros((1, 4, 4, 3), np.uint8), r"\(1, 4, 4, 3\) and dtype uint8 .* h w c or h w"),
@@ -124,7 +123,7 @@ def test_bf16_is_close(upscaler: Upscaler) -> None:
         (np.zeros((4, 4, 3), np.int64), "dtype int64"),
         (np.zeros((4, 4), bool), "dtype bool"),
         (np.zeros((4, 4), np.longdouble), "dtype float128|dtype longdouble|dtype float96"),
-        (np.zeros((4, 0, 3), np.float32), "no picture"),
+        (np.zeros((4, 0, 3), np.float32), "is empty"),
         (np.zeros((4, 4, 5), np.uint8), "1 to 4 channels"),
         (np.linspace(-1, 1, 16).reshape(4, 4), r"in \[0, 1\], not -1 to 1"),
         (np.array([[0.5, np.nan]]), "not finite"),
@@ -222,12 +221,12 @@ def test_the_result_is_no_part_of_what_was_given(upscaler: Upscaler) -> None:
 
 def test_load_by_name_and_by_file(tmp_path: Path) -> None:
     path = tmp_path / "tiny.safetensors"
-    weight_files.save(Weights(TINY, lively(TINY).state_dict()), path)
+    write_weights(Weights(TINY, lively(TINY).state_dict()), path)
     assert atdsr.load(path, device="cpu").model.config == TINY
     assert atdsr.load("atd-light-x2", device="cpu").scale == 2
-    with pytest.raises(CheckpointError, match="did you mean atd-light-x2"):
+    with pytest.raises(WeightsError, match="did you mean atd-light-x2"):
         atdsr.load("atd-lihgt-x2")
-    with pytest.raises(CheckpointError, match=r"gone\.pth does not exist"):
+    with pytest.raises(WeightsError, match=r"gone\.pth does not exist"):
         atdsr.load(tmp_path / "gone.pth")
 
 
@@ -246,14 +245,22 @@ def test_devices_and_precisions_that_are_not_here() -> None:
         with pytest.raises(UpscaleError, match="no cuda device here"):
             choose_device("cuda")
     with pytest.raises(UpscaleError, match="precision is 'fp8'"):
-        Upscaler(lively(TINY), precision="fp8")  # pyright: ignore[reportArgumentType]
+        Upscaler(lively(TINY), precision="fp8")
+
+
+def test_options_replace_those_of_a_configuration() -> None:
+    upscaler = Upscaler(lively(TINY), InferenceConfig("cpu", tile=70), ensemble=True)
+    assert upscaler.config == InferenceConfig(torch.device("cpu"), "fp32", 64, 32, ensemble=True)
+    with pytest.raises(TypeError, match="tiles"):
+        Upscaler(lively(TINY), tiles=64)
 
 
 def test_a_category_size_is_for_files(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="atd-light-x2 knows its category size"):
+    with pytest.raises(WeightsError, match="atd-light-x2 knows its category size"):
         atdsr.load("atd-light-x2", category_size=64)
 
 
+@pytest.mark.slow
 def test_importing_the_package_does_not_import_pytorch() -> None:
     import subprocess
     import sys

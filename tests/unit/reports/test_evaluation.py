@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from atdsr.base import units
 from atdsr.base.files import FileError
 from atdsr.evaluation import image_path, places
 from atdsr.evaluation.testsets import Pair
 from atdsr.reports import evaluation as report
 from atdsr.reports.evaluation import ReportError, crops, gallery, plots
 from atdsr.reports.evaluation.plots import Axis, Point
-from atdsr.reports.pages import words
 from helpers.evaluated import SCALE, make
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&"
@@ -80,36 +79,6 @@ def test_colours_of_errors_begin_and_end_with_the_table_and_grow_lighter():
     assert (np.diff(lightness) > 10).all()
 
 
-# ------------------------------------------------------------------------------------------- words
-
-
-@pytest.mark.parametrize(
-    ("write", "value", "text"),
-    [
-        (words.decibels, 33.666, "33.67"),
-        (words.decibels, math.inf, "&infin;"),
-        (words.parameters, None, "&ndash;"),
-        (words.parameters, 999, "999"),
-        (words.parameters, 753_204, "753 K"),
-        (words.parameters, 999_499, "999 K"),
-        (words.parameters, 999_500, "1.00 M"),
-        (words.parameters, 20_113_217, "20.1 M"),
-        (words.parameters, 115_000_000, "115 M"),
-        (words.seconds, 0.0123, "0.012"),
-        (words.seconds, 1.25, "1.2"),
-        (words.seconds, 99.4, "99"),
-        (words.mebibytes, None, "&ndash;"),
-        (words.mebibytes, 300 * 2**20, "300 MiB"),
-        (words.mebibytes, 3 * 2**29, "1.5 GiB"),
-        (words.tick, 0.05, "0.05"),
-        (words.tick, 500_000, "500 K"),
-        (words.tick, 1e6, "1 M"),
-    ],
-)
-def test_figures_are_written_short(write: Callable[..., str], value: float | None, text: str):
-    assert write(value) == text
-
-
 # ------------------------------------------------------------------------------------------- plots
 
 
@@ -130,7 +99,7 @@ def test_labels_of_crowded_points_keep_clear_of_each_other():
         Point(f"Method-{n}", 10 ** rng.normal(6, 0.2), rng.normal(38, 0.2), n < 3, "")
         for n in range(24)
     ]
-    svg = plots.scatter(points, Axis("parameters", words.tick), "PSNR (dB)", "a plot")
+    svg = plots.scatter(points, Axis("parameters", units.short_number), "PSNR (dB)", "a plot")
     labels = boxes(svg)
     assert len(labels) >= 15
     assert svg.count('class="name measured"') == 3
@@ -148,7 +117,7 @@ def test_labels_of_crowded_points_keep_clear_of_each_other():
 
 def test_a_plot_of_one_point_has_ticks_and_escapes_its_name():
     point = Point(HOSTILE, 753_204, 36.79, True, HOSTILE)
-    svg = plots.scatter([point], Axis("parameters", words.tick), "PSNR (dB)", HOSTILE)
+    svg = plots.scatter([point], Axis("parameters", units.short_number), "PSNR (dB)", HOSTILE)
     assert "<img" not in svg
     assert svg.count('class="tick"') >= 5
     assert svg.count("<circle") == 1
@@ -157,7 +126,7 @@ def test_a_plot_of_one_point_has_ticks_and_escapes_its_name():
 @pytest.mark.parametrize("values", [(1.0,), (0.001, 2.0), (5e5, 1.2e8), (0.07, 99.0)])
 def test_ticks_lie_within_the_range_and_the_values_too(values: tuple[float, ...]):
     points = [Point("a", x, 30 + x % 1, True, "") for x in values]
-    svg = plots.scatter(points, Axis("x", words.tick), "y", "name")
+    svg = plots.scatter(points, Axis("x", units.short_number), "y", "name")
     for cx, cy in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', svg):
         assert 46 <= float(cx) <= 466
         assert 24 <= float(cy) <= 286
@@ -254,8 +223,8 @@ def test_a_perfect_picture_has_infinite_decibels(tmp_path: Path):
     path = tmp_path / "report.html"
     report.write(replace(evaluation, rows=rows), [test_set], images, path, overwrite=False)
     text = path.read_text("utf-8")
-    assert "<b>&infin;</b>" in text
-    assert "&infin; / 1.0000" in text
+    assert "<b>∞</b>" in text
+    assert "∞ / 1.0000" in text
     assert "nan" not in re.sub(r"base64,[^\"]*", "", text).split("<body>")[1].split("<script>")[0]
 
 

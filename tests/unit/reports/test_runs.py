@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atdsr.base import files
+from atdsr.base import files, units
 from atdsr.base.files import FileError
 from atdsr.reports import runs
-from atdsr.reports.runs import Run, RunsError, drawing, page, reading, words
+from atdsr.reports.runs import Run, RunsError, drawing, page, reading
 from atdsr.training.events import Line, Started, Validated
 from atdsr.training.journal import Journal
 from helpers import logs
@@ -157,6 +157,7 @@ ABSURD: dict[str, list[Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ABSURD)
 def test_an_absurd_log_is_read_drawn_and_put_on_a_page(tmp_path: Path, case: str):
     run = log(tmp_path / "run", *ABSURD[case])
@@ -221,7 +222,7 @@ def test_one_log_of_several_that_cannot_be_read_is_named(tmp_path: Path):
 
 
 def test_a_time_that_no_calendar_has_is_none(run: Run):
-    assert runs.written(replace(run, written=1e300)) == words.NONE
+    assert runs.written(replace(run, written=1e300)) == units.UNKNOWN
 
 
 def test_an_empty_log_is_a_run_with_nothing_done(tmp_path: Path):
@@ -295,41 +296,10 @@ def test_facts_say_what_a_run_has_come_to(run: Run):
     assert re.fullmatch(r"7 h \d+ min", facts["to go"])
 
 
-@pytest.mark.parametrize(
-    ("function", "value", "text"),
-    [
-        (words.duration, 45.2, "45 s"),
-        (words.duration, 99.4, "99 s"),
-        (words.duration, 150, "2 min"),
-        (words.duration, 3599, "1 h"),
-        (words.duration, 11_100, "3 h 5 min"),
-        (words.duration, 86_399, "1 d"),
-        (words.duration, 255_600, "2 d 23 h"),
-        (words.duration, math.nan, "-"),
-        (words.rate, 0.5208, "1.92 it/s"),
-        (words.rate, 0.05, "20.0 it/s"),
-        (words.rate, 0.001, "1000 it/s"),
-        (words.rate, 3.4, "3.40 s/it"),
-        (words.rate, 0.0, "-"),
-        (words.share, 0.0031, "0.3%"),
-        (words.share, math.nan, "-"),
-        (words.loss, 0.018123, "0.01812"),
-        (words.loss, math.nan, "-"),
-        (words.learning_rate, 5e-4, "5.00e-04"),
-        (words.memory, 2.1e9, "2.1 GB"),
-        (words.memory, 0, "-"),
-        (words.decibels, 37.938, "37.94"),
-        (words.decibels, math.inf, "∞"),
-        (words.decibels, math.nan, "-"),
-    ],
-)
-def test_figures_are_written_as_people_do(function: Any, value: float, text: str):
-    assert function(value) == text
-
-
 # ------------------------------------------------------------------------------------------ curves
 
 
+@pytest.mark.slow
 def test_the_picture_of_the_curves_can_be_read(run: Run, tmp_path: Path):
     drawing.png(run, tmp_path / "a.png", overwrite=False)
     with Image.open(tmp_path / "a.png") as image:
@@ -358,6 +328,7 @@ def test_each_curve_has_the_pages_colours_and_names_of_its_own(run: Run):
     assert f"{best:.2f}</text>" in curves[psnr[0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "records",
     [
@@ -449,7 +420,7 @@ def test_a_folder_of_something_else_is_not_set_aside(tmp_path: Path):
 def test_a_run_that_goes_on_is_not_set_aside(tmp_path: Path):
     log(tmp_path / "run", line(100))
     with (
-        files.owned(tmp_path / "run"),
+        files.folder_lock(tmp_path / "run"),
         pytest.raises(RunsError, match="another process"),
     ):
         runs.set_aside(tmp_path / "run")

@@ -7,12 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from atdsr import weights as weight_files
 from atdsr.base.errors import AtdsrError
 from atdsr.network.model import ATD, ATDConfig, atd, atd_light
 from atdsr.training import basicsr
 from atdsr.training.basicsr import BasicSRError
-from atdsr.weights import Weights
+from atdsr.weights import Weights, official_state_dict, write_weights
 from helpers.networks import TINY, lively
 
 CLASSICAL = """\
@@ -386,7 +385,7 @@ def test_weights_get_what_they_cannot_tell(
     monkeypatch.chdir(tmp_path)
     file = write(options().replace("img_range: 1.", "img_range: 255."))
     tiny = Weights(TINY, lively(TINY).state_dict())
-    weight_files.save(tiny, "weights/tiny_SRx2.pth")
+    write_weights(tiny, "weights/tiny_SRx2.pth")
     loaded = basicsr.read_test(file).load()
     assert loaded.config == replace(TINY, category_size=100, img_range=255.0)
     assert loaded.build().config == loaded.config
@@ -410,7 +409,7 @@ def test_weights_of_another_network(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     tiny = Weights(TINY, lively(TINY).state_dict())
-    weight_files.save(tiny, "weights/tiny_SRx2.pth")
+    write_weights(tiny, "weights/tiny_SRx2.pth")
     wanted = basicsr.read_test(write(options().replace(before, after)))
     with pytest.raises(BasicSRError, match=sentence):
         wanted.load()
@@ -423,7 +422,7 @@ def test_the_set_of_weights_that_is_asked_for(
     Path("weights").mkdir()
     first, second = (lively(TINY, seed) for seed in (1, 2))
     files = {
-        key: weight_files.to_official(Weights(TINY, model.state_dict()))
+        key: official_state_dict(Weights(TINY, model.state_dict()))
         for key, model in (("params", first), ("params_ema", second))
     }
     torch.save(files, "weights/tiny_SRx2.pth")

@@ -10,6 +10,8 @@ from atdsr.training import Settings
 from atdsr.training.estimate import _WORKING, Estimate, estimate
 from helpers.training_runs import changed, tiny_settings
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 
@@ -83,8 +85,8 @@ def test_what_is_said() -> None:
     )
     assert known.lines() == [
         "network: 753,204 parameters.",
-        "memory: about 27.1 GB for 32 crops of 64x64 at once; 20.0 GB are free.",
-        "time: about 2.9 days (69 hours) here, 500,000 steps of 0.5 s, without validation.",
+        "memory: about 25.2 GiB for 32 crops of 64x64 at once; 18.6 GiB are free.",
+        "time: about 2 d 21 h here, 500,000 steps of 0.5 s, without validation.",
         "Both are extrapolated: one block of 4 was timed on one crop of 64x64 (cpu, 2 threads).",
         "That is more memory than is free: set data.micro_batch or activation_checkpointing.",
     ]

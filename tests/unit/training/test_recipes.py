@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from atdsr import weights as weight_files
 from atdsr.network.model import ATDConfig, atd, atd_light
 from atdsr.training import Settings, recipes
 from atdsr.training.recipes import RecipeError
 from atdsr.training.recipes.checks import Network
-from atdsr.weights import models
+from atdsr.weights import models, read_weights
 from helpers.networks import ROOT, TINY
 
 GOOD = "model: atd-light\nscale: 3\ndata: {train: sets/a}\niterations: 10\n"
@@ -451,13 +450,12 @@ def test_the_runs_of_the_larger_scales(scale: int, start: str) -> None:
         assert settings.optim.name == "muon"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_the_state_to_go_on_from_holds_the_bundled_weights(scale: int) -> None:
     path = ROOT / f"runs/light_x{scale}/state.pth"
     assert path.stat().st_size < 8_000_000
     bundled = models.find(f"atd-light-x{scale}").load().state
-    average, network = (
-        weight_files.load(path, prefer=key).state for key in ("params_ema", "params")
-    )
+    average, network = (read_weights(path, prefer=key).state for key in ("params_ema", "params"))
     assert all(torch.equal(average[name], bundled[name]) for name in bundled)
     assert not torch.equal(network["conv_first.weight"], average["conv_first.weight"])

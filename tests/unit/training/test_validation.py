@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 from atdsr import evaluation, imaging
+from atdsr.base import memory
 from atdsr.base.files import FileError
 from atdsr.evaluation import methods, places, testsets
 from atdsr.imaging import resample
-from atdsr.inference import engine
-from atdsr.inference.upscaler import Upscaler
+from atdsr.inference import Upscaler
 from atdsr.network.model import ATD
 from atdsr.training import strips
 from atdsr.training.settings import Data, Settings, TestFolder, Validation
@@ -40,7 +40,7 @@ def write(path: Path, samples: np.ndarray) -> None:
     Image.fromarray(samples).save(path)
 
 
-def noise(seed: int, height: int = 40, width: int = 56, channels: int = 3) -> np.ndarray:
+def soft_noise(seed: int, height: int = 40, width: int = 56, channels: int = 3) -> np.ndarray:
     """Soft noise, sharp in the lower right corner, where bicubic errs most."""
     rng = np.random.default_rng(seed)
     small = rng.integers(60, 200, (height // 4, width // 4, 3), np.uint8)
@@ -53,8 +53,8 @@ def noise(seed: int, height: int = 40, width: int = 56, channels: int = 3) -> np
 def sets(tmp_path: Path) -> Path:
     """A folder with two test sets, of two pictures and of one."""
     for number in range(2):
-        write(tmp_path / "sets" / "SetA" / f"{'ab'[number]}.png", noise(number))
-    write(tmp_path / "sets" / "SetB" / "only.png", noise(3, 34, 38))
+        write(tmp_path / "sets" / "SetA" / f"{'ab'[number]}.png", soft_noise(number))
+    write(tmp_path / "sets" / "SetB" / "only.png", soft_noise(3, 34, 38))
     return tmp_path / "sets"
 
 
@@ -173,7 +173,7 @@ def test_a_picture_too_large_as_a_whole_is_done_in_tiles_and_told_once(
     tmp_path: Path, sets: Path, tiny: ATD, monkeypatch: pytest.MonkeyPatch
 ):
     told: list[str] = []
-    monkeypatch.setattr(engine.memory, "available_bytes", lambda: 2**20)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2**20)
     measured = validator(settings(tmp_path / "run", str(sets)), told.append).measure(1, tiny, 0.0)
     assert len(told) == 1
     assert "tiles" in told[0]
@@ -207,7 +207,7 @@ def test_without_strips_no_file_is_written(tmp_path: Path, sets: Path, tiny: ATD
 
 
 def test_a_strip_shows_where_bicubic_errs_most_whatever_the_network_does():
-    hr = noise(0, 240, 320)
+    hr = soft_noise(0, 240, 320)
     bicubic = resample.upscale(resample.downscale(hr, 2), 2)
     strip = Strip.begin("a", hr, bicubic, 2)
     top, left = strip.place.top, strip.place.left
@@ -282,7 +282,7 @@ def test_a_folder_of_lr_pictures_is_used_by_its_template(tmp_path: Path, sets: P
 def test_an_lr_picture_of_another_scale_is_named(tmp_path: Path, sets: Path):
     for path in (sets / "SetA").iterdir():
         write(tmp_path / "lr" / path.name, resample.downscale(imaging.read(path).samples, 2))
-    write(tmp_path / "lr" / "b.png", noise(0, 16, 16))
+    write(tmp_path / "lr" / "b.png", soft_noise(0, 16, 16))
     folder = TestFolder(name="mine", hr=sets / "SetA", lr=tmp_path / "lr")
     sentence = refused(settings(tmp_path / "run", folder))
     assert "b.png is 16x16" in sentence
@@ -295,7 +295,7 @@ def test_two_sets_of_one_name_are_refused(tmp_path: Path, sets: Path):
 
 
 def test_a_picture_too_small_for_ssim_is_named(tmp_path: Path, sets: Path):
-    write(sets / "SetA" / "d.png", noise(0, 14, 60))
+    write(sets / "SetA" / "d.png", soft_noise(0, 14, 60))
     sentence = refused(settings(tmp_path / "run", str(sets / "SetA")))
     assert "d.png is 60x14" in sentence
 
@@ -303,14 +303,14 @@ def test_a_picture_too_small_for_ssim_is_named(tmp_path: Path, sets: Path):
 def test_the_smallest_picture_that_is_taken_can_be_measured(tmp_path: Path, tiny: ATD):
     for scale, side in ((2, 16), (3, 18), (4, 20)):
         folder = tmp_path / f"x{scale}-of" / "Least"
-        write(folder / "least.png", noise(0, side, side))
+        write(folder / "least.png", soft_noise(0, side, side))
         network = replace(SMALL, scale=scale)
         run = settings(tmp_path / "run", str(folder)).model_copy(update={"network": network})
         assert validator(run).measure(1, lively(network), best=0.0).psnr.keys() == {"Least"}
-        write(folder / "less.png", noise(0, side - 1, 40))
+        write(folder / "less.png", soft_noise(0, side - 1, 40))
         assert "less.png" in refused(run)
 
 
 def test_a_picture_of_another_kind_is_named(tmp_path: Path, sets: Path):
-    write(sets / "SetB" / "alpha.png", noise(0, channels=4))
+    write(sets / "SetB" / "alpha.png", soft_noise(0, channels=4))
     assert "alpha.png" in refused(settings(tmp_path / "run", str(sets / "SetB")))

@@ -123,11 +123,11 @@ def test_without_a_terminal_every_line_of_the_log_is_one_of_text(tmp_path: Path)
     assert printed(console) == [
         "packing 800 pictures",
         "a run: 753,204 parameters, 800 pictures, NVIDIA H200",
-        "step 1,200/500,000  loss 0.01812  lr 5.00e-04  1.92 it/s  data 0.3%  2.1 GB  eta 3 d",
-        "step 1,300/500,000  loss 0.01812  lr 5.00e-04  1.92 it/s  data 0.3%  2.1 GB  skipped 3  "
+        "step 1,200/500,000  loss 0.01812  lr 5.00e-04  1.92 it/s  data 0.3%  2.0 GiB  eta 3 d",
+        "step 1,300/500,000  loss 0.01812  lr 5.00e-04  1.92 it/s  data 0.3%  2.0 GiB  skipped 3  "
         "eta 3 d",
-        "step 1,300/500,000  Set5 37.94 dB (+4.28)  best so far  74 s",
-        "step 1,300/500,000  Set5 36.94 dB (+3.28)  74 s",
+        "step 1,300/500,000  Set5 37.94 dB (+4.28)  best so far  1 min 14 s",
+        "step 1,300/500,000  Set5 36.94 dB (+3.28)  1 min 14 s",
     ]
 
 
@@ -160,7 +160,7 @@ def test_the_bar_has_every_figure_where_there_is_room(tmp_path: Path):
     assert head.startswith("250,100/500,000  ━━")
     assert head.endswith("50.0%  1 d 11 h left")
     assert figures == (
-        "loss 0.01812   2.00 it/s   Set5 37.94, best 38.01   lr 5.00e-04   data 0.3%   2.1 GB"
+        "loss 0.01812   2.00 it/s   Set5 37.94, best 38.01   lr 5.00e-04   data 0.3%   2.0 GiB"
     )
     watch.farewell()
     (left,) = printed(console)

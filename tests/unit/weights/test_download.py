@@ -17,8 +17,8 @@ import gdown
 import pytest
 import requests
 
-from atdsr.weights import CheckpointError, download, models, store
-from atdsr.weights.models import FetchError, OfficialModel, StoreError
+from atdsr.weights import WeightsError, download, models, official
+from atdsr.weights.models import DownloadError, OfficialModel, StoreError
 from helpers.networks import ROOT, TINY
 from helpers.servers import Server, network_file, prepare, running
 
@@ -48,7 +48,7 @@ def known(model: OfficialModel, content: bytes) -> OfficialModel:
 
 
 def refused(model: OfficialModel) -> str:
-    with pytest.raises(FetchError) as caught:
+    with pytest.raises(DownloadError) as caught:
         download.fetch(model)
     assert not model.path.exists()
     sentence = str(caught.value)
@@ -59,7 +59,7 @@ def refused(model: OfficialModel) -> str:
 
 def kept(model: OfficialModel) -> int:
     """Bytes that a download that did not come to its end has left."""
-    return sum(path.stat().st_size for path in model.partial.glob("*.part"))
+    return sum(path.stat().st_size for path in model.download_folder.glob("*.part"))
 
 
 BY_HAND = (
@@ -97,13 +97,13 @@ def test_a_file_is_fetched_once(
 
 
 def test_the_python_api(model: OfficialModel, server: Server) -> None:
-    with pytest.raises(CheckpointError, match=r"`atdsr models fetch official/tiny` downloads it"):
-        models.load("official/tiny")
+    with pytest.raises(WeightsError, match=r"`atdsr models fetch official/tiny` downloads it"):
+        models.load_weights("official/tiny")
     assert models.fetch("official/tiny") == model.path
-    assert models.load(Path("official/tiny"), prefer="params").config == TINY
-    with pytest.raises(CheckpointError, match="atd-light-x2 comes with atdsr"):
+    assert models.load_weights(Path("official/tiny"), prefer="params").config == TINY
+    with pytest.raises(WeightsError, match="atd-light-x2 comes with atdsr"):
         models.fetch("atd-light-x2")
-    with pytest.raises(CheckpointError, match="did you mean official/tiny"):
+    with pytest.raises(WeightsError, match="did you mean official/tiny"):
         models.fetch("official/tinny")
 
 
@@ -163,7 +163,7 @@ def test_a_connection_that_always_breaks_goes_on_with_the_next_command(
     assert model.path.read_bytes() == right
     assert server.asked[-1][1] == f"bytes={before}-"
     assert server.sent[-1] == len(right) - before
-    assert not model.partial.exists()
+    assert not model.download_folder.exists()
 
 
 def test_a_server_that_is_too_slow(
@@ -189,7 +189,7 @@ def test_where_nothing_can_be_gone_on_with_it_begins_anew(
     if how == "ranges":
         server.ranges = False
     else:
-        (part,) = model.partial.glob("*.part")
+        (part,) = model.download_folder.glob("*.part")
         part.write_bytes(bytes(len(right) + 5))
     download.fetch(model)
     assert model.path.read_bytes() == right
@@ -219,13 +219,14 @@ def test_ctrl_c(server: Server, model: OfficialModel, right: bytes) -> None:
 KILLED = """
 import sys
 import gdown
-from atdsr.zoo import fetching
+from atdsr.weights import download
 from helpers.servers import official
 sys.modules[gdown.download.__module__].CHUNK_SIZE = 4096
-fetching.fetch(official())
+download.fetch(official())
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed(server: Server, model: OfficialModel, right: bytes) -> None:
     server.pause = 0.05
     paths = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])
@@ -247,17 +248,17 @@ def test_a_process_that_is_killed(server: Server, model: OfficialModel, right: b
 
 
 def test_killed_after_the_last_byte(server: Server, model: OfficialModel, right: bytes) -> None:
-    model.partial.mkdir(parents=True)
-    (model.partial / model.file).write_bytes(right)
+    model.download_folder.mkdir(parents=True)
+    (model.download_folder / model.file).write_bytes(right)
     download.fetch(model)
     assert model.is_intact
     assert not server.asked
 
 
 def test_two_parts_are_left(server: Server, model: OfficialModel, right: bytes) -> None:
-    model.partial.mkdir(parents=True)
-    (model.partial / "900_tiny.pthaaaaaaaa.part").write_bytes(right[:100])
-    (model.partial / "900_tiny.pthbbbbbbbb.part").write_bytes(right[:5000])
+    model.download_folder.mkdir(parents=True)
+    (model.download_folder / "900_tiny.pthaaaaaaaa.part").write_bytes(right[:100])
+    (model.download_folder / "900_tiny.pthbbbbbbbb.part").write_bytes(right[:5000])
     download.fetch(model)
     assert server.asked[-1][1] == "bytes=5000-"
     assert model.path.read_bytes() == right
@@ -282,7 +283,7 @@ PAGE = b"\n<!DOCTYPE html><html><title>Sign in to this network</title></html>"
         (lambda content: PAGE, True, f"{len(PAGE)} bytes where 900_tiny.pth has"),
         (lambda content: flipped(content), False, "900_tiny.pth is damaged"),
         (lambda content: flipped(content), True, "its SHA-256 is not the published one"),
-        (lambda content: content[:-1000], False, "is no PyTorch file or is damaged"),
+        (lambda content: content[:-1000], False, "is not a PyTorch file, or it is damaged"),
         (lambda content: content[:-1000], True, "bytes where 900_tiny.pth has"),
         (lambda content: content + b"more", True, "bytes where 900_tiny.pth has"),
         (lambda content: b"", False, "900_tiny.pth is empty; fetch https"),
@@ -324,7 +325,7 @@ def test_no_more_is_taken_than_there_is(server: Server, model: OfficialModel, ri
     server.length = "none"
     seen: list[int] = []
     model = known(model, right)
-    with pytest.raises(FetchError, match="or more bytes where"):
+    with pytest.raises(DownloadError, match="or more bytes where"):
         download.fetch(model, lambda done, total: seen.append(done))
     assert not model.path.parent.exists()
     assert max(seen) <= len(right)
@@ -339,12 +340,12 @@ def test_there_is_a_limit_where_no_size_is_published(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert model.nbytes is None
-    assert 2**26 < model.most_bytes < 2**27
-    monkeypatch.setattr(OfficialModel, "most_bytes", 2_000_000)
+    assert 2**26 < model.max_bytes < 2**27
+    monkeypatch.setattr(OfficialModel, "max_bytes", 2_000_000)
     server.serve("900_tiny.pth", right + bytes(10_000_000))
     server.length = length
     seen: list[int] = []
-    with pytest.raises(FetchError, match=r"bytes where 900_tiny.pth has at most 2,000,000"):
+    with pytest.raises(DownloadError, match=r"bytes where 900_tiny.pth has at most 2,000,000"):
         download.fetch(model, lambda done, total: seen.append(done))
     assert not model.path.parent.exists()
     assert max(seen, default=0) <= 2_000_000
@@ -401,19 +402,19 @@ def test_a_damaged_file_is_not_loaded_and_fetched_anew(
 ) -> None:
     download.fetch(model)
     model.path.write_bytes(flipped(right))
-    with pytest.raises(CheckpointError, match=r"damaged .*`atdsr models fetch official/tiny`"):
-        models.load("official/tiny")
+    with pytest.raises(WeightsError, match=r"damaged .*`atdsr models fetch official/tiny`"):
+        models.load_weights("official/tiny")
     download.fetch(model)
     assert model.path.read_bytes() == right
 
 
 @pytest.mark.parametrize("note", ["", "{", "[]", '{"name": 1}', "null"])
-def test_a_damaged_note(model: OfficialModel, note: str) -> None:
+def test_a_damaged_record(model: OfficialModel, note: str) -> None:
     download.fetch(model)
     model.path.with_suffix(".json").write_text(note)
-    with pytest.raises(CheckpointError, match=r"900_tiny\.json cannot be read or is damaged; del"):
-        models.load("official/tiny")
-    with pytest.raises(CheckpointError, match=r"900_tiny\.json cannot be read or is damaged; del"):
+    with pytest.raises(WeightsError, match=r"900_tiny\.json cannot be read or is damaged; del"):
+        models.load_weights("official/tiny")
+    with pytest.raises(WeightsError, match=r"900_tiny\.json cannot be read or is damaged; del"):
         download.fetch(model)
 
 
@@ -446,7 +447,7 @@ def test_a_mirror_that_is_no_address(
     model: OfficialModel, monkeypatch: pytest.MonkeyPatch, mirror: str
 ) -> None:
     monkeypatch.setenv("ATDSR_MIRROR", mirror)
-    with pytest.raises(FetchError, match=r"ATDSR_MIRROR is .* which is no address"):
+    with pytest.raises(DownloadError, match=r"ATDSR_MIRROR is .* which is not a URL"):
         download.fetch(model)
 
 
@@ -493,7 +494,7 @@ def test_a_disk_that_is_full(server: Server, model: OfficialModel, right: bytes)
         sentence = refused(model)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert f"{model.partial} cannot be written: File too large" in sentence
+    assert f"{model.download_folder} cannot be written: File too large" in sentence
     assert "the same command goes on from there" in sentence
     assert kept(model) <= 2**21
 
@@ -579,7 +580,7 @@ def test_google_drive(
 ) -> None:
     file_id = "c" * 29 if listed else "an-id"
     model = replace(model, file_id=None) if listed else model
-    drive.pages[f"/embeddedfolderview?id={store.DRIVE_FOLDER}"] = ("text/html", LISTING)
+    drive.pages[f"/embeddedfolderview?id={official.DRIVE_FOLDER}"] = ("text/html", LISTING)
     drive.pages[f"/embeddedfolderview?id={'a' * 29}"] = ("text/html", INNER)
     drive.pages[f"/uc?id={file_id}"] = ("text/html", FORM % file_id.encode())
     on_drive(drive, file_id, right)
@@ -600,11 +601,11 @@ def test_google_hands_nothing_out(drive: Server, model: OfficialModel) -> None:
 
 def test_a_file_that_left_the_folder(drive: Server, model: OfficialModel) -> None:
     model = replace(model, file_id=None)
-    drive.pages[f"/embeddedfolderview?id={store.DRIVE_FOLDER}"] = ("text/html", LISTING)
+    drive.pages[f"/embeddedfolderview?id={official.DRIVE_FOLDER}"] = ("text/html", LISTING)
     drive.pages[f"/embeddedfolderview?id={'a' * 29}"] = ("text/html", b"<title>models</title>")
     sentence = refused(model)
     assert "900_tiny.pth is no longer in the authors' folder" in sentence
-    assert f"fetch https://drive.google.com/drive/folders/{store.DRIVE_FOLDER} with" in sentence
+    assert f"fetch https://drive.google.com/drive/folders/{official.DRIVE_FOLDER} with" in sentence
 
 
 def test_pages_that_nobody_expects(drive: Server, model: OfficialModel) -> None:

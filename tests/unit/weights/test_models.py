@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from atdsr import weights as weight_files
 from atdsr.evaluation import methods, published
 from atdsr.network.model import ATD
-from atdsr.weights import CheckpointError, models, store
+from atdsr.weights import WeightsError, models, official, read_weights, write_weights
 from atdsr.weights.models import OfficialModel, StoreError
 from helpers.networks import ROOT, TINY
 from helpers.servers import network_file, prepare
@@ -48,7 +47,7 @@ def test_what_the_list_says_of_official_models(model: OfficialModel) -> None:
     )
     assert abs(model.parameters / row.parameters - 1) < 0.01
     assert models.find(model.name) is model
-    assert not models.means_file(model.name)
+    assert not models.is_file(model.name)
 
 
 def test_the_page_about_them_has_the_same_table() -> None:
@@ -61,7 +60,8 @@ def test_the_page_about_them_has_the_same_table() -> None:
 
 def test_names_and_files_are_distinct() -> None:
     assert (
-        len({model.name for model in (*models.MODELS, *models.OFFICIAL)}) == len(models.MODELS) + 6
+        len({model.name for model in (*models.BUNDLED, *models.OFFICIAL)})
+        == len(models.BUNDLED) + 6
     )
     assert len({model.file for model in models.OFFICIAL}) == 6
     assert (
@@ -75,14 +75,14 @@ def test_a_name_wins_over_a_file(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "official").mkdir()
     (tmp_path / "official" / "tiny").write_text("mine")
-    assert not models.means_file("official/tiny")
-    assert not models.means_file(Path("official/tiny"))
-    assert models.means_file("official")
-    assert models.means_file("official/tiny.pth")
-    with pytest.raises(CheckpointError, match="official/tiny is not on this machine"):
-        models.load("official/tiny")
-    with pytest.raises(CheckpointError, match="knows its category size"):
-        models.load("official/tiny", category_size=64)
+    assert not models.is_file("official/tiny")
+    assert not models.is_file(Path("official/tiny"))
+    assert models.is_file("official")
+    assert models.is_file("official/tiny.pth")
+    with pytest.raises(WeightsError, match="official/tiny is not on this machine"):
+        models.load_weights("official/tiny")
+    with pytest.raises(WeightsError, match="knows its category size"):
+        models.load_weights("official/tiny", category_size=64)
 
 
 # Where they lie
@@ -91,12 +91,12 @@ def test_a_name_wins_over_a_file(
 def test_where_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("ATDSR_MODELS", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert store.folder() == tmp_path / "atdsr" / "models" / "official"
+    assert official.folder() == tmp_path / "atdsr" / "models" / "official"
     monkeypatch.setenv("ATDSR_MODELS", "")
-    assert store.folder() == tmp_path / "atdsr" / "models" / "official"
+    assert official.folder() == tmp_path / "atdsr" / "models" / "official"
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ATDSR_MODELS", "~/models")
-    assert store.folder() == tmp_path / "home" / "models"
+    assert official.folder() == tmp_path / "home" / "models"
 
 
 # Adding
@@ -110,7 +110,7 @@ def test_a_file_is_known_by_its_name(
     content = file.read_bytes()
     assert models.add(file) == model
     assert model.path.read_bytes() == content == file.read_bytes()
-    assert models.load("official/tiny").config == TINY
+    assert models.load_weights("official/tiny").config == TINY
     assert model.record is not None
     assert model.record.source == str(file)
     assert model.record.sha256 == sha256(content).hexdigest()
@@ -122,11 +122,11 @@ def test_a_file_is_known_by_its_name(
 
 def test_a_file_of_another_name_needs_one(model: OfficialModel, file: Path, tmp_path: Path) -> None:
     file = file.rename(tmp_path / "900_tiny_of_mine.pth")
-    with pytest.raises(CheckpointError, match="say with --as NAME which model it is"):
+    with pytest.raises(WeightsError, match="say with --as NAME which model it is"):
         models.add(file)
-    with pytest.raises(CheckpointError, match="did you mean official/tiny"):
+    with pytest.raises(WeightsError, match="did you mean official/tiny"):
         models.add(file, "official/tinny")
-    with pytest.raises(CheckpointError, match="atd-light-x2 comes with atdsr"):
+    with pytest.raises(WeightsError, match="atd-light-x2 comes with atdsr"):
         models.add(file, "atd-light-x2")
     assert models.add(file, "official/tiny") == model
     assert model.is_intact
@@ -147,16 +147,16 @@ def other_scale(path: Path) -> None:
         (other_scale, "another network than official/tiny: its scale is 4, not 2"),
         (lambda path: path.write_bytes(b"hello"), "900_tiny.pth is a text, not weights"),
         (lambda path: path.write_bytes(b""), "900_tiny.pth is empty"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-500]), "or is damaged"),
-        (lambda path: path.unlink(), "900_tiny.pth is no file; name the .pth file"),
-        (lambda path: (path.unlink(), path.mkdir()), "900_tiny.pth is no file; name the .pth"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-500]), "or it is damaged"),
+        (lambda path: path.unlink(), "900_tiny.pth is not a file; name the .pth file"),
+        (lambda path: (path.unlink(), path.mkdir()), "900_tiny.pth is not a file; name the .pth"),
     ],
 )
 def test_what_cannot_be_added(
     model: OfficialModel, file: Path, make: Callable[[Path], object], words: str
 ) -> None:
     make(file)
-    with pytest.raises(CheckpointError) as caught:
+    with pytest.raises(WeightsError) as caught:
         models.add(file)
     assert words in str(caught.value)
     assert not model.path.parent.exists()
@@ -164,8 +164,8 @@ def test_what_cannot_be_added(
 
 def test_only_what_the_authors_ship(model: OfficialModel, file: Path, tmp_path: Path) -> None:
     path = tmp_path / "900_tiny.safetensors"
-    weight_files.save(weight_files.load(file, category_size=TINY.category_size), path)
-    with pytest.raises(CheckpointError, match=r"the authors ship \.pth files"):
+    write_weights(read_weights(file, category_size=TINY.category_size), path)
+    with pytest.raises(WeightsError, match=r"the authors ship \.pth files"):
         models.add(path)
 
 
@@ -173,7 +173,7 @@ def test_another_file_than_the_first(model: OfficialModel, file: Path) -> None:
     models.add(file)
     first = file.read_bytes()
     network_file(file, seed=1)
-    with pytest.raises(CheckpointError, match=r"not the file that was recorded .*900_tiny\.json"):
+    with pytest.raises(WeightsError, match=r"not the file that was recorded .*900_tiny\.json"):
         models.add(file)
     assert model.path.read_bytes() == first
     model.path.with_suffix(".json").unlink()
@@ -186,7 +186,7 @@ def test_a_published_hash_is_what_counts(
 ) -> None:
     known = replace(model, published_sha256="0" * 64)
     monkeypatch.setattr(models, "OFFICIAL", (known,))
-    with pytest.raises(CheckpointError, match="its SHA-256 is not the published one"):
+    with pytest.raises(WeightsError, match="its SHA-256 is not the published one"):
         models.add(file)
     assert not known.is_here
 
@@ -194,23 +194,23 @@ def test_a_published_hash_is_what_counts(
 def test_a_damaged_file_is_replaced(model: OfficialModel, file: Path) -> None:
     models.add(file)
     model.path.write_bytes(b"damaged")
-    with pytest.raises(CheckpointError, match=r"900_tiny\.pth is damaged \(SHA-256 differs\)"):
-        models.load("official/tiny")
+    with pytest.raises(WeightsError, match=r"900_tiny\.pth is damaged \(SHA-256 differs\)"):
+        models.load_weights("official/tiny")
     models.add(file)
-    assert models.load("official/tiny").config == TINY
+    assert models.load_weights("official/tiny").config == TINY
 
 
 def test_a_file_that_was_put_there_without_a_word(model: OfficialModel, file: Path) -> None:
     model.path.parent.mkdir()
     file.rename(model.path)
-    with pytest.raises(CheckpointError, match=r"nothing is known of .*; `atdsr models add /.*pth`"):
-        models.load("official/tiny")
+    with pytest.raises(WeightsError, match=r"nothing is known of .*; `atdsr models add /.*pth`"):
+        models.load_weights("official/tiny")
     models.add(model.path)
-    assert models.load("official/tiny").config == TINY
+    assert models.load_weights("official/tiny").config == TINY
 
 
 def test_while_another_process_fetches(model: OfficialModel, file: Path) -> None:
-    with model.held(), pytest.raises(StoreError, match="another process is fetching"):
+    with model.lock(), pytest.raises(StoreError, match="another process is fetching"):
         models.add(file)
     models.add(file)
     assert model.is_intact

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from atdsr.base import units
 from atdsr.reports.doctor.machine import Machine
 
 _BUSY = 0.25  # share of the processor that others may use before it is worth a line
@@ -93,9 +94,9 @@ def _on_memory(machine: Machine) -> Iterator[str]:
     free, need = machine.memory and machine.memory.free, machine.photo_bytes
     if free is not None and need is not None and need > free:
         yield (
-            f"A photo of a megapixel takes {gib(need)} of memory as a whole and {gib(free)} are "
-            "free, so it is done in tiles: close other programs, or choose smaller tiles with "
-            "--tile 256."
+            f"A photo of a megapixel takes {units.byte_size(need)} of memory as a whole and "
+            f"{units.byte_size(free)} are free, so it is done in tiles: close other programs, "
+            "or choose smaller tiles with --tile 256."
         )
     found, allocator = machine.measurement, machine.allocator
     if found is None or allocator is None or found.device != "cpu":
@@ -122,8 +123,3 @@ def _on_precision(machine: Machine) -> Iterator[str]:
             "This processor multiplies bfloat16 natively: try --precision bf16, above all with "
             "large networks."
         )
-
-
-def gib(count: int) -> str:
-    """A number of bytes for people."""
-    return f"{count / 2**30:.1f} GiB"

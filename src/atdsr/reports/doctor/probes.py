@@ -82,7 +82,7 @@ def _known(probe: Callable[[], T]) -> T | None:
 
 def _library(name: str) -> Library:
     try:
-        with interrupts.later():  # in the middle of such an import it is lost
+        with interrupts.deferred():  # in the middle of such an import it is lost
             import_module(_MODULES.get(name, name))
     except Exception as error:
         return Library(name, None, first_line(error))
@@ -220,20 +220,19 @@ def _kernels() -> "Status":
 
 
 def _device() -> str:
-    from atdsr.inference import engine
+    from atdsr.inference import config
 
-    return engine.choose_device("auto").type
+    return config.choose_device("auto").type
 
 
 def _damaged() -> tuple[str, ...]:
-    from atdsr import weights as weight_files
-    from atdsr.weights import models
+    from atdsr.weights import WeightsError, models
 
     sentences = []
-    for model in models.MODELS:
+    for model in models.BUNDLED:
         try:
             model.load()
-        except weight_files.CheckpointError as error:
+        except WeightsError as error:
             sentences.append(str(error))
     return tuple(sentences)
 

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from atdsr import imaging
-from atdsr.base import escaping
+from atdsr.base import escaping, units
 from atdsr.base.errors import AtdsrError
 from atdsr.evaluation import Evaluation, Row, Score, image_path, places
 from atdsr.evaluation.testsets import Pair, TestSet
 from atdsr.imaging import metrics, resample
 from atdsr.reports.evaluation import crops
-from atdsr.reports.pages import words
 
 _BASELINE = "bicubic"
 _BUDGET = 24_000_000  # characters for all pictures of a page, by the estimates below
@@ -64,7 +63,7 @@ class _Shot:
 
     @property
     def figures(self) -> str:
-        return f"{words.decibels(self.psnr_y)} / {self.ssim_y:.4f}"
+        return f"{units.decibels(self.psnr_y)} / {self.ssim_y:.4f}"
 
 
 def groups(evaluation: Evaluation, sets: Sequence[TestSet]) -> list[Group]:

@@ -6,14 +6,13 @@ from importlib.resources import files
 from pathlib import Path
 
 import atdsr
-from atdsr.base import escaping
+from atdsr.base import escaping, units
 from atdsr.evaluation import Evaluation, Row
 from atdsr.evaluation.published import PublishedRow
 from atdsr.evaluation.testsets import TestSet
 from atdsr.reports import pages
 from atdsr.reports.evaluation import crops, gallery, plots
 from atdsr.reports.evaluation.plots import Axis, Point
-from atdsr.reports.pages import words
 
 _COMMAND = "command"  # the entry of `Evaluation.machine` that has a section of its own
 
@@ -100,7 +99,7 @@ def _best(rows: Sequence[Row]) -> dict[str, str]:
     if len(rows) < 2:
         return {}
     best = {
-        "PSNR": words.decibels(max(row.psnr_y for row in rows)),
+        "PSNR": units.decibels(max(row.psnr_y for row in rows)),
         "SSIM": f"{max(row.ssim_y for row in rows):.4f}",
     }
     for kind in rows[0].metrics:  # all that there are are distances
@@ -120,19 +119,20 @@ def _measured_row(
         row = next((row for row in rows if row.dataset == dataset), None)
         figures = {}
         if row is not None:
-            figures = {"PSNR": words.decibels(row.psnr_y), "SSIM": f"{row.ssim_y:.4f}"}
+            figures = {"PSNR": units.decibels(row.psnr_y), "SSIM": f"{row.ssim_y:.4f}"}
             figures |= {kind: f"{value:.4f}" for kind, value in row.metrics.items()}
         for column in ("PSNR", "SSIM", *kinds):
-            text = figures.get(column, words.NONE)
+            text = figures.get(column, units.UNKNOWN)
             strong = text == best[dataset].get(column)
             cells.append(f"<td>{f'<b>{text}</b>' if strong else text}</td>")
     peak = max((row.peak_bytes for row in rows if row.peak_bytes is not None), default=None)
     total = sum(score.seconds for row in rows for score in row.pictures)
     return (
         f'<tr><th class="first" scope="row">{escaping.html(model)}</th>{"".join(cells)}'
-        f"<td>{words.parameters(rows[0].parameters)}</td>"
-        f'<td title="{words.seconds(total)} s in all">{words.seconds(_pace(rows))}</td>'
-        f"<td>{words.mebibytes(peak)}</td></tr>"
+        f"<td>{units.short_number(rows[0].parameters)}</td>"
+        f'<td title="{units.significant(total, 2)} s in all">'
+        f"{units.significant(_pace(rows), 2)}</td>"
+        f"<td>{units.byte_size(peak)}</td></tr>"
     )
 
 
@@ -166,13 +166,13 @@ def _published_row(rows: Sequence[PublishedRow], datasets: Sequence[str], more: 
     cells = []
     for dataset in datasets:
         row = next((row for row in rows if row.dataset == dataset), None)
-        cells.append(f"<td>{words.NONE if row is None else f'{row.psnr_y:.2f}'}</td>")
+        cells.append(f"<td>{units.UNKNOWN if row is None else f'{row.psnr_y:.2f}'}</td>")
         ssim_y = None if row is None else row.ssim_y
-        cells.append(f"<td>{words.NONE if ssim_y is None else f'{ssim_y:.4f}'}</td>")
+        cells.append(f"<td>{units.UNKNOWN if ssim_y is None else f'{ssim_y:.4f}'}</td>")
         cells.extend([_EMPTY] * more)
     return (
         f'<tr><th class="first" scope="row">{escaping.html(rows[0].model)}</th>{"".join(cells)}'
-        f"<td>{words.parameters(rows[0].parameters)}</td><td></td><td></td></tr>"
+        f"<td>{units.short_number(rows[0].parameters)}</td><td></td><td></td></tr>"
     )
 
 
@@ -193,27 +193,27 @@ def _plots(evaluation: Evaluation, scale: int) -> Iterator[str]:
         if sized:
             bare = [f"{row.model} {row.psnr_y:.2f} dB" for row in rows if not row.parameters]
             note = f"Without parameters: {', '.join(bare)}." if bare else ""
-            axis = Axis("parameters", words.tick)
+            axis = Axis("parameters", units.short_number)
             yield _plot(sized, axis, f"{name}: PSNR against parameters", note)
         timed = [_by_time(row) for row in rows if _pace([row]) > 0]
         if timed:
-            axis = Axis("seconds per megapixel of the result", words.tick)
+            axis = Axis("seconds per megapixel of the result", units.short_number)
             yield _plot(timed, axis, f"{name}: PSNR against time", "")
 
 
 def _by_parameters(row: Row, parameters: int) -> Point:
-    title = f"{row.model}: {row.psnr_y:.2f} dB with {words.parameters(parameters)} parameters"
+    title = f"{row.model}: {row.psnr_y:.2f} dB with {units.short_number(parameters)} parameters"
     return Point(row.model, parameters, row.psnr_y, True, f"{title}, measured here")
 
 
 def _by_published_parameters(row: PublishedRow) -> Point:
-    title = f"{row.model}: {row.psnr_y:.2f} dB with {words.parameters(row.parameters)} parameters"
+    title = f"{row.model}: {row.psnr_y:.2f} dB with {units.short_number(row.parameters)} parameters"
     return Point(row.model, row.parameters, row.psnr_y, False, f"{title}, published")
 
 
 def _by_time(row: Row) -> Point:
     pace = _pace([row])
-    title = f"{row.model}: {row.psnr_y:.2f} dB at {words.seconds(pace)} s per megapixel"
+    title = f"{row.model}: {row.psnr_y:.2f} dB at {units.significant(pace, 2)} s per megapixel"
     return Point(row.model, pace, row.psnr_y, True, title)
 
 
@@ -236,7 +236,7 @@ def _method(evaluation: Evaluation) -> str:
     return f'<section id="method"><h2>How the figures are taken</h2>{_PROTOCOL}{how}</section>\n'
 
 
-_EMPTY = f"<td>{words.NONE}</td>"
+_EMPTY = f"<td>{units.UNKNOWN}</td>"
 
 _TABLE_NOTE = """<p class="note">PSNR in dB and SSIM on Y; the best measured figure of a column is
 <b>bold</b>. s / MP: seconds per megapixel of the result, enlargement alone, over all sets.

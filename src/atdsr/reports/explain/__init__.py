@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from atdsr import imaging
-from atdsr.base import memory
-from atdsr.base.files import check_target, replacing_all
+from atdsr.base import memory, units
+from atdsr.base.files import atomic_write_all, check_target
 from atdsr.imaging import resample
 from atdsr.inference.upscaler import Upscaler
 from atdsr.reports.explain import pictures
@@ -109,7 +109,7 @@ def run(
     }
     encoded = {name: _png(sheet) for name, sheet in sheets.items()}
     html = page(view, encoded, name=source.name, at=asked, remark=_remark((width, height), seen))
-    with replacing_all(targets, overwrite=overwrite) as names:
+    with atomic_write_all(targets, overwrite=overwrite) as names:
         for name, content in zip(names, [*encoded.values(), html.encode()], strict=True):
             name.write_bytes(content)
     return Explanation(view.trace.name, asked, seen, seen != (width, height), tuple(targets))
@@ -143,8 +143,8 @@ def _check_memory(upscaler: Upscaler, source: Path, size: tuple[int, int]) -> No
     need, free = upscaler.estimate(size[1], size[0]), memory.available_bytes()
     if upscaler.device.type == "cpu" and need > free:
         raise ExplainError(
-            f"{source}: {size[0]}x{size[1]} takes about {need / 2**30:.1f} GiB of memory where "
-            f"{free / 2**30:.1f} GiB are free; give a smaller --max-side."
+            f"{source}: {size[0]}x{size[1]} takes about {units.byte_size(need)} of memory where "
+            f"{units.byte_size(free)} are free; give a smaller --max-side."
         )
 
 

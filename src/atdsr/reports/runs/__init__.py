@@ -1,7 +1,7 @@
 """What runs have come to: their logs read, summed up, drawn, and put on a page.
 
 `reading` makes a `Run` of a log, `summary` a few words of it, `drawing` its curves (extra `plots`)
-and `page` a page of all; `words` is how figures are written.
+and `page` a page of all.
 """
 
 from atdsr.reports.runs.keeping import set_aside

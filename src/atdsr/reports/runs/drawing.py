@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from atdsr.base import files
+from atdsr.base import files, units
 from atdsr.base.escaping import printable
-from atdsr.reports.runs import words
 from atdsr.reports.runs.reading import Run, RunsError
 
 _PAGE_SIZE = (5.2, 3.0)  # inches of a plot on a page
@@ -81,7 +80,7 @@ def png(run: Run, path: Path, *, overwrite: bool) -> None:
                 draw(axes, _ON_PAPER)
         picture = io.BytesIO()  # Pillow does not notice a full disk in all cases
         figure.savefig(picture, format="png", dpi=130)
-        with files.replacing(path, overwrite=overwrite) as temporary:
+        with files.atomic_write(path, overwrite=overwrite) as temporary:
             temporary.write_bytes(picture.getvalue())
 
 
@@ -234,7 +233,7 @@ def _loss(axes: Any, colours: _Colours, steps: np.ndarray, losses: np.ndarray) -
     low, high = np.quantile(settled, [0.001, 1])
     axes.set_ylim(low * 0.93, high * 1.12)
     _round_ticks(axes)
-    _mark_end(axes, colours, steps[-1], smooth[-1], words.loss(float(smooth[-1])))
+    _mark_end(axes, colours, steps[-1], smooth[-1], units.significant(float(smooth[-1]), 4))
 
 
 def _round_ticks(axes: Any) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from importlib.resources import files as resources
 from pathlib import Path
 
-from atdsr.base import escaping, files
+from atdsr.base import escaping, files, units
 from atdsr.reports import pages
-from atdsr.reports.runs import drawing, words
+from atdsr.reports.runs import drawing
 from atdsr.reports.runs.reading import Run
 from atdsr.reports.runs.summary import facts
 from atdsr.training.events import Validated
@@ -27,7 +27,7 @@ def write(run: Run, path: Path, *, overwrite: bool) -> None:
     """
     curves = drawing.svgs(run)
     with (
-        files.replacing(path, overwrite=overwrite) as temporary,
+        files.atomic_write(path, overwrite=overwrite) as temporary,
         temporary.open("w", encoding="utf-8", errors="xmlcharrefreplace") as file,
     ):
         for part in _parts(run, curves):
@@ -73,12 +73,12 @@ def _table(run: Run) -> str:
     lines = [_baseline(run, several=several)]
     for each in run.validations:
         cells = "".join(
-            f"{_cell(words.decibels(psnr), is_best=psnr == best[name])}<td>{_ssim(each, name)}</td>"
+            f"{_cell(units.decibels(psnr), is_best=psnr == best[name])}<td>{_ssim(each, name)}</td>"
             for name in sets
             for psnr in [each.psnr.get(name, float("nan"))]
         )
         mean = each.mean_psnr
-        ending = _cell(words.decibels(mean), is_best=mean == best_mean) if several else ""
+        ending = _cell(units.decibels(mean), is_best=mean == best_mean) if several else ""
         lines.append(f'<tr><th class="first" scope="row">{each.step:,}</th>{cells}{ending}</tr>')
     return (
         '<div class="scroll" tabindex="0" role="region" aria-label="Validations"><table><thead>'
@@ -97,7 +97,7 @@ def _baseline(run: Run, *, several: bool) -> str:
     """The table's line of bicubic."""
     bicubic = run.validations[-1].bicubic
     cells = "".join(
-        f"<td>{words.decibels(bicubic.get(name, float('nan')))}</td><td></td>" for name in run.sets
+        f"<td>{units.decibels(bicubic.get(name, float('nan')))}</td><td></td>" for name in run.sets
     )
     ending = "<td></td>" if several else ""
     return f'<tr class="baseline"><th class="first" scope="row">bicubic</th>{cells}{ending}</tr>'
@@ -109,7 +109,7 @@ def _cell(text: str, *, is_best: bool) -> str:
 
 def _ssim(validated: Validated, name: str) -> str:
     value = validated.ssim.get(name, float("nan"))
-    return f"{value:.4f}" if value == value else words.NONE
+    return f"{value:.4f}" if value == value else units.UNKNOWN
 
 
 def _strips(run: Run) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import time
 
-from atdsr.reports.runs import words
+from atdsr.base import units
 from atdsr.reports.runs.reading import Run
 
 
@@ -17,19 +17,21 @@ def facts(run: Run) -> dict[str, str]:
         "parameters": f"{start.parameters:,}" if start and start.parameters else "",
         "pictures": f"{start.pictures:,}" if start and start.pictures else "",
         "device": _device(start.device, start.ranks) if start else "",
-        "loss": f"{words.loss(last.loss)}, lately {words.loss(run.recent_loss)}" if last else "",
-        "learning rate": words.learning_rate(last.lr) if last else "",
-        "speed": words.rate(run.pace),
-        "waiting for data": words.share(run.wait),
-        "memory": words.memory(last.memory) if last else "",
-        "trained": words.duration(run.seconds) if run.lines else "",
-        "to go": words.duration((total - run.step) * run.pace) if total > run.step else "",
+        "loss": f"{units.significant(last.loss, 4)}, lately {units.significant(run.recent_loss, 4)}"
+        if last
+        else "",
+        "learning rate": units.learning_rate(last.lr) if last else "",
+        "speed": units.iteration_rate(run.pace),
+        "waiting for data": units.percent(run.wait),
+        "memory": units.byte_size(last.memory or None) if last else "",
+        "trained": units.duration(run.seconds) if run.lines else "",
+        "to go": units.duration((total - run.step) * run.pace) if total > run.step else "",
         "skipped steps": f"{last.skipped:,}" if last and last.skipped else "",
         "restarts": f"{restarts:,}" if restarts > 0 else "",
         "last written": written(run),
         "unread lines": f"{run.unread:,}" if run.unread else "",
     }
-    return {name: text for name, text in found.items() if text not in ("", words.NONE)}
+    return {name: text for name, text in found.items() if text not in ("", units.UNKNOWN)}
 
 
 def _device(device: str, ranks: int) -> str:
@@ -41,4 +43,4 @@ def written(run: Run) -> str:
     try:
         return time.strftime("%Y-%m-%d %H:%M", time.localtime(run.written))
     except (OverflowError, ValueError, OSError):  # a time that no calendar has
-        return words.NONE
+        return units.UNKNOWN

@@ -8,14 +8,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator
 
-from atdsr import weights as weight_files
 from atdsr.evaluation import testsets
 from atdsr.evaluation.testsets import TestSet, TestSetError
 from atdsr.network.model import ATDConfig
 from atdsr.training.basicsr import sections
 from atdsr.training.basicsr.sections import BasicSRError, Section, located
 from atdsr.training.settings import FolderName, Location, TestFolder
-from atdsr.weights import Weights
+from atdsr.weights import Weights, read_weights
 
 RESULTS = Path("results")
 """Where the pictures of a test go, as seen from where the command runs."""
@@ -62,10 +61,10 @@ class TestOptions:
         A `.pth` does not tell its category size and image range; they come from `network_g`.
 
         Raises:
-            CheckpointError: the file cannot be read, or is no ATD.
+            WeightsError: the file cannot be read, or is no ATD.
             BasicSRError: it holds another network than `network_g` describes.
         """
-        weights = weight_files.load(
+        weights = read_weights(
             self.weights, category_size=self.config.category_size, prefer=self.param_key
         )
         config = weights.config

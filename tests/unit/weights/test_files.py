@@ -9,10 +9,22 @@ import pytest
 import safetensors.torch
 import torch
 
-from atdsr import weights as weight_files
 from atdsr.base.files import FileError
 from atdsr.network.model import ATD, ATDConfig, atd, atd_light
-from atdsr.weights import CheckpointError, Weights
+from atdsr.weights import (
+    WRITE_SUFFIXES,
+    Weights,
+    WeightsError,
+    infer_config,
+    initialise_from,
+    official_name,
+    official_state_dict,
+    read_tensors,
+    read_torch_file,
+    read_weights,
+    torch_file_bytes,
+    write_weights,
+)
 from helpers.networks import TINY, lively
 
 ALL = [build(scale) for build in (atd, atd_light) for scale in (2, 3, 4)]
@@ -31,30 +43,30 @@ def weights() -> Weights:
 
 @pytest.mark.parametrize("config", ALL, ids=lambda c: f"{c.head} x{c.scale}")
 def test_a_published_configuration_is_read_off_its_shapes(config: ATDConfig) -> None:
-    assert weight_files.infer_config(weight_files.to_official(fresh(config))) == config
+    assert infer_config(official_state_dict(fresh(config))) == config
 
 
 def test_the_light_network_has_683_entries() -> None:
-    assert len(weight_files.to_official(fresh(atd_light(2)))) == 683
+    assert len(official_state_dict(fresh(atd_light(2)))) == 683
 
 
 def test_official_names(reference: Path) -> None:
-    official, _ = weight_files.read_tensors(reference / "trained_light_x2.pth")
-    assert set(weight_files.to_official(fresh(atd_light(2)))) == set(official)
+    official, _ = read_tensors(reference / "trained_light_x2.pth")
+    assert set(official_state_dict(fresh(atd_light(2)))) == set(official)
 
 
 @pytest.mark.parametrize("ratio", [1.1, 1.7, 2.3])
 def test_a_ratio_that_division_cannot_give_back(ratio: float) -> None:
     config = dataclasses.replace(atd_light(2), ffn_ratio=ratio)
-    inferred = weight_files.infer_config(weight_files.to_official(fresh(config)))
+    inferred = infer_config(official_state_dict(fresh(config)))
     assert int(48 * inferred.ffn_ratio) == int(48 * ratio)
 
 
-@pytest.mark.parametrize("suffix", weight_files.SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITE_SUFFIXES)
 def test_round_trip(tmp_path: Path, weights: Weights, suffix: str) -> None:
     path = tmp_path / f"model{suffix}"
-    weight_files.save(weights, path)
-    back = weight_files.load(path, category_size=256 if suffix == ".pth" else None)
+    write_weights(weights, path)
+    back = read_weights(path, category_size=256 if suffix == ".pth" else None)
     assert back.config == weights.config
     assert back.state.keys() == weights.state.keys()
     assert all(torch.equal(back.state[name], weights.state[name]) for name in back.state)
@@ -64,26 +76,26 @@ def test_round_trip(tmp_path: Path, weights: Weights, suffix: str) -> None:
 def test_metadata_wins_over_shapes_and_an_argument_over_both(tmp_path: Path) -> None:
     config = dataclasses.replace(atd_light(2), category_size=64, img_range=255.0)
     path = tmp_path / "model.safetensors"
-    weight_files.save(fresh(config), path)
-    assert weight_files.load(path).config == config
-    assert weight_files.load(path, category_size=32).config.category_size == 32
+    write_weights(fresh(config), path)
+    assert read_weights(path).config == config
+    assert read_weights(path, category_size=32).config.category_size == 32
 
 
 def test_an_unknown_network_asks_for_its_category_size(tmp_path: Path, weights: Weights) -> None:
     path = tmp_path / "model.pth"
-    weight_files.save(weights, path)
-    with pytest.raises(CheckpointError, match="category_size="):
-        weight_files.load(path)
-    assert weight_files.load(path, category_size=64).config.category_size == 64
+    write_weights(weights, path)
+    with pytest.raises(WeightsError, match="category_size="):
+        read_weights(path)
+    assert read_weights(path, category_size=64).config.category_size == 64
 
 
 def test_which_set_of_an_official_file_is_taken(tmp_path: Path, weights: Weights) -> None:
-    tensors = weight_files.to_official(weights)
+    tensors = official_state_dict(weights)
     other = {name: tensor + 1 for name, tensor in tensors.items()}
     path = tmp_path / "model.pth"
 
     def first(**kwargs) -> float:
-        state = weight_files.load(path, category_size=256, **kwargs).state
+        state = read_weights(path, category_size=256, **kwargs).state
         return state["conv_first.bias"][0].item()
 
     kept = tensors["conv_first.bias"][0].item()
@@ -97,17 +109,17 @@ def test_which_set_of_an_official_file_is_taken(tmp_path: Path, weights: Weights
 
 def test_equal_weights_give_equal_files(tmp_path: Path, weights: Weights) -> None:
     for name in ("a.safetensors", "b.safetensors"):
-        weight_files.save(weights, tmp_path / name)
+        write_weights(weights, tmp_path / name)
     a, b = ((tmp_path / name).read_bytes() for name in ("a.safetensors", "b.safetensors"))
     assert a == b
 
 
-@pytest.mark.parametrize("suffix", weight_files.SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITE_SUFFIXES)
 def test_a_new_file_obeys_the_umask(tmp_path: Path, weights: Weights, suffix: str) -> None:
     path = tmp_path / f"model{suffix}"
     old = os.umask(0o027)
     try:
-        weight_files.save(weights, path)
+        write_weights(weights, path)
     finally:
         os.umask(old)
     assert path.stat().st_mode & 0o777 == 0o640
@@ -115,8 +127,8 @@ def test_a_new_file_obeys_the_umask(tmp_path: Path, weights: Weights, suffix: st
 
 def test_the_built_network_is_the_saved_one(tmp_path: Path) -> None:
     model = lively(TINY)
-    weight_files.save(Weights(TINY, model.state_dict()), tmp_path / "m.safetensors")
-    built = weight_files.load(tmp_path / "m.safetensors").build()
+    write_weights(Weights(TINY, model.state_dict()), tmp_path / "m.safetensors")
+    built = read_weights(tmp_path / "m.safetensors").build()
     image = torch.rand(1, 3, 20, 17)
     with torch.inference_mode():
         assert torch.equal(built(image), model(image))
@@ -126,15 +138,15 @@ def test_an_existing_file_is_kept(tmp_path: Path, weights: Weights) -> None:
     path = tmp_path / "model.pth"
     path.write_text("mine")
     with pytest.raises(FileError, match="is kept"):
-        weight_files.save(weights, path)
+        write_weights(weights, path)
     assert path.read_text() == "mine"
-    weight_files.save(weights, path, overwrite=True)
-    assert weight_files.load(path, category_size=1).config.scale == 2
+    write_weights(weights, path, overwrite=True)
+    assert read_weights(path, category_size=1).config.scale == 2
 
 
 def test_another_suffix_is_refused(tmp_path: Path, weights: Weights) -> None:
-    with pytest.raises(CheckpointError, match=r"\.safetensors or \.pth"):
-        weight_files.save(weights, tmp_path / "model.onnx")
+    with pytest.raises(WeightsError, match=r"\.safetensors or \.pth"):
+        write_weights(weights, tmp_path / "model.onnx")
 
 
 # Files that are something else
@@ -150,45 +162,45 @@ def test_code_in_a_file_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     torch.save({"params_ema": _Evil()}, "evil.pth")
     Path("plain.pth").write_bytes(pickle.dumps(_Evil(), protocol=2))
     for name in ("evil.pth", "plain.pth"):
-        with pytest.raises(CheckpointError, match=f"{name}.*not loaded"):
-            weight_files.load(name)
+        with pytest.raises(WeightsError, match=f"{name}.*not loaded"):
+            read_weights(name)
     assert not Path("ran").exists()
 
 
-@pytest.mark.parametrize("suffix", weight_files.SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITE_SUFFIXES)
 @pytest.mark.parametrize("share", [0.001, 0.3, 0.99])
 def test_a_truncated_file(tmp_path: Path, weights: Weights, suffix: str, share: float) -> None:
     path = tmp_path / f"model{suffix}"
-    weight_files.save(weights, path)
+    write_weights(weights, path)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(CheckpointError, match="damaged"):
-        weight_files.load(path)
+    with pytest.raises(WeightsError, match="damaged"):
+        read_weights(path)
 
 
-@pytest.mark.parametrize("suffix", weight_files.SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITE_SUFFIXES)
 def test_something_else(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"model{suffix}"
     path.write_text("no weights at all, but a text that is long enough to look into")
-    with pytest.raises(CheckpointError, match=path.name):
-        weight_files.load(path)
-    with pytest.raises(CheckpointError, match="does not exist"):
-        weight_files.load(tmp_path / f"missing{suffix}")
+    with pytest.raises(WeightsError, match=path.name):
+        read_weights(path)
+    with pytest.raises(WeightsError, match="does not exist"):
+        read_weights(tmp_path / f"missing{suffix}")
     path.unlink()
     path.mkdir()
-    with pytest.raises(CheckpointError, match="is a folder"):
-        weight_files.load(path)
+    with pytest.raises(WeightsError, match="is a folder"):
+        read_weights(path)
 
 
 def test_a_pytorch_file_without_tensors(tmp_path: Path) -> None:
     for content in ([1, 2], {}, {"params": {}}, {"epoch": 3}):
         torch.save(content, tmp_path / "m.pth")
-        with pytest.raises(CheckpointError, match="no weights"):
-            weight_files.load(tmp_path / "m.pth")
+        with pytest.raises(WeightsError, match="no weights"):
+            read_weights(tmp_path / "m.pth")
 
 
 def _official() -> dict[str, torch.Tensor]:
-    return weight_files.to_official(fresh(TINY))
+    return official_state_dict(fresh(TINY))
 
 
 @pytest.mark.parametrize(
@@ -215,23 +227,23 @@ def test_networks_that_are_not_built(tmp_path: Path, change: dict, sentence: str
         if shape is not None:
             tensors[name] = torch.zeros(shape)
     torch.save(tensors, tmp_path / "m.pth")
-    with pytest.raises(CheckpointError, match=rf"m\.pth: .*{sentence}"):
-        weight_files.load(tmp_path / "m.pth", category_size=256)
+    with pytest.raises(WeightsError, match=rf"m\.pth: .*{sentence}"):
+        read_weights(tmp_path / "m.pth", category_size=256)
 
 
 def test_weights_of_another_architecture(tmp_path: Path) -> None:
     tensors = {"layers.0.residual_group.blocks.0.attn.qkv.weight": torch.zeros(3)}
     safetensors.torch.save_file(tensors, tmp_path / "swinir.safetensors")
-    with pytest.raises(CheckpointError, match="not the weights of an ATD"):
-        weight_files.load(tmp_path / "swinir.safetensors")
+    with pytest.raises(WeightsError, match="not the weights of an ATD"):
+        read_weights(tmp_path / "swinir.safetensors")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"scale": 2}', '{"depths": 1, "heads": 2}'])
 def test_metadata_that_is_no_configuration(tmp_path: Path, text: str) -> None:
     path = tmp_path / "m.safetensors"
     safetensors.torch.save_file(_official(), path, {"atdsr.config": text})
-    with pytest.raises(CheckpointError, match=r"m\.safetensors: .*metadata"):
-        weight_files.load(path)
+    with pytest.raises(WeightsError, match=r"m\.safetensors: .*metadata"):
+        read_weights(path)
 
 
 # Fine-tuning across scales
@@ -256,9 +268,9 @@ def test_what_a_larger_scale_takes_over(
         target = ATD(build(scale))
     target = target.to_empty(device="cpu")
     source = {name: torch.ones(t.shape) for name, t in fresh(build(2)).state.items()}
-    assert weight_files.initialise(target, source) == (interpolated, left)
+    assert initialise_from(target, source) == (interpolated, left)
     for name, tensor in target.state_dict().items():
-        if weight_files.official_name(name) not in left:
+        if official_name(name) not in left:
             assert torch.allclose(tensor, torch.ones(()))
 
 
@@ -276,7 +288,7 @@ def test_the_head_of_another_scale_follows_the_same_slopes(before: int, scale: i
     source["head.0.bias"] = linear(before)
     source["head.0.weight"] = linear(before).view(-1, 1, 1, 1) * kernel.expand(1, TINY.width, 3, 3)
     target = lively(dataclasses.replace(TINY, scale=scale), seed=1).double()
-    assert weight_files.initialise(target, source) == (HEAD, [])
+    assert initialise_from(target, source) == (HEAD, [])
     head = target.state_dict()
     assert torch.allclose(head["head.0.bias"], linear(scale), atol=1e-12)
     assert torch.allclose(head["head.0.weight"][:, 1, 2, 1], 7 * linear(scale), atol=1e-12)
@@ -288,29 +300,29 @@ def test_a_head_that_is_no_other_scale_begins_fresh(outputs: int) -> None:
     source = target.state_dict()
     source["head.0.weight"] = torch.ones(outputs, *source["head.0.weight"].shape[1:])
     source["head.0.bias"] = torch.ones(outputs)
-    assert weight_files.initialise(target, source) == ([], HEAD)
+    assert initialise_from(target, source) == ([], HEAD)
 
 
 def test_the_state_of_a_run_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
-    path.write_bytes(weight_files.archive({"step": 2, "tensor": torch.ones(3)}))
-    assert weight_files.load_run(path)["step"] == 2
+    path.write_bytes(torch_file_bytes({"step": 2, "tensor": torch.ones(3)}))
+    assert read_torch_file(path)["step"] == 2
     path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(CheckpointError, match="damaged"):
-        weight_files.load_run(path)
+    with pytest.raises(WeightsError, match="damaged"):
+        read_torch_file(path)
 
 
 def test_a_file_with_the_average_and_what_it_is_the_average_of(tmp_path: Path) -> None:
     average, trained = (Weights(TINY, lively(TINY, seed).state_dict()) for seed in (1, 2))
     path = tmp_path / "net_g_latest.pth"
-    weight_files.save(average, path, trained=trained.state)
+    write_weights(average, path, trained=trained.state)
     for key, expected in (("params_ema", average), ("params", trained)):
-        loaded = weight_files.load(path, category_size=256, prefer=key).state
+        loaded = read_weights(path, category_size=256, prefer=key).state
         assert all(torch.equal(loaded[name], tensor) for name, tensor in expected.state.items())
 
 
 def test_the_prefix_of_data_parallel_is_taken_off(tmp_path: Path) -> None:
-    tensors = weight_files.to_official(fresh(atd_light(2)))
+    tensors = official_state_dict(fresh(atd_light(2)))
     path = tmp_path / "parallel.pth"
     torch.save({"params": {f"module.{name}": tensor for name, tensor in tensors.items()}}, path)
-    assert weight_files.load(path).config == atd_light(2)
+    assert read_weights(path).config == atd_light(2)

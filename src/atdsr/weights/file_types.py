@@ -1,4 +1,4 @@
-"""What a file is that somebody takes for weights, by how it begins."""
+"""Tell what kind of file was given as weights, from its first bytes."""
 
 import json
 import re
@@ -6,8 +6,8 @@ import struct
 import zipfile
 from pathlib import Path
 
-HEAD = 1024
-"""Bytes at the beginning of a file that tell what it is."""
+HEAD_BYTES = 1024
+"""How many bytes of the beginning of a file are looked at."""
 
 _FETCH = "the download probably failed, so fetch the file itself again"
 _UNPACK = "unpack it and name the file of weights inside"
@@ -34,82 +34,87 @@ _MAGIC = (
     (b"\x7fELF", "a program", _NO_WEIGHTS),
     (b"MZ", "a program", _NO_WEIGHTS),
 )
-"""(first bytes, what has them, what to do)."""
+"""(first bytes, kind of file, advice)."""
 
 _HTML = re.compile(rb"<(!doctype\s+html|html|head|body|script|title)\b", re.IGNORECASE)
 
 
 def is_safetensors(head: bytes, size: int) -> bool:
-    """Whether a file begins like safetensors: the length of a JSON header, then that."""
+    """Whether a file begins like safetensors: the length of a JSON header, then the header."""
     if len(head) < 9 or head[8:9] != b"{":
         return False
     return struct.unpack("<Q", head[:8])[0] <= size - 8
 
 
 def is_pytorch(head: bytes) -> bool:
-    """Whether a file begins like one of PyTorch's: a ZIP archive, or a pickle."""
+    """Whether a file begins like one that PyTorch writes: a ZIP archive, or a pickle."""
     is_pickle = head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5")
     return is_pickle or head.startswith(b"PK\x03\x04")
 
 
-def strange(head: bytes, size: int) -> str | None:
-    """What to say of a file that is something else; None if it may hold weights.
+def rejection(head: bytes, size: int) -> str | None:
+    """Return why a file cannot hold weights, or None if it may.
+
+    Args:
+        head: The first `HEAD_BYTES` bytes of the file.
+        size: Size of the file in bytes.
 
     Returns:
-        A sentence without its beginning, the file's name.
+        A sentence that lacks its first words, the name of the file.
     """
     if not size:
         return f"is empty; {_FETCH}."
     if is_safetensors(head, size):
-        return None  # whatever the number is that it begins with
+        return None  # even if the length of its header looks like another magic number
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    for magic, what, advice in _MAGIC:
+    for magic, kind, advice in _MAGIC:
         if head.startswith(magic):
-            return f"is {what}, not weights; {advice}."
+            return f"is {kind}, not weights; {advice}."
     if head[257:262] == b"ustar":
         return f"is a tar archive, not weights; {_UNPACK}."
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return f"is a WebP picture, not weights; {_NO_WEIGHTS}."
     if text.startswith(b"<"):
-        what = "an HTML page" if _HTML.search(text) else "an XML text"
-        return f"is {what}, not weights; {_FETCH}."
+        kind = "an HTML page" if _HTML.search(text) else "an XML text"
+        return f"is {kind}, not weights; {_FETCH}."
     if is_pytorch(head) or not _is_text(head):
         return None
-    if text.startswith((b"{", b"[")) and _is_json(text, whole=size <= HEAD):
+    if text.startswith((b"{", b"[")) and (size > HEAD_BYTES or _is_json(text)):
         return f"is a JSON text, not weights; {_FETCH}."
     return f"is a text, not weights; {_NO_WEIGHTS}."
 
 
-def strange_archive(path: Path) -> str | None:
-    """What to say of a ZIP archive that PyTorch has not made, or that does not add up.
+def archive_rejection(path: Path) -> str | None:
+    """Return why a ZIP archive is not one that PyTorch has written, or None if it may be.
 
-    Nothing is unpacked. PyTorch compresses nothing, so that what is inside takes no more room
-    than the file.
+    Nothing is unpacked. PyTorch does not compress, so the entries must not be larger than the
+    file.
 
     Raises:
-        zipfile.BadZipFile, OSError: it cannot be read.
+        zipfile.BadZipFile, OSError: The file cannot be read.
     """
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
     names = [entry.filename for entry in entries]
-    kinds = {name.rpartition("/")[2] for name in names}
-    if "data.pkl" not in kinds:
-        what = "a NumPy archive" if any(n.endswith(".npy") for n in names) else "a ZIP archive"
-        return f"is {what}, not weights; {_UNPACK if what != 'a NumPy archive' else _NO_WEIGHTS}."
-    if "constants.pkl" in kinds:
+    base_names = {name.rpartition("/")[2] for name in names}
+    if "data.pkl" not in base_names:
+        if any(name.endswith(".npy") for name in names):
+            return f"is a NumPy archive, not weights; {_NO_WEIGHTS}."
+        return f"is a ZIP archive, not weights; {_UNPACK}."
+    if "constants.pkl" in base_names:
         return "is a TorchScript program, not weights; save the model's state_dict and name that."
-    is_twice = len(set(names)) < len(names) or len(pickles(names)) != 1
-    inside = sum(entry.file_size for entry in entries)
-    if is_twice or inside > path.stat().st_size:
+    has_duplicates = len(set(names)) < len(names) or len(pickle_entries(names)) != 1
+    unpacked_size = sum(entry.file_size for entry in entries)
+    if has_duplicates or unpacked_size > path.stat().st_size:
         return (
-            "is a ZIP archive that PyTorch has not made: what is inside is compressed, or there "
-            "twice; it was not loaded."
+            "is a ZIP archive that PyTorch has not written: its entries are compressed or "
+            "occur twice; it was not loaded."
         )
     return None
 
 
-def pickles(names: list[str]) -> list[str]:
-    """Which entries of PyTorch's archive tell what it holds: one, if all is well."""
+def pickle_entries(names: list[str]) -> list[str]:
+    """Return the entries of PyTorch's archive that hold a pickle: one in a sound archive."""
     return [name for name in names if name.rpartition("/")[2] == "data.pkl"]
 
 
@@ -119,15 +124,13 @@ def _is_text(head: bytes) -> bool:
     try:
         text = head.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 3:  # else a character that was cut
+        if error.start < len(head) - 3:  # else the end of `head` cuts a character
             return False
         text = head[: error.start].decode("utf-8")
     return all(character.isprintable() or character.isspace() for character in text)
 
 
-def _is_json(text: bytes, *, whole: bool) -> bool:
-    if not whole:
-        return True
+def _is_json(text: bytes) -> bool:
     try:
         json.loads(text)
     except (ValueError, RecursionError):

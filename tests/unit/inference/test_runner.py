@@ -15,7 +15,7 @@ from torch import Tensor
 
 from atdsr.base import memory
 from atdsr.imaging import resample
-from atdsr.inference.engine import UpscaleError
+from atdsr.inference.config import UpscaleError
 from atdsr.inference.upscaler import Upscaler
 from atdsr.network.model import ATD
 from helpers.networks import TINY, lively
@@ -37,7 +37,7 @@ def free_memory(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
 
 def test_a_gpu_is_not_used_in_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     small = upscaler()
-    monkeypatch.setattr(small.engine, "device", torch.device("cuda"))
+    monkeypatch.setattr(small._runner, "_device", torch.device("cuda"))
     monkeypatch.setattr("os.getpid", lambda: -1)
     with pytest.raises(UpscaleError, match="forked from one that had computed"):
         small(smooth(16, 16))
@@ -46,6 +46,7 @@ def test_a_gpu_is_not_used_in_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
 # ------------------------------------------------------------------------------------------ tiles
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tile", "overlap"), [(32, 16), (48, 8), (64, 32)])
 def test_tiles_come_close_to_the_whole(tile: int, overlap: int) -> None:
     picture = smooth(72, 120)
@@ -73,6 +74,7 @@ def test_a_picture_within_a_tile_is_done_as_a_whole() -> None:
     assert np.array_equal(upscaler(tile=64)(picture), upscaler()(picture))
 
 
+@pytest.mark.slow
 def test_tiles_of_tensors_batches_and_gray() -> None:
     image = torch.rand(2, 1, 40, 70, dtype=torch.float64)
     out = upscaler(tile=32)(image)
@@ -95,6 +97,7 @@ def test_tiles_that_cannot_be(options: dict, sentence: str) -> None:
         upscaler(**options)
 
 
+@pytest.mark.slow
 def test_progress_rises_to_one_over_tiles_and_flips() -> None:
     seen: list[float] = []
     small = upscaler(tile=32, ensemble=True)
@@ -123,10 +126,10 @@ class Recorded:
 def test_progress_counts_a_recorded_run_once() -> None:
     seen: list[float] = []
     small = upscaler(tile=32)
-    small.engine._graph = Recorded(small.engine.model)  # pyright: ignore
+    small._runner._graph = Recorded(small.model)  # pyright: ignore
     small(smooth(40, 64), progress=seen.append)
     assert seen[-1] == 1
-    assert len(seen) == 2 * 3 * len(small.engine.model.layers)
+    assert len(seen) == 2 * 3 * len(small.model.layers)
 
 
 def in_threads(small: Upscaler, pictures: list[np.ndarray], rounds: int) -> list[list[float]]:
@@ -143,6 +146,7 @@ def in_threads(small: Upscaler, pictures: list[np.ndarray], rounds: int) -> list
         return list(threads.map(call, range(rounds * len(pictures))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"tile": 32}, {"ensemble": True}, {"precision": "bf16"}])
 def test_calls_from_threads_have_a_progress_of_their_own(options: dict) -> None:
     small = upscaler(**options)
@@ -168,11 +172,12 @@ class Placed:
         return self._model(self._place)
 
 
+@pytest.mark.slow
 def test_calls_from_threads_share_a_recorded_graph_in_turn() -> None:
     small = upscaler()
     pictures = [np.rot90(smooth(32, 32), n).copy() for n in range(4)]
     alone = [small(picture) for picture in pictures]
-    small.engine._graph = Placed(small.engine.model)  # pyright: ignore
+    small._runner._graph = Placed(small.model)  # pyright: ignore
     for seen in in_threads(small, pictures, rounds=2):
         assert seen[-1] == 1
     assert all(np.array_equal(small(p), out) for p, out in zip(pictures, alone, strict=True))
@@ -181,24 +186,26 @@ def test_calls_from_threads_share_a_recorded_graph_in_turn() -> None:
 # ----------------------------------------------------------------------------------------- memory
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_done_in_the_largest_tiles_that_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told: list[str] = []
+    notices: list[str] = []
     free_memory(monkeypatch, int(upscaler().estimate(64, 64) / 0.84))
     picture = smooth(80, 104)
-    out = upscaler()(picture, tell=told.append)
+    out = upscaler()(picture, tell=notices.append)
     assert np.array_equal(out, upscaler(tile=64)(picture))
-    (line,) = told
-    assert line.startswith("104x80 takes about 0.0 GiB of memory and 0.0 GiB are free")
+    (line,) = notices
+    assert line.startswith("104x80 takes about ")
+    assert " of memory and " in line
     assert line.endswith("so it is done in tiles of 64 with an overlap of 32.")
 
 
 def test_a_long_picture_is_cut_across_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    small, told = upscaler(), []
+    small, notices = upscaler(), []
     free_memory(monkeypatch, int(small.estimate(16, 160) / 0.849))
-    small(smooth(16, 320), tell=told.append)
-    assert "in tiles of 160 with" in told[0]  # a square of 160 would not fit
+    small(smooth(16, 320), tell=notices.append)
+    assert "in tiles of 160 with" in notices[0]  # a square of 160 would not fit
 
 
 def test_tiles_that_are_off_mean_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,20 +216,20 @@ def test_tiles_that_are_off_mean_a_refusal(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_tile_that_does_not_fit_is_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     free_memory(monkeypatch, int(upscaler().estimate(48, 48) / 0.84))
-    told: list[str] = []
+    notices: list[str] = []
     picture = smooth(80, 104)
-    out = upscaler(tile=64, overlap=16)(picture, tell=told.append)
+    out = upscaler(tile=64, overlap=16)(picture, tell=notices.append)
     assert np.array_equal(out, upscaler(tile=48, overlap=16)(picture))
-    assert "tiles of 48" in told[0]
+    assert "tiles of 48" in notices[0]
 
 
 def test_much_memory_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     small = upscaler()
-    monkeypatch.setattr(small.engine, "estimate", lambda *_: 3 * 2**30)
+    monkeypatch.setattr(small, "estimate", lambda *_: 3 * 2**30)
     free_memory(monkeypatch, 16 * 2**30)
-    told: list[str] = []
-    small(smooth(16, 16), tell=told.append)
-    assert told == ["16x16 takes about 3.0 GiB of memory and 16.0 GiB are free."]
+    notices: list[str] = []
+    small(smooth(16, 16), tell=notices.append)
+    assert notices == ["16x16 takes about 3.0 GiB of memory and 16.0 GiB are free."]
 
 
 def fail_at(network: torch.nn.Module, call: int, error: Callable[[], Exception]) -> None:
@@ -246,17 +253,19 @@ ERRORS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", range(6))
 def test_running_out_of_memory_at_any_tile_leaves_no_wrong_tile(call: int) -> None:
     picture = smooth(72, 104)
     small = upscaler(tile=64, overlap=32)
     fail_at(small.model, call, ERRORS["any device"])
-    told: list[str] = []
-    out = small(picture, tell=told.append)
+    notices: list[str] = []
+    out = small(picture, tell=notices.append)
     assert np.array_equal(out, upscaler(tile=32, overlap=16)(picture))
-    assert told == ["memory ran out, so it begins again in tiles of 32 with an overlap of 16."]
+    assert notices == ["memory ran out, so it begins again in tiles of 32 with an overlap of 16."]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
 def test_running_out_of_memory_as_a_whole(error: Callable[[], Exception]) -> None:
     picture = smooth(72, 104)
@@ -273,10 +282,10 @@ def test_running_out_of_memory_again_and_again_ends(tile, halves: list[str]) -> 
         raise MemoryError(image.shape)
 
     small.model.forward = failing
-    told: list[str] = []
+    notices: list[str] = []
     with pytest.raises(UpscaleError, match="120x72 is too large for the memory"):
-        small(smooth(72, 120), tell=told.append)
-    assert [line.split("tiles of ")[1].split()[0] for line in told] == halves
+        small(smooth(72, 120), tell=notices.append)
+    assert [line.split("tiles of ")[1].split()[0] for line in notices] == halves
 
 
 @pytest.mark.parametrize(
@@ -292,8 +301,8 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(words: str) -> None:
 LIMITED = """
 import resource, sys
 import numpy as np
-from atdsr import memory
-from atdsr.upscale import Upscaler
+from atdsr.base import memory
+from atdsr.inference import Upscaler
 from helpers.networks import TINY, lively
 
 memory.keep_freed_memory()
@@ -328,7 +337,7 @@ def test_a_real_limit_is_met_by_tiles(case: str, words: str) -> None:
 
 def test_what_is_free_counts_the_limit_of_address_space() -> None:
     code = (
-        "import resource, psutil; from atdsr import memory;"
+        "import resource, psutil; from atdsr.base import memory;"
         "used = psutil.Process().memory_info().vms;"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 2**28,) * 2);"
         "print(memory.available_bytes())"
@@ -364,6 +373,7 @@ def test_what_is_free_counts_the_limits_of_control_groups(
 # --------------------------------------------------------------------------------------- ensemble
 
 
+@pytest.mark.slow
 def test_the_ensemble_is_the_mean_over_the_eight_symmetries() -> None:
     image = torch.rand(1, 3, 21, 34, dtype=torch.float64)
     single, eight = upscaler(), upscaler(ensemble=True)

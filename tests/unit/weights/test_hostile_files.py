@@ -21,9 +21,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from atdsr import weights as weight_files
 from atdsr.base import memory
-from atdsr.weights import CheckpointError, Weights
+from atdsr.weights import Weights, WeightsError, official_state_dict, read_weights
 from helpers.networks import TINY, lively
 
 SECONDS, BYTES = 5.0, 500e6  # of CPU, and of memory above what there was
@@ -34,14 +33,14 @@ LAYER = "layers.0.residual_group.layers.0."
 
 
 def official() -> dict[str, Tensor]:
-    return weight_files.to_official(Weights(TINY, lively(TINY).state_dict()))
+    return official_state_dict(Weights(TINY, lively(TINY).state_dict()))
 
 
 def refusal(path: Path) -> str:
     """The sentence that a file is refused with, inside the budget."""
     before, start = psutil.Process().memory_info().rss, time.process_time()
-    with memory.peak() as peak, pytest.raises(CheckpointError) as caught:
-        weight_files.load(path, category_size=256)
+    with memory.peak() as peak, pytest.raises(WeightsError) as caught:
+        read_weights(path, category_size=256)
     assert time.process_time() - start < SECONDS
     assert peak.bytes is None or peak.bytes - before < BYTES
     sentence = str(caught.value)
@@ -140,7 +139,7 @@ def test_tensors_of_no_size(tmp_path: Path, suffix: str, shape: tuple, name: str
 def test_another_set_of_the_file_does_no_harm(tmp_path: Path) -> None:
     claims = {name: expanded(10**12) for name in official()}
     torch.save({"params_ema": official(), "params": claims}, tmp_path / "m.pth")
-    assert weight_files.load(tmp_path / "m.pth", category_size=256).config == TINY
+    assert read_weights(tmp_path / "m.pth", category_size=256).config == TINY
 
 
 @pytest.mark.parametrize(
@@ -222,7 +221,7 @@ def test_a_dictionary_with_attributes_of_its_own(tmp_path: Path) -> None:
     content.__dict__.update(qtems=5, qeys=3)
     torch.save(content, tmp_path / "m.pth")
     patched(tmp_path / "m.pth", (b"qtems", b"items"), (b"qeys", b"keys"))
-    assert weight_files.load(tmp_path / "m.pth", category_size=256).config == TINY
+    assert read_weights(tmp_path / "m.pth", category_size=256).config == TINY
 
 
 class Call:
@@ -263,18 +262,18 @@ def test_plain_pickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path.write_bytes(pickle.dumps(Call(os.mkdir, "ran"), protocol))
         assert "would run code when read ('posix.mkdir')" in refusal(path)
     path.write_bytes(pickle.dumps({"a": 1}, 2))
-    assert "is no PyTorch file or is damaged" in refusal(path)
+    assert "is not a PyTorch file, or it is damaged" in refusal(path)
     assert not Path("ran").exists()
 
 
 def test_archives_that_pytorch_has_not_made(tmp_path: Path) -> None:
     path = tmp_path / "m.pth"
     archive(path, b"\x80\x02}.", {"data/0": bytes(10**8)}, zipfile.ZIP_DEFLATED)
-    assert "what is inside is compressed" in refusal(path)
+    assert "its entries are compressed" in refusal(path)
     with zipfile.ZipFile(path, "w") as made:
         for folder in ("a", "b"):
             made.writestr(f"{folder}/data.pkl", b"\x80\x02}.")
-    assert "or there twice" in refusal(path)
+    assert "or occur twice" in refusal(path)
 
 
 # ------------------------------------------------------------------------------------ safetensors
@@ -309,7 +308,7 @@ def test_absurd_configurations(tmp_path: Path, field: str, value: object) -> Non
 )  # fmt: skip
 def test_metadata_that_is_no_configuration(tmp_path: Path, text: str) -> None:
     safetensors.torch.save_file(official(), tmp_path / "m.safetensors", {"atdsr.config": text})
-    assert "its metadata is no configuration of an ATD" in refusal(tmp_path / "m.safetensors")
+    assert "its metadata is not the configuration of an ATD" in refusal(tmp_path / "m.safetensors")
 
 
 def tensor(shape: object, begin: int, end: int) -> dict[str, object]:

@@ -14,8 +14,14 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from atdsr import weights as weight_files
-from atdsr.weights import CheckpointError, Weights
+from atdsr.weights import (
+    Weights,
+    WeightsError,
+    official_state_dict,
+    read_tensors,
+    read_weights,
+    write_weights,
+)
 from helpers.networks import TINY, lively
 
 Tensors = dict[str, Tensor]
@@ -25,7 +31,7 @@ TRAINED = lively(TINY, 2)
 
 
 def official(model: torch.nn.Module) -> Tensors:
-    return weight_files.to_official(Weights(TINY, model.state_dict()))
+    return official_state_dict(Weights(TINY, model.state_dict()))
 
 
 def prefixed(prefix: str, model: torch.nn.Module = AVERAGE) -> Tensors:
@@ -45,7 +51,7 @@ def lightning(tensors: Tensors) -> dict[str, Any]:
 
 
 def assert_same(path: Path, model: torch.nn.Module, prefer: str = "params_ema") -> None:
-    loaded = weight_files.load(path, category_size=256, prefer=prefer)
+    loaded = read_weights(path, category_size=256, prefer=prefer)
     assert loaded.config == TINY
     expected = model.state_dict()
     assert loaded.state.keys() == expected.keys()
@@ -85,11 +91,11 @@ def test_a_part_that_was_compiled_or_wrapped(tmp_path: Path) -> None:
 
 
 def test_a_prefix_in_a_safetensors_file_that_states_its_configuration(tmp_path: Path) -> None:
-    weight_files.save(Weights(TINY, AVERAGE.state_dict()), tmp_path / "a.safetensors")
+    write_weights(Weights(TINY, AVERAGE.state_dict()), tmp_path / "a.safetensors")
     with safetensors.safe_open(tmp_path / "a.safetensors", "pt") as file:
         metadata = file.metadata()
     safetensors.torch.save_file(prefixed("params_ema."), tmp_path / "b.safetensors", metadata)
-    assert weight_files.load(tmp_path / "b.safetensors").config == TINY
+    assert read_weights(tmp_path / "b.safetensors").config == TINY
 
 
 @pytest.mark.parametrize(
@@ -136,14 +142,14 @@ def test_an_old_archive(tmp_path: Path) -> None:
 
 def test_one_tensor_twice(tmp_path: Path) -> None:
     torch.save({**official(AVERAGE), "module.norm.bias": torch.zeros(12)}, tmp_path / "m.pth")
-    with pytest.raises(CheckpointError, match=r"m\.pth: it holds the tensor norm\.bias twice"):
-        weight_files.load(tmp_path / "m.pth")
+    with pytest.raises(WeightsError, match=r"m\.pth: it holds the tensor norm\.bias twice"):
+        read_weights(tmp_path / "m.pth")
 
 
 @pytest.mark.parametrize("right", [".safetensors", ".pth"])
 @pytest.mark.parametrize("wrong", [".safetensors", ".pth", ".ckpt", ".bin", ".onnx", ""])
 def test_a_file_is_read_as_what_it_is(tmp_path: Path, right: str, wrong: str) -> None:
-    weight_files.save(Weights(TINY, AVERAGE.state_dict()), tmp_path / f"right{right}")
+    write_weights(Weights(TINY, AVERAGE.state_dict()), tmp_path / f"right{right}")
     path = (tmp_path / f"right{right}").rename(tmp_path / f"wrong{wrong}")
     assert_same(path, AVERAGE)
 
@@ -155,7 +161,7 @@ def test_a_header_whose_length_begins_like_a_pickle(tmp_path: Path) -> None:
         tensors = official(AVERAGE)
         safetensors.torch.save_file(tensors, path, {"note": "x" * number})
         begins.add(path.read_bytes()[0])
-        assert weight_files.read_tensors(path)[0].keys() == tensors.keys()
+        assert read_tensors(path)[0].keys() == tensors.keys()
     assert 0x80 in begins
 
 
@@ -190,7 +196,10 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 16
         (gzip.compress(b"weights", mtime=0), "is a gzip archive, not weights; unpack it"),
         (zip_of, "is a ZIP archive, not weights; unpack it"),
         (tar_of, "is a tar archive"),
-        (lambda path: path.write_bytes(bytes(range(128, 256)) * 9), "is no PyTorch file or is dam"),
+        (
+            lambda path: path.write_bytes(bytes(range(128, 256)) * 9),
+            "is not a PyTorch file, or it is dam",
+        ),
     ],
 )
 @pytest.mark.parametrize("suffix", [".pth", ".ckpt"])
@@ -202,22 +211,22 @@ def test_what_is_something_else_is_named(
         path.write_bytes(content)
     else:
         content(path)
-    with pytest.raises(CheckpointError, match=f"page{suffix} {words}"):
-        weight_files.load(path)
+    with pytest.raises(WeightsError, match=f"page{suffix} {words}"):
+        read_weights(path)
     if isinstance(content, bytes):
         path = path.rename(path.with_suffix(".safetensors"))
-        with pytest.raises(CheckpointError, match=f"page.safetensors {words}"):
-            weight_files.load(path)
+        with pytest.raises(WeightsError, match=f"page.safetensors {words}"):
+            read_weights(path)
 
 
 def test_a_program_of_torchscript(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "m.pt", "w") as archive:  # as torch.jit.save lays it out
         for name in ("m/data.pkl", "m/constants.pkl", "m/code/__torch__.py"):
             archive.writestr(name, b"\x80\x02N.")
-    with pytest.raises(CheckpointError, match="is a TorchScript program"):
-        weight_files.load(tmp_path / "m.pt")
+    with pytest.raises(WeightsError, match="is a TorchScript program"):
+        read_weights(tmp_path / "m.pt")
 
 
 def test_a_name_that_is_too_long() -> None:
-    with pytest.raises(CheckpointError, match="cannot be looked up: File name too long"):
-        weight_files.load("x" * 5000)
+    with pytest.raises(WeightsError, match="cannot be looked up: File name too long"):
+        read_weights("x" * 5000)

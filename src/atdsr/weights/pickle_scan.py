@@ -1,18 +1,18 @@
-"""A look at a pickle before PyTorch reads it: what it would call, and what it would cost.
+"""Scan a pickle before PyTorch reads it, for what it would call and what it would cost.
 
-`torch.load(weights_only=True)` calls nothing but functions on a list of its own. Some of these
-make much out of little, and a few hundred bytes can keep it busy for hours. So the operations
-are followed here first, by size only: nothing is made.
+`torch.load(weights_only=True)` calls only functions on a list of its own. Some of these create
+large objects from a few bytes, and a few hundred bytes can keep it busy for hours. So the
+operations are interpreted here first, tracking sizes only: no object is created.
 """
 
 import pickletools
 from typing import IO, Any
 
-_MOST_OPERATIONS = 500_000  # a tensor takes about 30, and an ATD-light has 683 of them
-_LARGEST_TUPLE = 10_000  # values in a tuple and the tuples in it, each as often as it occurs
+_MAX_OPERATIONS = 500_000  # a tensor takes about 30, and an ATD-light has 683 of them
+_MAX_TUPLE_SIZE = 10_000  # values in a tuple and its inner tuples, each as often as it occurs
 
-DAMAGED = "is no PyTorch file or is damaged; fetch it again."
-"""What to say of a file that cannot be read as what it seems to be."""
+DAMAGED = "is not a PyTorch file, or it is damaged; fetch it again."
+"""The message about a file that cannot be read as what it seems to be."""
 
 _LATER_PROTOCOL = (
     "is a pickle of another protocol than 2, which PyTorch does not read safely; save the model's "
@@ -45,79 +45,81 @@ _ALLOWED_TYPES = {
     *("per_tensor_affine", "per_tensor_symmetric", "per_channel_affine"),
     *("per_channel_symmetric", "per_channel_affine_float_qparams"),
 }
-"""In the module torch; names of storages, such as `FloatStorage`, are allowed as well."""
+"""Names in the module torch; storages such as `FloatStorage` are allowed as well."""
 
 _RUNS_CODE = {
     "commands", "ctypes", "importlib", "nt", "os", "platform", "posix", "pty", "runpy", "shutil",
     "socket", "subprocess", "sys", "webbrowser", "builtins.__import__", "builtins.compile",
     "builtins.eval", "builtins.exec", "builtins.getattr", "builtins.open",
 }  # fmt: skip
-"""Modules and functions that have no place among weights."""
+"""Modules and functions with which a pickle would run code."""
 
 _CONSTANTS = {
     "NONE", "NEWFALSE", "NEWTRUE", "EMPTY_DICT", "EMPTY_LIST", "EMPTY_SET", "EMPTY_TUPLE",
     "BININT", "BININT1", "BININT2", "BINFLOAT", "LONG1", "BINUNICODE", "SHORT_BINSTRING",
     "SHORT_BINUNICODE", "BINUNICODE8",
 }  # fmt: skip
-_LATER = {"SHORT_BINUNICODE", "BINUNICODE8", "MEMOIZE", "STACK_GLOBAL", "FRAME"}
-_TAKEN = {"APPEND": 1, "SETITEM": 2, "BUILD": 1}  # values that vanish into the one below
-_REPLACED = {"REDUCE": 2, "NEWOBJ": 2, "BINPERSID": 1}  # values that become another
+_LATER_OPERATIONS = {"SHORT_BINUNICODE", "BINUNICODE8", "MEMOIZE", "STACK_GLOBAL", "FRAME"}
+_CONSUMED = {"APPEND": 1, "SETITEM": 2, "BUILD": 1}  # values that go into the one below them
+_REPLACED = {"REDUCE": 2, "NEWOBJ": 2, "BINPERSID": 1}  # values that are replaced by a result
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-class _Refused(Exception):  # noqa: N818 - becomes a sentence about the file
-    pass
+class _RejectedError(Exception):
+    """A pickle that is not to be read; the message becomes a sentence about the file."""
 
 
-def objection(stream: IO[bytes], count: int = 1) -> str | None:
-    """Why pickles are not to be read.
+def pickle_rejection(stream: IO[bytes], count: int = 1) -> str | None:
+    """Return why pickles must not be read, or None if they may be.
 
     Args:
-        stream: of bytes, at the first of them.
-        count: how many there are, one after the other.
+        stream: Stream of bytes, positioned at the first pickle.
+        count: Number of pickles, one after the other.
 
     Returns:
-        A sentence without its beginning, the file's name; None if there is nothing against it.
+        A sentence that lacks its first words, the name of the file.
     """
-    budget = _MOST_OPERATIONS
+    budget = _MAX_OPERATIONS
     try:
         for _ in range(count):
-            follower = _Follower()
+            interpreter = _SizeInterpreter()
             for operation, argument, _ in pickletools.genops(stream):
                 budget -= 1
                 if budget < 0:
                     return "holds more values than any file of weights; it was not loaded."
-                follower.step(operation.name, argument)
-            if follower.is_later:
+                interpreter.step(operation.name, argument)
+            if interpreter.uses_later_protocol:
                 return _LATER_PROTOCOL
-    except _Refused as refused:
-        return str(refused)
+    except _RejectedError as rejected:
+        return str(rejected)
     except Exception:  # a pickle that is damaged fails in as many ways as it can be damaged
         return DAMAGED
     return None
 
 
-class _Follower:
-    """Follows the operations of a pickle; a value is the number of values in it, or a text.
+class _SizeInterpreter:
+    """Interpret the operations of a pickle, with the number of values in place of each object.
+
+    Texts are kept as they are, since they may name a module.
 
     Attributes:
-        is_later: whether an operation was of a later protocol than 2.
+        uses_later_protocol: Whether an operation belongs to a later protocol than 2.
     """
 
     def __init__(self) -> None:
-        self.is_later = False
+        self.uses_later_protocol = False
         self._stack: list[int | str] = []
-        self._outer: list[list[int | str]] = []
+        self._outer_stacks: list[list[int | str]] = []
         self._memo: dict[int, int | str] = {}
 
     def step(self, name: str, argument: Any) -> None:
-        """Take one operation.
+        """Interpret one operation.
 
         Raises:
-            _Refused: it is not allowed.
-            IndexError, KeyError, ValueError: it makes no sense here.
+            _RejectedError: The operation is not allowed.
+            IndexError, KeyError, ValueError: The operation makes no sense at this point.
         """
-        self.is_later = self.is_later or name in _LATER
+        self.uses_later_protocol |= name in _LATER_OPERATIONS
         if name == "GLOBAL":
             _check_global(*argument.rsplit(" ", 1))
             self._stack.append(1)
@@ -135,22 +137,22 @@ class _Follower:
             self._stack.append(self._memo[argument])
         elif name == "MEMOIZE":
             self._memo[len(self._memo)] = self._stack[-1]
-        elif name in _TAKEN:
-            self._pop(_TAKEN[name])
+        elif name in _CONSUMED:
+            self._pop(_CONSUMED[name])
         elif name in _REPLACED:
             self._pop(_REPLACED[name])
             self._stack.append(1)
         elif name in _TUPLES:
             self._tuple(self._pop(_TUPLES[name]))
         elif name not in ("PROTO", "FRAME", "STOP"):
-            raise _Refused(_LATER_PROTOCOL)
+            raise _RejectedError(_LATER_PROTOCOL)
 
     def _mark(self, name: str) -> None:
         if name == "MARK":
-            self._outer.append(self._stack)
+            self._outer_stacks.append(self._stack)
             self._stack = []
             return
-        values, self._stack = self._stack, self._outer.pop()
+        values, self._stack = self._stack, self._outer_stacks.pop()
         if name == "TUPLE":
             self._tuple(values)
 
@@ -163,16 +165,16 @@ class _Follower:
 
     def _tuple(self, values: list[int | str]) -> None:
         size = 1 + sum(1 if isinstance(value, str) else value for value in values)
-        if size > _LARGEST_TUPLE:  # it would be gone through wherever it is a key
-            raise _Refused("holds tuples too large for a file of weights; it was not loaded.")
+        if size > _MAX_TUPLE_SIZE:  # as a key it would be hashed again and again
+            raise _RejectedError("holds tuples too large for a file of weights; it was not loaded.")
         self._stack.append(size)
 
 
 def _check_global(module: str, name: str) -> None:
-    """Refuse what PyTorch would not call, or what makes much out of little.
+    """Reject what PyTorch would not call, and what creates large objects from a few bytes.
 
     Raises:
-        _Refused: naming it.
+        _RejectedError: The sentence names the object.
     """
     module = "builtins" if module == "__builtin__" else module
     full = f"{module}.{name}"
@@ -181,8 +183,8 @@ def _check_global(module: str, name: str) -> None:
         return
     shown = repr(full[:100])
     if _RUNS_CODE & {module.partition(".")[0], full}:
-        raise _Refused(f"would run code when read ({shown}); it was not loaded.")
-    raise _Refused(
+        raise _RejectedError(f"would run code when read ({shown}); it was not loaded.")
+    raise _RejectedError(
         f"holds objects other than tensors and plain values ({shown}), which are never loaded; "
         "save the model's state_dict alone with torch.save."
     )

@@ -1,0 +1,60 @@
+"""What a picture takes of main memory, and the tile that fits into what is free."""
+
+import errno
+
+import torch
+
+from atdsr.network.model import ATDConfig
+
+USABLE = 0.85
+"""Fraction of the free memory to plan with; the rest is for what the estimate does not know."""
+
+NOTEWORTHY = 2**30
+"""An estimate above this number of bytes is worth a notice."""
+
+
+def estimate(
+    config: ATDConfig, parameters: int, height: int, width: int, *, has_kernels: bool
+) -> int:
+    """Return the main memory in bytes that the network takes at its peak for one picture.
+
+    Fitted to what `benchmarks/memory.py` measures on a CPU in float32: per pixel 2.8 kB for the
+    light network and 11 kB for the classical one with the kernels, 6.7 and 24 kB in plain
+    PyTorch; at x4 the end of the classical one takes most, 16 kB.
+
+    Args:
+        config: Configuration of the network.
+        parameters: Number of its parameters.
+        height: Height of the picture in pixels.
+        width: Width of the picture in pixels.
+        has_kernels: Whether the CPU kernels run.
+    """
+    height, width = (side + -side % config.window for side in (height, width))
+    features, maps = (12, 2) if has_kernels else (24, 8)
+    body = features * config.width + maps * config.dictionary_size
+    head = 4 * 64 * config.scale**2 if config.head == "pixelshuffle" else 0
+    per_pixel = 4 * max(body, head)
+    return 20 * 2**20 + 2 * parameters + per_pixel * height * width
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether PyTorch raises this error, on any device, when there is no memory."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    if isinstance(error, OSError):  # from a file that is mapped into memory
+        return error.errno == errno.ENOMEM
+    text = str(error)
+    # oneDNN says this when it has no memory for the code it generates. Only the whole text counts:
+    # a longer sentence that begins like it is about an operation that oneDNN cannot do.
+    if text in ("could not create a primitive", "could not execute a primitive"):
+        return True
+    sentences = (
+        "can't allocate memory",
+        "out of memory",
+        "bad_alloc",
+        "could not create a memory",
+        "can't start new thread",  # there is no memory for its stack
+        "failed to map segment",  # of a library that is loaded late
+        "error return without exception set",  # what an import says
+    )
+    return any(sentence in text for sentence in sentences)

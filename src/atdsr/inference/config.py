@@ -1,0 +1,96 @@
+"""How a network runs: on which device, in which precision, in tiles, as a self-ensemble."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+
+from atdsr.base.errors import AtdsrError
+
+Precision = Literal["fp32", "bf16"]
+Tile = Literal["auto", "off"] | int
+
+DEFAULT_OVERLAP = 32
+"""Pixels that neighbouring tiles share by default; `docs/tiles.md` has the measurements."""
+
+
+class UpscaleError(AtdsrError):
+    """A picture cannot be enlarged on this machine, or an option does not exist on it."""
+
+
+@dataclass(frozen=True)
+class InferenceConfig:
+    """How a network runs.
+
+    Attributes:
+        device: "auto" takes CUDA, then MPS, then the CPU. Anything else names a device.
+        precision: "fp32", or "bf16" for matrix products in bfloat16 (sums stay in float32).
+        tile: Side of a tile in pixels of the input. "auto" uses tiles only where the whole
+            picture does not fit into memory, "off" never does.
+        overlap: Pixels of the input that neighbouring tiles share. None means 32, or half a tile
+            if that is less.
+        ensemble: Take the mean over the eight flips and transposes of the picture
+            (self-ensemble, "+" in the field's tables). The result is slightly better and takes
+            eight times as long.
+
+    Raises:
+        UpscaleError: There is no such precision, tile or overlap.
+    """
+
+    device: str | torch.device = "auto"
+    precision: Precision = "fp32"
+    tile: Tile = "auto"
+    overlap: int | None = None
+    ensemble: bool = False
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("fp32", "bf16"):
+            raise UpscaleError(f"precision is {self.precision!r}; it is 'fp32' or 'bf16'.")
+        if self.tile not in ("auto", "off") and not isinstance(self.tile, int):
+            raise UpscaleError(f"tile is {self.tile!r}; it is 'auto', 'off' or a number of pixels.")
+        if self.overlap is None:
+            return
+        largest = self.tile // 2 if isinstance(self.tile, int) else None
+        if self.overlap < 0 or (largest is not None and self.overlap > largest):
+            limit = "on" if largest is None else f"to {largest}, half a tile"
+            raise UpscaleError(f"overlap is {self.overlap}; it is from 0 {limit}.")
+
+    def for_window(self, window: int) -> "InferenceConfig":
+        """Return this configuration for a network with attention windows of that side.
+
+        The device is one of this machine, the tile a multiple of the window, and the overlap a
+        number.
+
+        Raises:
+            UpscaleError: The device is unknown or not here, the tile is too small, or the overlap
+                is more than half of the rounded tile.
+        """
+        tile, overlap = self.tile, self.overlap
+        if isinstance(tile, int):
+            if tile < 2 * window:  # a shifted layer needs a neighbour
+                raise UpscaleError(
+                    f"tile is {tile!r}; it is 'auto', 'off' or a number of pixels from "
+                    f"{2 * window} on."
+                )
+            tile -= tile % window
+        if overlap is None:
+            overlap = min(DEFAULT_OVERLAP, tile // 2) if isinstance(tile, int) else DEFAULT_OVERLAP
+        return replace(self, device=choose_device(self.device), tile=tile, overlap=overlap)
+
+
+def choose_device(device: str | torch.device) -> torch.device:
+    """Return the device of that name; "auto" is the fastest one of this machine.
+
+    Raises:
+        UpscaleError: The device is unknown, or not on this machine.
+    """
+    available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if device == "auto":
+        return torch.device(next((name for name, is_here in available.items() if is_here()), "cpu"))
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise UpscaleError(f"there is no device {device!r}; use auto, cpu, cuda or mps.") from None
+    if chosen.type != "cpu" and not available.get(chosen.type, lambda: False)():
+        raise UpscaleError(f"this PyTorch has no {chosen.type} device here; use auto or cpu.")
+    return chosen

@@ -1,0 +1,162 @@
+"""Running a network on one tile: precision, self-ensemble, CUDA graph, progress by layers."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from atdsr import imaging
+from atdsr.base import memory
+from atdsr.inference import borders
+from atdsr.inference.borders import Edges
+from atdsr.inference.config import InferenceConfig, UpscaleError
+from atdsr.network.kernels.gpu.graphs import Graph
+from atdsr.network.model import ATD
+
+_computed_in: set[int] = set()  # processes that computed on several threads: this one, its parent
+
+
+class NetworkRunner:
+    """Runs a network on whole pictures or on tiles, from any number of threads at once.
+
+    Args:
+        model: The network: `b 3 h w` -> `b 3 h*scale w*scale`, RGB in [0, 1], unclamped.
+        config: How to run it, as `InferenceConfig.for_window` returns it.
+    """
+
+    def __init__(self, model: ATD, config: InferenceConfig) -> None:
+        self._config = config
+        self._device = torch.device(config.device)
+        self._model = model.to(self._device).eval()
+        self._graph = self._new_graph()
+        self._graph_in_use = threading.Lock()  # a graph has one buffer for its input
+        self._process = os.getpid()
+
+    def __call__(self, image: Tensor, edges: Edges, layer_done: Callable[[], None]) -> Tensor:
+        """Return the picture enlarged, `b c h*scale w*scale` in [0, 1].
+
+        Args:
+            image: The picture or a tile of it, `b c h w` in [0, 1] with one channel or three.
+            edges: Which edges of `image` are edges of the picture.
+            layer_done: Called after each layer.
+        """
+        # a recorded graph must not read casts of weights that were cached before the recording
+        autocast = torch.autocast(
+            self._device.type,
+            torch.bfloat16,
+            enabled=self._config.precision == "bf16",
+            cache_enabled=self._graph is None,
+        )
+        forward = partial(self._forward, layer_done=layer_done)
+        with torch.inference_mode(), autocast:
+            image_here = image.to(self._device, next(self._model.parameters()).dtype)
+            rgb = imaging.gray_to_rgb(image_here)
+            out = self_ensemble(forward, rgb) if self._config.ensemble else forward(rgb)
+            out = out.clamp(0, 1)
+            if image.shape[1] == 1:
+                out = imaging.gray_from_rgb(out)
+            borders.keep_flat(image_here, out, self._model.config.scale, edges)
+        return out.to(image.device, image.dtype).clone()  # a normal tensor, not an inference one
+
+    def _new_graph(self) -> Graph | None:
+        """Return a graph for a GPU, which computes a tile faster than Python launches its kernels.
+
+        Tiles, frames and batches all have one size, so that one recording serves them all.
+        """
+        return Graph(self._model) if self._device.type == "cuda" else None
+
+    def _forward(self, image: Tensor, layer_done: Callable[[], None]) -> Tensor:
+        if self._graph is None:
+            with _after_each(self._model.layers, layer_done):
+                return self._model(image)
+        with self._graph_in_use:
+            return self._replay(self._graph, image, layer_done)
+
+    def _replay(self, graph: Graph, image: Tensor, layer_done: Callable[[], None]) -> Tensor:
+        """Run the network as a graph. The layers run once more while the graph is recorded."""
+        with _after_each(self._model.layers, lambda: None if graph.records else layer_done()):
+            out = graph(image)
+        assert out is not None, "a network returns a picture"
+        if not graph.replays:
+            return out
+        for _ in self._model.layers:  # a replay calls no module, so no hook has run
+            layer_done()
+        return out.clone()  # the next replay overwrites the graph's output
+
+    def check_fork(self) -> None:
+        """Refuse to wait for threads, or to use a GPU, that a fork has left behind.
+
+        OpenMP keeps worker threads for each thread of this process. A forked process has the
+        thread that forked it but none of those workers, and the next operation would wait for them
+        forever. It does not matter which thread computed: OpenMP's locks belong to the process.
+
+        Raises:
+            UpscaleError: This is such a forked process.
+        """
+        process = os.getpid()
+        if self._device.type != "cpu":
+            is_stranded = process != self._process
+        elif torch.get_num_threads() > 1:
+            is_stranded = bool(_computed_in - {process})
+        else:
+            return
+        if is_stranded:
+            raise UpscaleError(
+                "this process was forked from one that had computed already, so the network would "
+                "hang here; start processes with multiprocessing.get_context('spawn'), or on a "
+                "CPU call torch.set_num_threads(1) first."
+            )
+        _computed_in.add(process)
+
+    def release_memory(self) -> None:
+        """Give back what is kept but not in use, after memory ran out."""
+        with self._graph_in_use:
+            self._graph = self._new_graph()
+        memory.release()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif self._device.type == "mps":
+            torch.mps.empty_cache()
+
+
+@contextmanager
+def _after_each(layers: Sequence[nn.Module], call: Callable[[], None]) -> Iterator[None]:
+    """Call back when one of the layers has run in this thread; others may use them meanwhile."""
+    own_thread = threading.get_ident()
+
+    def layer_has_run(*_: object) -> None:
+        if threading.get_ident() == own_thread:
+            call()
+
+    hooks = [layer.register_forward_hook(layer_has_run) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def self_ensemble(network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """Return the mean over the eight symmetries of the square, each undone after the network.
+
+    Args:
+        network: `b c h w` -> `b c' h*scale w*scale`.
+        image: The picture, `b c h w`.
+
+    Source:
+        "Enhanced Deep Residual Networks for Single Image Super-Resolution", section 3.4,
+        https://arxiv.org/abs/1707.02921
+    """
+    total: Tensor | None = None
+    for axes in ((), (-1,), (-2,), (-2, -1)):
+        for is_transposed in (False, True):
+            flipped = image.flip(axes)
+            out = network(flipped.mT if is_transposed else flipped)
+            out = (out.mT if is_transposed else out).flip(axes)
+            total = out if total is None else total.add_(out)
+    assert total is not None, "there are eight"
+    return total / 8

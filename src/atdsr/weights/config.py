@@ -1,0 +1,191 @@
+"""The configuration of the network in a weight file, from its metadata or its tensors."""
+
+import dataclasses
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from atdsr.base.errors import short
+from atdsr.network.model import ATDConfig, Head
+from atdsr.weights.state_dict import WeightsError, shown_name
+
+CONFIG_KEY = "atdsr.config"
+"""The key in a safetensors file's metadata that holds the configuration as JSON."""
+
+_LAYER = re.compile(r"layers\.(\d+)\.residual_group\.layers\.\d+\.norm1\.weight")
+_MAX_JSON_LENGTH = 2**16  # characters
+
+# category sizes of the published networks, which a state dict does not tell
+_PUBLISHED_CATEGORY_SIZES = {(48, "pixelshuffledirect"): 128, (210, "pixelshuffle"): 256}
+
+_UNSUPPORTED = {
+    "conv_up1.weight": "the upsampler 'nearest+conv'",
+    "layers.0.conv.0.weight": "resi_connection '3conv'",
+    "absolute_pos_embed": "absolute position embedding (ape)",
+    "no_norm": "the variant without norm",
+}
+"""Tensors that only variants have which are not built here, and what to call the variant."""
+
+
+def read_config(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], category_size: int | None
+) -> ATDConfig:
+    """Return the configuration in the metadata, or else the one that the tensors imply.
+
+    Args:
+        tensors: Tensors of the file, under official names.
+        metadata: Metadata of a safetensors file; empty for other files.
+        category_size: Overrides the category size of the file.
+
+    Raises:
+        WeightsError, ConfigError: There is no configuration that can be built.
+    """
+    if CONFIG_KEY not in metadata:
+        return infer_config(tensors, category_size)
+    config = _parse_config(metadata[CONFIG_KEY])
+    if category_size is not None:
+        config = dataclasses.replace(config, category_size=category_size)
+    return config
+
+
+def _parse_config(text: str) -> ATDConfig:
+    """Return the configuration in a JSON text.
+
+    Raises:
+        WeightsError: The text is not a JSON object with the fields of a configuration.
+        ConfigError: A field has a value that cannot be built.
+    """
+    prefix = "its metadata is not the configuration of an ATD"
+    if len(text) > _MAX_JSON_LENGTH:
+        raise WeightsError(f"{prefix} (a text of {len(text):,} characters).")
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        raise WeightsError(f"{prefix} (it cannot be read as JSON).") from None
+    if not isinstance(values, dict):
+        raise WeightsError(f"{prefix} (it is not a JSON object).")
+    fields = {field.name: field for field in dataclasses.fields(ATDConfig)}
+    for name in values:
+        if name not in fields:
+            raise WeightsError(f"{prefix} (it has no field {short(name)}).")
+    for name, field in fields.items():
+        if field.default is dataclasses.MISSING and name not in values:
+            raise WeightsError(f"{prefix} (the field {name} is missing).")
+    arguments: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return ATDConfig(**arguments)
+
+
+def infer_config(tensors: Mapping[str, Tensor], category_size: int | None = None) -> ATDConfig:
+    """Return the configuration that the names and shapes of official tensors imply.
+
+    `img_range` is 1 in every published file and cannot be inferred. Nor can the category size: it
+    is known for the two published networks and must be given for all others.
+
+    Raises:
+        WeightsError: The tensors are not those of an ATD, or of one that this version does not
+            build. The caller adds the name of the file.
+    """
+    _refuse_other_networks(tensors)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    try:
+        fields = _infer_fields(shapes)
+    except (KeyError, IndexError, ValueError, ZeroDivisionError, OverflowError):
+        raise WeightsError(
+            "some of ATD's tensors are missing or misshapen; the file may be cut short."
+        ) from None
+    width = fields["width"]
+    if category_size is None:
+        category_size = _PUBLISHED_CATEGORY_SIZES.get((width, fields["head"]))
+    if category_size is None:
+        raise WeightsError(
+            f"an ATD of width {width} does not tell its category size; give category_size= "
+            "(--category-size on the command line), the `category_size` of its training."
+        )
+    return ATDConfig(category_size=category_size, **fields)
+
+
+def _infer_fields(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return every field of a configuration that can be inferred from shapes.
+
+    Raises:
+        KeyError, IndexError, ValueError, ZeroDivisionError, OverflowError: Tensors are missing or
+            have other shapes.
+    """
+    first_layer = "layers.{}.residual_group.layers.0."
+    bias_table = "attn_win.relative_position_bias_table"
+    block0 = first_layer.format(0)
+    depths = _depths(shapes)
+    width = shapes["conv_first.weight"][0]
+    hidden, _, kernel, _ = shapes[block0 + "convffn.dwconv.depthwise_conv.0.weight"]
+    head, scale = _head_and_scale(shapes)
+    return {
+        "scale": scale,
+        "width": width,
+        "depths": depths,
+        "heads": tuple(
+            shapes[first_layer.format(block) + bias_table][1] for block in range(len(depths))
+        ),
+        "dictionary_size": shapes["layers.0.residual_group.td"][0],
+        "reduced_width": shapes[block0 + "attn_atd.wq.weight"][0],
+        "ffn_kernel": kernel,
+        "ffn_ratio": _ffn_ratio(width, hidden),
+        "head": head,
+        "window": (math.isqrt(shapes[block0 + bias_table][0]) + 1) // 2,
+    }
+
+
+def _depths(names: Iterable[str]) -> tuple[int, ...]:
+    """Return the number of layers in each block."""
+    layers = Counter(match[1] for match in map(_LAYER.fullmatch, names) if match)
+    blocks = _count_matches(names, r"layers\.\d+\.residual_group\.td")
+    return tuple(layers[str(block)] for block in range(blocks))
+
+
+def _refuse_other_networks(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse networks that this version does not build.
+
+    Raises:
+        WeightsError: The sentence names the architecture or the option.
+    """
+    if "layers.0.residual_group.td" not in tensors:
+        example = next(iter(sorted(tensors)), "nothing")
+        raise WeightsError(
+            f"these are not the weights of an ATD (the first tensor is {shown_name(example)}); "
+            "no token dictionary is among them."
+        )
+    conv_first = tensors.get("conv_first.weight")
+    if conv_first is not None and conv_first.shape[1:2] != (3,):
+        raise WeightsError("this ATD does not take RGB pictures; only 3 channels are built.")
+    for name, variant in _UNSUPPORTED.items():
+        if name in tensors:
+            raise WeightsError(f"this ATD uses {variant}, which this version does not build.")
+    if "upsample.0.weight" not in tensors:
+        raise WeightsError(
+            "this ATD has `upscale: 1` (it restores and does not enlarge), which this version "
+            "does not build."
+        )
+
+
+def _head_and_scale(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Head, int]:
+    channels = shapes["upsample.0.weight"][0]
+    if "conv_before_upsample.0.weight" not in shapes:
+        return "pixelshuffledirect", math.isqrt(channels // 3)
+    shuffles = _count_matches(shapes, r"upsample\.(\d+)\.weight")
+    return "pixelshuffle", math.isqrt(channels // 64) ** shuffles
+
+
+def _count_matches(names: Iterable[str], pattern: str) -> int:
+    return sum(re.fullmatch(pattern, name) is not None for name in names)
+
+
+def _ffn_ratio(width: int, hidden: int) -> float:
+    """Return a ratio with `int(width * ratio) == hidden`, whatever the division rounds to."""
+    ratio = hidden / width
+    return ratio if int(width * ratio) == hidden else math.nextafter(ratio, math.inf)
