@@ -170,7 +170,7 @@ def test_a_large_result_is_gathered_in_a_file(monkeypatch: pytest.MonkeyPatch):
         monitored.append((path, shape, dtype))
         return scratch(path, shape, dtype)
 
-    monkeypatch.setattr(imaging, "scratch", watched)
+    monkeypatch.setattr(imaging, "temporary_array", watched)
     monkeypatch.setattr(running, "LARGE", 17)
     small = square("a.png")
     (result,) = run(small, upscaler=upscaler)

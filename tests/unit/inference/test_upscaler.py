@@ -131,7 +131,7 @@ def test_bf16_is_close(upscaler: Upscaler) -> None:
         (Image.new("F", (4, 4), 256.0), "mode F is in 0 to 255, not 256 to 256"),
         (Image.new("F", (4, 4), -1.0), "not -1 to -1"),
         (Image.new("F", (4, 4), float("nan")), "not nan to nan"),
-        (Image.new("F", (4, 4), 0.5), r"ends at 0.5; .* array of it, which is in \[0, 1\]"),
+        (Image.new("F", (4, 4), 0.5), r"ends at 0.5; .* an array, which is in \[0, 1\]"),
         (Image.new("I", (4, 4), 65536), "mode I is in 0 to 65535, not 65536 to 65536"),
         (Image.new("I", (4, 4), -1), "not -1 to -1"),
         (Image.new("I", (4, 4), 200), "ends at 200; convert it to L"),
