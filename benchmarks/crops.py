@@ -1,4 +1,4 @@
-"""Crops per second from a packed set, against a folder of PNG files through a DataLoader.
+"""Crops per second from a packed set, and from a folder of PNG files through a DataLoader.
 
     python benchmarks/crops.py PICTURES
     python benchmarks/crops.py PICTURES --batch 16 --patch 96 --rounds 5

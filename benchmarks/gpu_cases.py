@@ -1,4 +1,4 @@
-"""Every GPU kernel on fresh random inputs, with its definition in float64 beside it."""
+"""Every GPU kernel on fresh random inputs, next to its definition in float64."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A server of files that misbehaves as asked, and an official model that is small enough for it."""
+"""A file server that misbehaves on demand, and a tiny official model to download from it."""
 
 import contextlib
 import random
