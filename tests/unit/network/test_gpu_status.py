@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from atdsr.base import paths
+from atdsr.base import files
 from atdsr.network.kernels import gpu
 from atdsr.network.kernels.gpu import checks
 from atdsr.network.kernels.gpu.checks import Environment, KernelCheck
@@ -21,7 +21,7 @@ PASSED = KernelCheck("window attention", 1e-7, 5e-3, 4.2)
 @pytest.fixture(autouse=True)
 def _gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A GPU that runs the kernels, and an empty cache folder."""
-    monkeypatch.setattr(paths, "folder", lambda: tmp_path)
+    monkeypatch.setattr(files, "user_cache_folder", lambda: tmp_path)
     monkeypatch.setattr(checks, "environment", lambda: HERE)
     monkeypatch.setattr(gpu, "unsupported", lambda: None)
     monkeypatch.setattr(gpu, "_notified", False)

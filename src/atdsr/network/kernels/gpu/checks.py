@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from atdsr.base import files, paths
+from atdsr.base import files
 
 CUDA_GRAPH = "CUDA graph"
 """Name of the check of `graphs.Graph`."""
@@ -94,7 +94,11 @@ def _source_digest() -> str:
 def cache_file(environment: Environment) -> Path:
     """Return the file for the checks in an environment."""
     key = json.dumps(asdict(environment), sort_keys=True)
-    return paths.folder() / "gpu-checks" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    return (
+        files.user_cache_folder()
+        / "gpu-checks"
+        / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    )
 
 
 def save(environment: Environment, checks: list[KernelCheck]) -> None:
@@ -107,7 +111,7 @@ def save(environment: Environment, checks: list[KernelCheck]) -> None:
         "environment": asdict(environment),
         "checks": [asdict(check) for check in checks],
     }
-    with files.replacing(cache_file(environment), overwrite=True) as path:
+    with files.atomic_write(cache_file(environment), overwrite=True) as path:
         path.write_text(json.dumps(content, indent=1))
 
 
