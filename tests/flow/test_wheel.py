@@ -44,7 +44,7 @@ def test_what_is_in_it(wheel: Path) -> None:
         names = archive.namelist()
     assert "atdsr/py.typed" in names
     assert {f"atdsr/weights/atd-light-x{scale}.safetensors" for scale in (2, 3, 4)} <= set(names)
-    assert "atdsr/sample/coffee.png" in names
+    assert "atdsr/reports/sample/coffee.png" in names
     assert "atdsr/evaluation/published.json" in names
     assert "atdsr/recipes/101_ATD_light_SRx2_scratch.yaml" in names
     assert "atdsr/recipes/parts/published.yaml" in names
