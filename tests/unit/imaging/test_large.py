@@ -56,30 +56,30 @@ def test_a_scratch_goes_away_whatever_happens(tmp_path):
 def test_memory_stays_bounded_and_a_full_disk_is_a_sentence(tmp_path):
     script = f"""
 import resource, numpy as np
-from atdsr import pixels
-from atdsr.files import FileError
+from atdsr import imaging
+from atdsr.base.files import FileError
 
 def peak():
     return int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1])
 
-with pixels.scratch({str(tmp_path / "x.jpg")!r}, (8000, 8000, 3), np.uint8) as array:
-    pixels.write(pixels.Picture(array[:9].copy()), {str(tmp_path / "warm.jpg")!r})
+with imaging.scratch({str(tmp_path / "x.jpg")!r}, (8000, 8000, 3), np.uint8) as array:
+    imaging.write(imaging.Picture(array[:9].copy()), {str(tmp_path / "warm.jpg")!r})
     for row in range(0, 8000, 500):
         array[row : row + 500] = row % 256
-        pixels.release(array)
+        imaging.release(array)
     before = peak()
-    pixels.write(pixels.Picture(array), {str(tmp_path / "x.jpg")!r})
+    imaging.write(imaging.Picture(array), {str(tmp_path / "x.jpg")!r})
     print((peak() - before) / 1024)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2**17, 2**17))
 for suffix in ("png", "tiff", "jpg", "webp", "avif", "bmp", "gif"):
     noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8)
     quality = 100 if suffix in ("jpg", "avif") else None
     try:
-        pixels.write(pixels.Picture(noise), f"{tmp_path}/full.{{suffix}}", quality=quality)
+        imaging.write(imaging.Picture(noise), f"{tmp_path}/full.{{suffix}}", quality=quality)
     except FileError as error:
         print(error)
 try:
-    with pixels.scratch("{tmp_path}/full.png", (1500, 1500, 3), np.uint8):
+    with imaging.scratch("{tmp_path}/full.png", (1500, 1500, 3), np.uint8):
         pass
 except FileError as error:
     print(error)
