@@ -340,7 +340,7 @@ def test_what_is_wrong_in_a_base_is_said_of_the_base(write: Write) -> None:
     with pytest.raises(RecipeError, match=rf"^{inner}: there is no key 'optim\.lrr'"):
         recipes.load(path)
     write("a: [\n", "inner.yaml")
-    with pytest.raises(RecipeError, match=rf"^{inner}: line 2 is no YAML"):
+    with pytest.raises(RecipeError, match=rf"^{inner}: line 2 is not valid YAML"):
         recipes.load(path)
     write("base: innermost.yaml\n", "inner.yaml")
     with pytest.raises(RecipeError, match=rf"^{inner}: base: there is no recipe .*innermost\.yaml"):

@@ -33,7 +33,7 @@ def following(path: Path) -> Iterator[dict[Any, Any]]:
     try:
         yield content
     except ValidationError as error:
-        _, sentence = yaml_io.problem(error, content)
+        _, sentence = yaml_io.describe_error(error, content)
         raise BasicSRError(f"{path}: {sentence}") from None
     except (BasicSRError, ConfigError) as error:
         raise BasicSRError(f"{path}: {error}") from None

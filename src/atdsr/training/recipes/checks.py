@@ -83,7 +83,7 @@ def _settings(content: dict[Any, Any]) -> Settings:
             {**content, "network": network}, by_alias=True, by_name=False
         )
     except ValidationError as error:
-        raise _Wrong(*yaml_io.problem(error, content)) from None
+        raise _Wrong(*yaml_io.describe_error(error, content)) from None
 
 
 def _network(model: Any, scale: Any) -> ATDConfig:
@@ -99,7 +99,7 @@ def _network(model: Any, scale: Any) -> ATDConfig:
     try:
         return ATDConfig(scale=scale, **dict(_Model.model_validate({"model": model}).model))
     except ValidationError as error:
-        raise _Wrong(*yaml_io.problem(error, {"model": model})) from None
+        raise _Wrong(*yaml_io.describe_error(error, {"model": model})) from None
     except ConfigError as error:
         raise _Wrong(("model",), f"model: {error}") from None
 

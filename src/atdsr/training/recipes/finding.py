@@ -73,8 +73,8 @@ class _Reader:
         if place in self.open:
             circle = " -> ".join(str(step) for step in [*self.open[self.open.index(place) :], path])
             raise RecipeError(f"{path}: the bases go round in a circle: {circle}.")
-        if len(self.open) > yaml_io.MOST_LEVELS:
-            raise RecipeError(f"{path}: more than {yaml_io.MOST_LEVELS} bases build on each other.")
+        if len(self.open) > yaml_io.MAX_LEVELS:
+            raise RecipeError(f"{path}: more than {yaml_io.MAX_LEVELS} bases build on each other.")
         if place not in self.drafts:
             self.open.append(place)
             self.drafts[place] = self._draft(path)
