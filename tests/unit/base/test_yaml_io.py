@@ -43,15 +43,15 @@ from atdsr.base.yaml_io import YamlError
     ],
 )
 def test_values(text: str, value: Any) -> None:
-    found = yaml_io.parse(text)
-    assert found == value
-    assert type(found) is type(value)
+    parsed = yaml_io.parse(text)
+    assert parsed == value
+    assert type(parsed) is type(value)
 
 
 def test_an_alias_is_a_value_of_its_own() -> None:
-    found = yaml_io.parse("a: &x [1]\nb: *x")
-    found["a"].append(2)
-    assert found["b"] == [1]
+    parsed = yaml_io.parse("a: &x [1]\nb: *x")
+    parsed["a"].append(2)
+    assert parsed["b"] == [1]
 
 
 BOMB = "\n".join(
@@ -154,9 +154,9 @@ _KEYS = st.text("abcdefghij -#:'", min_size=1)
     )
 )
 def test_what_is_written_is_read_back(values: dict[str, Any]) -> None:
-    found = yaml_io.parse(yaml_io.write(values))
-    assert found == values
-    assert repr(found) == repr(values)  # so that 1 is not 1.0, in the same order
+    parsed = yaml_io.parse(yaml_io.write(values))
+    assert parsed == values
+    assert repr(parsed) == repr(values)  # so that 1 is not 1.0, in the same order
 
 
 def test_a_list_of_scalars_is_one_line() -> None:
