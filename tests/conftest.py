@@ -7,7 +7,9 @@ import torch
 
 if not torch.cuda.is_available():  # Triton reads it when it is imported
     os.environ["TRITON_INTERPRET"] = "1"
-else:  # cuBLAS asks for it where deterministic algorithms are wanted
+else:
+    os.environ.setdefault("ATDSR_KERNELS", "unchecked")  # which these tests check themselves
+    # cuBLAS asks for it where deterministic algorithms are wanted
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.allow_tf32 = False  # which leaves three digits of a convolution
 

@@ -17,6 +17,7 @@ from atdsr.base import memory
 from atdsr.imaging import resample
 from atdsr.inference.config import UpscaleError
 from atdsr.inference.upscaler import Upscaler
+from atdsr.network.kernels import gpu
 from atdsr.network.model import ATD
 from helpers.networks import TINY, lively
 
@@ -394,3 +395,10 @@ def test_the_ensemble_of_gray_and_of_tiles() -> None:
     picture = smooth(40, 64)[..., :1]
     out = upscaler(ensemble=True, tile=48)(picture)
     assert out.shape == (80, 128, 1)
+
+
+def test_a_notice_about_unchecked_kernels_reaches_the_user(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gpu, "notice_once", lambda device: f"unchecked on {device}")
+    told: list[str] = []
+    upscaler()(smooth(16, 16), tell=told.append)
+    assert "unchecked on cpu" in told

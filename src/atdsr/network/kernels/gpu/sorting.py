@@ -42,6 +42,7 @@ def _count(
     block = tl.program_id(0) % blocks
     token = block * T + tl.arange(0, T)
     given = tl.load(categories + picture * tokens + token, mask=token < tokens, other=-1)
+    # every pair of token and category is compared: no atomic counters, and no race for an order
     for first in range(0, COUNT, K):
         category = first + tl.arange(0, K)
         count = tl.sum((given[:, None] == category[None, :]).to(tl.int32), 0)
@@ -57,6 +58,7 @@ def _place(categories, ends, order, tokens, blocks, COUNT: tl.constexpr, T: tl.c
     row = tl.arange(0, T)
     token = block * T + row
     given = tl.load(categories + picture * tokens + token, mask=token < tokens, other=-1)
+    # T^2 comparisons in registers give each token's rank inside its block, which makes it stable
     same = (given[:, None] == given[None, :]) & (row[:, None] < row[None, :])
     before = tl.sum(same.to(tl.int32), 0)  # tokens of the block that come before, each
     run = (picture * COUNT + given) * blocks + block
