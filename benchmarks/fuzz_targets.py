@@ -30,7 +30,7 @@ from atdsr.base import yaml_io
 from atdsr.base.errors import AtdsrError
 from atdsr.batch.naming import Template
 from atdsr.batch.order import Order, Times
-from atdsr.datasets.index import INDEX, Index
+from atdsr.datasets.packed_set import INDEX, Index
 from atdsr.evaluation.records import Records
 from atdsr.imaging import (
     Picture,
@@ -50,7 +50,7 @@ from atdsr.imaging.picture import Metadata
 from atdsr.network.model import ATD
 from atdsr.reports import training_runs
 from atdsr.training import basicsr, recipes
-from atdsr.training.journal import LOG
+from atdsr.training.run_log import LOG_FILE
 from atdsr.weights import Weights, read_weights, write_weights
 from hostile_corpus import MUTATIONS
 from hostile_seeds import checked, said_of, seeds, xmp_packet
@@ -424,7 +424,7 @@ _RECORDS = (
 
 @_target("log", lambda: ["\n".join(map(json.dumps, _RECORDS)).encode(), b'{"kind": "line"}\n'])
 def _(data: bytes) -> None:
-    run = training_runs.read(_file(LOG, data).parent)
+    run = training_runs.read(_file(LOG_FILE, data).parent)
     training_runs.facts(run)
     for name in ("name", "best", "sets", "seconds", "recent_loss", "pace", "wait"):
         getattr(run, name)

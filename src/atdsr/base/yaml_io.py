@@ -6,14 +6,12 @@ runs no code and expands aliases to at most `MAX_VALUES` values; whatever is wro
 strings, and so are `1:30` and `010`, which YAML 1.1 reads as 90 and 8.
 """
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 from yaml.constructor import SafeConstructor
 
 from atdsr.base import files
@@ -85,69 +83,6 @@ def write(values: dict[str, Any]) -> str:
     return yaml.dump(
         values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf")
     )
-
-
-# ------------------------------------------------------------------------------- error messages
-
-
-def nearest(key: Any, names: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """Return the name that a mistyped key resembles most, or None if it resembles none."""
-    return next(iter(difflib.get_close_matches(str(key)[:100], names, n=1, cutoff=cutoff)), None)
-
-
-def _path_in_content(
-    location: Sequence[int | str], content: Any, *, missing: bool
-) -> tuple[int | str, ...]:
-    """Return the keys and indices that lead to an error in the content.
-
-    Args:
-        location: Location that pydantic gives, which also names the types of a union.
-        content: The content that was validated.
-        missing: Whether the last part of the location is a key that the content lacks.
-    """
-    path: list[int | str] = []
-    for number, part in enumerate(location):
-        child: list[Any] = []  # empty if the part is the name of a type
-        if isinstance(content, dict) and part in content:
-            child = [content[part]]
-        if isinstance(content, list) and isinstance(part, int):
-            child = content[part : part + 1]
-        if child:
-            content = child[0]
-        if child or (missing and number == len(location) - 1):
-            path.append(part)
-    return tuple(path)
-
-
-SECTION = "section"
-"""Type of an error about a whole section, for which a validator gives a complete sentence."""
-
-_YAML_WORDS = {
-    "tuple_type": "input should be a list",
-    "list_type": "input should be a list",
-    "model_type": "it must hold `key: value` lines",
-    "dict_type": "it must hold `key: value` lines",
-    "path_type": "input should be a path",
-    "bool_type": "input should be true or false",
-    "bool_parsing": "input should be true or false",
-}
-"""Messages for errors that pydantic describes with Python's types."""
-
-
-def describe_error(error: ValidationError, content: Any) -> tuple[tuple[int | str, ...], str]:
-    """Return the path of pydantic's first error in the content, and a sentence with its key."""
-    first = error.errors(include_url=False)[0]
-    path = _path_in_content(first["loc"], content, missing=first["type"] == "missing")
-    key = ".".join(str(part) for part in path)
-    if first["type"] == SECTION:
-        return path, f"{key}: {first['msg']}" if key else first["msg"]
-    message = _YAML_WORDS.get(first["type"]) or first["msg"].removeprefix("Value error, ")
-    message = f"{message[0].lower()}{message[1:]}."
-    if first["type"] == "missing":
-        return path, f"the key {key} is missing."
-    if first["type"] == "value_error" and isinstance(first["input"], dict):
-        return path, f"{key}: {message}" if key else message
-    return path, f"{key} is {short(first['input'])}: {message}"
 
 
 # ---------------------------------------------------------------------------- PyYAML and its types

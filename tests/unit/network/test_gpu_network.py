@@ -12,7 +12,8 @@ from torch import Tensor
 from atdsr.network import attention, kernels
 from atdsr.network.kernels import gpu
 from atdsr.network.model import ATD
-from atdsr.training.stepper import How, Precision, Stepper, optimizers
+from atdsr.training.config import OptimizerConfig, Precision
+from atdsr.training.step import StepConfig, TrainStep, build_optimizers
 from helpers.gpu_tests import DEVICE, difference
 from helpers.networks import TINY, lively
 
@@ -169,8 +170,10 @@ def trained(network: ATD, precision: Precision, steps: int, *, graph: bool) -> l
     """The parameters and their average after steps on fixed crops."""
     model = copy.deepcopy(network)
     average = copy.deepcopy(model).requires_grad_(False)
-    how = How(F.l1_loss, precision=precision, clip=1.0, cuda_graph=graph)
-    stepper = Stepper(model, average, optimizers(model, "muon", lr=1e-3), how)
+    how = StepConfig(F.l1_loss, precision=precision, clip=1.0, cuda_graph=graph)
+    stepper = TrainStep(
+        model, average, build_optimizers(model, OptimizerConfig(name="muon", lr=1e-3)), how
+    )
     generator = torch.Generator().manual_seed(0)
     for step in range(1, steps + 1):
         lr, hr = (
@@ -178,7 +181,7 @@ def trained(network: ATD, precision: Precision, steps: int, *, graph: bool) -> l
             for side in (4, 8)
         )
         stepper(lr.to(DEVICE), hr.to(DEVICE), 1, 1e-3 / step)
-    assert stepper.tally().skipped == 0
+    assert stepper.stats().skipped == 0
     return [p.detach().cpu() for each in (model, average) for p in each.parameters()]
 
 
@@ -199,8 +202,10 @@ def test_a_recorded_step_is_the_step(network: ATD) -> None:
 def test_a_step_does_not_wait_for_the_gpu(network: ATD) -> None:
     model = copy.deepcopy(network)
     average = copy.deepcopy(model).requires_grad_(False)
-    how = How(F.l1_loss, precision="bf16", clip=1.0, cuda_graph=False)
-    stepper = Stepper(model, average, optimizers(model, "muon", lr=1e-3), how)
+    how = StepConfig(F.l1_loss, precision="bf16", clip=1.0, cuda_graph=False)
+    stepper = TrainStep(
+        model, average, build_optimizers(model, OptimizerConfig(name="muon", lr=1e-3)), how
+    )
     lr = torch.zeros(1, 3, 8, 8, dtype=torch.uint8, device=DEVICE)
     hr = torch.zeros(1, 3, 16, 16, dtype=torch.uint8, device=DEVICE)
     stepper(lr, hr, 1, 1e-3)  # compiles

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from atdsr.base.reporter import Reporter
 from atdsr.network import kernels, model
 from atdsr.network.kernels import gpu
 from atdsr.network.kernels.gpu import checks
@@ -38,7 +39,8 @@ from atdsr.reports.doctor.kernel_cases import (
     make_case,
     sorting_is_stable,
 )
-from atdsr.training.stepper import How, Stepper, optimizers
+from atdsr.training.config import OptimizerConfig
+from atdsr.training.step import StepConfig, TrainStep, build_optimizers
 
 SORTING, NETWORK = "counting sort", "whole network"
 
@@ -244,11 +246,12 @@ def _error_of_step_graph(failures: list[str]) -> float:
     parameters = []
     for cuda_graph in (True, False):
         trained, average = copy.deepcopy(network), copy.deepcopy(network).requires_grad_(False)
-        how = How(F.l1_loss, precision="bf16", clip=1.0, cuda_graph=cuda_graph)
-        made = optimizers(trained, "adamw", lr=2e-4)
-        stepper = Stepper(trained, average, made, how, tell=failures.append)
+        config = StepConfig(F.l1_loss, precision="bf16", clip=1.0, cuda_graph=cuda_graph)
+        optimizers = build_optimizers(trained, OptimizerConfig(lr=2e-4))
+        reporter = Reporter(notice=failures.append)
+        train_step = TrainStep(trained, average, optimizers, config, reporter=reporter)
         for lr, hr in batches:
-            stepper(lr.cuda(), hr.cuda(), len(lr), 2e-4)
+            train_step(lr.cuda(), hr.cuda(), len(lr), 2e-4)
         parameters.append(torch.cat([p.detach().flatten() for p in trained.parameters()]))
     return _relative(*parameters)
 
