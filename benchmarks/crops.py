@@ -155,8 +155,8 @@ def main() -> None:
             fast.append(rate_of_crops(crops, size, patch, 300))
             print(f"round {number + 1}: {slow[-1]:.1f} and {fast[-1]:.0f} crops/s", flush=True)
     print(
-        f"\n{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} processors, torch "
-        f"{torch.__version__}; batch {arguments.batch} of {arguments.patch}x{arguments.patch} "
+        f"\n{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} processors, "
+        f"torch {torch.__version__}; batch {arguments.batch} of {arguments.patch}x{arguments.patch} "
         f"x{SCALE}"
     )
     print("\n| way | crops/s, median | range | ratio |\n|---|---|---|---|")
