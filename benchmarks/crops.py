@@ -154,9 +154,10 @@ def main() -> None:
             slow.append(rate_of_files(files, size, 3 * WORKERS))
             fast.append(rate_of_crops(crops, size, patch, 300))
             print(f"round {number + 1}: {slow[-1]:.1f} and {fast[-1]:.0f} crops/s", flush=True)
+    processors = len(os.sched_getaffinity(0))
     print(
-        f"\n{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} processors, "
-        f"torch {torch.__version__}; batch {arguments.batch} of {arguments.patch}x{arguments.patch} "
+        f"\n{platform.processor() or platform.machine()}, {processors} processors, torch "
+        f"{torch.__version__}; batch {arguments.batch} of {arguments.patch}x{arguments.patch} "
         f"x{SCALE}"
     )
     print("\n| way | crops/s, median | range | ratio |\n|---|---|---|---|")
