@@ -569,12 +569,12 @@ def test_layers_with_other_modules_run_as_they_are_written() -> None:
         layer.ffn.fc2 = Doubled(12, 12)
         layer.ffn.fc2.load_state_dict(original.state_dict())
         assert torch.allclose(network(x), expected, atol=1e-5)
-        layer.ffn.fc2 = original
-        layer.ffn.__class__ = type("OtherFFN", (type(layer.ffn),), {"__module__": model.__name__})
-        assert select_backend(torch.randn(1, 16, 16, 12), network.layers) is None
         patched = layer.ffn.fc2 = copy.copy(original)
         patched.forward = Doubled.forward.__get__(patched)
         assert torch.allclose(network(x), expected, atol=1e-5)
+        layer.ffn.fc2 = original
+        layer.ffn.__class__ = type("OtherFFN", (type(layer.ffn),), {"__module__": model.__name__})
+        assert select_backend(torch.randn(1, 16, 16, 12), network.layers) is None
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
