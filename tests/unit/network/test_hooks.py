@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ def outputs_of(modules: dict[str, nn.Module]) -> Iterator[dict[str, list[Tensor]
     """The output tensors of each module, in the order in which they are computed."""
     outputs: dict[str, list[Tensor]] = {name: [] for name in modules}
 
-    def keep(name: str, output: Tensor | tuple[Tensor, ...]) -> None:
+    def keep(name: str, output: Any) -> None:
         outputs[name] += [output] if isinstance(output, Tensor) else list(output)
 
     hooks = [
