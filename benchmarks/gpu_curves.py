@@ -1,4 +1,4 @@
-"""Training with the kernels, without them and in float32, from one seed on the same crops."""
+"""Training with the kernels, without them, and in float32, from one seed on the same crops."""
 
 from importlib.resources import as_file, files
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from atdsr.imaging.resample import downscale
 from atdsr.network import kernels
-from atdsr.network.model import ATDConfig
+from atdsr.network.config import ATDConfig
 from gpu_networks import Batch, Trainer
 
 

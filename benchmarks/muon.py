@@ -1,4 +1,4 @@
-"""A step of Muon over the matrices of ATD-light: one by one, as PyTorch has it, and by shapes.
+"""CPU time of a Muon step over the matrices of ATD-light: PyTorch's, and ours by shapes.
 
 OMP_WAIT_POLICY=PASSIVE python benchmarks/muon.py
 """
@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.profiler import profile
 
-from atdsr.network.model import ATD, atd_light
+from atdsr.network.config import atd_light
+from atdsr.network.model import ATD
 from atdsr.training.muon import Muon
 from turns import machine, timed
 

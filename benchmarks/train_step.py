@@ -1,4 +1,4 @@
-"""Steps of the published ATD-light x2 recipe: this trainer's against spandrel's network by hand.
+"""Training steps of the published ATD-light x2 recipe: our trainer against spandrel's network.
 
     python benchmarks/train_step.py SET
     python benchmarks/train_step.py SET --device cuda --batch 32 --patch 64 --precision bf16
@@ -34,7 +34,8 @@ from torch import Tensor
 from atdsr import datasets
 from atdsr.base import memory
 from atdsr.datasets import Crops, PackedSet
-from atdsr.network.model import ATD, atd_light
+from atdsr.network.config import atd_light
+from atdsr.network.model import ATD
 from atdsr.training import TrainConfig
 from atdsr.training.crop_loader import CropLoader
 from atdsr.training.distributed import Distributed, describe

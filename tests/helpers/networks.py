@@ -1,4 +1,4 @@
-"""Networks for tests, and where the project is."""
+"""Small networks for tests, and the root folder of the project."""
 
 import warnings
 from pathlib import Path
@@ -7,7 +7,8 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from atdsr.network.model import ATD, ATDConfig
+from atdsr.network.config import ATDConfig
+from atdsr.network.model import ATD
 from tiny_network import TINY
 
 __all__ = ["ROOT", "TINY", "lively", "oracle"]

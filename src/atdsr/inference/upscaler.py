@@ -61,7 +61,7 @@ class Upscaler:
         self.scale = model.config.scale
         self._runner = NetworkRunner(model, self.config)
         self._parameters = sum(parameter.numel() for parameter in model.parameters())
-        self._has_kernels = cpu.run_on(next(model.parameters()).data)
+        self._has_kernels = cpu.supports_device(next(model.parameters()).device)
 
     def __call__(
         self,

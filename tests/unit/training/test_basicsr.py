@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from atdsr.base.errors import AtdsrError
-from atdsr.network.model import ATD, ATDConfig, atd, atd_light
+from atdsr.network.config import ATDConfig, atd, atd_light
+from atdsr.network.model import ATD
 from atdsr.training import basicsr
 from atdsr.training.basicsr import BasicSRError
 from atdsr.weights import Weights, official_state_dict, write_weights
@@ -246,11 +247,11 @@ def test_what_is_refused(write: Write, before: str, after: str, sentence: str) -
     [
         ("", "key: value"),
         ("- a\n", "key: value"),
-        ("a: [", "no YAML"),
+        ("a: [", "not valid YAML"),
         ("[" * 100_000, "line 1 nests more than 50 levels"),
         ("a: !!timestamp x", "line 1 holds more than plain values.*!!timestamp"),
-        ("a: !!bool x", "no YAML"),
-        ("a: " + "9" * 5000, "no YAML"),
+        ("a: !!bool x", "not valid YAML"),
+        ("a: " + "9" * 5000, "not valid YAML"),
         ("name: a\nnetwork_g: {type: ATD}\n", "the key scale is missing"),
         ("datasets: 3\n", "the key name is missing"),
         ("1: 2\n", "there is no key 1"),
