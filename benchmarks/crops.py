@@ -10,6 +10,7 @@ each crop, in two worker processes. Prints the table of `docs/data.md`.
 """
 
 import argparse
+import os
 import platform
 import statistics
 import tempfile
@@ -18,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from atdsr.datasets.sources import usable_cpus
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -155,7 +155,7 @@ def main() -> None:
             fast.append(rate_of_crops(crops, size, patch, 300))
             print(f"round {number + 1}: {slow[-1]:.1f} and {fast[-1]:.0f} crops/s", flush=True)
     print(
-        f"\n{platform.processor() or platform.machine()}, {usable_cpus()} processors, torch "
+        f"\n{platform.processor() or platform.machine()}, {os.cpu_count()} processors, torch "
         f"{torch.__version__}; batch {arguments.batch} of {arguments.patch}x{arguments.patch} "
         f"x{SCALE}"
     )

@@ -139,11 +139,11 @@ def _run(config: "TrainConfig", device: "torch.device", *, quiet: bool) -> None:
         Exit: with 128 + the signal where the run was asked to stop.
     """
     from atdsr import training
-    from atdsr.cli.watching import watching
+    from atdsr.cli.run_display import show_run
     from atdsr.training import Started
 
     try:
-        with watching(config.output, quiet=quiet) as shown:
+        with show_run(config.output, quiet=quiet) as shown:
 
             def watch(event: "Event") -> None:
                 if isinstance(event, Started):  # from here on the folder is this run's
