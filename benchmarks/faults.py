@@ -114,7 +114,7 @@ def _scratch(samples: Any, path: Path) -> None:
     from atdsr import imaging
     from atdsr.imaging import Picture
 
-    with imaging.scratch(path, samples.shape, samples.dtype) as array:
+    with imaging.temporary_array(path, samples.shape, samples.dtype) as array:
         array[:] = samples
         imaging.write(Picture(array), path, overwrite=True)
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from atdsr.base.reporter import Reporter
 from atdsr.network import kernels
-from atdsr.network.model import ATD, ATDConfig
+from atdsr.network.config import ATDConfig
+from atdsr.network.model import ATD
 from atdsr.training.config import OptimizerConfig, Precision
 from atdsr.training.step import StepConfig, TrainStep, build_optimizers
 from atdsr.weights import Weights, official_state_dict

@@ -34,7 +34,8 @@ from torch import Tensor
 from atdsr import datasets
 from atdsr.base import memory
 from atdsr.datasets import Crops, PackedSet
-from atdsr.network.model import ATD, atd_light
+from atdsr.network.config import atd_light
+from atdsr.network.model import ATD
 from atdsr.training import TrainConfig
 from atdsr.training.crop_loader import CropLoader
 from atdsr.training.distributed import Distributed, describe

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from atdsr.datasets import Crops, PackedSet
-from atdsr.network.model import atd_light
+from atdsr.network.config import atd_light
 from atdsr.training import LogEntry, fit
 from atdsr.weights import Weights, official_state_dict, write_weights
 from helpers.networks import lively, oracle

@@ -71,12 +71,12 @@ class Order:
 
     Attributes:
         goal: how large the results are to be.
-        format_name: of `pixels.FORMATS`; None is as the input, the template or OUT says.
+        format_name: of `imaging.FORMATS`; None is as the input, the template or OUT says.
         template: what outputs are called, as `naming.Template` reads it; None is the usual name.
         model: the network's name, for templates.
         recursive: whether folders inside of folders are entered.
         overwrite: whether existing outputs are replaced.
-        quality: 1 to 100 for the lossy formats; None is `pixels.write`'s choice.
+        quality: 1 to 100 for the lossy formats; None is `imaging.write`'s choice.
         strip_metadata: whether what tells of the camera, the place and the author is left out.
     """
 

@@ -370,7 +370,7 @@ class _Attempt:
             return self._write(self.enlarged or self._enlarge(picture, self.share))
         samples = picture.samples
         shape = (height, width, samples.shape[2])
-        with imaging.scratch(self._job.target, shape, samples.dtype) as out:
+        with imaging.temporary_array(self._job.target, shape, samples.dtype) as out:
             return self._write(self._enlarge(picture, self.share, out))
 
     def _write(self, enlarged: Picture) -> None:

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from atdsr.datasets import pairs
-from atdsr.network.model import ATDConfig
+from atdsr.network.config import ATDConfig
 
 
 def reject_bool(value: Any) -> Any:

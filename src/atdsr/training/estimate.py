@@ -155,7 +155,7 @@ def _seconds(model: ATD, config: TrainConfig, tokens: int) -> float:
     while not times or (len(times) < _RUNS and time.perf_counter() - begin < _TIME_BUDGET):
         start = time.perf_counter()
         with step_config.autocast(device):
-            out = model.blocks[0](x, model.position_index, model.penalties)
+            out = model.blocks[0](x)
         out.float().sum().backward()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
@@ -175,7 +175,7 @@ def _activation_bytes(model: ATD, config: TrainConfig, tokens: int) -> int:
 
     step_config = StepConfig.from_train_config(config)
     with saved_tensors_hooks(count, lambda tensor: tensor), step_config.autocast(x.device):
-        out = block(x, model.position_index, model.penalties)  # noqa: F841  # keeps what is counted
+        out = block(x)  # noqa: F841  # keeps what is counted
     block.activation_checkpointing = config.activation_checkpointing
     saved, depth = sum(sizes.values()), config.network.depths[0]
     working = _WORKING * saved // depth

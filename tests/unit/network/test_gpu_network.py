@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from atdsr.network import attention, kernels
+from atdsr.network import kernels, operators
 from atdsr.network.kernels import gpu
 from atdsr.network.model import ATD
 from atdsr.training.config import OptimizerConfig, Precision
@@ -130,19 +130,19 @@ def test_compiled_it_still_runs_the_kernels(
 def test_what_the_kernels_do_not_take(
     kind: str, network: ATD, pictures: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert gpu.run_on(pictures)
+    assert gpu.supports(pictures)
     names = launched(monkeypatch)
     if kind == "float64":
-        assert not gpu.run_on(pictures.double())
+        assert not gpu.supports(pictures.double())
         network.double()(pictures.double())
     elif kind == "float16":
-        assert not gpu.run_on(pictures.half())
+        assert not gpu.supports(pictures.half())
     elif kind == "plain":
         with kernels.plain():
             network(pictures)
     else:
         with torch.autocast(DEVICE, torch.float16):
-            assert not gpu.run_on(pictures)
+            assert not gpu.supports(pictures)
     assert set(names) <= {"_count", "_place"}  # categories are sorted whatever the tokens are
 
 
@@ -158,7 +158,7 @@ def test_a_picture_of_one_token_in_a_window_of_two() -> None:
 def test_tokens_are_sorted_by_counting(monkeypatch: pytest.MonkeyPatch) -> None:
     names = launched(monkeypatch)
     categories = torch.randint(0, 9, (2, 50), device=DEVICE)
-    order = attention.sort_tokens(categories, 9)
+    order = operators.sort_by_category(categories, 9)
     assert torch.equal(order.long(), categories.sort(dim=1, stable=True).indices)
     assert names
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from atdsr.network.model import ATD, atd_light
+from atdsr.network.config import atd_light
+from atdsr.network.model import ATD
 from atdsr.training import TrainConfig
 from atdsr.training.estimate import _WORKING, Estimate, estimate
 from helpers.training_runs import changed, tiny_config

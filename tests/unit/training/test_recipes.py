@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from atdsr.network.model import ATDConfig, atd, atd_light
+from atdsr.network.config import ATDConfig, atd, atd_light
 from atdsr.training import TrainConfig, recipes
 from atdsr.training.recipes import RecipeError
 from atdsr.training.recipes.schema import NetworkFields

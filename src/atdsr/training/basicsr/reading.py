@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from atdsr.base import yaml_io
 from atdsr.base.errors import AtdsrError, short
 from atdsr.base.yaml_io import YamlError
-from atdsr.network.model import ATDConfig, ConfigError
+from atdsr.network.config import ATDConfig, ConfigError
 from atdsr.training.basicsr.sections import FileSchema, Metrics, TestDataset
 from atdsr.training.config import TestFolder
 from atdsr.training.config_errors import first_problem

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from atdsr.base.errors import short
-from atdsr.network.model import Head
+from atdsr.network.config import Head
 from atdsr.training.config import FolderName, NonNegativeFloat, Number, Template, UserPath
 from atdsr.training.config_errors import nearest, section_error
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from atdsr.evaluation import testsets
 from atdsr.evaluation.testsets import TestSet, TestSetError
-from atdsr.network.model import ATDConfig
+from atdsr.network.config import ATDConfig
 from atdsr.training.basicsr import reading
 from atdsr.training.basicsr.reading import BasicSRError
 from atdsr.training.basicsr.sections import TestFileSchema

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from atdsr.base.errors import short
-from atdsr.network.model import ATDConfig, ConfigError, Head, atd, atd_light
+from atdsr.network.config import ATDConfig, ConfigError, Head, atd, atd_light
 from atdsr.training.config import ConfigSection, PositiveFloat, TrainConfig
 from atdsr.training.config_errors import Keys, first_problem, known_keys, unknown_key
 from atdsr.training.recipes.partial import PartialRecipe, RecipeError

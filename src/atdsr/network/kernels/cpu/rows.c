@@ -85,14 +85,22 @@ INLINE void norm_row(const struct rows *a, const float *x, float *out) {
     }
 }
 
-static void do_tile(const struct rows *a, struct tile *t, float *normed) {
+/* `scratch` has room for the rows of the first input, and for those of an input that is `out`. */
+static void do_tile(const struct rows *a, struct tile *t, float *scratch) {
     for (int row = 0; row < ROWS; row++) {
         /* rows that are missing repeat the first one: the loops keep their known lengths, and
            `do_columns` stores only `count` rows */
         const size_t place = t->first + (row < t->count ? row : 0);
-        for (int i = 0; i < INPUTS; i++) t->rows[i][row] = a->inputs[i] + place * a->widths[i];
+        for (int i = 0; i < INPUTS; i++) {
+            t->rows[i][row] = a->inputs[i] + place * a->widths[i];
+            if (a->inputs[i] != a->out) continue;
+            /* the first columns are written before the last ones are computed from these rows */
+            float *to = scratch + row * a->out_width;
+            memcpy(to, t->rows[i][row], a->out_width * sizeof(float));
+            t->rows[i][row] = to;
+        }
         if (a->norm_weight) {
-            float *to = normed + row * a->widths[0];
+            float *to = scratch + row * a->widths[0];
             norm_row(a, t->rows[0][row], to);
             t->rows[0][row] = to;
         }
@@ -110,8 +118,9 @@ static void do_tile(const struct rows *a, struct tile *t, float *normed) {
 
 void rows_linear(struct rows *a) {
     const size_t pieces = (a->rows + PIECE - 1) / PIECE;
-    float *normed = aligned_block(4 * ROWS * a->widths[0], &a->failed);
-    if (!normed) return;
+    const int64_t widest = a->widths[0] > a->out_width ? a->widths[0] : a->out_width;
+    float *scratch = aligned_block(4 * ROWS * widest, &a->failed);
+    if (!scratch) return;
     /* Threads help themselves to the next piece, so that a slower one gets fewer. Pieces do not
        share a sum, so who does which makes no difference to the result. */
     for (size_t task; (task = atomic_fetch_add(&a->next, 1)) < a->pictures * pieces;) {
@@ -121,8 +130,8 @@ void rows_linear(struct rows *a) {
         for (size_t row = begin; row < end; row += ROWS) {
             t.first = picture * a->rows + row;
             t.count = end - row < ROWS ? end - row : ROWS;
-            do_tile(a, &t, normed);
+            do_tile(a, &t, scratch);
         }
     }
-    free_block(normed);
+    free_block(scratch);
 }

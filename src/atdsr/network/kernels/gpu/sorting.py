@@ -69,8 +69,16 @@ def _place(categories, ends, order, tokens, blocks, COUNT: tl.constexpr, T: tl.c
     tl.store(order + picture * tokens + place, token, mask=here)
 
 
-@torch.library.custom_op("atdsr::sort_by_category", mutates_args=())
-def _sort_by_category(categories: Tensor, count: int) -> Tensor:
+def sort_by_category(categories: Tensor, count: int) -> Tensor:
+    """Return the tokens of each picture sorted by category, ties by position.
+
+    Args:
+        categories: int32 `b n`, each from 0 to count - 1; n is below 2^31.
+        count: Number of categories.
+
+    Returns:
+        int32 `b n`.
+    """
     (b, n), how = categories.shape, BLOCKS
     categories = categories.contiguous()
     blocks = math.ceil(n / how.tokens)
@@ -102,21 +110,3 @@ def _sort_by_category(categories: Tensor, count: int) -> Tensor:
         T=how.tokens,
     )
     return order
-
-
-@_sort_by_category.register_fake
-def _(categories: Tensor, count: int) -> Tensor:
-    return categories.new_empty(categories.shape)
-
-
-def sort_by_category(categories: Tensor, count: int) -> Tensor:
-    """The tokens of each picture sorted by category, ties by position.
-
-    Args:
-        categories: int32 `b n`, each from 0 to count - 1; n is below 2^31.
-        count: number of categories.
-
-    Returns:
-        int32 `b n`.
-    """
-    return _sort_by_category(categories, count)
