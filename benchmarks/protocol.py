@@ -1,4 +1,4 @@
-"""What each choice of the protocol weighs: bicubic on Set5 and Set14, one choice at a time changed.
+"""How much each choice of the protocol matters: bicubic on Set5 and Set14, one change at a time.
 
     python benchmarks/protocol.py FOLDER
 
