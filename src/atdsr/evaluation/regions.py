@@ -37,12 +37,12 @@ def error_maps(
     Returns:
         One map `h w` for each picture, in float32, which is exact enough for display.
     """
-    truth = metrics.luma(original)
+    truth = metrics.y_channel(original)
     maps = []
     for samples in enlarged:
         error_map = np.zeros(truth.shape, np.float32)
         inner = metrics.shave(error_map, border)
-        inner[...] = np.abs(metrics.shave(metrics.luma(samples) - truth, border))
+        inner[...] = np.abs(metrics.shave(metrics.y_channel(samples) - truth, border))
         maps.append(error_map)
     return maps
 
