@@ -11,7 +11,7 @@ import warnings
 import torch
 
 from atdsr import inference
-from atdsr.evaluation import peers
+from atdsr.evaluation import other_networks
 from atdsr.weights import models, official_state_dict
 
 COLOURS = {"white": (255, 255, 255), "green": (0, 255, 0), "red": (255, 0, 0), "gray": (128,) * 3}
@@ -21,7 +21,7 @@ SIDES = (8, 16, 32, 64)
 def main() -> None:
     """Measure and print."""
     names = sys.argv[1:] or [model.name for model in models.BUNDLED]
-    spandrel = peers.import_spandrel()
+    spandrel = other_networks.import_spandrel()
     print("| model | side | colour | spandrel | network | upscaler |\n|---|---|---|---|---|---|")
     for name in names:
         upscaler = inference.load(name, "cpu")

@@ -19,10 +19,9 @@ The table of what was wanted comes last; it is Markdown. A check that fails ends
 """
 
 import argparse
-import math
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
@@ -38,14 +37,18 @@ import triton.testing
 from atdsr.network import kernels, model
 from atdsr.network.kernels import gpu
 from atdsr.network.kernels.gpu.graphs import Graph
-from gpu_cases import Case, Size, cases, sorting_is_stable
+from atdsr.reports.doctor.kernel_cases import (
+    LIMITS,
+    Size,
+    as_tuple,
+    cases,
+    largest_error,
+    sorting_is_stable,
+)
 from gpu_curves import curves, same_bits
 from gpu_networks import Peer, Trainer, fresh, noise
 
 PARTS = ("check", "kernels", "forward", "step", "curves")
-LIMITS = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
-"""Of ||found - exact|| / ||exact||, forward and backward."""
-
 TINY = replace(
     model.atd_light(2),
     width=12,
@@ -80,39 +83,6 @@ class Wanted:
 # ------------------------------------------------------------------------------------------ right
 
 
-def errors(case: Case) -> list[float]:
-    """Relative errors of the outputs and of all gradients, in the norm; NaN where one is.
-
-    A single number's gradient is a sum of terms that may cancel, so its error is relative to their
-    magnitudes: a scale of scores has the terms x dx of what is scored, the first input.
-    """
-    doubles = [x.detach().double().requires_grad_() for x in case.inputs]
-    expected = _tuple(case.exact(*doubles))
-    found = _tuple(case.fast(*case.inputs))
-    upstream = [torch.randn_like(x) for x in found]
-    grads = torch.autograd.grad(found, case.inputs, upstream)
-    exact = torch.autograd.grad(expected, doubles, [x.double() for x in upstream])
-    terms = (doubles[0] * exact[0]).abs().sum()
-    return [
-        ((a.double() - b).norm() / (b.norm() if b.numel() > 1 else terms)).item()
-        for a, b in zip((*found, *grads), (*expected, *exact), strict=True)
-    ]
-
-
-def _tuple(x: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return (x,) if isinstance(x, Tensor) else x
-
-
-@contextmanager
-def poisoned() -> Iterator[None]:
-    """Let new memory hold NaN, so that what a kernel does not write is seen."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(False)
-
-
 def check(sizes: list[Size], device: torch.device) -> bool:
     """Hold every kernel to its definition; whether all are right."""
     right = True
@@ -120,10 +90,7 @@ def check(sizes: list[Size], device: torch.device) -> bool:
     for size in sizes:
         for dtype, limit in LIMITS.items():
             for case in cases(size, dtype, device):
-                with poisoned():
-                    found = errors(case)
-                # NaN is larger than any number here, though not for Python
-                worst = max(found, key=lambda error: math.inf if math.isnan(error) else error)
+                worst = largest_error(case)
                 good = worst <= limit
                 right &= good
                 name = str(dtype).removeprefix("torch.")
@@ -188,7 +155,7 @@ def time_kernels(sizes: list[Size], device: torch.device) -> None:
         for case in cases(size, torch.bfloat16, device):
             with torch.no_grad():
                 forward = milliseconds(partial(case.fast, *case.inputs))
-            out = _tuple(case.fast(*case.inputs))
+            out = as_tuple(case.fast(*case.inputs))
             upstream = [torch.randn_like(x) for x in out]
             gradients = partial(torch.autograd.grad, out, case.inputs, upstream, retain_graph=True)
             backward = milliseconds(gradients)

@@ -130,7 +130,7 @@ class Trainer:
 def _spandrel() -> Any:
     try:
         try:  # which knows how to live with a torchvision for another PyTorch
-            from atdsr.evaluation.peers import import_spandrel
+            from atdsr.evaluation.other_networks import import_spandrel
         except ImportError:  # of what reads pictures
             return import_module("spandrel")
         return import_spandrel()

@@ -26,7 +26,7 @@ from triton.compiler import ASTSource
 
 from atdsr.network.kernels import gpu
 from atdsr.network.model import atd, atd_light
-from gpu_cases import Size, cases
+from atdsr.reports.doctor.kernel_cases import Size, cases
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),

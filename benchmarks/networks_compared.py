@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from atdsr import imaging
 from atdsr.base import memory
-from atdsr.evaluation import peers
+from atdsr.evaluation import other_networks
 from atdsr.network import kernels, model
 from atdsr.network.kernels import cpu
 from atdsr.network.model import ATD, ATDConfig, CategoryAttention
@@ -28,7 +28,7 @@ from atdsr.weights import Weights, initialise_from, models, official_state_dict
 from tiny_network import TINY
 from turns import Seconds, timed
 
-spandrel = peers.import_spandrel()
+spandrel = other_networks.import_spandrel()
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from PIL import Image
 from atdsr import imaging
 from atdsr.base import memory
 from atdsr.evaluation import methods
-from atdsr.evaluation.methods import Settings
 from atdsr.imaging import metrics, montage, resample
+from atdsr.inference.config import InferenceConfig
 
 PARTS = (  # set, picture, top and left in HR pixels, what it shows
     ("Set5", "baby", 150, 180, "face"),
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
     memory.keep_freed_memory()
-    compared = methods.named(arguments.model, SCALE, Settings(device="cpu"))
+    compared = methods.named(arguments.model, SCALE, InferenceConfig(device="cpu", tile="off"))
     names = [method.name for method in compared]
     print(f"| part | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}")
     rows: list[Image.Image] = []

@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from atdsr.base import memory
-from atdsr.evaluation import Method, methods, places
-from atdsr.evaluation.methods import Settings
+from atdsr.evaluation import Method, methods, regions
 from atdsr.imaging import metrics, montage, resample
+from atdsr.inference.config import InferenceConfig
 from parts import read
 
 PICTURES = (("Urban100", "img_027"), ("Urban100", "img_076"), ("Manga109", "momo"))
@@ -31,13 +31,13 @@ def strip(original: np.ndarray, compared: list[Method], title: str) -> Image.Ima
     scale = compared[0].scale
     small = resample.downscale(original, scale)
     results = [method.enlarge(small) for method in compared]
-    planes = places.errors(original, results, scale)
-    size = places.whole_pixels(PART, original, scale)
-    place = places.most_different(planes, size, scale)
-    part = place.cut(original)
+    planes = regions.error_maps(original, results, scale)
+    size = regions.fit_region_size(PART, original, scale)
+    region = regions.most_different_region(planes, size, scale)
+    part = region.crop(original)
     tiles = [_tile(part, "HR", "PSNR-Y picture / part")]
     for method, result in zip(compared, results, strict=True):
-        inside = place.cut(result)
+        inside = region.crop(result)
         whole, here = (
             metrics.psnr_y(original, result, scale),
             metrics.psnr_y(np.ascontiguousarray(part), np.ascontiguousarray(inside), 0),
@@ -45,7 +45,7 @@ def strip(original: np.ndarray, compared: list[Method], title: str) -> Image.Ima
         tiles.append(_tile(inside, method.name, f"{whole:.2f} / {here:.2f} dB"))
         print(f"| {title} | {method.name} | {whole:.2f} | {here:.2f} |", flush=True)
     grid = montage.in_rows(tiles, COLUMNS, 12)
-    left = _framed(original, place, grid.height - 34)
+    left = _framed(original, region, grid.height - 34)
     return montage.framed(montage.beside([montage.captioned(left, title), grid]))
 
 
@@ -53,12 +53,14 @@ def _tile(samples: np.ndarray, title: str, note: str) -> Image.Image:
     return montage.captioned(montage.enlarged(np.ascontiguousarray(samples), TIMES), title, note)
 
 
-def _framed(original: np.ndarray, place: places.Place, height: int) -> Image.Image:
-    """The picture at a height, with a frame around the place."""
+def _framed(original: np.ndarray, region: regions.Region, height: int) -> Image.Image:
+    """The picture at a height, with a frame around the region."""
     image = Image.fromarray(original)
     factor = height / image.height
     image = image.resize((round(image.width * factor), height), Image.Resampling.LANCZOS)
-    corners = np.array([place.left, place.top, place.left + place.width, place.top + place.height])
+    corners = np.array(
+        [region.left, region.top, region.left + region.width, region.top + region.height]
+    )
     ImageDraw.Draw(image).rectangle((corners * factor).tolist(), outline=FRAME, width=4)
     return image
 
@@ -72,7 +74,9 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
     memory.keep_freed_memory()
-    compared = methods.named(arguments.model, arguments.scale, Settings(device="cpu"))
+    compared = methods.named(
+        arguments.model, arguments.scale, InferenceConfig(device="cpu", tile="off")
+    )
     arguments.output.mkdir(parents=True, exist_ok=True)
     print("| picture | method | PSNR-Y of the picture | of the part |\n|---|---|---|---|")
     for dataset, name in PICTURES:

@@ -7,11 +7,13 @@ import torch
 
 if not torch.cuda.is_available():  # Triton reads it when it is imported
     os.environ["TRITON_INTERPRET"] = "1"
-else:  # cuBLAS asks for it where deterministic algorithms are wanted
+else:
+    os.environ.setdefault("ATDSR_KERNELS", "unchecked")  # which these tests check themselves
+    # cuBLAS asks for it where deterministic algorithms are wanted
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.allow_tf32 = False  # which leaves three digits of a convolution
 
-from atdsr.evaluation import peers
+from atdsr.evaluation import other_networks
 from atdsr.network.model import ATD
 from helpers.networks import ROOT, TINY, lively
 
@@ -42,7 +44,7 @@ def reference() -> Path:
 @pytest.fixture(scope="session")
 def spandrel() -> ModuleType:
     """The independent oracle."""
-    return peers.import_spandrel()
+    return other_networks.import_spandrel()
 
 
 @pytest.fixture

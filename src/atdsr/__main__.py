@@ -13,7 +13,7 @@ from atdsr.base import interrupts
 
 def main() -> None:
     """Run the command line as a process of its own."""
-    interrupts.take_over()
+    interrupts.install_handlers()
     from atdsr.cli import main as run
 
     run()

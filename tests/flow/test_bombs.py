@@ -46,6 +46,7 @@ def bounded() -> Iterator[None]:
     assert (peak.bytes or 0) - before < MEMORY
 
 
+@pytest.mark.slow
 @needs_proc
 @pytest.mark.parametrize("name", [name for name in BOMBS if name not in MANY])
 def test_a_bomb_costs_no_more_than_its_size(name, tmp_path, tiny_file):
@@ -64,6 +65,7 @@ def test_a_bomb_costs_no_more_than_its_size(name, tmp_path, tiny_file):
         assert len(list(out.iterdir())) == 1
 
 
+@pytest.mark.slow
 @needs_proc
 @pytest.mark.parametrize("name", MANY)
 def test_reading_many_pictures_costs_no_more_than_the_file(name, tmp_path):

@@ -15,6 +15,8 @@ from atdsr.datasets import PackedSet
 from helpers.packing import content, noise_folder
 from helpers.pictures import noise
 
+pytestmark = pytest.mark.slow
+
 
 def atdsr(*arguments: str) -> Result:
     result = CliRunner().invoke(cli.app, ["data", *arguments])

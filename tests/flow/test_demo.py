@@ -7,6 +7,8 @@ from typer.testing import CliRunner
 
 from atdsr import cli, imaging
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_the_sample_photo_beats_bicubic(tmp_path: Path, scale: int) -> None:

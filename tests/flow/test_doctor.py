@@ -13,10 +13,14 @@ from typer.testing import CliRunner
 import atdsr
 from atdsr import cli
 from atdsr.cli import doctor as command
+from atdsr.network.kernels import gpu
+from atdsr.network.kernels.gpu import checks
 from atdsr.reports import doctor
 from atdsr.reports.doctor import Machine, Measurement
 from atdsr.weights import models
 from helpers.upscaling import SOURCES
+
+pytestmark = pytest.mark.slow
 
 
 def run(*args: str, code: int = 0) -> str:
@@ -114,3 +118,51 @@ def test_a_library_that_does_not_import_is_told_and_no_traceback(tmp_path: Path,
 def test_names_of_variants_are_those_of_the_kernels():
     built = {path.stem for path in Path(atdsr.__file__).parent.glob("network/kernels/cpu/*.so")}
     assert built <= command._SETS.keys()
+
+
+# The check of the GPU kernels
+
+
+def test_without_a_gpu_there_is_nothing_to_check(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gpu, "unsupported", lambda: "there is no GPU.")
+    result = CliRunner().invoke(cli.app, ["doctor", "--gpu"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "error: the GPU kernels cannot be checked: there is no GPU.\n"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "failure", "words"),
+    [
+        ("look-up", None, "All passed: from now on the GPU kernels run on this machine."),
+        ("look-up", "it computes NaN", "look-up: it computes NaN."),
+        ("CUDA graph", "it is slow", "run on this machine from now on, without CUDA graphs."),
+    ],
+)
+def test_the_checks_of_gpu_kernels_are_told(
+    kernel: str, failure: str | None, words: str, monkeypatch: pytest.MonkeyPatch
+):
+    gpu_checks = pytest.importorskip("atdsr.reports.doctor.gpu_checks")
+    results = [
+        checks.KernelCheck("sort"),
+        checks.KernelCheck(kernel, 1.234e-7, 5e-3, 3.21, failure),
+    ]
+    here = checks.Environment("A GPU", "9.0", "570", "2.13", "3.6", "abc")
+    monkeypatch.setattr(gpu, "unsupported", lambda: None)
+    monkeypatch.setattr(checks, "environment", lambda: here)
+    monkeypatch.setattr(
+        gpu_checks, "check_all", lambda progress: progress("a kernel", 0) or results
+    )
+    code = int(failure is not None)
+    told = run("--gpu", code=code)
+    assert words in told
+    (row,) = (line.split() for line in told.splitlines() if kernel in line and "│" in line)
+    assert {"1.2e-07", "5.0e-03", "3.2", "FAILED" if failure else "passed"} < set(row)
+    record = json.loads(run("--gpu", "--json", code=code))
+    assert record["environment"]["gpu"] == "A GPU"
+    assert record["checks"][1] == {
+        "kernel": kernel,
+        "float32_error": 1.234e-7,
+        "bfloat16_error": 5e-3,
+        "speedup": 3.21,
+        "failure": failure,
+    }

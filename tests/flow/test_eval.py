@@ -214,6 +214,7 @@ def layouts() -> None:
             small.save(path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("layouts")
 @pytest.mark.parametrize(
     "arguments",
@@ -329,6 +330,7 @@ def records() -> list[Path]:
     return list(Path("cache").rglob("records.jsonl"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_in_the_middle(run: Run, tiny_file: Path, number: signal.Signals):
     for seed in range(16):

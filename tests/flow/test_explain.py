@@ -60,6 +60,7 @@ def page_data(path: Path) -> dict:
     return json.loads(found[1])
 
 
+@pytest.mark.slow
 def test_what_it_writes_and_says(call):
     out, err = call(save("a.png"), "-o", "deep/out", "--layer", "1.1", "--at", "30,7")
     assert err == []
@@ -76,6 +77,7 @@ def test_what_it_writes_and_says(call):
     assert not re.search(r'(src|href)="(?!data:)', page)
 
 
+@pytest.mark.slow
 def test_the_map_in_the_page_is_the_category_of_each_pixel(call, tiny_file: Path):
     call(save("a.png"), "-o", "out", "--layer", "0.1")
     data = page_data(Path("out/index.html"))
@@ -88,6 +90,7 @@ def test_the_map_in_the_page_is_the_category_of_each_pixel(call, tiny_file: Path
     assert data["counts"] == np.bincount(categories[:20, :37].ravel(), minlength=8).tolist()
 
 
+@pytest.mark.slow
 def test_the_same_again_gives_the_same_files(call):
     save("a.png")
     call("a.png", "-o", "first")
@@ -96,6 +99,7 @@ def test_the_same_again_gives_the_same_files(call):
         assert (Path("first") / name).read_bytes() == (Path("second") / name).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("height", "width", "channels", "kind"),
     [(1, 1, 1, np.uint8), (30, 3, 2, np.uint16), (16, 16, 4, np.uint8), (9, 50, 3, np.uint16)],
@@ -151,6 +155,7 @@ def test_a_place_that_is_none(call, place: str):
     assert "such as 120,80" in " ".join(err)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_an_existing_file_is_kept_and_nothing_is_touched(call, name: str):
     save("a.png")
@@ -168,6 +173,7 @@ def test_an_existing_file_is_kept_and_nothing_is_touched(call, name: str):
     assert kept.read_bytes() != b"mine"
 
 
+@pytest.mark.slow
 def test_all_files_or_none(call, monkeypatch: pytest.MonkeyPatch):
     written: list[bytes] = []
 
@@ -238,6 +244,7 @@ def point_at(page: Page, x: int, y: int) -> None:
     page.call("Input.dispatchMouseEvent", type="mouseMoved", **place)
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_and_quiet(page: Page, html: Path):
     sizes = page.evaluate(
         "Promise.all([...document.images].map(i => i.decode().then(() => i.naturalWidth)))"

@@ -13,6 +13,8 @@ from faults import Tally, Way, try_size
 from helpers.networks import ROOT
 from helpers.upscaling import SOURCES
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = str(ROOT / "benchmarks/faults.py")
 
 

@@ -63,6 +63,7 @@ told(read)
 """
 
 
+@pytest.mark.slow
 def test_a_fork_ends_in_the_right_result_or_in_a_sentence(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _SCRIPT, str(tmp_path)],

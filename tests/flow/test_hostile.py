@@ -10,6 +10,8 @@ import pytest
 from helpers.networks import ROOT
 from helpers.upscaling import SOURCES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
 @pytest.mark.parametrize(("first", "count"), [(0, 11), (35, 50)])

@@ -239,6 +239,7 @@ def test_info_says_what_a_named_model_is():
     assert "did you mean" in refused("info", model.name + "x")
 
 
+@pytest.mark.slow
 def test_a_named_model_is_converted(here: Path):
     (model,) = models.BUNDLED[:1]
     run("convert", model.name, "a.pth")
@@ -252,7 +253,7 @@ def test_a_name_that_the_encoding_of_the_output_lacks(
     stdout = io.TextIOWrapper(io.BytesIO(), "ascii")
     Path("tiny.safetensors").rename("猫.safetensors")
     monkeypatch.setattr(memory, "keep_freed_memory", lambda: False)
-    monkeypatch.setattr(interrupts, "take_over", lambda: None)
+    monkeypatch.setattr(interrupts, "install_handlers", lambda: None)
     monkeypatch.setattr(sys, "argv", ["atdsr", "info", "猫.safetensors"])
     monkeypatch.setattr(sys, "stdout", stdout)
     with pytest.raises(SystemExit) as end:
@@ -370,6 +371,7 @@ def test_usage_errors_end_with_2(arguments: list[str], words: str):
     assert words in sentence
 
 
+@pytest.mark.slow
 def test_the_module_is_the_command_and_answers_without_torch():
     code = "import atdsr.cli, sys; sys.exit('torch' in sys.modules)"
     environment = {"PYTHONPATH": SOURCES}

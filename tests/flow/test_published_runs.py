@@ -17,6 +17,8 @@ from atdsr.weights import read_weights
 from helpers.option_files import OFFICIAL, changed, options
 from helpers.training_runs import learnable
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "embed_dim": 12,
     "depths": [2],

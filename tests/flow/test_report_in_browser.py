@@ -33,6 +33,7 @@ def pressed(page: Page) -> str:
     return page.evaluate("document.querySelector('.choices [aria-pressed=true]').textContent")
 
 
+@pytest.mark.slow
 def test_it_loads_without_a_complaint_and_asks_for_nothing_else(page: Page, html: Path):
     assert page.errors == []
     assert page.requests == [html.as_uri()]
@@ -87,18 +88,21 @@ def test_pictures_are_put_in_order(page: Page):
     assert by_gain == sorted(by_gain, reverse=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280])
 def test_it_is_no_wider_than_the_window(html: Path, width: int):
     with browser.opened(html, width=width) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.slow
 def test_a_fragment_opens_the_pictures_set(html: Path):
     with browser.opened(html, fragment="picture-2") as page:
         assert page.evaluate("document.getElementById('picture-2').closest('details').open")
         assert page.evaluate("scrollY") > 0
 
 
+@pytest.mark.slow
 def test_it_is_readable_without_its_script(html: Path, tmp_path: Path):
     text = html.read_text("utf-8")
     bare = tmp_path / "bare.html"
@@ -110,6 +114,7 @@ def test_it_is_readable_without_its_script(html: Path, tmp_path: Path):
         assert page.evaluate("document.querySelector('.order').checkVisibility()") is False
 
 
+@pytest.mark.slow
 def test_it_prints(html: Path):
     with browser.opened(html) as page:
         assert page.pdf().startswith(b"%PDF")

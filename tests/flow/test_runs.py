@@ -55,6 +55,7 @@ def test_several_runs_have_a_line_each_whatever_the_width(
         assert any("341,200 │ 500,000" in row for row in rows)
 
 
+@pytest.mark.slow
 def test_a_table_that_would_be_very_long_has_its_end(tmp_path: Path):
     psnr = {f"s{n}": 30.0 for n in range(16)}
     records = [{"kind": "validated", "step": step, "psnr": psnr} for step in range(600)]
@@ -75,6 +76,7 @@ def test_a_log_that_cannot_be_read_is_named_and_the_others_are_shown(tmp_path: P
     assert "more than 10,000 lines" in atdsr("show", tmp_path / "bad", code=1).stderr
 
 
+@pytest.mark.slow
 def test_curves_and_page_are_written_and_not_replaced_unasked(experiments: Path, tmp_path: Path):
     png, html = tmp_path / "a.png", tmp_path / "a.html"
     arguments = ("show", experiments / logs.NAME, "--png", png, "--html", html)
@@ -118,6 +120,7 @@ def page(html: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
         yield page
 
 
+@pytest.mark.slow
 def test_it_loads_without_a_complaint_and_asks_for_nothing_else(page: Page, html: Path):
     assert page.errors == []
     assert page.requests == [html.as_uri()]
@@ -150,6 +153,7 @@ def test_every_strip_decodes(page: Page):
     assert widths == [240]
 
 
+@pytest.mark.slow
 def test_a_phone_need_not_be_scrolled_sideways(html: Path):
     with browser.opened(html, width=390) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -93,6 +93,7 @@ def in_the_middle(kind: str, tiny_file: Path) -> Iterator[tuple[str, subprocess.
 # ------------------------------------------------------------------------------ signals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ALL)
 @pytest.mark.parametrize("kind", ["animation", "large"])
 def test_a_signal_in_the_middle_leaves_nothing(tiny_file: Path, kind: str, number: signal.Signals):
@@ -123,11 +124,11 @@ def test_a_signal_while_modules_are_imported_has_no_traceback(number: signal.Sig
     code = """
 from atdsr import __main__
 import atdsr.base.interrupts
-take_over = atdsr.base.interrupts.take_over
+take_over = atdsr.base.interrupts.install_handlers
 def told():
     take_over()
     print("ready", flush=True)
-atdsr.base.interrupts.take_over = told
+atdsr.base.interrupts.install_handlers = told
 __main__.main()
 """
     for moment in (0, 0.02, 0.1, 0.3):
@@ -186,7 +187,7 @@ def test_a_run_with_nothing_to_do_sweeps_too(run: Run):
     save("in/a.png")
     run("in", "-o", "out", "-q")
     Path("out/.0123456789abcdef.part").touch()
-    files._swept.clear()
+    files._cleaned_folders.clear()
     run("in", "-o", "out", "-q")
     assert hidden() == []
 
@@ -202,7 +203,7 @@ def test_what_another_process_is_making_is_passed_over(tiny_file: Path):
 
     for name in "abc":
         save(f"in/{name}.png")
-    with files.claimed(Path("out/b_x2.png")):
+    with files.output_lock(Path("out/b_x2.png")):
         *lines, summary = call("in", "-o", "out")
         assert lines[1] == "in/b.png: out/b_x2.png is being made by another process"
         assert summary.startswith("2 of 3 pictures done, 1 skipped, in ")

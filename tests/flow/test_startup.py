@@ -11,6 +11,8 @@ import typer
 from atdsr import cli
 from helpers.upscaling import SOURCES, save
 
+pytestmark = pytest.mark.slow
+
 SLOW = (
     *("torch", "numpy", "PIL", "pyvips", "safetensors", "pydantic", "rich", "psutil", "yaml"),
     *("gdown", "requests", "platformdirs"),

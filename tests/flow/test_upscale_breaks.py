@@ -130,7 +130,7 @@ def test_without_stdin_stdout_and_stderr(tiny_file: Path, monkeypatch: pytest.Mo
         monkeypatch.setattr(sys, stream, None)
     monkeypatch.setattr(sys, "argv", ["atdsr", "upscale", "a.png", "-m", str(tiny_file)])
     monkeypatch.setattr(memory, "keep_freed_memory", lambda: False)
-    monkeypatch.setattr(interrupts, "take_over", lambda: None)
+    monkeypatch.setattr(interrupts, "install_handlers", lambda: None)
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert not end.value.code

@@ -15,6 +15,8 @@ from PIL import Image
 from atdsr.network.kernels import cpu
 from helpers.networks import ROOT
 
+pytestmark = pytest.mark.slow
+
 KERNELS = "atdsr/network/kernels/cpu/"  # in a wheel
 
 

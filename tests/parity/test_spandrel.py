@@ -14,6 +14,8 @@ from atdsr.network.model import ATD, ATDConfig, atd, atd_light
 from atdsr.weights import Weights, official_state_dict, read_weights, write_weights
 from helpers.networks import TINY, lively, oracle
 
+pytestmark = pytest.mark.slow
+
 pytestmark = pytest.mark.usefixtures("stable_sort")
 
 

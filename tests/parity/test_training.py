@@ -13,6 +13,8 @@ from atdsr.weights import Weights, official_state_dict, write_weights
 from helpers.networks import lively, oracle
 from helpers.training_runs import packed, tiny_settings
 
+pytestmark = pytest.mark.slow
+
 STEPS = 5
 
 

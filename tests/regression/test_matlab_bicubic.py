@@ -8,6 +8,8 @@ import pytest
 from atdsr import evaluation
 from atdsr.evaluation import methods, testsets
 
+pytestmark = pytest.mark.slow
+
 COUNTS = {"Set5": 5, "Set14": 14, "B100": 100}
 
 # Set, scale, PSNR in dB, SSIM: the table of docs/protocol.md.

@@ -10,9 +10,11 @@ import pytest
 import atdsr
 from atdsr import evaluation
 from atdsr.evaluation import methods, testsets
-from atdsr.evaluation.methods import Settings
+from atdsr.inference.config import InferenceConfig
 from atdsr.reports import demo
 from atdsr.weights import models
+
+pytestmark = pytest.mark.slow
 
 # `params_ema` of trained_light_x2.pth: PSNR-Y in dB with stable sort, float32, MATLAB LR
 REFERENCE = {
@@ -42,7 +44,7 @@ def peers_folder() -> Path:
 
 def test_an_official_file_gives_its_known_figures(benchmarks: Path, reference: Path) -> None:
     path = str(reference / "trained_light_x2.pth")
-    compared = methods.named([path], settings=Settings(device="cpu"))
+    compared = methods.named([path], config=InferenceConfig(device="cpu", tile="off"))
     sets = testsets.find(benchmarks / "Set5", 2)
     _, official = evaluation.evaluate(compared, sets).rows
     assert {score.name: score.psnr_y for score in official.pictures} == pytest.approx(
@@ -54,7 +56,7 @@ def test_an_official_file_gives_its_known_figures(benchmarks: Path, reference: P
 def test_bundled_weights_give_the_figures_they_are_listed_with(
     model: models.BundledModel, benchmarks: Path
 ) -> None:
-    compared = methods.named([model.name], settings=Settings(device="cpu"))
+    compared = methods.named([model.name], config=InferenceConfig(device="cpu", tile="off"))
     sets = testsets.find(benchmarks / "Set5", model.config.scale)
     bicubic, atd = evaluation.evaluate(compared, sets).rows
     assert atd.psnr_y == pytest.approx(model.psnr_y["Set5"], abs=0.01)
@@ -76,7 +78,7 @@ def test_a_peer_gives_its_published_figure(
     benchmarks: Path, peers_folder: Path, scale: int
 ) -> None:
     path = str(peers_folder / f"DAT_light_x{scale}.pth")
-    compared = methods.named([path], settings=Settings(device="cpu"))
+    compared = methods.named([path], config=InferenceConfig(device="cpu", tile="off"))
     _, dat = evaluation.evaluate(compared, testsets.find(benchmarks / "Set5", scale)).rows
     assert dat.psnr_y == pytest.approx(PEER[scale], abs=0.01)
 

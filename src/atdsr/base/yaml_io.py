@@ -41,7 +41,7 @@ def read(path: Path) -> dict[Any, Any]:
             begins with its name.
     """
     try:
-        with files.opened(path) as file:
+        with files.open_regular(path) as file:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise YamlError(f"{path} cannot be read: {error.strerror}.") from None

@@ -201,4 +201,4 @@ def _content(folder: Path, *, hidden: bool = False) -> list[Path]:
     Raises:
         OSError: The folder cannot be read.
     """
-    return [path for path in folder.iterdir() if files.is_for_people(path.name, hidden=hidden)]
+    return [path for path in folder.iterdir() if files.is_user_file(path.name, hidden=hidden)]

@@ -160,12 +160,12 @@ def _enlarge_file(
         BatchError, PictureError, FileError: One sentence that names the file.
     """
     source, target, config = item.source, item.target, plan.config
-    files.sweep_once(target.parent)
+    files.delete_leftovers_once(target.parent)
     if not config.overwrite and target.is_file():
         raise ExistsError(
             f"{target} exists and is kept; replace it with --overwrite, or name another with -o."
         )
-    with interrupts.later():
+    with interrupts.deferred():
         frames = imaging.open_frames(source)
     width, height = config.size.resolve(frames.width, frames.height)
     if width * height > MOST_PIXELS:
@@ -179,7 +179,7 @@ def _enlarge_file(
     )
     with ExitStack() as stack:
         try:
-            stack.enter_context(files.claimed(target))
+            stack.enter_context(files.output_lock(target))
         except BlockingIOError:
             busy = f"{target} is being made by another process"
             if plan.several:
@@ -197,7 +197,7 @@ def _enlarge_picture(
     frames: Frames, item: BatchItem, config: BatchConfig, upscaler: Upscaler, reporter: Reporter
 ) -> None:
     """Enlarge a file of one picture and write it."""
-    with interrupts.later():
+    with interrupts.deferred():
         picture = next(iter(frames))
     width, height = config.size.resolve(picture.width, picture.height)
     imaging.check_target(
@@ -218,7 +218,7 @@ def _enlarge_picture(
         enlarged = _enlarge(picture, item, config, upscaler, reporter, out)
         for sentence in imaging.notices(enlarged, item.target):
             reporter.notice(sentence)
-        with interrupts.later():
+        with interrupts.deferred():
             imaging.write(enlarged, item.target, overwrite=config.overwrite, quality=config.quality)
 
 

@@ -74,7 +74,7 @@ class Commands(Group):
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named."""
         try:
-            with interrupts.raising(), _printable_usage():
+            with interrupts.raise_on_signal(), _printable_usage():
                 return super().invoke(ctx)
         except AtdsrError as error:
             # on one machine all fail alike and one voice is enough; another may lack a folder
@@ -85,7 +85,7 @@ class Commands(Group):
             say(err, "error: the memory is exhausted; end other programs, or give this one more.")
             raise typer.Exit(1) from None
         except (KeyboardInterrupt, typer.Abort) as end:
-            if isinstance(end, typer.Abort) and not interrupts.came():  # nobody answers
+            if isinstance(end, typer.Abort) and not interrupts.was_interrupted():  # nobody answers
                 raise
             say(err, "interrupted")
             raise typer.Exit(interrupts.exit_code()) from None
@@ -151,8 +151,8 @@ def main() -> None:
     """Run the command line as a process of its own."""
     from atdsr.base.memory import keep_freed_memory
 
-    interrupts.take_over()
-    interrupts.at_the_end(files.discard, files.busy)
+    interrupts.install_handlers()
+    interrupts.set_cleanup(files.delete_temporary_files, files.has_temporary_files)
     keep_freed_memory()
     checked_streams()
     code: object = 0
@@ -162,7 +162,7 @@ def main() -> None:
         code = end.code
     except OutputError:  # outside of a command, as of a help screen
         pass
-    files.discard()  # what an interrupt may have come too early for
+    files.delete_temporary_files()  # what an interrupt may have come too early for
     try:
         flush()
     except OutputError as error:

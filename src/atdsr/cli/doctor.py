@@ -9,11 +9,13 @@ import typer
 
 import atdsr
 from atdsr.base import units
-from atdsr.cli.console import out, printable, progress_bar, say
+from atdsr.base.errors import AtdsrError
+from atdsr.cli.console import out, print_table, printable, progress_bar, say
 from atdsr.cli.options import flag
 
 if TYPE_CHECKING:
     from atdsr.network.kernels.cpu import Status
+    from atdsr.network.kernels.gpu.checks import KernelCheck
     from atdsr.reports.doctor import Advice, Machine
 
 _UNKNOWN = "unknown"
@@ -24,6 +26,9 @@ _SETS = {"avx512": "AVX-512", "avx2": "AVX2", "neon": "NEON"}
 
 def doctor(
     quick: Annotated[bool, flag("--quick", help="Leave out the measurement.")] = False,
+    gpu: Annotated[
+        bool, flag("--gpu", help="Check the GPU kernels, which are used only once they passed.")
+    ] = False,
     as_json: Annotated[
         bool, flag("--json", help="Print it as one object of JSON, for programs.")
     ] = False,
@@ -33,6 +38,9 @@ def doctor(
     Tells hardware, libraries, threads, and which path the network takes here and why; enlarges a
     picture for about ten seconds to see how fast. The exit code is 1 if something is broken.
     """
+    if gpu:
+        _check_gpu(as_json)
+        return
     from atdsr.reports import doctor as examining
 
     with progress_bar(as_json) as progress:
@@ -50,6 +58,63 @@ def doctor(
         _print(machine, advice)
     if any(each.broken for each in advice):
         raise typer.Exit(1)
+
+
+def _check_gpu(as_json: bool) -> None:
+    """Check every GPU kernel against plain PyTorch, and print a table.
+
+    Raises:
+        AtdsrError: The kernels cannot run here at all.
+    """
+    from atdsr.network.kernels import gpu
+
+    if (why_not := gpu.unsupported()) is not None:
+        raise AtdsrError(f"the GPU kernels cannot be checked: {why_not}")
+    from atdsr.network.kernels.gpu import checks
+    from atdsr.reports.doctor import gpu_checks
+
+    with progress_bar(as_json) as progress:
+        task = progress.add_task("checking", total=1)
+        results = gpu_checks.check_all(
+            lambda name, share: progress.update(task, description=name, completed=share)
+        )
+    failed = [result.kernel for result in results if result.failure is not None]
+    if as_json:
+        environment = asdict(checks.environment())
+        record = {"environment": environment, "checks": [asdict(result) for result in results]}
+        say(out, json.dumps({"atdsr": atdsr.__version__, **record}))
+    else:
+        _print_checks(results)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _print_checks(results: "list[KernelCheck]") -> None:
+    def cell(number: float | None, form: str) -> str:
+        return "" if number is None else format(number, form)
+
+    print_table(
+        ("kernel", "error, float32", "error, bfloat16", "plain time / kernel time", "verdict"),
+        [
+            (
+                result.kernel,
+                cell(result.float32_error, ".1e"),
+                cell(result.bfloat16_error, ".1e"),
+                cell(result.speedup, ".1f"),
+                "passed" if result.failure is None else "FAILED",
+            )
+            for result in results
+        ],
+    )
+    failed = [result for result in results if result.failure is not None]
+    for result in failed:
+        _say_wrapped("  - ", f"{result.kernel}: {result.failure}.")
+    if not failed:
+        say(out, "All passed: from now on the GPU kernels run on this machine.")
+    elif [result.kernel for result in failed] == ["CUDA graph"]:
+        say(out, "The GPU kernels run on this machine from now on, without CUDA graphs.")
+    else:
+        say(out, "Plain PyTorch runs on this machine's GPU, more slowly and with the same results.")
 
 
 def _record(machine: "Machine", advice: "list[Advice]") -> dict[str, object]:

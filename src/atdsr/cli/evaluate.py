@@ -11,6 +11,7 @@ import typer
 
 from atdsr.base import interrupts
 from atdsr.base.errors import AtdsrError
+from atdsr.base.reporter import SILENT, Reporter
 from atdsr.cli.console import err, out, print_wide, printable, progress_bar, say
 from atdsr.cli.models import ensure_here
 from atdsr.cli.options import (
@@ -31,10 +32,10 @@ from atdsr.cli.options import (
 if TYPE_CHECKING:
     from atdsr.evaluation import Evaluation, Method, Metric
     from atdsr.evaluation.expected import Expected
-    from atdsr.evaluation.methods import Settings
     from atdsr.evaluation.records import Records
     from atdsr.evaluation.tables import Table
     from atdsr.evaluation.testsets import TestSet
+    from atdsr.inference.config import InferenceConfig
     from atdsr.training.basicsr import TestOptions
 
 EXAMPLES = """\b
@@ -130,18 +131,15 @@ def evaluate(
     What is measured is kept until the end: the same command goes on where it was stopped.
     """
     from atdsr.evaluation import expected, methods, testsets
+    from atdsr.inference.config import InferenceConfig
     from atdsr.training import basicsr
 
     outputs = _Outputs(json, markdown, html, overwrite)
     figures = None if expect is None else expected.read(expect)
-    settings = methods.Settings(
-        device.value,
-        precision.value,
-        tile=tile,
-        category_size=category_size,
-        ensemble=ensemble,
-        tell=(lambda line: say(err, line)) if tile == "auto" and not quiet else lambda _: None,
-    )
+    config = InferenceConfig(device.value, precision.value, tile=tile, ensemble=ensemble)
+    reporter = SILENT
+    if tile == "auto" and not quiet:
+        reporter = Reporter(notice=lambda line: say(err, line))
     images = save_images
     if opt is not None:
         _refuse_beside_opt(
@@ -156,7 +154,7 @@ def evaluate(
         for note in options.notes if not quiet else ():
             say(err, note)
         sets = options.sets(_listed(data or ""))
-        compared = _methods_of(options, settings)
+        compared = _methods_of(options, config, reporter)
         images = options.images if options.save_images else None
     elif data is None:
         raise typer.BadParameter("Missing option '--data': name a test set.", context)
@@ -164,7 +162,9 @@ def evaluate(
         for name in _listed(data):
             testsets.locate(name)  # before the networks, which take a while
         ensure_here(_listed(model or ""), yes=yes, quiet=quiet)
-        compared = methods.named(_listed(model or ""), scale, settings)
+        compared = methods.named(
+            _listed(model or ""), scale, config, category_size=category_size, reporter=reporter
+        )
         sets = _find_sets(data, compared, None if lr == "matlab" else lr)
     comparison = _Comparison(compared, sets, _measures(metrics, device), images, outputs)
     result = comparison.run(restart, quiet)
@@ -230,9 +230,9 @@ class _Comparison:
         from atdsr import evaluation
         from atdsr.evaluation import records, tables
 
-        name = evaluation.identity(self.methods, self.sets, list(self.metrics))
+        name = evaluation.evaluation_id(self.methods, self.sets, list(self.metrics))
         with records.Records(records.cache_folder() / name, restart=restart) as kept:
-            done, total = evaluation.done(self.methods, self.sets, kept)
+            done, total = evaluation.count_recorded(self.methods, self.sets, kept)
             if done and not quiet:
                 say(err, f"going on after {done} of {total}")
             # the page is made of enlarged pictures, which nobody else may want
@@ -246,7 +246,7 @@ class _Comparison:
             except AtdsrError:
                 if (
                     self.images is not None
-                    and evaluation.done(self.methods, self.sets, kept)[0] > done
+                    and evaluation.count_recorded(self.methods, self.sets, kept)[0] > done
                 ):
                     say(err, f"stopped after {self._so_far(kept)}")
                 raise
@@ -259,7 +259,7 @@ class _Comparison:
         """How much is done, and where it is."""
         from atdsr import evaluation
 
-        done, total = evaluation.done(self.methods, self.sets, kept)
+        done, total = evaluation.count_recorded(self.methods, self.sets, kept)
         there = "" if self.images is None else f", whose pictures are in {self.images}"
         return f"{done} of {total}{there}; the same command goes on from here"
 
@@ -321,16 +321,19 @@ def _find_sets(data: str, compared: Sequence["Method"], lr: str | None) -> list[
     return list(dict.fromkeys(found))
 
 
-def _methods_of(options: "TestOptions", settings: "Settings") -> list["Method"]:
-    """The network of an option file, beside bicubic."""
+def _methods_of(
+    options: "TestOptions", config: "InferenceConfig", reporter: Reporter
+) -> list["Method"]:
+    """Return bicubic and the network of an option file."""
     from atdsr.base import files
     from atdsr.evaluation import methods
+    from atdsr.inference.upscaler import Upscaler
 
-    upscaler = settings.upscaler(options.load())
+    upscaler = Upscaler(options.load().build(), config)
     identity = files.sha256(options.weights)
     return [
         methods.baseline("bicubic", upscaler.scale),
-        methods.network(upscaler, options.suffix, identity, settings.tell),
+        methods.network(upscaler, options.suffix, identity, reporter),
     ]
 
 

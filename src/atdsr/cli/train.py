@@ -75,7 +75,7 @@ def train(
     RECIPE is a YAML file, or the name of a recipe that comes with atdsr; docs/training.md says
     what it may hold. The same command goes on where an interrupted run stopped.
     """
-    with interrupts.later():  # in the middle of these imports it is lost
+    with interrupts.deferred():  # in the middle of these imports it is lost
         from atdsr.inference import config
 
     if list_recipes:
@@ -168,7 +168,7 @@ def _keep_recipe(settings: "Settings") -> None:
     from atdsr.base import files
     from atdsr.training import recipes
 
-    with files.replacing(settings.output / "recipe.yaml", overwrite=True) as temporary:
+    with files.atomic_write(settings.output / "recipe.yaml", overwrite=True) as temporary:
         temporary.write_text(recipes.dump(settings), "utf-8")
 
 

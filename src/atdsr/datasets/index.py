@@ -144,7 +144,7 @@ class Index(_Strict):
         """
         path = folder / INDEX
         try:
-            with files.opened(path) as file:
+            with files.open_regular(path) as file:
                 return cls.model_validate_json(file.read())
         except OSError:
             raise DataError(

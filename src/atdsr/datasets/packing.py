@@ -69,7 +69,7 @@ def pack(
     found = sources.find(folder, scales, None if lr is None else Path(lr), template)
     partial = out.with_name(f".{out.name}.partial")
     try:
-        with files.owned(partial):
+        with files.folder_lock(partial):
             _check_free(out)  # another process may have finished just now
             with Partial(partial, scales, "matlab" if lr is None else "given", found) as kept:
                 _check_room(out, found[kept.done :], scales)
@@ -77,7 +77,7 @@ def pack(
                 kept.finish()
         partial.rename(out)
         files.sync_folder(out.parent)
-        for name in (JOURNAL, files.LOCK):
+        for name in (JOURNAL, files.LOCK_NAME):
             (out / name).unlink(missing_ok=True)
     except BlockingIOError:
         raise DataError(f"another process is packing {out}; wait for its end.") from None

@@ -62,7 +62,7 @@ def pictures(folder: Path) -> list[Path]:
     Raises:
         PairsError: it cannot be read.
     """
-    shown = [path for path in children(folder) if files.is_for_people(path.name)]
+    shown = [path for path in children(folder) if files.is_user_file(path.name)]
     return [path for path in shown if imaging.is_picture_file(path)]
 
 
@@ -84,7 +84,7 @@ def tree(folder: Path) -> list[Path]:
             continue
         seen.add(real)
         for path in children(inside):
-            if not files.is_for_people(path.name):
+            if not files.is_user_file(path.name):
                 continue
             if path.is_dir():
                 waiting.append(path)

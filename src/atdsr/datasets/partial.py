@@ -17,7 +17,7 @@ from typing import IO, Literal, Self
 
 from pydantic import ValidationError
 
-from atdsr.base.files import LOCK, replacing
+from atdsr.base.files import LOCK_NAME, atomic_write
 from atdsr.datasets.index import FORMAT, INDEX, Entry, file_name, part, text_of
 from atdsr.datasets.sources import Loaded, Source
 
@@ -56,14 +56,14 @@ class Partial:
         self._parts = ("hr", *map(part, scales))
         self._offset = 0
         # what other scales and a kill have left goes
-        self._delete_all_but({LOCK, JOURNAL, *map(file_name, self._parts)})
+        self._delete_all_but({LOCK_NAME, JOURNAL, *map(file_name, self._parts)})
         self._lines = self._kept(sources)
         self._pending: list[str] = []
         self._pending_bytes = 0
         self._committed = time.monotonic()
         with ExitStack() as stack:
             # the journal is cut before the pixels are: it never tells of what is not there
-            with replacing(folder / JOURNAL, overwrite=True) as path:
+            with atomic_write(folder / JOURNAL, overwrite=True) as path:
                 path.write_text(
                     "".join(f"{line}\n" for line in (self._header(), *self._lines)), "utf-8"
                 )
@@ -94,7 +94,7 @@ class Partial:
                     self._commit()
         if kind is not None and not self._lines:
             with contextlib.suppress(OSError):
-                self._delete_all_but({LOCK})
+                self._delete_all_but({LOCK_NAME})
 
     @property
     def done(self) -> int:
@@ -132,7 +132,7 @@ class Partial:
             OSError: the system refuses.
         """
         self._commit()
-        with replacing(self._folder / INDEX, overwrite=True) as path:
+        with atomic_write(self._folder / INDEX, overwrite=True) as path:
             path.write_text(text_of(self._scales, self._lr, self._lines), "utf-8")
 
     # ------------------------------------------------------------------------------ the journal

@@ -1,42 +1,38 @@
-"""Benchmarks by the field's protocol: methods, on test sets, beside published figures.
+"""Evaluation by the field's protocol: methods on test sets, beside published figures.
 
-In the order in which an evaluation goes: `testsets` finds pairs of pictures in folders, `methods`
-makes what is compared (ATD, other networks by `peers`, bicubic), `protocol` enlarges and scores
-(more figures by `perceptual`), `records` keeps what is done, `published` has what papers print, and
-`tables` writes it all down; `expected` holds it to earlier figures; `places` finds which part of
-a picture is worth a look. `atdsr.reports.evaluation` makes a page of it.
+In the order of an evaluation: `testsets` finds pairs of pictures in folders; `methods` creates what
+is compared (ATD, bicubic, and other networks by `other_networks`); `protocol` enlarges and scores
+the pictures (with more metrics by `perceptual`) and returns the `results`; `records` keeps scores
+until the evaluation is complete; `published` has the figures of papers; `tables` writes tables and
+JSON; `expected` compares with earlier figures; `regions` finds the part of a picture that is worth
+a look. `atdsr.reports.evaluation` makes a page of it.
 """
 
 from atdsr.evaluation.protocol import (
-    Enlarge,
-    Evaluation,
     EvaluationError,
-    Method,
-    Metric,
-    Progress,
-    Row,
-    Score,
-    See,
-    done,
+    EvaluationProgress,
+    ResultCallback,
+    count_recorded,
+    describe_machine,
     evaluate,
-    identity,
+    evaluation_id,
     image_path,
-    machine,
 )
+from atdsr.evaluation.results import Enlarge, Evaluation, Method, Metric, Row, Score
 
 __all__ = [
     "Enlarge",
     "Evaluation",
     "EvaluationError",
+    "EvaluationProgress",
     "Method",
     "Metric",
-    "Progress",
+    "ResultCallback",
     "Row",
     "Score",
-    "See",
-    "done",
+    "count_recorded",
+    "describe_machine",
     "evaluate",
-    "identity",
+    "evaluation_id",
     "image_path",
-    "machine",
 ]

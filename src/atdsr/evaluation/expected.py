@@ -1,4 +1,4 @@
-"""Figures that an evaluation is to reproduce, such as those of the official weights."""
+"""Compare an evaluation with expected figures, such as those of the official weights."""
 
 import json
 import math
@@ -10,24 +10,24 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from atdsr.base import files
 from atdsr.base.errors import AtdsrError
-from atdsr.evaluation.protocol import Evaluation
+from atdsr.evaluation.results import Evaluation
 
-TOLERANCE = 0.01
-"""In dB, where a file names none: a hundredth is what tables print."""
+DEFAULT_TOLERANCE = 0.01
+"""Tolerance in dB if a file names none: tables print hundredths."""
 
 
 class ExpectError(AtdsrError):
-    """Figures that cannot be read, or that nothing measured can be compared with."""
+    """Expected figures that cannot be read, or that no measured figure corresponds to."""
 
 
 class ExpectedRow(BaseModel):
-    """One figure; what else `--json` writes beside it is passed over.
+    """One figure; other keys that `--json` writes are ignored.
 
     Attributes:
-        model: name of the method.
-        dataset: name of the set; `set` in the file.
-        scale: how many times the sides grow.
-        psnr_y: in dB; infinite (null in the file) where every picture is to be HR itself.
+        model: Name of the method.
+        dataset: Name of the test set; `set` in the file.
+        scale: How many times the sides grow.
+        psnr_y: PSNR on Y in dB; None (null in the file) stands for an infinite one.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
@@ -39,30 +39,30 @@ class ExpectedRow(BaseModel):
 
 
 class Expected(BaseModel):
-    """A file of figures: what `atdsr eval --json` writes, or the part of it that is named here.
+    """A file that `atdsr eval --json` writes; only the keys that are named here are needed.
 
     Attributes:
-        format: of the file.
-        rows: the figures.
-        tolerance: by how much a measured one may differ, in dB.
+        format: Format of the file.
+        rows: Expected figures.
+        tolerance: Largest difference of a measured figure, in dB.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 
     format: Literal[1]
     rows: Annotated[list[ExpectedRow], Field(min_length=1)]
-    tolerance: Annotated[float, Field(ge=0)] = TOLERANCE
+    tolerance: Annotated[float, Field(ge=0)] = DEFAULT_TOLERANCE
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """How measured figures stand to the expected ones.
+class Agreement:
+    """How far measured figures agree with expected ones.
 
     Attributes:
-        compared: how many figures were.
-        missing: how many of the file were not, since their model or set was not measured.
-        tolerance: in dB.
-        differing: a sentence for each figure that differs by more.
+        compared: Number of compared figures.
+        missing: Number of expected figures whose model or set was not measured.
+        tolerance: Largest difference in dB.
+        differing: A sentence for each figure that differs by more.
     """
 
     compared: int
@@ -72,37 +72,37 @@ class Verdict:
 
 
 def read(path: Path) -> Expected:
-    """The figures in a file.
+    """Read a file with expected figures.
 
     Raises:
-        ExpectError: there is no such file, or something else is in it.
+        ExpectError: There is no such file, or it holds something else.
     """
     try:
-        with files.opened(path) as file:
+        with files.open_regular(path) as file:
             return Expected.model_validate(json.loads(file.read()))
     except OSError as error:
         raise ExpectError(f"{path}: it cannot be read ({error.strerror or error}).") from None
     except (ValueError, RecursionError) as error:
-        where = ""
+        hint = ""
         if isinstance(error, ValidationError):
-            place = ".".join(map(str, error.errors()[0]["loc"])) or "the whole"
-            where = f" (see {place})"
+            location = ".".join(map(str, error.errors()[0]["loc"])) or "the whole"
+            hint = f" (see {location})"
         raise ExpectError(
-            f"{path} holds no expected figures{where}; they are what `atdsr eval --json` writes."
+            f"{path} holds no expected figures{hint}; they are what `atdsr eval --json` writes."
         ) from None
 
 
-def compare(evaluation: Evaluation, expected: Expected) -> Verdict:
-    """Hold what was measured to what was expected.
+def compare(evaluation: Evaluation, expected: Expected) -> Agreement:
+    """Compare measured figures with expected ones.
 
     A figure of a model, set or scale that was not measured is left out, so that one file can
     serve for many evaluations.
 
     Raises:
-        ExpectError: that leaves nothing.
+        ExpectError: No expected figure was measured.
     """
     measured = {(row.model, row.dataset, row.scale): row.psnr_y for row in evaluation.rows}
-    # with the last of two rows for one figure, as in any mapping
+    # of two rows for one figure, the last one counts
     wanted = {(row.model, row.dataset, row.scale): row.psnr_y for row in expected.rows}
     both = [key for key in wanted if key in measured]
     if not both:
@@ -119,9 +119,9 @@ def compare(evaluation: Evaluation, expected: Expected) -> Verdict:
             differing.append(
                 f"{model} on {dataset}, x{scale}: {measured[key]:.4f} dB, expected {target:.4f}"
             )
-    return Verdict(len(both), len(wanted) - len(both), expected.tolerance, tuple(differing))
+    return Agreement(len(both), len(wanted) - len(both), expected.tolerance, tuple(differing))
 
 
 def _close(measured: float, target: float, tolerance: float) -> bool:
-    # written so that a NaN is never close; the sum of decimals may be off by a rounding
+    # written so that a NaN is never close; 1e-9 allows for the rounding of decimals
     return measured == target or abs(measured - target) <= tolerance + 1e-9

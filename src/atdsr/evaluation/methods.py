@@ -2,8 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,95 +13,70 @@ from PIL import Image
 from atdsr import imaging
 from atdsr.base import files
 from atdsr.base.errors import AtdsrError
-from atdsr.base.reporter import SILENT
-from atdsr.evaluation import peers
-from atdsr.evaluation.peers import Peer
-from atdsr.evaluation.protocol import Method
+from atdsr.base.reporter import SILENT, Reporter
+from atdsr.evaluation import other_networks
+from atdsr.evaluation.other_networks import OtherNetwork
+from atdsr.evaluation.results import Method
 from atdsr.imaging import resample
-from atdsr.inference.config import Precision, Tile, choose_device
+from atdsr.inference.config import InferenceConfig, choose_device
 from atdsr.inference.runner import self_ensemble
 from atdsr.inference.upscaler import Upscaler
-from atdsr.weights import Weights, WeightsError, models, read_tensors, read_weights
+from atdsr.weights import WeightsError, models, read_tensors, read_weights
 
 BASELINES = ("bicubic", "lanczos")
-"""The methods that learn nothing, of any scale."""
+"""The methods without learned parameters, which work at any scale."""
+
+DEFAULT_CONFIG = InferenceConfig(tile="off")
+"""How networks run by default: without tiles, since tiling changes the result."""
 
 
 class MethodError(AtdsrError):
-    """Methods that cannot be compared as asked."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How networks are run.
-
-    Attributes:
-        device: "auto", or a device by name.
-        precision: "fp32", or "bf16" for ATD; other networks take float32 always.
-        tile: see `Upscaler`; off, since a tiled picture is another function's.
-        category_size: of a file that cannot tell it.
-        ensemble: whether to take the mean over a picture's eight flips and transposes.
-        tell: called with a sentence where a picture takes much memory.
-    """
-
-    device: str = "auto"
-    precision: Precision = "fp32"
-    tile: Tile = "off"
-    category_size: int | None = None
-    ensemble: bool = False
-    tell: Callable[[str], None] = SILENT.notice
-
-    def upscaler(self, weights: Weights) -> Upscaler:
-        """An ATD run so.
-
-        Raises:
-            UpscaleError: no such device, precision or tile.
-        """
-        return Upscaler(
-            weights.build(),
-            device=self.device,
-            precision=self.precision,
-            tile=self.tile,
-            ensemble=self.ensemble,
-        )
+    """Methods that cannot be compared as requested."""
 
 
 def named(
-    names: Sequence[str], scale: int | None = None, settings: Settings | None = None
+    names: Sequence[str],
+    scale: int | None = None,
+    config: InferenceConfig = DEFAULT_CONFIG,
+    *,
+    category_size: int | None = None,
+    reporter: Reporter = SILENT,
 ) -> list[Method]:
-    """The methods of these names, each of another name; bicubic comes first in any case.
+    """Return the methods of these names, under distinct names; bicubic always comes first.
 
     Args:
-        names: of baselines or models, or files of weights, of ATD or whatever spandrel reads;
-            none at all stands for the bundled model of the scale.
-        scale: of all networks; None takes each at its own, and the baselines at each of these,
-            or at 2.
-        settings: of the networks.
+        names: Baselines, named models, or weight files of ATD or of a network that spandrel reads.
+            If the list is empty, the bundled model of the scale is used.
+        scale: Scale of all networks. None uses each network at its own scale, and the baselines at
+            each of these, or at 2.
+        config: How the networks run. Networks other than ATD always run in float32 and untiled.
+        category_size: Category size for weight files that do not tell it.
+        reporter: Receives a notice if a picture takes much memory.
 
     Raises:
-        WeightsError: no such file or model.
-        PeerError: a network that spandrel does not read, or no spandrel.
-        MethodError: a network of another scale.
-        UpscaleError: no such device.
+        WeightsError: There is no such file or model.
+        OtherNetworkError: spandrel does not read the file, or is not installed.
+        MethodError: A network has another scale.
+        UpscaleError: There is no such device, precision or tile.
     """
-    settings = settings or Settings()
     baselines = dict.fromkeys(["bicubic", *(name for name in names if name in BASELINES)])
-    of_networks = [
+    network_names = [
         name for name in names or [models.for_scale(scale or 2).name] if name not in baselines
     ]
-    networks = [_network(name, settings) for name in of_networks]
-    for name, method in zip(of_networks, networks, strict=True):
+    networks = [_network(name, config, category_size, reporter) for name in network_names]
+    for name, method in zip(network_names, networks, strict=True):
         if scale not in (None, method.scale):
             raise MethodError(
                 f"{name} enlarges by {method.scale}, not by {scale}; drop it or --scale."
             )
     scales = sorted({method.scale for method in networks}) or [scale or 2]
-    of_any = [baseline(name, each) for each in scales for name in baselines]
-    return _distinct([*of_any, *networks])
+    return _with_distinct_names(
+        [*(baseline(name, scale) for scale in scales for name in baselines), *networks]
+    )
 
 
 def baseline(name: str, scale: int) -> Method:
-    """One of `BASELINES`: MATLAB's bicubic, or Pillow's Lanczos.
+    """Return one of `BASELINES`: MATLAB's bicubic, or Pillow's Lanczos.
 
     Example:
         >>> baseline("bicubic", 2).enlarge(np.zeros((3, 5, 3), np.uint8)).shape
@@ -119,38 +94,38 @@ def baseline(name: str, scale: int) -> Method:
 
 
 def network(
-    upscaler: Upscaler,
-    name: str,
-    identity: str = "",
-    tell: Callable[[str], None] = SILENT.notice,
+    upscaler: Upscaler, name: str, identity: str = "", reporter: Reporter = SILENT
 ) -> Method:
-    """An ATD, by the same pixels as a user's picture.
+    """Return an ATD as a method; it computes the same pixels as for a user's picture.
 
     Args:
-        upscaler: the network; its ensemble adds a "+" to the name.
-        name: to call it.
-        identity: what tells its weights from others, for an evaluation that is gone on with.
-        tell: see `Upscaler`.
+        upscaler: The network. If it is a self-ensemble, the name gets a "+".
+        name: Name of the method.
+        identity: Something that tells its weights from others, such as their SHA-256, so that an
+            interrupted evaluation is continued with the same weights only.
+        reporter: Receives a notice if a picture takes much memory.
     """
     config = upscaler.config
-    settings = [config.precision, config.tile, config.overlap, config.ensemble]
+    options = [config.precision, config.tile, config.overlap, config.ensemble]
     return Method(
         name=f"{name}+" if config.ensemble else name,
         scale=upscaler.scale,
-        enlarge=lambda samples: upscaler(samples, tell=tell),
+        enlarge=lambda samples: upscaler(samples, tell=reporter.notice),
         parameters=sum(parameter.numel() for parameter in upscaler.model.parameters()),
-        identity=json.dumps([identity, upscaler.device.type, *settings]),
+        identity=json.dumps([identity, upscaler.device.type, *options]),
         device=upscaler.device.type,
     )
 
 
-def peer(network: Peer, name: str, device: torch.device, identity: str, ensemble: bool) -> Method:
-    """A network of another architecture, by the same pixels and the same rounding."""
+def other_network(
+    network: OtherNetwork, name: str, device: torch.device, identity: str, ensemble: bool
+) -> Method:
+    """Return a network of another architecture as a method, with the same rounding as ATD."""
 
     def enlarge(samples: np.ndarray) -> np.ndarray:
         image = imaging.to_tensor(samples, device=device)
-        made = self_ensemble(network, image) if ensemble else network(image)
-        return imaging.to_array(made)
+        enlarged = self_ensemble(network, image) if ensemble else network(image)
+        return imaging.to_array(enlarged)
 
     return Method(
         name=f"{name}+" if ensemble else name,
@@ -162,26 +137,28 @@ def peer(network: Peer, name: str, device: torch.device, identity: str, ensemble
     )
 
 
-def _network(name: str, settings: Settings) -> Method:
-    """An ATD by name or file, or else whatever spandrel makes of the file."""
+def _network(
+    name: str, config: InferenceConfig, category_size: int | None, reporter: Reporter
+) -> Method:
+    """Return an ATD by its name or file, or else the network that spandrel finds in the file."""
     if not models.is_file(name):
         model = models.find(name)
-        return network(settings.upscaler(model.load()), name, model.sha256, settings.tell)
+        upscaler = Upscaler(model.load().build(), config)
+        return network(upscaler, name, model.sha256, reporter)
     path = Path(name)
     try:
-        weights = read_weights(path, category_size=settings.category_size)
+        weights = read_weights(path, category_size=category_size)
     except WeightsError:
         if not path.is_file() or _is_atd(path):
             raise
-        device = choose_device(settings.device)
-        return peer(
-            peers.load(path, device), path.stem, device, files.sha256(path), settings.ensemble
-        )
-    return network(settings.upscaler(weights), path.stem, files.sha256(path), settings.tell)
+        device = choose_device(config.device)
+        loaded = other_networks.load(path, device)
+        return other_network(loaded, path.stem, device, files.sha256(path), config.ensemble)
+    return network(Upscaler(weights.build(), config), path.stem, files.sha256(path), reporter)
 
 
 def _is_atd(path: Path) -> bool:
-    """Whether a file that was refused is an ATD's all the same, or none that torch reads."""
+    """Whether a refused file is an ATD's nevertheless, or one that PyTorch cannot read either."""
     try:
         tensors, _ = read_tensors(path)
     except WeightsError:
@@ -189,15 +166,17 @@ def _is_atd(path: Path) -> bool:
     return any(name.endswith(".residual_group.td") for name in tensors)
 
 
-def _distinct(methods: Sequence[Method]) -> list[Method]:
-    """The methods under names that occur once: with the scale, then a number, where need be."""
-    twice = {name for name, count in Counter(m.name for m in methods).items() if count > 1}
-    scales = {method.scale for method in methods}
-    taken: list[Method] = []
+def _with_distinct_names(methods: Sequence[Method]) -> list[Method]:
+    """Return the methods under distinct names, with the scale and then a number if needed."""
+    counts = Counter(method.name for method in methods)
+    several_scales = len({method.scale for method in methods}) > 1
+    renamed: list[Method] = []
     for method in methods:
-        scaled = method.name in twice and len(scales) > 1
-        name = f"{method.name}-x{method.scale}" if scaled else method.name
-        numbered = (name, *(f"{name}-{number}" for number in range(2, len(methods) + 1)))
-        names = {other.name for other in taken}
-        taken.append(replace(method, name=next(name for name in numbered if name not in names)))
-    return taken
+        name = method.name
+        if counts[name] > 1 and several_scales:
+            name = f"{name}-x{method.scale}"
+        candidates = (name, *(f"{name}-{number}" for number in range(2, len(methods) + 1)))
+        taken = {other.name for other in renamed}
+        free = next(candidate for candidate in candidates if candidate not in taken)
+        renamed.append(replace(method, name=free))
+    return renamed

@@ -1,4 +1,4 @@
-"""LPIPS and DISTS through pyiqa (extra `metrics`), where its weights are at hand."""
+"""LPIPS and DISTS, computed by pyiqa (extra `metrics`) if its weights are present."""
 
 import contextlib
 import importlib
@@ -10,10 +10,10 @@ import torch
 
 from atdsr import imaging
 from atdsr.base.errors import AtdsrError
-from atdsr.evaluation import peers
-from atdsr.evaluation.protocol import Metric
+from atdsr.evaluation.other_networks import without_torchvision_operators
+from atdsr.evaluation.results import Metric
 
-# what pyiqa and torchvision fetch from the network, by the folder in PyTorch's cache
+# files that pyiqa and torchvision would download, by their path in PyTorch's cache, and where from
 _WEIGHTS = {
     "lpips": (
         (
@@ -32,30 +32,30 @@ _WEIGHTS = {
 }
 
 NAMES = tuple(_WEIGHTS)
-"""The metrics that there are; of both, less is better."""
+"""The metrics that are known; for both, lower is better."""
 
 
 class PerceptualError(AtdsrError):
-    """A metric that does not exist, or whose package or weights are not here."""
+    """A metric that does not exist, or whose package or weights are missing."""
 
 
 def load(name: str, device: torch.device) -> Metric:
-    """A metric over whole RGB pictures: no border is shaved, as its authors have it.
+    """Return a metric of whole RGB pictures: no border is shaved, as its authors compute it.
 
-    Nothing is fetched from the network.
+    Nothing is downloaded.
 
     Args:
-        name: one of `NAMES`.
-        device: where to compute.
+        name: One of `NAMES`.
+        device: Device to compute on.
 
     Raises:
-        PerceptualError: no such metric, pyiqa is not installed, or its weights are missing; the
-            sentence says which file is to be put where.
+        PerceptualError: There is no such metric, pyiqa is not installed, or its weights are
+            missing; the sentence says which file to put where.
     """
     if name not in _WEIGHTS:
         raise PerceptualError(f"there is no metric {name!r}; use {' or '.join(NAMES)}.")
     try:
-        with peers.without_torchvision_operators(), contextlib.redirect_stdout(io.StringIO()):
+        with without_torchvision_operators(), contextlib.redirect_stdout(io.StringIO()):
             pyiqa = importlib.import_module("pyiqa")
     except ImportError as error:
         raise PerceptualError(
@@ -72,9 +72,9 @@ def load(name: str, device: torch.device) -> Metric:
     try:  # it prints which file it reads
         with contextlib.redirect_stdout(io.StringIO()):
             metric = pyiqa.create_metric(name, device=device)
-    except Exception as error:  # damaged weights, another version: whatever it may be
-        said = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
-        raise PerceptualError(f"pyiqa cannot make {name}: {said}.") from None
+    except Exception as error:  # damaged weights or another version can raise anything
+        reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+        raise PerceptualError(f"pyiqa cannot make {name}: {reason}.") from None
 
     def measure(hr: np.ndarray, sr: np.ndarray) -> float:
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Figures that papers have published, to stand beside measured ones."""
+"""Figures that papers have published, for comparison with measured ones."""
 
 import json
 from collections.abc import Iterable
@@ -15,14 +15,14 @@ class PublishedRow:
     """One method on one set, as its paper prints it.
 
     Attributes:
-        model: name of the method.
-        dataset: name of the set.
-        scale: how many times the sides grow.
-        parameters: how many, as printed: rounded.
-        group: "light" or "classical": the table it stands in.
-        psnr_y: in dB, to two decimals.
-        ssim_y: to four decimals; None where the paper has none.
-        exact_psnr_y: in dB, to four decimals, from the log of the official weights, where known.
+        model: Name of the method.
+        dataset: Name of the test set.
+        scale: How many times the sides grow.
+        parameters: Number of parameters as printed, that is, rounded.
+        group: Table of the paper, "light" or "classical".
+        psnr_y: PSNR on Y in dB, to two decimals.
+        ssim_y: SSIM on Y, to four decimals; None if the paper has none.
+        exact_psnr_y: PSNR in dB to four decimals, from the log of the official weights, if known.
     """
 
     model: str
@@ -36,21 +36,21 @@ class PublishedRow:
 
 
 def rows(scale: int, datasets: Iterable[str]) -> tuple[PublishedRow, ...]:
-    """The published figures for a scale on the sets of these names.
+    """Return the published figures for a scale on the sets of these names.
 
     Returns:
-        By table (light, then classical), then in its order, then by set in the order given. A
-        set that no paper used has none; BSD100 is B100.
+        Rows by table (light, then classical), then in its order, then by set in the order given.
+        A set that no paper used has no row; BSD100 is B100.
     """
     content = json.loads((files("atdsr") / "evaluation" / "published.json").read_text("utf-8"))
-    wanted = list(dict.fromkeys(datasets))
+    names = list(dict.fromkeys(datasets))
     return tuple(
         _row(entry, group, dataset, content["exact_psnr"])
         for group in GROUPS
         for entry in content[group]
         if entry["scale"] == scale
-        for dataset in wanted
-        if entry["psnr"].get(_in_tables(dataset)) is not None
+        for dataset in names
+        if entry["psnr"].get(_published_name(dataset)) is not None
     )
 
 
@@ -64,16 +64,18 @@ def _row(
         scale=scale,
         parameters=_parameters(entry["parameters"]),
         group=group,
-        psnr_y=entry["psnr"][_in_tables(dataset)],
-        ssim_y=entry["ssim"].get(_in_tables(dataset)),
-        exact_psnr_y=exact.get(entry["method"], {}).get(f"x{scale}", {}).get(_in_tables(dataset)),
+        psnr_y=entry["psnr"][_published_name(dataset)],
+        ssim_y=entry["ssim"].get(_published_name(dataset)),
+        exact_psnr_y=exact.get(entry["method"], {})
+        .get(f"x{scale}", {})
+        .get(_published_name(dataset)),
     )
 
 
-def _in_tables(dataset: str) -> str:
+def _published_name(dataset: str) -> str:
     return "B100" if dataset == "BSD100" else dataset
 
 
 def _parameters(text: str) -> int:
-    """The number in "753K" or "20.1M"."""
+    """Return the number that "753K" or "20.1M" stands for."""
     return round(float(text[:-1]) * {"K": 10**3, "M": 10**6}[text[-1]])

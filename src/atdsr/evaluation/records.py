@@ -1,4 +1,4 @@
-"""What an interrupted evaluation has done, kept until the evaluation is complete."""
+"""The scores of an interrupted evaluation, kept until the evaluation is complete."""
 
 import contextlib
 import hashlib
@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
-from atdsr.base import files, paths
+from atdsr.base import files
 from atdsr.base.errors import AtdsrError
+from atdsr.base.files import FileError
 
 Key = tuple[str, ...]
-"""What a record is of, such as model, set and picture."""
+"""What a record describes, such as the scale, set, picture and method."""
 
 
 class RecordsError(AtdsrError):
@@ -23,21 +24,23 @@ class RecordsError(AtdsrError):
 
 
 def cache_folder() -> Path:
-    """Where evaluations keep what they have done: `eval` in atdsr's cache folder."""
-    return paths.folder() / "eval"
+    """Return where evaluations keep their records: `eval` in atdsr's cache folder."""
+    return files.user_cache_folder() / "eval"
 
 
 def fingerprint(content: Any) -> str:
-    """A name for what JSON can say of the content; other content has another name."""
+    """Return a name for JSON content; different content has a different name."""
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 class Records:
-    """Records on disk, a line of JSON each; made whole before `add` returns, for one process.
+    """Records in a folder, one line of JSON each, written to the disk before `add` returns.
+
+    The folder belongs to one process at a time. It is deleted at the end if it holds no records.
 
     Attributes:
-        folder: where they are; other files that go with them may be put here.
+        folder: The folder; other files that go with the records may be put here.
 
     Example:
         >>> import tempfile
@@ -53,29 +56,31 @@ class Records:
     """
 
     def __init__(self, folder: Path, *, restart: bool = False) -> None:
-        """Open what is there.
+        """Open the records in a folder.
 
         Args:
-            folder: made if need be.
-            restart: whether to forget what is there.
+            folder: Path of the folder, created if it is missing.
+            restart: Whether to delete existing records.
 
         Raises:
-            RecordsError: another process has it open, or it cannot be read or written.
+            RecordsError: Another process has opened the folder, or it cannot be read or written.
         """
         self.folder = folder
         self._file = folder / "records.jsonl"
-        with _as_sentence(folder):
-            self._lock = _locked(folder)
+        with _errors_as_sentence(folder), contextlib.ExitStack() as stack:
             try:
-                if restart:
-                    self._empty()
-                self._records = self._read()
-            except BaseException:
-                self._lock.close()
-                raise
+                stack.enter_context(files.folder_lock(folder))
+            except BlockingIOError:
+                raise RecordsError(
+                    f"another process is at this very evaluation ({folder}); wait for its end."
+                ) from None
+            if restart:
+                self._clear()
+            self._records = self._read()
+            self._lock = stack.pop_all()
 
     def __enter__(self) -> Self:
-        """Nothing more to do."""
+        """Return the records."""
         return self
 
     def __exit__(
@@ -84,53 +89,54 @@ class Records:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Let other processes have the records; a folder without any goes away."""
+        """Release the folder for other processes, and delete it if there are no records."""
         if not self._records:
             self.remove()
         self._lock.close()
+        if not self._records:
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
 
     def __len__(self) -> int:
-        """How many keys have a record."""
+        """Number of keys that have a record."""
         return len(self._records)
 
     def get(self, key: Key) -> dict[str, Any] | None:
-        """The newest record of a key, if there is one."""
+        """Return the newest record of a key, or None."""
         return self._records.get(key)
 
     def add(self, key: Key, record: Mapping[str, Any]) -> None:
-        """Keep a record; it outlives a power failure.
+        """Add a record, so that it survives a power failure.
 
         Raises:
-            RecordsError: it cannot be written.
+            RecordsError: The record cannot be written.
         """
         line = json.dumps({"key": key, "record": record})
-        with _as_sentence(self.folder), self._file.open("a", encoding="utf-8") as file:
+        with _errors_as_sentence(self.folder), self._file.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
             file.flush()
             os.fsync(file.fileno())
         self._records[key] = dict(record)
 
     def remove(self) -> None:
-        """Forget everything and take the folder away; only closing is left to do."""
+        """Delete all records and other files; the folder itself is deleted when it is closed."""
         self._records = {}
-        with contextlib.suppress(OSError):  # what stays is in nobody's way
-            self._empty()
-            Path(self._lock.name).unlink()
-            self.folder.rmdir()
+        with contextlib.suppress(OSError):  # what cannot be deleted does no harm
+            self._clear()
 
-    def _empty(self) -> None:
+    def _clear(self) -> None:
         for path in self.folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path != Path(self._lock.name):
+            elif path.name != files.LOCK_NAME:
                 path.unlink()
 
     def _read(self) -> dict[Key, dict[str, Any]]:
-        """The records; a line that a kill cut short is taken off the file."""
+        """Read the records, and cut off a last line that is damaged or incomplete."""
         records: dict[Key, dict[str, Any]] = {}
         if not self._file.exists():
             return records
-        whole = 0
+        valid_bytes = 0
         content = self._file.read_bytes()
         for line in content.splitlines(keepends=True):
             if not line.endswith(b"\n"):
@@ -140,44 +146,20 @@ class Records:
                 records[tuple(entry["key"])] = dict(entry["record"])
             except (ValueError, KeyError, TypeError):
                 break
-            whole += len(line)
-        if whole < len(content):
+            valid_bytes += len(line)
+        if valid_bytes < len(content):
             with self._file.open("r+b") as file:
-                file.truncate(whole)
+                file.truncate(valid_bytes)
         return records
 
 
-def _locked(folder: Path) -> IO[bytes]:
-    """The folder's lock, held until the file is closed or the process ends.
-
-    Raises:
-        RecordsError: another process has it.
-    """
-    path = folder / "lock"
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab")
-        try:
-            files.lock(file)
-            # whoever had it may have finished and taken the file away meanwhile
-            if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
-                return file
-        except FileNotFoundError:
-            pass
-        except BlockingIOError:
-            file.close()
-            raise RecordsError(
-                f"another process is at this very evaluation ({folder}); wait for its end."
-            ) from None
-        file.close()
-
-
 @contextmanager
-def _as_sentence(folder: Path) -> Iterator[None]:
+def _errors_as_sentence(folder: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except (OSError, FileError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
         raise RecordsError(
-            f"{folder}: what is done cannot be recorded: {error.strerror or error}; set "
+            f"{folder}: what is done cannot be recorded: {getattr(cause, 'strerror', cause)}; set "
             "XDG_CACHE_HOME to a folder that can be written."
         ) from error

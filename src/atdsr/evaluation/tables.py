@@ -1,4 +1,4 @@
-"""An `Evaluation` as tables to read, as Markdown and as JSON (`docs/evaluation.md`)."""
+"""Turn an `Evaluation` into tables for people, Markdown and JSON (`docs/evaluation.md`)."""
 
 import json
 import math
@@ -11,11 +11,11 @@ import numpy as np
 
 import atdsr
 from atdsr.base import escaping, files, units
-from atdsr.evaluation.protocol import Evaluation, Row, Score
 from atdsr.evaluation.published import PublishedRow
+from atdsr.evaluation.results import Evaluation, Row, Score
 
 FORMAT = 1
-"""Of the JSON; it grows when a key changes its meaning or goes, not when one is added."""
+"""Version of the JSON; it grows when a key changes its meaning or goes, not when one is added."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Table:
     """The figures of one scale: a line for each method, a column for each set.
 
     Attributes:
-        scale: how many times the sides grew.
-        title: what the cells of the sets hold.
-        header: names of the columns.
-        measured: lines of cells.
-        published: lines of cells, from papers.
+        scale: How many times the sides grew.
+        title: What the cells of the sets hold.
+        header: Names of the columns.
+        measured: Lines of cells with measured figures.
+        published: Lines of cells with figures from papers.
     """
 
     scale: int
@@ -38,7 +38,7 @@ class Table:
 
 
 def tables(evaluation: Evaluation) -> list[Table]:
-    """A table for each scale."""
+    """Return one table for each scale."""
     return [_table(evaluation, scale) for scale in sorted({row.scale for row in evaluation.rows})]
 
 
@@ -93,7 +93,7 @@ def _published_line(rows: Sequence[PublishedRow], sets: Sequence[str]) -> tuple[
 
 
 def to_markdown(evaluation: Evaluation) -> str:
-    """The tables, published figures below the measured ones."""
+    """Return the tables as Markdown, with published figures below the measured ones."""
     parts = []
     for table in tables(evaluation):
         parts += [
@@ -101,10 +101,10 @@ def to_markdown(evaluation: Evaluation) -> str:
             _markdown(table.header, table.measured),
         ]
         if table.published:
-            # the columns that only a measurement fills
-            shorter = [line[:-2] for line in (table.header, *table.published)]
-            parts += ["Published:\n", _markdown(shorter[0], shorter[1:])]
-    machine = {name: what for name, what in evaluation.machine.items() if name != "command"}
+            # without seconds and memory, which only a measurement has
+            header, *lines = [line[:-2] for line in (table.header, *table.published)]
+            parts += ["Published:\n", _markdown(header, lines)]
+    machine = {name: value for name, value in evaluation.machine.items() if name != "command"}
     about = escaping.markdown(", ".join(f"{name} {value}" for name, value in machine.items()))
     parts.append(
         "Seconds are means over the pictures, memory is the highest peak; published PSNR of four "
@@ -115,17 +115,17 @@ def to_markdown(evaluation: Evaluation) -> str:
 
 def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     rule = ["---", *("---:" for _ in header[1:])]
-    named = [[escaping.markdown(cell) for cell in line] for line in (header, *lines)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in (named[0], rule, *named[1:]))
+    escaped = [[escaping.markdown(cell) for cell in line] for line in (header, *lines)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in (escaped[0], rule, *escaped[1:]))
 
 
 def write_markdown(evaluation: Evaluation, path: Path, *, overwrite: bool) -> None:
     """Write the tables to a file.
 
     Raises:
-        FileError: the file exists and `overwrite` is False, or it cannot be written.
+        FileError: The file exists and `overwrite` is False, or it cannot be written.
     """
-    with files.replacing(path, overwrite=overwrite) as temporary:
+    with files.atomic_write(path, overwrite=overwrite) as temporary:
         temporary.write_text(to_markdown(evaluation), "utf-8", "backslashreplace")
 
 
@@ -133,7 +133,7 @@ def write_markdown(evaluation: Evaluation, path: Path, *, overwrite: bool) -> No
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
-    """What a program may rely on; an infinite PSNR is None, since JSON has no infinity."""
+    """Return the evaluation as JSON; an infinite PSNR is None, since JSON has no infinity."""
     return {
         "format": FORMAT,
         "atdsr": atdsr.__version__,
@@ -174,13 +174,13 @@ def _row_to_json(row: Row) -> dict[str, Any]:
     }
 
 
-def _figures_to_json(of: Row | Score) -> dict[str, Any]:
+def _figures_to_json(scores: Row | Score) -> dict[str, Any]:
     return {
-        "psnr_y": _finite(of.psnr_y),
-        "ssim_y": of.ssim_y,
-        "seconds": of.seconds,
-        "peak_bytes": of.peak_bytes,
-        "metrics": {name: _finite(value) for name, value in of.metrics.items()},
+        "psnr_y": _finite(scores.psnr_y),
+        "ssim_y": scores.ssim_y,
+        "seconds": scores.seconds,
+        "peak_bytes": scores.peak_bytes,
+        "metrics": {name: _finite(value) for name, value in scores.metrics.items()},
     }
 
 
@@ -192,8 +192,8 @@ def write_json(evaluation: Evaluation, path: Path, *, overwrite: bool) -> None:
     """Write `to_json` to a file.
 
     Raises:
-        FileError: the file exists and `overwrite` is False, or it cannot be written.
+        FileError: The file exists and `overwrite` is False, or it cannot be written.
     """
     text = json.dumps(to_json(evaluation), indent=1, allow_nan=False)
-    with files.replacing(path, overwrite=overwrite) as temporary:
+    with files.atomic_write(path, overwrite=overwrite) as temporary:
         temporary.write_text(text + "\n", "utf-8")

@@ -1,6 +1,7 @@
-"""Test sets: which HR picture belongs to which LR picture, however their folders are laid out."""
+"""Test sets: find the HR pictures and their LR pictures in the usual folder layouts."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from atdsr.datasets import pairs
 from atdsr.imaging import resample
 
 BENCHMARKS = "ATDSR_BENCHMARKS"
-"""The environment variable with the folder where a test set is looked up by its name."""
+"""The environment variable that names the folder in which test sets are found by name."""
 
 _SYNONYMS = {"BSD100": "B100", "B100": "BSD100"}
 
@@ -19,7 +20,7 @@ _SYNONYMS = {"BSD100": "B100", "B100": "BSD100"}
 class TestSetError(AtdsrError):
     """A test set that cannot be found or read, or that the protocol does not allow."""
 
-    __test__ = False  # not a test of pytest's
+    __test__ = False  # tells pytest that this is not a test
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,9 @@ class Pair:
     """A picture of a test set.
 
     Attributes:
-        name: the file's, without suffixes such as `x2` and `_HR` that all of them bear.
-        hr: file of the high-resolution picture.
-        lr: file of the low-resolution one; None if it is made by the MATLAB recipe.
+        name: Name of the file, without suffixes such as `x2` and `_HR` that all files have.
+        hr: File of the high-resolution picture.
+        lr: File of the low-resolution picture; None to make it from HR as MATLAB does.
     """
 
     name: str
@@ -38,18 +39,18 @@ class Pair:
 
     @pairs.errors_as(TestSetError)
     def load(self, scale: int) -> tuple[np.ndarray, np.ndarray]:
-        """The HR picture, cropped to a multiple of the scale, and the LR one.
+        """Return the HR picture, cropped to a multiple of the scale, and the LR picture.
 
         Returns:
             Samples h w 3 of uint8, and h/scale w/scale 3.
 
         Raises:
-            TestSetError: the sizes do not match, or a picture has transparency.
-            PictureError: a file cannot be read.
+            TestSetError: The sizes do not match, or a picture has transparency.
+            PictureError: A file cannot be read.
         """
-        whole = pairs.read_rgb8(self.hr)
+        uncropped = pairs.read_rgb8(self.hr)
         try:
-            hr = resample.crop_to_multiple(whole, scale)
+            hr = resample.crop_to_multiple(uncropped, scale)
         except resample.ResampleError as error:
             raise TestSetError(f"{self.hr}: {error}.") from None
         if self.lr is None:
@@ -58,23 +59,23 @@ class Pair:
         if (lr.shape[0] * scale, lr.shape[1] * scale) != hr.shape[:2]:
             raise TestSetError(
                 f"{self.lr} is {lr.shape[1]}x{lr.shape[0]} and {self.hr} is "
-                f"{whole.shape[1]}x{whole.shape[0]}, which is no pair for scale {scale}; let atdsr "
-                "make LR (--lr matlab)."
+                f"{uncropped.shape[1]}x{uncropped.shape[0]}, which is no pair for scale {scale}; "
+                "let atdsr make LR (--lr matlab)."
             )
         return hr, lr
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """Pictures that a figure is the mean over.
+    """A set of pictures; its figures are means over them.
 
     Attributes:
-        name: the folder's, or its parent's where the folder is `HR` or `x2`.
-        pairs: by name, none twice.
-        scale: the one it was found for; None where its pairs suit any.
+        name: Name of the folder, or of its parent if the folder is `HR` or `x2`.
+        pairs: The pictures, with distinct names.
+        scale: The only scale that its pairs suit; None if they suit any.
     """
 
-    __test__ = False  # not a test of pytest's
+    __test__ = False  # tells pytest that this is not a test
 
     name: str
     pairs: tuple[Pair, ...]
@@ -83,17 +84,18 @@ class TestSet:
 
 @pairs.errors_as(TestSetError)
 def find(data: str | Path, scale: int, lr: str | Path | None = None) -> tuple[TestSet, ...]:
-    """The test sets that a path or a name stands for; `docs/evaluation.md` lists the layouts.
+    """Find the test sets of a path or a name; `docs/evaluation.md` lists the layouts.
 
     Args:
-        data: a folder with HR pictures, with a folder `HR`, with `x2`, or with several test sets;
-            or the name of a set that lies in the folder that `ATDSR_BENCHMARKS` names.
-        scale: chooses among folders `x2`, `x3` and `x4`.
-        lr: a folder with the LR pictures, or with a folder of them for each set or scale, from
-            here or from the set's own folder; None makes LR by the MATLAB recipe.
+        data: A folder with HR pictures, with a folder `HR` or `x2`, or with several test sets; or
+            the name of a set in the folder that `ATDSR_BENCHMARKS` names.
+        scale: Scale, which chooses among folders `x2`, `x3` and `x4`.
+        lr: A folder with the LR pictures, or with a folder of them for each set or scale. The path
+            may be relative to the set's own folder. None makes LR from HR as MATLAB does.
 
     Raises:
-        TestSetError: no such folder, no picture in it, or none that belongs to an HR picture.
+        TestSetError: There is no such folder, it has no pictures, or an HR picture has no LR
+            picture.
     """
     folder = locate(data)
     hr_folders = _hr_folders(folder, scale)
@@ -112,37 +114,39 @@ def find(data: str | Path, scale: int, lr: str | Path | None = None) -> tuple[Te
 def read(
     hr: Path, scale: int, lr: Path | None = None, name: str | None = None, template: str = "{}"
 ) -> TestSet:
-    """The test set of a folder of HR pictures and, if given, one of LR pictures.
+    """Return the test set of a folder of HR pictures and, if given, one of LR pictures.
 
     Args:
-        hr: holds the HR pictures.
-        scale: between the two.
-        lr: holds an LR picture for each.
-        name: of the set; by default `set_name(hr)`.
-        template: name of an LR picture without its suffix; `{}` stands for the HR picture's. With
-            the plain `{}` the names of both may also bear marks such as `x2`.
+        hr: Folder with the HR pictures.
+        scale: Scale between HR and LR.
+        lr: Folder with an LR picture for each HR picture.
+        name: Name of the set, by default `set_name(hr)`.
+        template: Name of an LR picture without its suffix; `{}` stands for the name of the HR
+            picture. With the plain `{}`, the names of both may also have suffixes such as `x2`.
 
     Raises:
-        TestSetError: a folder cannot be read or holds no pictures, an LR picture is missing,
-            two pictures have one name, or the template is none.
+        TestSetError: A folder cannot be read or has no pictures, an LR picture is missing, two
+            pictures have one name, or the template is invalid.
     """
     paths = pairs.pictures(hr)
     if not paths:
         raise TestSetError(f"{hr} holds no pictures.")
     names = pairs.names(paths, scale)
-    small: list[Path | None] = [None] * len(paths)
+    lr_paths: list[Path | None] = [None] * len(paths)
     if lr is not None:
-        small[:] = pairs.match(paths, hr, pairs.pictures(lr), lr, scale, template)
-    found = (Pair(names[path], path, low) for path, low in zip(paths, small, strict=True))
-    fixed = scale if lr is not None or pairs.scale_of(hr.name) else None
-    return TestSet(name or set_name(hr), tuple(found), fixed)
+        lr_paths[:] = pairs.match(paths, hr, pairs.pictures(lr), lr, scale, template)
+    set_pairs = tuple(
+        Pair(names[path], path, lr_path) for path, lr_path in zip(paths, lr_paths, strict=True)
+    )
+    only_scale = scale if lr is not None or pairs.scale_of(hr.name) else None
+    return TestSet(name or set_name(hr), set_pairs, only_scale)
 
 
 def locate(data: str | Path) -> Path:
-    """The folder that a path or a name stands for, whatever is in it.
+    """Return the folder that a path or a name stands for, whatever it contains.
 
     Raises:
-        TestSetError: there is none.
+        TestSetError: There is none.
     """
     path = Path(data)
     roots = [path.parent]
@@ -166,21 +170,26 @@ def locate(data: str | Path) -> Path:
 
 
 def set_name(folder: Path) -> str:
-    """The folder's name, or its parent's where the folder is `HR` or `x2`; BSD100 is B100."""
-    folder = folder.resolve()
+    """Return the folder's name, or its parent's if the folder is `HR` or `x2`; BSD100 is B100."""
+    name = _set_folder(folder.resolve()).name
+    return "B100" if name == "BSD100" else name
+
+
+def _set_folder(folder: Path) -> Path:
+    """Return the folder, or its nearest parent that is not called `HR`, `GT`, `x2` or the like."""
     while folder.name.upper() in ("HR", "GT") or pairs.scale_of(folder.name):
         folder = folder.parent
-    return "B100" if folder.name == "BSD100" else folder.name
+    return folder
 
 
 # ------------------------------------------------------------------------------------- folders
 
 
 def _hr_folders(folder: Path, scale: int) -> list[Path]:
-    """The folders with the HR pictures of the set in this folder, or of the several in it.
+    """Return the folders with HR pictures, of the one set in this folder or of several.
 
     Raises:
-        TestSetError: it is the folder of another scale, or cannot be read.
+        TestSetError: It is the folder of another scale, or cannot be read.
     """
     other = pairs.scale_of(folder.name)
     if other and other != scale:
@@ -188,45 +197,45 @@ def _hr_folders(folder: Path, scale: int) -> list[Path]:
         if sibling is None:
             raise TestSetError(f"{folder} holds pictures for scale {other}, not for {scale}.")
         folder = sibling
-    for single in _single(folder, scale):
-        if pairs.pictures(single):
-            return [single]
-    several = pairs.subfolder(folder, "HR") or folder
-    children = sorted(child for child in pairs.children(several) if child.is_dir())
-    found = (
-        next((path for path in _single(child, scale) if pairs.pictures(path)), None)
-        for child in children
-    )
-    return [path for path in found if path is not None]
+    only_set = _first_with_pictures(_hr_candidates(folder, scale))
+    if only_set is not None:
+        return [only_set]
+    root = pairs.subfolder(folder, "HR") or folder
+    children = sorted(child for child in pairs.children(root) if child.is_dir())
+    hr_folders = (_first_with_pictures(_hr_candidates(child, scale)) for child in children)
+    return [path for path in hr_folders if path is not None]
 
 
-def _single(folder: Path, scale: int) -> list[Path]:
-    """Where the HR pictures of a single set may lie, the likeliest first."""
+def _first_with_pictures(folders: Iterable[Path]) -> Path | None:
+    return next((folder for folder in folders if pairs.pictures(folder)), None)
+
+
+def _hr_candidates(folder: Path, scale: int) -> list[Path]:
+    """Return the folders that may hold the HR pictures of a single set, the likeliest first."""
     hr = pairs.subfolder(folder, "HR")
-    steps = [
+    candidates = (
         pairs.subfolder(hr, f"x{scale}") if hr else None,
         hr,
         pairs.subfolder(folder, f"x{scale}"),
-    ]
-    return [step for step in (*steps, folder) if step is not None]
+        folder,
+    )
+    return [candidate for candidate in candidates if candidate is not None]
 
 
 def _lr_folder(lr: Path, hr: Path, name: str, scale: int) -> Path:
-    """The folder with the LR pictures of a set.
+    """Return the folder with the LR pictures of a set.
 
     Raises:
-        TestSetError: there is none.
+        TestSetError: There is none.
     """
-    own = hr
-    while own.name.upper() in ("HR", "GT") or pairs.scale_of(own.name):
-        own = own.parent
-    for root in dict.fromkeys((lr, own / lr)):
+    set_folder = _set_folder(hr)
+    for root in dict.fromkeys((lr, set_folder / lr)):
         if not root.is_dir():
             continue
-        for inner in (own.name, name, _SYNONYMS.get(name, name), "."):
-            for step in (pairs.subfolder(root / inner, f"x{scale}"), root / inner):
-                if step is not None and step.is_dir() and pairs.pictures(step):
-                    return step
+        for inner in (set_folder.name, name, _SYNONYMS.get(name, name), "."):
+            for folder in (pairs.subfolder(root / inner, f"x{scale}"), root / inner):
+                if folder is not None and folder.is_dir() and pairs.pictures(folder):
+                    return folder
     raise TestSetError(
         f"{lr} has no LR pictures of {name} for scale {scale}, neither itself nor in {name}, "
         f"x{scale} or {name}/x{scale}."

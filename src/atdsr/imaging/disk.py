@@ -49,7 +49,7 @@ def scratch(
     files.check_target(path, overwrite=True)
     with contextlib.ExitStack() as stack:
         try:
-            name, file = stack.enter_context(files.temporary(path, files.SCRATCH))
+            name, file = stack.enter_context(files.temporary_file(path, files.SCRATCH_SUFFIX))
             _reserve(file, _HEAD + size, table)
             array = np.memmap(name, dtype, "r+", offset=_HEAD, shape=shape)
         except OSError as error:
@@ -78,7 +78,7 @@ def stored(array: np.memmap) -> Path | None:
     if array.filename is None or array.ndim != 3 or array.dtype not in MAXIMUM:
         return None
     path = Path(array.filename)
-    if path.suffix != files.SCRATCH or not array.flags.c_contiguous:
+    if path.suffix != files.SCRATCH_SUFFIX or not array.flags.c_contiguous:
         return None
     table = _table(array.shape, array.dtype)  # a part, or another shape, has another table
     with path.open("rb") as file:

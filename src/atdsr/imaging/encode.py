@@ -98,7 +98,7 @@ def write(
     name = format_of(path)
     with vips.as_sentence(path, _UNWRITTEN):
         check_quality(quality)
-    with files.replacing(path, overwrite=overwrite) as temporary:
+    with files.atomic_write(path, overwrite=overwrite) as temporary:
         if name == "gif":
             animation.write(iter([picture]), temporary, name, animation.Settings(path))
             return

@@ -208,7 +208,7 @@ def open_frames(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
 
 def _load(path: Path) -> tuple[bytes, str]:
     """The content of a file and the name of its format; a foreign file is not read to its end."""
-    with files.opened(path) as file:
+    with files.open_regular(path) as file:
         head = file.read(HEAD)
         name = recognise(head)
         if name is not None:
@@ -298,7 +298,7 @@ def write_frames(
             raise PictureError(f"{name} holds no animation; write GIF, WebP, PNG or AVIF.")
         if durations is not None and loop < 0:
             raise PictureError(f"loop is how often to show it, 0 for ever, not {loop}.")
-    with files.replacing(path, overwrite=overwrite) as temporary:
+    with files.atomic_write(path, overwrite=overwrite) as temporary:
         checked = _fitting(pictures, path, name)
         if durations is None:
             pages.write(checked, temporary, path)

@@ -14,6 +14,7 @@ from atdsr.base import memory
 from atdsr.inference import borders
 from atdsr.inference.borders import Edges
 from atdsr.inference.config import InferenceConfig, UpscaleError
+from atdsr.network.kernels import gpu
 from atdsr.network.kernels.gpu.graphs import Graph
 from atdsr.network.model import ATD
 
@@ -67,7 +68,8 @@ class NetworkRunner:
 
         Tiles, frames and batches all have one size, so that one recording serves them all.
         """
-        return Graph(self._model) if self._device.type == "cuda" else None
+        graphs = self._device.type == "cuda" and gpu.status().cuda_graphs
+        return Graph(self._model) if graphs else None
 
     def _forward(self, image: Tensor, layer_done: Callable[[], None]) -> Tensor:
         if self._graph is None:

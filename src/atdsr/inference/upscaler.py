@@ -17,7 +17,7 @@ from atdsr.inference import budget, tiles
 from atdsr.inference.borders import Edges
 from atdsr.inference.config import InferenceConfig, Precision, Tile, UpscaleError
 from atdsr.inference.runner import NetworkRunner
-from atdsr.network.kernels import cpu
+from atdsr.network.kernels import cpu, gpu
 from atdsr.network.model import ATD
 from atdsr.weights import models
 
@@ -299,6 +299,8 @@ class Upscaler:
                 where tiles are off; or this process was forked from one that computed already.
         """
         self._runner.check_fork()
+        if (notice := gpu.notice_once(self.device)) is not None:
+            reporter.notice(notice)
         smallest = 2 * self.model.config.window
         tile = self._first_tile(batch, height, width, reporter)
         while True:

@@ -21,7 +21,7 @@ def lines(path: Path) -> Iterator[str]:
     Raises:
         OSError: the file cannot be read.
     """
-    with files.opened(path) as file:
+    with files.open_regular(path) as file:
         while line := file.readline(_LONGEST):
             yield line.decode("utf-8", "replace").strip()
             while len(line) == _LONGEST and not line.endswith(b"\n"):
@@ -53,7 +53,7 @@ class Journal:
         """
         early, self._early = self._early or [], None
         kept = [line for line in self._lines() if _holds(line, step, validated)]
-        with files.replacing(self._path, overwrite=True) as temporary:
+        with files.atomic_write(self._path, overwrite=True) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept), "utf-8")
         for event in early:
             self(event)

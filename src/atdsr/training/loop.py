@@ -300,9 +300,9 @@ def _own(folder: Path) -> Iterator[None]:
         FileError: it, or a file that the run will leave there, cannot be written.
     """
     try:
-        with files.owned(folder):
+        with files.folder_lock(folder):
             for part in (folder, folder / STATES, folder / MODELS, folder / STRIPS):
-                files.sweep(part)
+                files.delete_leftovers(part)
             for name in (LOG, WEIGHTS, BEST, OFFICIAL, OFFICIAL_BEST, f"{STATES}/any.pt"):
                 files.check_target(folder / name, overwrite=True)
             yield

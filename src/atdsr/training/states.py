@@ -39,7 +39,7 @@ def save(state: Mapping[str, Any], folder: Path, step: int, keep: int) -> Path:
     """
     content = torch_file_bytes(dict(state))
     path = folder / f"{step:08}-{hashlib.sha256(content).hexdigest()[:8]}.pt"
-    with files.replacing(path, overwrite=True) as temporary:
+    with files.atomic_write(path, overwrite=True) as temporary:
         temporary.write_bytes(content)
     others = [other for other in _newest_first(folder) if other != path]
     earlier = [other for other in others if _step(other) < step]

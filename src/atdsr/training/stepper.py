@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from atdsr.network.kernels import gpu
 from atdsr.network.kernels.gpu.graphs import Graph
 from atdsr.network.model import ATD
 from atdsr.training.muon import Muon
@@ -75,7 +76,7 @@ class Stepper:
         optimizers: of the network's parameters, see `optimizers`.
         how: to do it.
         ranks: how many processes share a batch.
-        tell: called with a sentence where a step cannot be recorded.
+        tell: called with a sentence where a step cannot be recorded, or GPU kernels are unchecked.
     """
 
     def __init__(
@@ -97,7 +98,10 @@ class Stepper:
         self._loss, self._good, self._norm, self._skipped, self._in_row = self._counters.unbind()
         self._whole = 0
         self._step: Callable[[Tensor, Tensor], object] = self._update
-        if self._device.type == "cuda" and how.cuda_graph and ranks == 1:
+        if (notice := gpu.notice_once(self._device)) is not None:
+            tell(notice)
+        on_gpu = self._device.type == "cuda"
+        if on_gpu and how.cuda_graph and ranks == 1 and gpu.status().cuda_graphs:
             self._record(tell)
 
     def _wrapped(self) -> nn.Module:

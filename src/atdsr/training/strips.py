@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from atdsr.evaluation import places
-from atdsr.evaluation.places import Place
+from atdsr.evaluation import regions
+from atdsr.evaluation.regions import Region
 from atdsr.imaging import montage
 
 _SIZE = (96, 128)  # height and width of a part in pixels of HR
@@ -32,7 +32,7 @@ class Strip:
     """
 
     name: str
-    place: Place
+    region: Region
     original: np.ndarray
     bicubic: np.ndarray
     enlarged: np.ndarray
@@ -40,15 +40,17 @@ class Strip:
 
     @classmethod
     def begin(cls, name: str, original: np.ndarray, bicubic: np.ndarray, scale: int) -> "Strip":
-        """A strip of whole pictures, at the place where bicubic errs most."""
-        size = places.whole_pixels(_SIZE, original, scale)
-        place = places.most_different(places.errors(original, [bicubic], scale), size, scale)
-        reduced = place.cut(bicubic).copy()  # not a view, which would keep the whole
-        return cls(name, place, place.cut(original).copy(), reduced, reduced)
+        """A strip of whole pictures, of the region where bicubic errs most."""
+        size = regions.fit_region_size(_SIZE, original, scale)
+        region = regions.most_different_region(
+            regions.error_maps(original, [bicubic], scale), size, scale
+        )
+        reduced = region.crop(bicubic).copy()  # not a view, which would keep the whole
+        return cls(name, region, region.crop(original).copy(), reduced, reduced)
 
     def with_result(self, enlarged: np.ndarray) -> "Strip":
         """The strip with that part of another whole picture."""
-        return replace(self, enlarged=self.place.cut(enlarged).copy())
+        return replace(self, enlarged=self.region.crop(enlarged).copy())
 
 
 def sheet(title: str, strips: Sequence[Strip]) -> np.ndarray:

@@ -196,7 +196,7 @@ def _stable_id(path: Path) -> str:
     if path.is_file() and (name := path.read_text("utf-8").strip()):
         return name
     name = secrets.token_hex(4)
-    with files.replacing(path, overwrite=True) as temporary:
+    with files.atomic_write(path, overwrite=True) as temporary:
         temporary.write_text(name + "\n", "utf-8")
     return name
 

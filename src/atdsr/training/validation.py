@@ -82,7 +82,7 @@ class Validator:
         if self._bicubic is None:
             compared.insert(0, methods.baseline(_BICUBIC, self._scale))
         try:
-            made = evaluation.evaluate(compared, self._sets, see=self._see)
+            made = evaluation.evaluate(compared, self._sets, on_result=self._see)
         finally:
             average.train(was_training)
         if self._bicubic is None:

@@ -71,7 +71,7 @@ def _fetch(model: OfficialModel, progress: ByteProgress) -> None:
             digest = model.check(path)
         except WeightsError as error:
             for leftover in model.download_folder.iterdir():
-                if leftover.name != files.LOCK:
+                if leftover.name != files.LOCK_NAME:
                     leftover.unlink()
             reason = str(error).replace(str(path), model.file).rstrip(".")
             advice = ""

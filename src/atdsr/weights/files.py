@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from atdsr.base.files import replacing
+from atdsr.base.files import atomic_write
 from atdsr.network.model import ATD, ATDConfig, ConfigError
 from atdsr.weights import file_types
 from atdsr.weights.config import CONFIG_KEY, read_config
@@ -156,7 +156,7 @@ def write_weights(
             )
         content = torch_file_bytes(parameter_sets)
     # both libraries report a full disk in messages of their own, so they do not write the file
-    with replacing(path, overwrite=overwrite) as temporary:
+    with atomic_write(path, overwrite=overwrite) as temporary:
         temporary.write_bytes(content)
 
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from atdsr.base import files, paths, units
+from atdsr.base import files, units
 from atdsr.base.errors import AtdsrError
 from atdsr.base.files import FileError
 from atdsr.network.model import ATDConfig, atd, atd_light
@@ -242,7 +242,7 @@ class OfficialModel:
             digest = self.check(source)
             if self.is_intact:
                 return
-            with files.replacing(self.path, overwrite=True) as temporary:
+            with files.atomic_write(self.path, overwrite=True) as temporary:
                 shutil.copyfile(source, temporary)
                 if files.sha256(temporary) != digest:
                     raise WeightsError(f"{source} changed while it was copied; add it again.")
@@ -264,12 +264,12 @@ class OfficialModel:
         self._write_record(path.stat().st_size, digest, source)
         # gdown makes files that only their owner can read
         path.chmod(stat.S_IMODE(self._record_path.stat().st_mode))
-        files.move(path, self.path)
+        files.move_durably(path, self.path)
 
     def _write_record(self, size: int, digest: str, source: str) -> None:
         when = datetime.now(UTC).isoformat(timespec="seconds")
         record = Record(self.name, size, digest, when, source)
-        with files.replacing(self._record_path, overwrite=True) as temporary:
+        with files.atomic_write(self._record_path, overwrite=True) as temporary:
             temporary.write_text(json.dumps(asdict(record), indent=1) + "\n", "utf-8")
 
     @contextmanager
@@ -280,7 +280,7 @@ class OfficialModel:
             StoreError: Another process is using them, or the folder cannot be made or written.
         """
         try:
-            with files.owned(self.download_folder):
+            with files.folder_lock(self.download_folder):
                 yield
         except BlockingIOError:
             raise StoreError(
@@ -299,7 +299,7 @@ class OfficialModel:
 def folder() -> Path:
     """Return the folder for official weights: `$ATDSR_MODELS`, or one in the user's cache."""
     path = os.environ.get(FOLDER_VARIABLE)
-    return Path(path).expanduser() if path else paths.folder() / "models" / "official"
+    return Path(path).expanduser() if path else files.user_cache_folder() / "models" / "official"
 
 
 OFFICIAL = (

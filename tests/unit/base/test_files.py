@@ -20,7 +20,7 @@ from helpers.upscaling import SOURCES
 
 
 def write(path: Path, text: str = "new", *, overwrite: bool = False) -> None:
-    with files.replacing(path, overwrite=overwrite) as name:
+    with files.atomic_write(path, overwrite=overwrite) as name:
         name.write_text(text)
 
 
@@ -104,14 +104,14 @@ def test_what_is_no_file_is_neither_replaced_nor_read(tmp_path: Path, overwrite:
         files.check_target(Path(os.devnull), overwrite=overwrite)
     for path in (tmp_path / "pipe", Path(os.devnull)):
         with pytest.raises(OSError, match="and no file"):
-            files.opened(path)
+            files.open_regular(path)
 
 
 def test_files_that_belong_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     paths = [tmp_path / name for name in "abc"]
 
     def write_all(*, late: bool = False, broken: bool = False) -> None:
-        with files.replacing_all(paths, overwrite=False) as parts:
+        with files.atomic_write_all(paths, overwrite=False) as parts:
             for part in parts:
                 part.write_text("new")
             if late:
@@ -171,33 +171,33 @@ def test_files_of_the_user_are_never_swept(tmp_path: Path):
     (tmp_path / f".{'0' * 16}.part").mkdir()
     (tmp_path / f".{'1' * 16}.part").symlink_to("a.part")
     before = names(tmp_path)
-    files.sweep(tmp_path)
+    files.delete_leftovers(tmp_path)
     assert names(tmp_path) == before
-    files.sweep(tmp_path / "gone")
+    files.delete_leftovers(tmp_path / "gone")
 
 
 def test_what_a_process_has_stays_until_it_is_killed(tmp_path: Path):
     holding = f"""
-with files.replacing(Path({str(tmp_path / "a")!r}), overwrite=False) as name:
+with files.atomic_write(Path({str(tmp_path / "a")!r}), overwrite=False) as name:
     name.write_text("half")
-    with files.temporary(Path({str(tmp_path / "b")!r}), files.SCRATCH):
-        with files.claimed(Path({str(tmp_path / "c")!r})):
+    with files.temporary_file(Path({str(tmp_path / "b")!r}), files.SCRATCH_SUFFIX):
+        with files.output_lock(Path({str(tmp_path / "c")!r})):
             print("ready", flush=True)
             import time; time.sleep(600)
 """
     with another_process(holding):
         before = names(tmp_path)
         assert len(before) == 3
-        files.sweep(tmp_path)
+        files.delete_leftovers(tmp_path)
         assert names(tmp_path) == before
     assert names(tmp_path) == before
-    files.sweep(tmp_path)
+    files.delete_leftovers(tmp_path)
     assert names(tmp_path) == []
 
 
 def test_what_this_process_has_stays(tmp_path: Path):
-    with files.replacing(tmp_path / "a", overwrite=False) as name:
-        files.sweep(tmp_path)
+    with files.atomic_write(tmp_path / "a", overwrite=False) as name:
+        files.delete_leftovers(tmp_path)
         name.write_text("new")
     assert names(tmp_path) == ["a"]
 
@@ -205,10 +205,10 @@ def test_what_this_process_has_stays(tmp_path: Path):
 def test_writers_and_sweepers_at_once(tmp_path: Path):
     def work(number: int) -> None:
         for step in range(60):
-            files.sweep(tmp_path)
+            files.delete_leftovers(tmp_path)
             write(tmp_path / f"{number}-{step % 7}", str(step), overwrite=True)
-            with files.claimed(tmp_path / f"claimed-{number}"):
-                files.sweep(tmp_path)
+            with files.output_lock(tmp_path / f"claimed-{number}"):
+                files.delete_leftovers(tmp_path)
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(work, range(6)))
@@ -219,22 +219,22 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def refuse(_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(files, "lock", refuse)
+    monkeypatch.setattr(files, "_lock", refuse)
     left = leftover(tmp_path)
     write(tmp_path / "a")
-    with files.claimed(tmp_path / "b"), files.claimed(tmp_path / "b"):
+    with files.output_lock(tmp_path / "b"), files.output_lock(tmp_path / "b"):
         pass
     assert names(tmp_path) == sorted(["a", left.name])
 
 
 def test_discard_deletes_what_this_process_has(tmp_path: Path):
     leftover(tmp_path)
-    with files.temporary(tmp_path / "a", files.PART):
+    with files.temporary_file(tmp_path / "a", files.PART_SUFFIX):
         leftover(tmp_path)
-        assert files.busy()
-        files.discard()
+        assert files.has_temporary_files()
+        files.delete_temporary_files()
         assert len(names(tmp_path)) == 1
-    assert not files.busy()
+    assert not files.has_temporary_files()
 
 
 # ------------------------------------------------------------------------- claims
@@ -243,27 +243,27 @@ def test_discard_deletes_what_this_process_has(tmp_path: Path):
 def test_a_claim_is_one_process_s(tmp_path: Path):
     path = tmp_path / "new" / "a.png"
     claiming = f"""
-with files.claimed(Path({str(path)!r})):
+with files.output_lock(Path({str(path)!r})):
     print("ready", flush=True)
     import time; time.sleep(600)
 """
     with another_process(claiming):
-        with pytest.raises(BlockingIOError), files.claimed(path):
+        with pytest.raises(BlockingIOError), files.output_lock(path):
             pass
-        with files.claimed(path.with_name("b.png")):
+        with files.output_lock(path.with_name("b.png")):
             pass
     assert len(names(path.parent)) == 1  # as the kill has left it
-    with files.claimed(path):
-        files.sweep(path.parent)
-        with pytest.raises(BlockingIOError), files.claimed(path):
+    with files.output_lock(path):
+        files.delete_leftovers(path.parent)
+        with pytest.raises(BlockingIOError), files.output_lock(path):
             pass
     assert names(path.parent) == []
 
 
 def test_a_folder_that_was_made_for_a_claim_goes_away_with_it(tmp_path: Path):
-    with files.claimed(tmp_path / "new" / "inside" / "a"):
+    with files.output_lock(tmp_path / "new" / "inside" / "a"):
         assert (tmp_path / "new" / "inside").is_dir()
     assert names(tmp_path) == []
-    with files.claimed(tmp_path / "new" / "inside" / "a"):
+    with files.output_lock(tmp_path / "new" / "inside" / "a"):
         write(tmp_path / "new" / "inside" / "a")
     assert names(tmp_path / "new" / "inside") == ["a"]

@@ -15,7 +15,7 @@ from helpers.upscaling import SOURCES
 BEGIN = """
 import sys, time
 from atdsr.base import interrupts
-interrupts.take_over()
+interrupts.install_handlers()
 def ready():
     print("ready", flush=True)
 """
@@ -55,7 +55,7 @@ def test_before_there_is_anything_to_lose_a_signal_ends_at_once(number: signal.S
 def test_a_signal_is_a_keyboard_interrupt(number: signal.Signals):
     code = f"""{BEGIN}
 try:
-    with interrupts.raising():
+    with interrupts.raise_on_signal():
         ready(); time.sleep(60)
 except KeyboardInterrupt:
     sys.exit(interrupts.exit_code())
@@ -66,8 +66,8 @@ except KeyboardInterrupt:
 def test_a_second_signal_ends_at_once_whatever_the_main_thread_does():
     code = f"""{BEGIN}
 import ctypes
-interrupts.at_the_end(lambda: print("cleaned up", file=sys.stderr, flush=True), lambda: True)
-with interrupts.raising(), interrupts.later():
+interrupts.set_cleanup(lambda: print("cleaned up", file=sys.stderr, flush=True), lambda: True)
+with interrupts.raise_on_signal(), interrupts.deferred():
     ready()
     for _ in range(3):  # each signal ends one
         ctypes.CDLL(None).sleep(60)
@@ -80,7 +80,7 @@ with interrupts.raising(), interrupts.later():
 def test_two_signals_in_one_moment_are_one():
     code = f"""{BEGIN}
 try:
-    with interrupts.raising():
+    with interrupts.raise_on_signal():
         ready(); time.sleep(60)
 except KeyboardInterrupt:
     print("in order", file=sys.stderr)
@@ -97,8 +97,8 @@ def test_what_was_ignored_stays_ignored():
 def test_a_signal_waits_for_the_end_of_the_block():
     code = f"""{BEGIN}
 try:
-    with interrupts.raising():
-        with interrupts.later():
+    with interrupts.raise_on_signal():
+        with interrupts.deferred():
             ready()
             end = time.monotonic() + 0.3
             while time.monotonic() < end:
@@ -118,10 +118,10 @@ def test_a_signal_in_the_middle_of_an_import_is_not_lost(tmp_path, busy: bool):
         "except BaseException:\n    pass\n"
     )
     code = f"""{BEGIN}
-interrupts.at_the_end(lambda: None, lambda: {busy})
+interrupts.set_cleanup(lambda: None, lambda: {busy})
 sys.path.insert(0, {str(tmp_path)!r})
 try:
-    with interrupts.raising():
+    with interrupts.raise_on_signal():
         import slow
         print("imported", file=sys.stderr, flush=True)
         time.sleep(60)
@@ -138,7 +138,7 @@ class Slow:
     def __del__(self):
         ready(); time.sleep(0.5)
 try:
-    with interrupts.raising():
+    with interrupts.raise_on_signal():
         Slow()
         time.sleep(60)
 except KeyboardInterrupt:
@@ -149,7 +149,7 @@ except KeyboardInterrupt:
 
 def test_a_training_run_is_asked_as_often_as_one_likes():
     code = f"""{BEGIN}
-with interrupts.raising(), interrupts.stop_requests() as asked:
+with interrupts.raise_on_signal(), interrupts.stop_requests() as asked:
     ready()
     end = time.monotonic() + 1.5
     while time.monotonic() < end:
@@ -160,6 +160,7 @@ sys.exit(interrupts.exit_code())
     assert ended(code, SIGHUP, SIGTERM, SIGTERM, pause=0.2) == (129, "True\n")
 
 
+@pytest.mark.slow
 def test_a_library_leaves_signals_alone():
     code = """
 import signal, sys, atdsr.inference.upscaler, atdsr.cli
@@ -167,7 +168,7 @@ from atdsr.base import interrupts
 for number in (signal.SIGTERM, signal.SIGHUP):
     assert signal.getsignal(number) == signal.SIG_DFL
 assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
-with interrupts.later(), interrupts.stop_requests():
+with interrupts.deferred(), interrupts.stop_requests():
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
 print("ready", flush=True)
 """

@@ -143,6 +143,7 @@ _SCALARS = st.one_of(
 _KEYS = st.text("abcdefghij -#:'", min_size=1)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.dictionaries(

@@ -33,7 +33,10 @@ from helpers.networks import lively
 from networks_compared import AS_IS, DAT, PLAIN, TINY, TUNED, Side, Work
 from turns import DiedError, Seconds, Worker
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is told on Linux")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="peak memory is told on Linux"),
+]
 
 
 def run(script: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:

@@ -16,6 +16,8 @@ from fuzz_targets import TARGETS, Target
 from helpers.networks import ROOT
 from helpers.upscaling import SOURCES
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = str(ROOT / "benchmarks/fuzz.py")
 
 

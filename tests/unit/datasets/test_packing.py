@@ -229,6 +229,7 @@ def children() -> Any:
     return context
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_packing_goes_on(tmp_path: Path, children: Any) -> None:
     folder = noise_folder(tmp_path / "pictures", 30, 120, 144)
     datasets.pack(folder, tmp_path / "whole")
@@ -254,7 +255,10 @@ def test_killed_at_any_moment_packing_goes_on(tmp_path: Path, children: Any) -> 
                 os.truncate(journal, size - moments.randrange(min(size, 400)))
     assert kills >= 3
     made = content(out)
-    for name in (partial.JOURNAL, files.LOCK):  # of a kill in the moment after the set was there
+    for name in (
+        partial.JOURNAL,
+        files.LOCK_NAME,
+    ):  # of a kill in the moment after the set was there
         made.pop(name, None)
     assert made == content(tmp_path / "whole")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["pictures", "set", "whole"]
@@ -310,6 +314,7 @@ def test_what_was_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Mon
     assert content(tmp_path / "set") == content(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "again"),
     [

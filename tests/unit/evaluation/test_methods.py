@@ -8,14 +8,15 @@ import torch
 from PIL import Image
 
 from atdsr.evaluation import methods
-from atdsr.evaluation.methods import MethodError, Settings
+from atdsr.evaluation.methods import MethodError
 from atdsr.imaging import resample
+from atdsr.inference.config import InferenceConfig
 from atdsr.inference.upscaler import Upscaler
 from atdsr.network.model import ATDConfig
 from atdsr.weights import Weights, WeightsError, models, official_state_dict, write_weights
 from helpers.networks import TINY, lively
 
-CPU = Settings(device="cpu")
+CPU = InferenceConfig(device="cpu", tile="off")
 
 
 def weights(path: Path, scale: int = 2, seed: int = 0) -> str:
@@ -42,7 +43,7 @@ def test_baselines(samples: np.ndarray) -> None:
 
 def test_a_file_of_weights(tmp_path: Path, samples: np.ndarray) -> None:
     path = weights(tmp_path / "mine.safetensors")
-    bicubic, mine = methods.named([path], settings=CPU)
+    bicubic, mine = methods.named([path], config=CPU)
     assert bicubic.name == "bicubic"
     assert mine.name == "mine"
     assert mine.scale == 2
@@ -53,8 +54,10 @@ def test_a_file_of_weights(tmp_path: Path, samples: np.ndarray) -> None:
 
 def test_ensemble_is_a_method_of_its_own(tmp_path: Path, samples: np.ndarray) -> None:
     path = weights(tmp_path / "mine.safetensors")
-    _, plain = methods.named([path], settings=CPU)
-    bicubic, plus = methods.named([path], settings=Settings(device="cpu", ensemble=True))
+    _, plain = methods.named([path], config=CPU)
+    bicubic, plus = methods.named(
+        [path], config=InferenceConfig(device="cpu", tile="off", ensemble=True)
+    )
     assert [bicubic.name, plus.name] == ["bicubic", "mine+"]
     expected = Upscaler(lively(TINY), device="cpu", ensemble=True)(samples)
     assert np.array_equal(plus.enlarge(samples), expected)
@@ -62,18 +65,19 @@ def test_ensemble_is_a_method_of_its_own(tmp_path: Path, samples: np.ndarray) ->
     assert plus.identity != plain.identity
 
 
+@pytest.mark.slow
 def test_a_named_model() -> None:
-    _, model = methods.named(["atd-light-x2"], settings=CPU)
+    _, model = methods.named(["atd-light-x2"], config=CPU)
     assert model.name == "atd-light-x2"
     assert model.parameters == 753_204
     assert models.BUNDLED[0].sha256 in model.identity
-    _, default = methods.named([], settings=CPU)
+    _, default = methods.named([], config=CPU)
     assert default.name == "atd-light-x2"
 
 
 def test_each_scale_has_its_baselines(tmp_path: Path) -> None:
     names = [weights(tmp_path / "a.safetensors", 4), "lanczos", weights(tmp_path / "b.pth", 2)]
-    found = methods.named(names, settings=Settings(device="cpu", category_size=256))
+    found = methods.named(names, config=CPU, category_size=256)
     assert [(method.name, method.scale) for method in found] == [
         ("bicubic-x2", 2),
         ("lanczos-x2", 2),
@@ -89,7 +93,7 @@ def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
         weights(tmp_path / "1" / "net.safetensors", seed=1),
         weights(tmp_path / "2" / "net.safetensors", seed=2),
     ]
-    _, first, second = methods.named(names, settings=CPU)
+    _, first, second = methods.named(names, config=CPU)
     assert [first.name, second.name] == ["net", "net-2"]
     assert first.identity != second.identity
 
@@ -107,10 +111,10 @@ def test_another_scale_than_asked_for(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_what_is_no_network(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(WeightsError, match=r"text\.pth is a text, not weights"):
-        methods.named([str(tmp_path / "text.pth")], settings=CPU)
+        methods.named([str(tmp_path / "text.pth")], config=CPU)
     with pytest.raises(WeightsError, match="neither a file nor a model called 'bicubik'"):
-        methods.named(["bicubik"], settings=CPU)
+        methods.named(["bicubik"], config=CPU)
     tensors = official_state_dict(Weights(TINY, lively(TINY).state_dict()))
     torch.save(tensors, tmp_path / "tiny.pth")
     with pytest.raises(WeightsError, match="--category-size"):  # an ATD: no peer is looked for
-        methods.named([str(tmp_path / "tiny.pth")], settings=CPU)
+        methods.named([str(tmp_path / "tiny.pth")], config=CPU)

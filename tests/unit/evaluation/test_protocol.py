@@ -167,7 +167,7 @@ def test_interrupted_and_gone_on_with(
     going_on = Counting()
     methods = [going_on.method("a"), going_on.method("b")]
     with Records(tmp_path / "kept") as records:
-        assert evaluation.done(methods, sets, records) == (until, 4)
+        assert evaluation.count_recorded(methods, sets, records) == (until, 4)
         result = evaluation.evaluate(methods, sets, records=records)
     assert going_on.calls == 4 - until
     assert without_cost(result) == without_cost(whole)
@@ -192,7 +192,7 @@ def test_identity_is_of_methods_files_and_metrics(
     folder: Path, sets: tuple[testsets.TestSet, ...]
 ) -> None:
     def name(method: Method, *metrics: str) -> str:
-        return evaluation.identity([method], testsets.find(folder, 2), metrics)
+        return evaluation.evaluation_id([method], testsets.find(folder, 2), metrics)
 
     first = name(bicubic())
     assert name(bicubic()) == first

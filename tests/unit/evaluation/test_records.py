@@ -71,12 +71,13 @@ def test_restart_and_removal(tmp_path: Path) -> None:
         assert len(kept) == 0
         assert not (folder / "images").exists()
         kept.remove()
-        assert not folder.exists()
+    assert not folder.exists()
     with Records(folder) as kept:
         assert len(kept) == 0
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     with Records(tmp_path) as first:
         with pytest.raises(RecordsError, match="another process is at this very evaluation"):

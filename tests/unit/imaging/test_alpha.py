@@ -169,6 +169,7 @@ def test_reducing_counts_colours_as_much_as_they_are_visible(bicubic: Upscaler) 
     assert out.tolist() == [213, 0, 43, 153]  # 255 / 1.2, and a fifth of it, half up
 
 
+@pytest.mark.slow
 def test_tiles_and_batches_and_files_give_the_same(tmp_path: Path) -> None:
     upscaler = Upscaler(lively(TINY), device="cpu", tile=32, overlap=8)
     clean, dirty = (np.tile(disc(4, seed=seed), (2, 1, 1)) for seed in (0, 1))

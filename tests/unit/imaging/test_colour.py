@@ -164,6 +164,7 @@ def test_curves_of_every_kind_are_read_as_littlecms_reads_them(tone):
     assert np.abs(made.astype(int) - by_lcms(GRID, icc)).max() <= 1
 
 
+@pytest.mark.slow
 def test_damaged_profiles_harm_nothing(tmp_path):
     good, chance = colour.of_code_points(P3, gray=False), np.random.default_rng(0)
     assert good is not None
@@ -187,6 +188,7 @@ def test_what_code_points_leave_open_is_filled_in():
         assert colour.resolved(CodePoints(12, open_)) == P3
 
 
+@pytest.mark.slow
 def test_every_code_point_makes_a_sound_profile():
     for primaries in range(256):
         for transfer in (0, 1, 2, 3, 8, 10, 11, 12, 13, 16, 17, 18, 19, 255):

@@ -15,6 +15,7 @@ SLOW = ("AVIF ", "HEIC ")
 ALIKE = (", big-endian", ", planes")  # for each kind of samples; planes in tiles are tried
 
 
+@pytest.mark.slow
 def test_every_promised_flavour_comes_out_right(tmp_path: Path):
     every = flavour_corpus.flavours()
     assert len({one.name for one in every}) == len(every) > 300
@@ -83,6 +84,7 @@ def test_what_is_said_wrongly_is_noticed(tmp_path: Path, before: str, after: str
     assert sentence in "; ".join(flavours.differences(by_name[before], target))
 
 
+@pytest.mark.slow
 def test_what_is_said_and_meant_reaches_other_formats(tmp_path: Path):
     names = {
         "PNG iTXt, compressed behind the samples",

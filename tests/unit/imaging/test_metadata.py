@@ -127,6 +127,7 @@ def test_nothing_is_left_without_metadata(tmp_path, name):
     assert read(tmp_path / f"out.{name}").metadata == Metadata()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["jpg", "png", "webp", "tiff"])
 def test_malformed_exif_breaks_nothing(tmp_path, name, capfd):
     exif, chance = with_thumbnail(camera().tobytes()), random.Random(0)

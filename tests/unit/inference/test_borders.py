@@ -20,6 +20,7 @@ def frame(depth: int, shape: tuple[int, int]) -> np.ndarray:
     return inner
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", models.BUNDLED, ids=lambda model: model.name)
 def test_tiny_flat_pictures_do_not_drift(model: models.BundledModel) -> None:
     upscaler = atdsr.load(model.name, device="cpu")
@@ -29,6 +30,7 @@ def test_tiny_flat_pictures_do_not_drift(model: models.BundledModel) -> None:
             assert np.abs(out.astype(int) - colour).max() <= 2, (colour, side)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{}, {"tile": 32}, {"precision": "bf16"}, {"ensemble": True}], ids=str
 )

@@ -17,6 +17,7 @@ from atdsr.base import memory
 from atdsr.imaging import resample
 from atdsr.inference.config import UpscaleError
 from atdsr.inference.upscaler import Upscaler
+from atdsr.network.kernels import gpu
 from atdsr.network.model import ATD
 from helpers.networks import TINY, lively
 
@@ -46,6 +47,7 @@ def test_a_gpu_is_not_used_in_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
 # ------------------------------------------------------------------------------------------ tiles
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tile", "overlap"), [(32, 16), (48, 8), (64, 32)])
 def test_tiles_come_close_to_the_whole(tile: int, overlap: int) -> None:
     picture = smooth(72, 120)
@@ -73,6 +75,7 @@ def test_a_picture_within_a_tile_is_done_as_a_whole() -> None:
     assert np.array_equal(upscaler(tile=64)(picture), upscaler()(picture))
 
 
+@pytest.mark.slow
 def test_tiles_of_tensors_batches_and_gray() -> None:
     image = torch.rand(2, 1, 40, 70, dtype=torch.float64)
     out = upscaler(tile=32)(image)
@@ -95,6 +98,7 @@ def test_tiles_that_cannot_be(options: dict, sentence: str) -> None:
         upscaler(**options)
 
 
+@pytest.mark.slow
 def test_progress_rises_to_one_over_tiles_and_flips() -> None:
     seen: list[float] = []
     small = upscaler(tile=32, ensemble=True)
@@ -143,6 +147,7 @@ def in_threads(small: Upscaler, pictures: list[np.ndarray], rounds: int) -> list
         return list(threads.map(call, range(rounds * len(pictures))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"tile": 32}, {"ensemble": True}, {"precision": "bf16"}])
 def test_calls_from_threads_have_a_progress_of_their_own(options: dict) -> None:
     small = upscaler(**options)
@@ -168,6 +173,7 @@ class Placed:
         return self._model(self._place)
 
 
+@pytest.mark.slow
 def test_calls_from_threads_share_a_recorded_graph_in_turn() -> None:
     small = upscaler()
     pictures = [np.rot90(smooth(32, 32), n).copy() for n in range(4)]
@@ -181,6 +187,7 @@ def test_calls_from_threads_share_a_recorded_graph_in_turn() -> None:
 # ----------------------------------------------------------------------------------------- memory
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_done_in_the_largest_tiles_that_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -247,6 +254,7 @@ ERRORS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", range(6))
 def test_running_out_of_memory_at_any_tile_leaves_no_wrong_tile(call: int) -> None:
     picture = smooth(72, 104)
@@ -258,6 +266,7 @@ def test_running_out_of_memory_at_any_tile_leaves_no_wrong_tile(call: int) -> No
     assert notices == ["memory ran out, so it begins again in tiles of 32 with an overlap of 16."]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
 def test_running_out_of_memory_as_a_whole(error: Callable[[], Exception]) -> None:
     picture = smooth(72, 104)
@@ -365,6 +374,7 @@ def test_what_is_free_counts_the_limits_of_control_groups(
 # --------------------------------------------------------------------------------------- ensemble
 
 
+@pytest.mark.slow
 def test_the_ensemble_is_the_mean_over_the_eight_symmetries() -> None:
     image = torch.rand(1, 3, 21, 34, dtype=torch.float64)
     single, eight = upscaler(), upscaler(ensemble=True)
@@ -385,3 +395,10 @@ def test_the_ensemble_of_gray_and_of_tiles() -> None:
     picture = smooth(40, 64)[..., :1]
     out = upscaler(ensemble=True, tile=48)(picture)
     assert out.shape == (80, 128, 1)
+
+
+def test_a_notice_about_unchecked_kernels_reaches_the_user(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gpu, "notice_once", lambda device: f"unchecked on {device}")
+    told: list[str] = []
+    upscaler()(smooth(16, 16), tell=told.append)
+    assert "unchecked on cpu" in told

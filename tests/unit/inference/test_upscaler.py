@@ -260,6 +260,7 @@ def test_a_category_size_is_for_files(tmp_path: Path) -> None:
         atdsr.load("atd-light-x2", category_size=64)
 
 
+@pytest.mark.slow
 def test_importing_the_package_does_not_import_pytorch() -> None:
     import subprocess
     import sys

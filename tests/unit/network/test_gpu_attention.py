@@ -10,6 +10,8 @@ from atdsr.network import attention
 from atdsr.network.windows import position_index, shift_penalties
 from helpers.gpu_tests import DEVICE, difference, poisoned
 
+pytestmark = pytest.mark.slow
+
 kernels = pytest.importorskip("atdsr.network.kernels.gpu.attention")
 
 _NAN_IS_MEANT = pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from helpers.gpu_tests import DEVICE, difference, poisoned
 
+pytestmark = pytest.mark.slow
+
 kernels = pytest.importorskip("atdsr.network.kernels.gpu.depthwise")
 
 _SMALL = replace(

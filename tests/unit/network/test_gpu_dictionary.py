@@ -12,6 +12,8 @@ from atdsr.network import attention
 from atdsr.network.kernels import gpu
 from helpers.gpu_tests import DEVICE, difference
 
+pytestmark = pytest.mark.slow
+
 dictionary = pytest.importorskip("atdsr.network.kernels.gpu.dictionary")
 
 SINGLE, HALF = (1e-5, 1e-4), (2e-2, 3e-2)

@@ -16,6 +16,8 @@ from atdsr.training.stepper import How, Precision, Stepper, optimizers
 from helpers.gpu_tests import DEVICE, difference
 from helpers.networks import TINY, lively
 
+pytestmark = pytest.mark.slow
+
 # windows small enough for an interpreter, and a last run that is short
 CONFIG = replace(TINY, window=4, depths=(2,), heads=(2,), category_size=20, dictionary_size=6)
 

@@ -9,6 +9,8 @@ import pytest
 
 from helpers.networks import ROOT
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("triton")
 
 SHARED = 227  # KiB that a program may have on an H100 or H200

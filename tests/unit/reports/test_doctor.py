@@ -343,6 +343,7 @@ def test_a_pytorch_that_does_not_compute_is_found_out(
     assert words in failure
 
 
+@pytest.mark.slow
 def test_damaged_weights_are_named(monkeypatch: pytest.MonkeyPatch):
     assert probes.examine().damaged == ()
     first, *others = models.BUNDLED

@@ -11,7 +11,7 @@ from PIL import Image
 
 from atdsr.base import units
 from atdsr.base.files import FileError
-from atdsr.evaluation import image_path, places
+from atdsr.evaluation import image_path, regions
 from atdsr.evaluation.testsets import Pair
 from atdsr.reports import evaluation as report
 from atdsr.reports.evaluation import ReportError, crops, gallery, plots
@@ -36,36 +36,36 @@ def test_the_place_is_where_the_sums_of_squares_lie_furthest_apart():
     common = rng.random((60, 80)) * 9  # what all methods have alike does not count
     planes = [common.copy() for _ in range(3)]
     planes[1][30:42, 40:56] += 2
-    place = places.most_different(planes, (12, 16), 2)
-    assert place == places.Place(30, 40, 12, 16)
+    region = regions.most_different_region(planes, (12, 16), 2)
+    assert region == regions.Region(30, 40, 12, 16)
     naive = {
         (top, left): np.ptp([np.square(p[top : top + 12, left : left + 16]).sum() for p in planes])
         for top in range(0, 49, 2)
         for left in range(0, 65, 2)
     }
-    assert max(naive, key=lambda at: naive[at]) == (place.top, place.left)
+    assert max(naive, key=lambda at: naive[at]) == (region.top, region.left)
 
 
 def test_a_single_methods_place_is_where_it_errs_most():
     plane = np.zeros((20, 20))
     plane[12:16, 3:6] = 1
-    place = places.most_different([plane], (4, 3), 3)
-    assert (place.top, place.left) == (12, 3)
+    region = regions.most_different_region([plane], (4, 3), 3)
+    assert (region.top, region.left) == (12, 3)
 
 
 def test_a_place_may_be_the_whole_picture():
-    assert places.most_different([np.ones((4, 6))], (4, 6), 2) == places.Place(0, 0, 4, 6)
+    assert regions.most_different_region([np.ones((4, 6))], (4, 6), 2) == regions.Region(0, 0, 4, 6)
 
 
 def test_a_place_is_the_same_part_of_the_small_picture():
     large = np.arange(12 * 16).reshape(12, 16)
-    part = places.Place(4, 8, 6, 4)
-    np.testing.assert_array_equal(part.cut(large)[::2, ::2], part.cut(large[::2, ::2], 2))
+    part = regions.Region(4, 8, 6, 4)
+    np.testing.assert_array_equal(part.crop(large)[::2, ::2], part.crop(large[::2, ::2], 2))
 
 
 def test_errors_are_those_of_luma_within_the_border():
     original = np.full((8, 8, 3), 100, np.uint8)
-    (plane,) = places.errors(original, [original + np.uint8(10)], 2)
+    (plane,) = regions.error_maps(original, [original + np.uint8(10)], 2)
     np.testing.assert_allclose(plane[2:-2, 2:-2], 10 * 219 / 255, rtol=1e-6)
     assert plane.sum() == pytest.approx(16 * 10 * 219 / 255)
 

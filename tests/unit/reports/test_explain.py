@@ -48,6 +48,7 @@ def attended_values(recorded: trace.Trace, heads: int, attended: trace.Attended)
 # -------------------------------------------------------------------------------------- traces
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("name", LAYERS)
 def test_category_attention_gives_the_output_of_the_layer(name: str, group: int):
@@ -107,6 +108,7 @@ def test_a_token_is_the_pixel_it_stands_for(x: int, y: int):
     assert torch.equal(recorded.qkv.flatten(0, 1)[token], before[y, x])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_alike_and_far_is_a_sum_over_the_attention(group: int):
     recorded = trace.record(network(group), picture(), "0.1")
@@ -256,6 +258,7 @@ def test_typical_places_lie_in_the_mask_and_apart():
     assert pictures._typical_places(~np.ones((5, 5), bool), 3) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (70, 2), (16, 16)])
 @pytest.mark.parametrize("name", ["0.0", "1.1"])
 def test_any_size_can_be_drawn(size: tuple[int, int], name: str):

@@ -83,6 +83,7 @@ class Parsed(HTMLParser):
         (self.scripts if self._inside == "script" else self.shown).append(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [of_an_evaluation, of_a_run, of_a_picture])
 def test_names_are_shown_as_they_are_and_do_nothing(
     tmp_path: Path, make: Callable[[Path], Path]

@@ -157,6 +157,7 @@ ABSURD: dict[str, list[Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ABSURD)
 def test_an_absurd_log_is_read_drawn_and_put_on_a_page(tmp_path: Path, case: str):
     run = log(tmp_path / "run", *ABSURD[case])
@@ -298,6 +299,7 @@ def test_facts_say_what_a_run_has_come_to(run: Run):
 # ------------------------------------------------------------------------------------------ curves
 
 
+@pytest.mark.slow
 def test_the_picture_of_the_curves_can_be_read(run: Run, tmp_path: Path):
     drawing.png(run, tmp_path / "a.png", overwrite=False)
     with Image.open(tmp_path / "a.png") as image:
@@ -326,6 +328,7 @@ def test_each_curve_has_the_pages_colours_and_names_of_its_own(run: Run):
     assert f"{best:.2f}</text>" in curves[psnr[0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "records",
     [
@@ -417,7 +420,7 @@ def test_a_folder_of_something_else_is_not_set_aside(tmp_path: Path):
 def test_a_run_that_goes_on_is_not_set_aside(tmp_path: Path):
     log(tmp_path / "run", line(100))
     with (
-        files.owned(tmp_path / "run"),
+        files.folder_lock(tmp_path / "run"),
         pytest.raises(RunsError, match="another process"),
     ):
         runs.set_aside(tmp_path / "run")

@@ -10,6 +10,8 @@ from atdsr.training import Settings
 from atdsr.training.estimate import _WORKING, Estimate, estimate
 from helpers.training_runs import changed, tiny_settings
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

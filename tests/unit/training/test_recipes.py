@@ -450,6 +450,7 @@ def test_the_runs_of_the_larger_scales(scale: int, start: str) -> None:
         assert settings.optim.name == "muon"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_the_state_to_go_on_from_holds_the_bundled_weights(scale: int) -> None:
     path = ROOT / f"runs/light_x{scale}/state.pth"

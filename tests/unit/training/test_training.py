@@ -102,6 +102,7 @@ def save_start(path: Path, model: ATD | None = None) -> ATD:
 # ---------------------------------------------------------------------------------------- restart
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("optimizer", "half"), [("adamw", 20), ("muon", 6)])
 def test_train_40_is_train_20_and_resume_20(
     train: Path, tmp_path: Path, optimizer: str, half: int
@@ -126,6 +127,7 @@ def test_train_40_is_train_20_and_resume_20(
         assert_same(*(read_tensors(each.output / name)[0] for each in (parted, whole)))
 
 
+@pytest.mark.slow
 def test_a_damaged_state_costs_one_interval(train: Path, tmp_path: Path) -> None:
     whole, damaged = (tiny_settings(train, tmp_path / name) for name in ("whole", "damaged"))
     fit(whole)
@@ -138,6 +140,7 @@ def test_a_damaged_state_costs_one_interval(train: Path, tmp_path: Path) -> None
     assert_same_run(damaged, whole)
 
 
+@pytest.mark.slow
 def test_a_stop_between_two_lines_of_the_log_adds_one(settings: Settings) -> None:
     """Else the time since the last line would be lost."""
     settings = changed(settings, iterations=9, log={"every": 4})
@@ -153,6 +156,7 @@ def test_a_stop_between_two_lines_of_the_log_adds_one(settings: Settings) -> Non
     assert [each["step"] for each in records if each["kind"] == "line"] == [4, 6, 8, 9]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_left_as_it_is(settings: Settings) -> None:
     fit(settings)
     before = {path: path.stat().st_mtime_ns for path in settings.output.rglob("*.pt*")}
@@ -160,6 +164,7 @@ def test_a_finished_run_is_left_as_it_is(settings: Settings) -> None:
     assert {path: path.stat().st_mtime_ns for path in settings.output.rglob("*.pt*")} == before
 
 
+@pytest.mark.slow
 def test_a_restart_says_what_was_changed(settings: Settings) -> None:
     with pytest.raises(StoppedError):
         fit(settings, watch=stop_after(2))
@@ -200,6 +205,7 @@ def test_a_restart_leaves_the_learning_rate_where_a_recorded_step_reads_it(
     assert all(group["lr"] is rate for group in groups)
 
 
+@pytest.mark.slow
 def test_weights_that_were_deleted_are_written_again(settings: Settings) -> None:
     weights = fit(settings)
     content = weights.read_bytes()
@@ -208,6 +214,7 @@ def test_weights_that_were_deleted_are_written_again(settings: Settings) -> None
     assert weights.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_a_run_that_is_past_its_end_ends(settings: Settings) -> None:
     fit(settings)
     assert losses(changed(settings, iterations=3)) == []
@@ -225,6 +232,7 @@ def test_the_state_of_another_run_is_refused(settings: Settings, change: dict) -
     assert_same(state_of(settings), before)
 
 
+@pytest.mark.slow
 def test_a_second_process_keeps_out(settings: Settings) -> None:
     def start_another(event: Event) -> None:
         if isinstance(event, Line) and event.step == 2:
@@ -235,6 +243,7 @@ def test_a_second_process_keeps_out(settings: Settings) -> None:
     assert state_of(settings)["step"] == 4
 
 
+@pytest.mark.slow
 def test_what_a_kill_left_half_written_is_swept(settings: Settings) -> None:
     for part in (".", run.STATES, run.MODELS, "validation"):
         (settings.output / part).mkdir(parents=True, exist_ok=True)
@@ -269,6 +278,7 @@ def test_a_second_ctrl_c_does_not_wait(settings: Settings) -> None:
 # ---------------------------------------------------------------------------------------- the step
 
 
+@pytest.mark.slow
 def test_two_steps_by_hand(settings: Settings, tmp_path: Path) -> None:
     """The loop against its definition written out: L1, AdamW, warm-up, EMA."""
     start = save_start(tmp_path / "start.safetensors")
@@ -304,6 +314,7 @@ def test_two_steps_by_hand(settings: Settings, tmp_path: Path) -> None:
             assert not torch.allclose(trained(image), start(image), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(settings: Settings) -> None:
     found = losses(changed(settings, iterations=40, save={"every": 40}, log={"every": 10}))
     assert found[-1] < 0.7 * found[0]
@@ -312,6 +323,7 @@ def test_training_lowers_the_loss(settings: Settings) -> None:
     assert_same(loaded.state, dict(state_of(settings)["average"]))
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_add_up_to_the_whole(train: Path, tmp_path: Path) -> None:
     curves = [
         losses(
@@ -329,6 +341,7 @@ def test_parts_of_a_batch_add_up_to_the_whole(train: Path, tmp_path: Path) -> No
     assert curves[2] == curves[0]
 
 
+@pytest.mark.slow
 def test_activation_checkpointing_and_bf16_train_the_same(train: Path, tmp_path: Path) -> None:
     plain = losses(tiny_settings(train, tmp_path / "plain"))
     again = losses(tiny_settings(train, tmp_path / "again", activation_checkpointing=True))
@@ -420,6 +433,7 @@ def test_a_step_that_was_skipped_has_no_part_in_the_loss_of_a_line(
     assert losses(changed(settings, iterations=2, log={"every": 2})) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("can't allocate memory: 9 bytes")],
@@ -485,6 +499,7 @@ def test_a_run_that_makes_no_progress_stops(
     )
 
 
+@pytest.mark.slow
 def test_a_run_whose_steps_were_all_skipped_has_failed(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -513,6 +528,7 @@ def test_a_stop_before_anything_was_learned_leaves_no_state(
     assert not files_of(settings)
 
 
+@pytest.mark.slow
 def test_weights_that_became_no_numbers_are_not_saved(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -607,6 +623,7 @@ def test_both_sets_of_an_official_file_are_taken(settings: Settings, tmp_path: P
     assert_same(started.average.state_dict(), average.state_dict())
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_a_named_model(settings: Settings) -> None:
     (model,) = models.BUNDLED[:1]
     network = dataclasses.asdict(model.config)
@@ -617,6 +634,7 @@ def test_a_run_starts_from_a_named_model(settings: Settings) -> None:
         assert_same(dict(trained.state_dict()), dict(model.load().build().state_dict()))
 
 
+@pytest.mark.slow
 def test_a_run_leaves_a_file_that_another_starts_from(settings: Settings, tmp_path: Path) -> None:
     fit(settings)
     state = state_of(settings)
@@ -664,6 +682,7 @@ def validated(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return changed(settings, validate={"sets": ["a"], "every": 2}, iterations=5)
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_kept(validated: Settings) -> None:
     StandIn.figures = [30.0, 32.0, 31.0]
     found: list[Validated] = []
@@ -680,6 +699,7 @@ def test_the_best_weights_are_kept(validated: Settings) -> None:
     assert state_of(validated)["best"] == 32.0
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_is_measured_before_its_first_step(
     validated: Settings, tmp_path: Path
 ) -> None:
@@ -690,6 +710,7 @@ def test_a_fine_tuning_is_measured_before_its_first_step(
     assert state_of(validated)["best"] == 33.0
 
 
+@pytest.mark.slow
 def test_a_stop_in_the_middle_of_a_validation(
     validated: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -728,6 +749,7 @@ def test_missing_weights_are_named_before_pictures_are_packed(
     assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
 
 
+@pytest.mark.slow
 def test_a_folder_of_pictures_is_packed_at_the_first_start(
     settings: Settings, tmp_path: Path
 ) -> None:

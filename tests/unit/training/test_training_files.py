@@ -194,24 +194,24 @@ def test_a_log_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
 
 def test_a_folder_is_one_process_s_own(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "run"
-    with files.owned(folder), pytest.raises(BlockingIOError), files.owned(folder):
+    with files.folder_lock(folder), pytest.raises(BlockingIOError), files.folder_lock(folder):
         pass
-    with files.owned(folder):
+    with files.folder_lock(folder):
         (folder / "log").touch()
     assert (folder / "log").exists()
-    with files.owned(tmp_path / "b"):
+    with files.folder_lock(tmp_path / "b"):
         pass
     assert not (tmp_path / "b").exists()
     (tmp_path / "file").touch()
-    with pytest.raises(FileError, match="cannot be written"), files.owned(tmp_path / "file"):
+    with pytest.raises(FileError, match="cannot be written"), files.folder_lock(tmp_path / "file"):
         pass
 
 
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
-    with files.replacing(tmp_path / "a", overwrite=False) as temporary:
+    with files.atomic_write(tmp_path / "a", overwrite=False) as temporary:
         left = temporary.with_name(f".{secrets.token_hex(8)}.part")
         left.touch()  # as a kill leaves it
     (tmp_path / "a").unlink()
     (tmp_path / "b.part").touch()
-    files.sweep(tmp_path)
+    files.delete_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["b.part"]

@@ -15,7 +15,7 @@ from PIL import Image
 from atdsr import evaluation, imaging
 from atdsr.base import memory
 from atdsr.base.files import FileError
-from atdsr.evaluation import methods, places, testsets
+from atdsr.evaluation import methods, regions, testsets
 from atdsr.imaging import resample
 from atdsr.inference import Upscaler
 from atdsr.network.model import ATD
@@ -210,16 +210,16 @@ def test_a_strip_shows_where_bicubic_errs_most_whatever_the_network_does():
     hr = soft_noise(0, 240, 320)
     bicubic = resample.upscale(resample.downscale(hr, 2), 2)
     strip = Strip.begin("a", hr, bicubic, 2)
-    top, left = strip.place.top, strip.place.left
-    assert (strip.place.height, strip.place.width) == (96, 128)
+    top, left = strip.region.top, strip.region.left
+    assert (strip.region.height, strip.region.width) == (96, 128)
     assert top <= 228 <= top + 96  # the sharp corner is in it
     assert left <= 304 <= left + 128
     enlarged = np.roll(hr, 3, 0)
     later = strip.with_result(enlarged)
-    assert later.place == strip.place
-    np.testing.assert_array_equal(later.original, strip.place.cut(hr))
-    np.testing.assert_array_equal(later.bicubic, strip.place.cut(bicubic))
-    np.testing.assert_array_equal(later.enlarged, strip.place.cut(enlarged))
+    assert later.region == strip.region
+    np.testing.assert_array_equal(later.original, strip.region.crop(hr))
+    np.testing.assert_array_equal(later.bicubic, strip.region.crop(bicubic))
+    np.testing.assert_array_equal(later.enlarged, strip.region.crop(enlarged))
     assert later.enlarged.base is None or later.enlarged.base.shape != hr.shape
 
 
@@ -227,7 +227,7 @@ def test_a_strip_shows_where_bicubic_errs_most_whatever_the_network_does():
 def test_a_sheet_holds_every_strip_and_every_pixel_twice_as_large(count: int):
     strip = Strip(
         "Set5 / \udcff" + "n" * 300,
-        places.Place(0, 0, 96, 128),
+        regions.Region(0, 0, 96, 128),
         *(np.full((96, 128, 3), value, np.uint8) for value in (1, 2, 3)),
         psnr_y=(30.0, 31.0),
     )

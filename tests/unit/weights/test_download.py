@@ -226,6 +226,7 @@ download.fetch(official())
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed(server: Server, model: OfficialModel, right: bytes) -> None:
     server.pause = 0.05
     paths = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])

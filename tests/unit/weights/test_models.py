@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from atdsr.evaluation import methods, published
+from atdsr.inference.config import InferenceConfig
 from atdsr.network.model import ATD
 from atdsr.weights import WeightsError, models, official, read_weights, write_weights
 from atdsr.weights.models import OfficialModel, StoreError
@@ -221,6 +222,6 @@ def test_while_another_process_fetches(model: OfficialModel, file: Path) -> None
 
 def test_an_official_method_is_told_by_its_file(model: OfficialModel, file: Path) -> None:
     models.add(file)
-    _, method = methods.named(["official/tiny"], settings=methods.Settings(device="cpu"))
+    _, method = methods.named(["official/tiny"], config=InferenceConfig(device="cpu", tile="off"))
     assert method.name == "official/tiny"
     assert model.sha256 in method.identity

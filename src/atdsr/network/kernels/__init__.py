@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 SWITCH = "ATDSR_KERNELS"
-"""Environment variable: `off`, or the name of the variant to run on CPUs."""
+"""Environment variable: `off`, `unchecked`, or the name of the variant to run on CPUs."""
+
+UNCHECKED = "unchecked"
+"""Value of `SWITCH` for developers: run the GPU kernels even if no check has passed here."""
 
 _enabled = True
 

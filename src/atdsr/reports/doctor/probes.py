@@ -82,7 +82,7 @@ def _known(probe: Callable[[], T]) -> T | None:
 
 def _library(name: str) -> Library:
     try:
-        with interrupts.later():  # in the middle of such an import it is lost
+        with interrupts.deferred():  # in the middle of such an import it is lost
             import_module(_MODULES.get(name, name))
     except Exception as error:
         return Library(name, None, first_line(error))

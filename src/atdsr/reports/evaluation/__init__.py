@@ -42,7 +42,7 @@ def write(
         FileError: the file cannot be written.
     """
     with (
-        files.replacing(path, overwrite=overwrite) as temporary,
+        files.atomic_write(path, overwrite=overwrite) as temporary,
         # A file name that is not text has surrogates, which UTF-8 has no place for.
         temporary.open("w", encoding="utf-8", errors="xmlcharrefreplace") as file,
     ):

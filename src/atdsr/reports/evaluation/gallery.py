@@ -1,4 +1,4 @@
-"""The pictures of the report: each method's crop at the place where they differ most."""
+"""The pictures of the report: each method's crop of the region where they differ most."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from atdsr import imaging
 from atdsr.base import escaping, units
 from atdsr.base.errors import AtdsrError
-from atdsr.evaluation import Evaluation, Row, Score, image_path, places
+from atdsr.evaluation import Evaluation, Row, Score, image_path, regions
 from atdsr.evaluation.testsets import Pair, TestSet
 from atdsr.imaging import metrics, resample
 from atdsr.reports.evaluation import crops
@@ -144,13 +144,13 @@ def _opening(group: Group, *, is_open: bool) -> str:
 
 
 def _picture(group: Group, pair: Pair, images: Path, size: tuple[int, int], identity: str) -> str:
-    """One picture: all methods at one place, and the place in the whole."""
+    """One picture: all methods in one region, and the region in the whole."""
     original, small = pair.load(group.scale)
     shots = _shots(group, pair, images, original, small)
-    planes = places.errors(original, [shot.samples for shot in shots], group.scale)
-    place = places.most_different(
+    planes = regions.error_maps(original, [shot.samples for shot in shots], group.scale)
+    region = regions.most_different_region(
         _compared(group, shots, planes),
-        places.whole_pixels(size, original, group.scale),
+        regions.fit_region_size(size, original, group.scale),
         group.scale,
     )
     best = max(shot.psnr_y for shot in shots)
@@ -158,19 +158,21 @@ def _picture(group: Group, pair: Pair, images: Path, size: tuple[int, int], iden
     note = "" if gain is None else f'<span class="gain">{_gain_text(group, gain)}</span>'
     height, width = original.shape[:2]
     tiles = [
-        _tile("LR", place.cut(small, group.scale), "nearest", pair.name, _whole(original, place)),
+        _tile(
+            "LR", region.crop(small, group.scale), "nearest", pair.name, _whole(original, region)
+        ),
         *(
             _tile(
                 shot.label,
-                place.cut(shot.samples),
+                region.crop(shot.samples),
                 shot.figures,
                 pair.name,
-                _error(shot.label, crops.error_map(place.cut(plane))),
+                _error(shot.label, crops.error_map(region.crop(plane))),
                 best=shot.psnr_y == best,
             )
             for shot, plane in zip(shots, planes, strict=True)
         ),
-        _tile("HR", place.cut(original), "original", pair.name, _LEGEND),
+        _tile("HR", region.crop(original), "original", pair.name, _LEGEND),
     ]
     return (
         f'<article id="{identity}" data-name="{escaping.html(pair.name)}" '
@@ -236,7 +238,7 @@ def _read(path: Path, original: np.ndarray) -> np.ndarray:
 def _compared(
     group: Group, shots: Sequence[_Shot], planes: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
-    """The errors that the place is chosen by: the learned methods' if there are two, else all.
+    """The errors that the region is chosen by: the learned methods' if there are two, else all.
 
     Beside bicubic all networks look alike, and the question is how they differ.
     """
@@ -273,16 +275,16 @@ def _error(label: str, colours: np.ndarray) -> str:
     )
 
 
-def _whole(original: np.ndarray, place: places.Place) -> str:
-    """The whole picture, small, with the place of the crop marked."""
+def _whole(original: np.ndarray, region: regions.Region) -> str:
+    """The whole picture, small, with the region of the crop marked."""
     height, width = original.shape[:2]
-    left, top = 100 * place.left / width, 100 * place.top / height
+    left, top = 100 * region.left / width, 100 * region.top / height
     return (
         f'<div class="below"><div class="whole" style="--shape:{width / height:.4f}">'
         f'<img src="{crops.thumbnail(original)}" width="{width}" height="{height}" '
         f'alt="the whole picture" decoding="async">'
-        f'<i style="left:{left:.2f}%;top:{top:.2f}%;width:{100 * place.width / width:.2f}%;'
-        f'height:{100 * place.height / height:.2f}%"></i></div></div>'
+        f'<i style="left:{left:.2f}%;top:{top:.2f}%;width:{100 * region.width / width:.2f}%;'
+        f'height:{100 * region.height / height:.2f}%"></i></div></div>'
     )
 
 

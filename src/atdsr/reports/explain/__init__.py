@@ -15,7 +15,7 @@ from PIL import Image
 
 from atdsr import imaging
 from atdsr.base import memory, units
-from atdsr.base.files import check_target, replacing_all
+from atdsr.base.files import atomic_write_all, check_target
 from atdsr.imaging import resample
 from atdsr.inference.upscaler import Upscaler
 from atdsr.reports.explain import pictures
@@ -109,7 +109,7 @@ def run(
     }
     encoded = {name: _png(sheet) for name, sheet in sheets.items()}
     html = page(view, encoded, name=source.name, at=asked, remark=_remark((width, height), seen))
-    with replacing_all(targets, overwrite=overwrite) as names:
+    with atomic_write_all(targets, overwrite=overwrite) as names:
         for name, content in zip(names, [*encoded.values(), html.encode()], strict=True):
             name.write_bytes(content)
     return Explanation(view.trace.name, asked, seen, seen != (width, height), tuple(targets))

@@ -80,7 +80,7 @@ def png(run: Run, path: Path, *, overwrite: bool) -> None:
                 draw(axes, _ON_PAPER)
         picture = io.BytesIO()  # Pillow does not notice a full disk in all cases
         figure.savefig(picture, format="png", dpi=130)
-        with files.replacing(path, overwrite=overwrite) as temporary:
+        with files.atomic_write(path, overwrite=overwrite) as temporary:
             temporary.write_bytes(picture.getvalue())
 
 

@@ -27,7 +27,7 @@ def set_aside(folder: Path) -> Path | None:
     names = (folder.with_name(f"{folder.name}.{number}") for number in itertools.count(1))
     free = next(name for name in names if not name.exists())
     try:
-        with files.owned(folder):
+        with files.folder_lock(folder):
             pass
         return folder.rename(free)
     except BlockingIOError:

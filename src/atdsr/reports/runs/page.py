@@ -27,7 +27,7 @@ def write(run: Run, path: Path, *, overwrite: bool) -> None:
     """
     curves = drawing.svgs(run)
     with (
-        files.replacing(path, overwrite=overwrite) as temporary,
+        files.atomic_write(path, overwrite=overwrite) as temporary,
         temporary.open("w", encoding="utf-8", errors="xmlcharrefreplace") as file,
     ):
         for part in _parts(run, curves):

@@ -51,6 +51,8 @@ def status() -> Status:
     """Find out, once a process, whether the kernels run and on which threads."""
     threads = "Python" if _openmp() is None else "OpenMP"
     wanted = os.environ.get(kernels.SWITCH, "").lower()
+    if wanted == kernels.UNCHECKED:  # which is about GPUs
+        wanted = ""
     if wanted == "off":
         return Status(None, f"the kernels are turned off by {kernels.SWITCH}=off.", threads)
     able = _variants()

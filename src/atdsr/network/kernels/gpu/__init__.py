@@ -1,8 +1,9 @@
 """Where the Triton kernels run, and how they are started.
 
-They are compiled for the GPU when they are first needed and kept by Triton on disk. Where Triton or
-a GPU it compiles for is missing, plain PyTorch computes the same; `status` says why. Sums are taken
-in an order that does not change from run to run: no kernel adds atomically.
+They are compiled for the GPU when they are first needed and kept by Triton on disk. They run only
+where `atdsr doctor --gpu` has found that they are right on this very machine. Everywhere else plain
+PyTorch computes the same; `status` says why. Sums are taken in an order that does not change from
+run to run: no kernel adds atomically.
 """
 
 import importlib.util
@@ -17,9 +18,14 @@ import torch
 from torch import Tensor
 
 from atdsr.network import kernels
+from atdsr.network.kernels.gpu import checks
 
 _OLDEST = (8, 0)  # NVIDIA's first with bfloat16
+_NOT_CHECKED = (
+    "the GPU kernels have not been checked on this machine: run `atdsr doctor --gpu` once."
+)
 _interpreted = False
+_notified = False
 
 
 @dataclass(frozen=True)
@@ -27,29 +33,69 @@ class Status:
     """Whether the kernels run here.
 
     Attributes:
-        gpu: the GPU's name; None where the plain path runs.
-        why_not: one sentence where the plain path runs, None otherwise.
+        gpu: Name of the GPU; None where the plain path runs.
+        why_not: Where the plain path runs, one sentence that says why; None otherwise.
+        cuda_graphs: Whether work on the GPU may be recorded as a CUDA graph.
+        checked: Whether the kernels have been checked, if they could run here at all.
     """
 
     gpu: str | None
     why_not: str | None
+    cuda_graphs: bool = False
+    checked: bool = True
 
 
 @cache
 def status() -> Status:
     """Find out, once a process, whether the kernels run on the current GPU."""
-    if os.environ.get(kernels.SWITCH, "").lower() == "off":
+    switch = os.environ.get(kernels.SWITCH, "").lower()
+    if switch == "off":
         return Status(None, f"the kernels are turned off by {kernels.SWITCH}=off.")
-    if not torch.cuda.is_available():
-        return Status(None, "this PyTorch sees no GPU of NVIDIA or AMD.")
-    if importlib.util.find_spec("triton") is None:
-        return Status(None, "Triton is not installed; it comes with PyTorch for CUDA on Linux.")
+    if (why_not := unsupported()) is not None:
+        return Status(None, why_not)
     name = torch.cuda.get_device_name()
+    if switch == kernels.UNCHECKED:
+        return Status(name, None, cuda_graphs=True)
+    results = checks.load(checks.environment())
+    if results is None:
+        return Status(None, _NOT_CHECKED, checked=False)
+    failed = {check.kernel: check.failure for check in results if check.failure is not None}
+    cuda_graphs = checks.CUDA_GRAPH not in failed
+    if wrong := [kernel for kernel in failed if kernel != checks.CUDA_GRAPH]:
+        names = ", ".join(wrong)
+        return Status(
+            None,
+            f"of the GPU kernels, these failed their check on this machine: {names}; "
+            "`atdsr doctor --gpu` checks them again.",
+            cuda_graphs,
+        )
+    return Status(name, None, cuda_graphs)
+
+
+def unsupported() -> str | None:
+    """Return one sentence that says why the kernels cannot run here at all, or None."""
+    if not torch.cuda.is_available():
+        return "this PyTorch sees no GPU of NVIDIA or AMD."
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed; it comes with PyTorch for CUDA on Linux."
     capability = torch.cuda.get_device_capability()
     if torch.version.hip is None and capability < _OLDEST:
+        name = torch.cuda.get_device_name()
         have, least = (".".join(map(str, version)) for version in (capability, _OLDEST))
-        return Status(None, f"{name} has compute capability {have}; the kernels need {least}.")
-    return Status(name, None)
+        return f"{name} has compute capability {have}; the kernels need {least}."
+    return None
+
+
+def notice_once(device: torch.device) -> str | None:
+    """Return a sentence for the user if the kernels of a device wait for a check.
+
+    Every later call in the same process returns None.
+    """
+    global _notified
+    if _notified or device.type != "cuda" or status().checked:
+        return None
+    _notified = True
+    return _NOT_CHECKED[0].upper() + _NOT_CHECKED[1:]
 
 
 def run_on(x: Tensor) -> bool:

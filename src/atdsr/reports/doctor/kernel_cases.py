@@ -1,7 +1,8 @@
-"""Every GPU kernel on fresh random inputs, with its definition in float64 beside it."""
+"""Every GPU kernel with random inputs and, beside it, its definition in plain PyTorch."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,17 +18,20 @@ from atdsr.network.windows import position_index, shift_penalties
 
 EPS = 1e-5
 
+LIMITS = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
+"""The largest error that a kernel may have, by the type of its products; see `errors`."""
+
 
 @dataclass(frozen=True)
 class Size:
-    """A batch of feature maps in a network.
+    """A batch of feature maps inside a network.
 
     Attributes:
-        name: of the network.
-        config: its shape.
-        batch: pictures.
-        height: of each, a multiple of the window.
-        width: likewise.
+        name: Name of the network.
+        config: Configuration of the network.
+        batch: Number of pictures.
+        height: Height of each picture in tokens, a multiple of the window.
+        width: Width of each picture in tokens, a multiple of the window.
     """
 
     name: str
@@ -38,33 +42,34 @@ class Size:
 
     @property
     def tokens(self) -> int:
-        """Of all pictures."""
+        """Number of tokens of all pictures."""
         return self.batch * self.height * self.width
 
 
 @dataclass(frozen=True)
 class Case:
-    """A kernel and what it is to compute.
+    """A kernel and its definition.
 
     Attributes:
-        name: of the kernel.
-        inputs: tensors of the types that the network gives it; floating ones get gradients.
-        fast: the kernel, of these inputs; a tensor or several.
-        exact: the same of the inputs in float64.
-        bytes: that the forward pass has to move at least: inputs read and outputs written once.
-        flops: of its products.
+        name: Name of the kernel.
+        inputs: Tensors with the types that the network passes; floating-point ones get gradients.
+        fast: The kernel. It takes the inputs and returns a tensor or several.
+        plain: The same in plain PyTorch. It takes the inputs in float64, or as they are.
+        bytes: Bytes that the forward pass must move at least: each input read and each output
+            written once.
+        flops: Floating-point operations of the forward pass's matrix products.
     """
 
     name: str
     inputs: tuple[Tensor, ...]
     fast: Callable[..., Tensor | tuple[Tensor, ...]]
-    exact: Callable[..., Tensor | tuple[Tensor, ...]]
+    plain: Callable[..., Tensor | tuple[Tensor, ...]]
     bytes: int
     flops: int
 
 
 def sorting_is_stable(size: Size, device: torch.device) -> bool:
-    """Whether the counting sort gives what PyTorch's stable sort does."""
+    """Return whether the counting sort gives the order of PyTorch's stable sort."""
     count = size.config.dictionary_size
     shape = (size.batch, size.height * size.width)
     categories = torch.randint(0, count, shape, dtype=torch.int32, device=device)
@@ -73,19 +78,19 @@ def sorting_is_stable(size: Size, device: torch.device) -> bool:
 
 
 def cases(size: Size, dtype: torch.dtype, device: torch.device) -> list[Case]:
-    """All kernels with gradients, at the size of a network, products in this type."""
-    make = _Maker(size, dtype, device)
-    return [
-        make.windows(shifted=False),
-        make.windows(shifted=True),
-        make.categories(),
-        make.look_up(),
-        make.refinement(),
-        make.normed_maps(),
-        make.add_maps(),
-        make.normed_gelu_map(),
-        make.depthwise(),
-    ]
+    """Return a case for every kernel with gradients.
+
+    Args:
+        size: The network and the feature maps to work on.
+        dtype: Type of the matrix products.
+        device: Where the inputs are made.
+    """
+    return [make_case(kernel, size, dtype, device) for kernel in KERNELS]
+
+
+def make_case(kernel: str, size: Size, dtype: torch.dtype, device: torch.device) -> Case:
+    """Return the case of one kernel, named as in `KERNELS`; see `cases`."""
+    return KERNELS[kernel](_Maker(size, dtype, device))
 
 
 class _Maker:
@@ -98,14 +103,14 @@ class _Maker:
         self.rows = (size.batch, size.height * size.width)
 
     def random(self, *shape: int, scale: float = 1.0, dtype: torch.dtype | None = None) -> Tensor:
-        made = scale * torch.randn(shape, device=self.device)
-        return made.to(dtype or self.dtype).requires_grad_()
+        values = scale * torch.randn(shape, device=self.device)
+        return values.to(dtype or self.dtype).requires_grad_()
 
     def parameter(self, *shape: int) -> Tensor:
         return self.random(*shape, scale=0.2, dtype=torch.float32)
 
     def moved(self, *tensors: Tensor | tuple[int, int]) -> int:
-        """Bytes of tensors; a pair is numbers for each token and bytes of one."""
+        """Return the bytes of tensors; a pair is numbers a token and bytes a number."""
         sizes = [
             self.size.tokens * math.prod(t) if isinstance(t, tuple) else t.nbytes for t in tensors
         ]
@@ -116,19 +121,19 @@ class _Maker:
         table = self.parameter((2 * self.side - 1) ** 2, self.heads)
         with torch.device("cpu"):
             index, penalties = position_index(self.side), shift_penalties(self.side)
-        index, penalties = index.to(self.device), penalties.to(self.device, torch.float64)
+        index, penalties = index.to(self.device), penalties.to(self.device)
 
-        def exact(qkv: Tensor, table: Tensor) -> Tensor:
+        def plain(qkv: Tensor, table: Tensor) -> Tensor:
             bias = table[index].permute(2, 0, 1)
             return attention.window_attention_reference(
-                qkv, bias, penalties if shifted else None, self.side
+                qkv, bias, penalties.to(table.dtype) if shifted else None, self.side
             )
 
         return Case(
             "window attention" + (", shifted" if shifted else ""),
             (qkv, table),
             partial(attention_kernels.window_attention, side=self.side, shifted=shifted),
-            exact,
+            plain,
             self.moved(qkv, table, (self.c, self.dtype.itemsize)),
             4 * self.size.tokens * self.side**2 * self.c,
         )
@@ -180,14 +185,14 @@ class _Maker:
             statistics = dictionary.look_up(q, keys, values)[2]  # they have a gradient as well
             return dictionary.gather_shares(q, keys, x, weight, statistics=statistics)
 
-        def exact(q: Tensor, keys: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        def plain(q: Tensor, keys: Tensor, x: Tensor, weight: Tensor) -> Tensor:
             shares = self._map_of(q, keys).mT
             variance = shares.var(-1, keepdim=True, correction=0)
             return (shares * weight[:, None] * (variance + EPS).rsqrt()).softmax(-1) @ x
 
         moved = self.moved(q, keys, x)
         flops = 2 * self.size.tokens * self.m * (self.d + self.c)
-        return Case("look-up + refinement", (q, keys, x, weight), fast, exact, moved, flops)
+        return Case("look-up + refinement", (q, keys, x, weight), fast, plain, moved, flops)
 
     def _norm(self) -> tuple[Tensor, Tensor, Tensor]:
         x = self.random(*self.map, self.c, dtype=torch.float32)
@@ -195,20 +200,20 @@ class _Maker:
 
     def normed_maps(self) -> Case:
         widths = (3 * self.c, self.d)
-        parts = [t for m in widths for t in (self.parameter(m, self.c), self.parameter(m))]
+        maps = [t for m in widths for t in (self.parameter(m, self.c), self.parameter(m))]
 
-        def fast(x: Tensor, weight: Tensor, bias: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
-            maps = [(parts[0], parts[1]), (parts[2], parts[3])]
-            return tuple(rows.normed_maps(x, weight, bias, EPS, maps, self.dtype)[1])
+        def fast(x: Tensor, weight: Tensor, bias: Tensor, *maps: Tensor) -> tuple[Tensor, ...]:
+            pairs = [(maps[0], maps[1]), (maps[2], maps[3])]
+            return tuple(rows.normed_maps(x, weight, bias, EPS, pairs, self.dtype)[1])
 
-        def exact(x: Tensor, weight: Tensor, bias: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
+        def plain(x: Tensor, weight: Tensor, bias: Tensor, *maps: Tensor) -> tuple[Tensor, ...]:
             normed = F.layer_norm(x, (self.c,), weight, bias, EPS)
-            return F.linear(normed, parts[0], parts[1]), F.linear(normed, parts[2], parts[3])
+            return F.linear(normed, maps[0], maps[1]), F.linear(normed, maps[2], maps[3])
 
-        inputs = (*self._norm(), *parts)
+        inputs = (*self._norm(), *maps)
         moved = self.moved(*inputs, (sum(widths), self.dtype.itemsize))
         flops = 2 * self.size.tokens * self.c * sum(widths)
-        return Case("norm + qkv + q", inputs, fast, exact, moved, flops)
+        return Case("norm + qkv + q", inputs, fast, plain, moved, flops)
 
     def normed_gelu_map(self) -> Case:
         hidden = int(self.c * self.size.config.ffn_ratio)
@@ -236,23 +241,86 @@ class _Maker:
         def fast(x: Tensor, a: Tensor, b: Tensor, mixed: Tensor, *maps: Tensor) -> Tensor:
             return rows.add_maps(x, [(a, maps[0], maps[1]), (b, maps[2], maps[3])], mixed)
 
-        def exact(x: Tensor, a: Tensor, b: Tensor, mixed: Tensor, *maps: Tensor) -> Tensor:
+        def plain(x: Tensor, a: Tensor, b: Tensor, mixed: Tensor, *maps: Tensor) -> Tensor:
             return x + mixed + F.linear(a, *maps[:2]) + F.linear(b, *maps[2:])
 
         inputs = (x, *attended, *maps)
         flops = 4 * self.size.tokens * self.c**2
-        return Case("sum of projections", inputs, fast, exact, self.moved(x, *inputs), flops)
+        return Case("sum of projections", inputs, fast, plain, self.moved(x, *inputs), flops)
 
     def depthwise(self) -> Case:
         hidden, k = int(self.c * self.size.config.ffn_ratio), self.size.config.ffn_kernel
         x = self.random(*self.map, hidden)
         weight, bias = self.parameter(hidden, 1, k, k), self.parameter(hidden)
 
-        def exact(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
             planes = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=k // 2, groups=hidden)
             return x + F.gelu(planes).permute(0, 2, 3, 1)
 
         flops = 2 * self.size.tokens * hidden * k * k
         moved = self.moved(x, x)
         inputs = (x, weight, bias)
-        return Case("depthwise + GELU + add", inputs, depthwise.depthwise_gelu, exact, moved, flops)
+        return Case("depthwise + GELU + add", inputs, depthwise.depthwise_gelu, plain, moved, flops)
+
+
+KERNELS: dict[str, Callable[[_Maker], Case]] = {
+    "window attention": lambda make: make.windows(shifted=False),
+    "window attention, shifted": lambda make: make.windows(shifted=True),
+    "category attention": _Maker.categories,
+    "look-up": _Maker.look_up,
+    "look-up + refinement": _Maker.refinement,
+    "norm + qkv + q": _Maker.normed_maps,
+    "sum of projections": _Maker.add_maps,
+    "norm + fc1 + GELU": _Maker.normed_gelu_map,
+    "depthwise + GELU + add": _Maker.depthwise,
+}
+"""How the case of each kernel is made."""
+
+
+# ------------------------------------------------------------------------------------- errors
+
+
+def errors(case: Case) -> list[float]:
+    """Return the relative errors of the outputs and of all gradients; NaN where one is NaN.
+
+    The error is ||kernel - plain|| / ||plain||, with plain PyTorch in float64. The gradient of a
+    single number is a sum of terms that may cancel, so its error is relative to their magnitudes:
+    a scale of scores has the terms x dx of what is scored, which is the first input.
+    """
+    doubles = [x.detach().double().requires_grad_() for x in case.inputs]
+    expected = as_tuple(case.plain(*doubles))
+    outputs = as_tuple(case.fast(*case.inputs))
+    upstream = [torch.randn_like(x) for x in outputs]
+    gradients = torch.autograd.grad(outputs, case.inputs, upstream)
+    exact = torch.autograd.grad(expected, doubles, [x.double() for x in upstream])
+    terms = (doubles[0] * exact[0]).abs().sum()
+    return [
+        ((a.double() - b).norm() / (b.norm() if b.numel() > 1 else terms)).item()
+        for a, b in zip((*outputs, *gradients), (*expected, *exact), strict=True)
+    ]
+
+
+def largest_error(case: Case) -> float:
+    """Return the largest of a case's `errors`, with NaN in all memory that nobody has written."""
+    with poisoned():
+        return largest(errors(case))
+
+
+def largest(errors: Iterable[float]) -> float:
+    """Return the largest error; NaN counts as the largest of all, which it does not for Python."""
+    return max(errors, key=lambda error: math.inf if math.isnan(error) else error)
+
+
+def as_tuple(x: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return the outputs of a kernel as a tuple, also where there is one."""
+    return (x,) if isinstance(x, Tensor) else x
+
+
+@contextmanager
+def poisoned() -> Iterator[None]:
+    """Fill new memory with NaN inside the block, so that what a kernel does not write is seen."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)

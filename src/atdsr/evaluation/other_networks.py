@@ -12,21 +12,21 @@ from torch import Tensor
 from atdsr.base.errors import AtdsrError
 
 
-class PeerError(AtdsrError):
+class OtherNetworkError(AtdsrError):
     """A file of weights that spandrel does not read, or a network that fails."""
 
 
-class Peer:
+class OtherNetwork:
     """A network of any architecture that enlarges RGB pictures.
 
     Attributes:
-        architecture: its name, such as "DAT".
-        scale: how many times the sides grow.
-        parameters: how many numbers it has learned.
+        architecture: Name of the architecture, such as "DAT".
+        scale: How many times the sides grow.
+        parameters: Number of learned values.
     """
 
     def __init__(self, descriptor: Any, device: torch.device) -> None:
-        """Wrap what spandrel made of a file (its `ImageModelDescriptor`)."""
+        """Wrap spandrel's `ImageModelDescriptor`."""
         self._descriptor = descriptor.float().eval().to(device)
         self.architecture = str(descriptor.architecture.name)
         self.scale = int(descriptor.scale)
@@ -35,59 +35,61 @@ class Peer:
     def __call__(self, image: Tensor) -> Tensor:
         """Enlarge `1 3 h w` in [0, 1] to `1 3 h*scale w*scale`, clamped, on the same device.
 
-        Where the architecture needs other sizes, the picture is continued by reflection at the
-        right and bottom, and the result cropped.
+        If the architecture needs other sizes, the picture is padded by reflection at the right and
+        bottom, and the result cropped.
 
         Raises:
-            PeerError: too little memory, or whatever else the network says.
+            OtherNetworkError: There is too little memory, or the network fails otherwise.
         """
         try:
             with torch.inference_mode(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of other people's code
-                made = self._descriptor(image.to(self._descriptor.device))
+                warnings.simplefilter("ignore")  # warnings of third-party code
+                enlarged = self._descriptor(image.to(self._descriptor.device))
         except (RuntimeError, MemoryError, AssertionError, ValueError) as error:
-            said = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
-            raise PeerError(f"its {self.architecture} network failed: {said}.") from None
-        return made.to(image.device)
+            reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+            raise OtherNetworkError(f"its {self.architecture} network failed: {reason}.") from None
+        return enlarged.to(image.device)
 
 
-def load(path: Path, device: torch.device) -> Peer:
-    """The network in a file of weights; the file's architecture is found out by spandrel.
+def load(path: Path, device: torch.device) -> OtherNetwork:
+    """Load the network of a weight file; spandrel detects its architecture.
 
     Raises:
-        PeerError: spandrel is not installed, the file is none that it knows, or its network does
-            not enlarge RGB pictures.
+        OtherNetworkError: spandrel is not installed or does not know the file, or its network
+            does not enlarge RGB pictures.
     """
     spandrel = import_spandrel()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of other people's code
+            warnings.simplefilter("ignore")  # warnings of third-party code
             descriptor = spandrel.ModelLoader(device="cpu").load_from_file(path)
     except Exception as error:  # as many ways to fail as there are architectures
-        said = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
-        raise PeerError(f"{path}: spandrel cannot read these weights either: {said}.") from None
+        reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+        raise OtherNetworkError(
+            f"{path}: spandrel cannot read these weights either: {reason}."
+        ) from None
     if not isinstance(descriptor, spandrel.ImageModelDescriptor):
-        raise PeerError(f"{path}: its {descriptor.architecture.name} network needs a mask.")
+        raise OtherNetworkError(f"{path}: its {descriptor.architecture.name} network needs a mask.")
     channels = (descriptor.input_channels, descriptor.output_channels)
     if descriptor.scale == 1 or channels != (3, 3):
-        raise PeerError(
+        raise OtherNetworkError(
             f"{path}: its {descriptor.architecture.name} network does not enlarge RGB pictures "
             f"(scale {descriptor.scale}, channels {channels[0]} to {channels[1]})."
         )
-    return Peer(descriptor, device)
+    return OtherNetwork(descriptor, device)
 
 
 def import_spandrel() -> Any:
-    """The module `spandrel`.
+    """Import and return the module `spandrel`.
 
     Raises:
-        PeerError: it is not installed.
+        OtherNetworkError: It is not installed.
     """
     try:
         with without_torchvision_operators():
             import spandrel
     except ImportError as error:
-        raise PeerError(
+        raise OtherNetworkError(
             "weights of other networks than ATD are read by spandrel, which is not installed "
             f"({error}); install it with pip install 'atdsr[peers]'."
         ) from None

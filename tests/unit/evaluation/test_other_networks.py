@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from atdsr import imaging
-from atdsr.evaluation import methods, peers
-from atdsr.evaluation.methods import Settings
-from atdsr.evaluation.peers import PeerError
+from atdsr.evaluation import methods, other_networks
+from atdsr.evaluation.other_networks import OtherNetworkError
+from atdsr.inference.config import InferenceConfig
 
-CPU = Settings(device="cpu")
+CPU = InferenceConfig(device="cpu", tile="off")
 
 
 @pytest.fixture
@@ -46,8 +46,9 @@ def oracle(spandrel: ModuleType, path: Path) -> Any:
         return spandrel.ModelLoader().load_from_file(path)
 
 
+@pytest.mark.slow
 def test_a_peer_is_what_spandrel_makes_of_the_file(spandrel: ModuleType, swinir: Path) -> None:
-    bicubic, swin = methods.named([str(swinir)], settings=CPU)
+    bicubic, swin = methods.named([str(swinir)], config=CPU)
     assert [bicubic.name, swin.name, swin.scale] == ["bicubic", "swin", 2]
     theirs = oracle(spandrel, swinir)
     assert swin.parameters == sum(p.numel() for p in theirs.model.parameters())
@@ -58,14 +59,16 @@ def test_a_peer_is_what_spandrel_makes_of_the_file(spandrel: ModuleType, swinir:
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 17), (16, 9)])
 def test_sizes_that_are_no_multiple_of_its_windows(swinir: Path, size: tuple[int, int]) -> None:
-    _, swin = methods.named([str(swinir)], settings=CPU)
+    _, swin = methods.named([str(swinir)], config=CPU)
     height, width = size
     samples = np.random.default_rng(2).integers(0, 256, (height, width, 3), np.uint8)
     assert swin.enlarge(samples).shape == (2 * height, 2 * width, 3)
 
 
 def test_ensemble_is_the_mean_over_flips_and_turns(spandrel: ModuleType, swinir: Path) -> None:
-    _, plus = methods.named([str(swinir)], settings=Settings(device="cpu", ensemble=True))
+    _, plus = methods.named(
+        [str(swinir)], config=InferenceConfig(device="cpu", tile="off", ensemble=True)
+    )
     assert plus.name == "swin+"
     theirs = oracle(spandrel, swinir).eval()
     samples = np.random.default_rng(3).integers(0, 256, (16, 24, 3), np.uint8)
@@ -84,14 +87,16 @@ def test_ensemble_is_the_mean_over_flips_and_turns(spandrel: ModuleType, swinir:
 
 def test_without_spandrel(swinir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "spandrel", None)
-    with pytest.raises(PeerError, match=r"install it with pip install 'atdsr\[peers\]'"):
-        methods.named([str(swinir)], settings=CPU)
+    with pytest.raises(OtherNetworkError, match=r"install it with pip install 'atdsr\[peers\]'"):
+        methods.named([str(swinir)], config=CPU)
 
 
 def test_weights_of_nothing_known(spandrel: ModuleType, tmp_path: Path) -> None:
     torch.save({"layer.weight": torch.zeros(3, 3)}, tmp_path / "odd.pth")
-    with pytest.raises(PeerError, match=r"odd\.pth: spandrel cannot read these weights either"):
-        methods.named([str(tmp_path / "odd.pth")], settings=CPU)
+    with pytest.raises(
+        OtherNetworkError, match=r"odd\.pth: spandrel cannot read these weights either"
+    ):
+        methods.named([str(tmp_path / "odd.pth")], config=CPU)
 
 
 def test_a_network_that_does_not_enlarge(spandrel: ModuleType, tmp_path: Path) -> None:
@@ -99,23 +104,27 @@ def test_a_network_that_does_not_enlarge(spandrel: ModuleType, tmp_path: Path) -
 
     model = DnCNN(in_nc=3, out_nc=3, nc=4, nb=8)
     torch.save(model.state_dict(), tmp_path / "denoise.pth")
-    with pytest.raises(PeerError, match=r"denoise\.pth: its .* does not enlarge RGB pictures"):
-        methods.named([str(tmp_path / "denoise.pth")], settings=CPU)
+    with pytest.raises(
+        OtherNetworkError, match=r"denoise\.pth: its .* does not enlarge RGB pictures"
+    ):
+        methods.named([str(tmp_path / "denoise.pth")], config=CPU)
 
 
 def test_a_network_that_fails_says_so(swinir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    peer = peers.load(swinir, torch.device("cpu"))
+    network = other_networks.load(swinir, torch.device("cpu"))
 
     def fail(_: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("not enough memory: you tried to allocate\nmuch")
 
-    monkeypatch.setattr(peer._descriptor.model, "forward", fail)
-    with pytest.raises(PeerError, match="its SwinIR network failed: not enough memory: you tri"):
-        peer(torch.zeros(1, 3, 8, 8))
+    monkeypatch.setattr(network._descriptor.model, "forward", fail)
+    with pytest.raises(
+        OtherNetworkError, match="its SwinIR network failed: not enough memory: you tri"
+    ):
+        network(torch.zeros(1, 3, 8, 8))
 
 
 def test_the_import_leaves_torch_as_it_was() -> None:
     before = torch.library.register_fake
-    with peers.without_torchvision_operators():
+    with other_networks.without_torchvision_operators():
         assert torch.library.register_fake is not before
     assert torch.library.register_fake is before

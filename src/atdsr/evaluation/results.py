@@ -1,0 +1,127 @@
+"""What an evaluation compares and what it measures."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from atdsr.evaluation.published import PublishedRow
+
+Enlarge = Callable[[np.ndarray], np.ndarray]
+"""Samples h w 3 of uint8 -> samples h*scale w*scale 3 of uint8."""
+
+Metric = Callable[[np.ndarray, np.ndarray], float]
+"""HR and the enlarged picture, samples h w 3 of uint8 -> a number."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to enlarge pictures.
+
+    Attributes:
+        name: Name in tables, and the ending of the names of saved pictures. It is unique within an
+            evaluation.
+        scale: How many times the sides grow.
+        enlarge: Function that enlarges a picture.
+        parameters: Number of learned values; None for a method that has none.
+        identity: Whatever else its results depend on, such as the SHA-256 of its weights, so that
+            an interrupted evaluation is continued with the same method only.
+        device: Type of the device that it runs on, whose memory is measured.
+    """
+
+    name: str
+    scale: int
+    enlarge: Enlarge
+    parameters: int | None = None
+    identity: str = ""
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well one picture was enlarged, and at what cost.
+
+    Attributes:
+        name: Name of the picture, as `Pair.name`.
+        width: Width of the HR picture in pixels, cropped to a multiple of the scale.
+        height: Height of the HR picture, likewise.
+        psnr_y: PSNR on Y in dB; infinite if the result equals HR.
+        ssim_y: SSIM on Y, at most 1.
+        seconds: Wall time of the enlargement alone.
+        peak_bytes: Highest memory use during the enlargement: of the process, or on CUDA of the
+            tensors on the device. None if the system cannot tell.
+        metrics: Other metrics, such as LPIPS, by name.
+    """
+
+    name: str
+    width: int
+    height: int
+    psnr_y: float
+    ssim_y: float
+    seconds: float
+    peak_bytes: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Row:
+    """The scores of one method on one set; the set's figures are means over its pictures.
+
+    Attributes:
+        model: Name of the method.
+        dataset: Name of the test set.
+        scale: How many times the sides grew.
+        parameters: Number of learned values; None for a method that has none.
+        pictures: Scores of the pictures, in the order of the set.
+    """
+
+    model: str
+    dataset: str
+    scale: int
+    parameters: int | None
+    pictures: tuple[Score, ...]
+
+    @property
+    def psnr_y(self) -> float:
+        """Mean PSNR in dB."""
+        return float(np.mean([score.psnr_y for score in self.pictures]))
+
+    @property
+    def ssim_y(self) -> float:
+        """Mean SSIM."""
+        return float(np.mean([score.ssim_y for score in self.pictures]))
+
+    @property
+    def seconds(self) -> float:
+        """Mean wall time of a picture in seconds."""
+        return float(np.mean([score.seconds for score in self.pictures]))
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """Highest memory use over all pictures; None if the system cannot tell."""
+        known = [score.peak_bytes for score in self.pictures if score.peak_bytes is not None]
+        return max(known, default=None)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Means of the other metrics, by name."""
+        return {
+            name: float(np.mean([score.metrics[name] for score in self.pictures]))
+            for name in self.pictures[0].metrics
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Measured figures side by side, and figures that others have published.
+
+    Attributes:
+        rows: Measured rows, by scale, then by set, then by method in the order given (bicubic
+            first).
+        published: Figures from papers for the same scales and sets.
+        machine: What they were measured on: system, processor, versions.
+    """
+
+    rows: tuple[Row, ...]
+    published: tuple[PublishedRow, ...] = ()
+    machine: Mapping[str, str] = field(default_factory=dict)
