@@ -48,7 +48,7 @@ from atdsr.imaging import (
 )
 from atdsr.imaging.picture import Metadata
 from atdsr.network.model import ATD
-from atdsr.reports import runs
+from atdsr.reports import training_runs
 from atdsr.training import basicsr, recipes
 from atdsr.training.journal import LOG
 from atdsr.weights import Weights, read_weights, write_weights
@@ -424,8 +424,8 @@ _RECORDS = (
 
 @_target("log", lambda: ["\n".join(map(json.dumps, _RECORDS)).encode(), b'{"kind": "line"}\n'])
 def _(data: bytes) -> None:
-    run = runs.read(_file(LOG, data).parent)
-    runs.facts(run)
+    run = training_runs.read(_file(LOG, data).parent)
+    training_runs.facts(run)
     for name in ("name", "best", "sets", "seconds", "recent_loss", "pace", "wait"):
         getattr(run, name)
     for validated in run.validations:

@@ -11,7 +11,6 @@ not fit the free memory, or would take longer than `--patience`.
 """
 
 import argparse
-import importlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -116,7 +115,6 @@ def table(costs: list[Cost]) -> str:
 
 # -------------------------------------------------------------------------------------- the figure
 
-INK, SOFT, FAINT, PAPER = "#1c1d20", "#5d6068", "#e6e6e2", "#fcfcfb"
 COLOURS = {
     AS_IS.name: "#9a9da3",
     TUNED.name: "#5d6068",
@@ -127,21 +125,23 @@ COLOURS = {
 
 def draw(costs: list[Cost], path: Path) -> None:
     """Both costs against the size, one plot beside the other, as the file's suffix says."""
-    matplotlib = importlib.import_module("matplotlib")
-    matplotlib.use("agg")
-    pyplot = importlib.import_module("matplotlib.pyplot")
-    settings = {"font.size": 9, "svg.hashsalt": "atdsr", "axes.titlepad": 12}
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **settings, "backend": "agg"}):
-        figure, both = pyplot.subplots(1, 2, figsize=(9.8, 3.8), facecolor=PAPER)
+    from matplotlib.figure import Figure
+
+    from atdsr.reports import plots
+
+    with plots.style():
+        figure = Figure(figsize=(9.8, 3.8), facecolor=plots.ON_PAPER.paper)
+        both = figure.subplots(1, 2)
         figure.subplots_adjust(0.045, 0.115, 0.895, 0.87, wspace=0.4)
         titles = ("CPU seconds a megapixel of LR", "kB of memory a pixel of LR, at the peak")
         values = (Cost.seconds_a_megapixel, Cost.kilobytes_a_pixel)
         for axes, title, value in zip(both, titles, values, strict=True):
-            axes.set_title(title, loc="left", size=10.5, weight="bold", color=INK)
+            axes.set_title(
+                title, loc="left", size=10.5, weight="bold", pad=12, color=plots.ON_PAPER.ink
+            )
             _plot(axes, costs, value.__get__)
         metadata = {"Date": None} if path.suffix == ".svg" else None
         figure.savefig(path, dpi=140, metadata=metadata)
-        pyplot.close(figure)
 
 
 def _plot(axes: Any, costs: list[Cost], value: Any) -> None:
@@ -167,19 +167,15 @@ def _plot(axes: Any, costs: list[Cost], value: Any) -> None:
             va="center",
             color=COLOURS[path],
             annotation_clip=False,
-            bbox={"facecolor": PAPER, "linewidth": 0, "pad": 1},
+            bbox={"facecolor": "#fcfcfb", "linewidth": 0, "pad": 1},
         )
 
 
 def _frame(axes: Any, lengths: list[int]) -> None:
-    """Axes with a grid of thin lines and little else; sizes on a logarithmic scale."""
-    axes.set_facecolor("none")
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(SOFT)
-    axes.tick_params(colors=SOFT, length=0, pad=5)
-    axes.grid(axis="y", color=FAINT, linewidth=0.8)
-    axes.set_axisbelow(True)
+    """Style the axes, with sizes on a logarithmic scale."""
+    from atdsr.reports import plots
+
+    plots.style_axes(axes, plots.ON_PAPER)
     axes.set_xscale("log", base=2)
     axes.set_xlim(lengths[0] / 1.15, lengths[-1] * 1.05)
     axes.set_xticks(lengths, [f"{length}²" for length in lengths])
@@ -192,7 +188,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tiny network, for a trial")
     parser.add_argument("--patience", type=float, default=900.0, help="CPU seconds for a picture")
     parser.add_argument("--most", type=int, default=LENGTHS[-1], help="sides of the largest one")
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw there (extra plots)")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     parser.add_argument("--read", type=Path, metavar="FILE", help="measure nothing; read these")
     wanted = parser.parse_args()

@@ -3,21 +3,20 @@
     python runs/light_x2/curve.py docs/figures/light-x2-curve.svg
 
 `curve.json` has the points: steps and hours from scratch, over all runs, and PSNR-Y in dB that
-`atdsr eval` gave for the averaged weights of that step. Needs the extra `plots`.
+`atdsr eval` gave for the averaged weights of that step.
 """
 
 import json
 import sys
 from pathlib import Path
 
-import matplotlib as mpl
-from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from atdsr.evaluation import published
+from atdsr.reports import plots
 from atdsr.training import recipes
 
-INK, SOFT, FAINT = "#1c1d20", "#5d6068", "#e6e6e2"
 COLOURS = {"Set5": "#a3341f", "B100": "#2f5d8a"}
 PUBLISHED = {
     row.dataset: row.psnr_y for row in published.rows(2, COLOURS) if row.model == "ATD-light"
@@ -39,27 +38,19 @@ def draw(axes: Axes, points: list[dict[str, float]], unit: str) -> None:
             color=colour,
         )
         axes.axhline(PUBLISHED[name], color=colour, linewidth=0.8, linestyle=(0, (4, 4)))
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(SOFT)
-    axes.tick_params(colors=SOFT, length=0, pad=5, which="both")
-    axes.set_facecolor("none")
-    axes.grid(axis="y", color=FAINT, linewidth=0.8)
-    axes.set_axisbelow(True)
+    plots.style_axes(axes, plots.ON_PAPER)
 
 
 def main(target: Path) -> None:
     """Write the figure."""
     points = json.loads(Path(__file__).with_name("curve.json").read_text(encoding="utf-8"))
-    mpl.rcParams |= {"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "atdsr"}
-    figure, (by_step, by_hour) = pyplot.subplots(
-        1, 2, figsize=(9, 3.6), sharey=True, facecolor="#fcfcfb"
-    )
+    figure = Figure(figsize=(9, 3.6), facecolor=plots.ON_PAPER.paper)
+    by_step, by_hour = figure.subplots(1, 2, sharey=True)
     figure.subplots_adjust(0.06, 0.13, 0.985, 0.87, wspace=0.08)
     draw(by_step, points, "steps")
     by_step.set_xscale("log")
     by_step.set_xlim(1500, 650_000)
-    by_step.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    plots.label_log_axis(by_step.xaxis)
     for name, colour in COLOURS.items():
         by_step.plot(PUBLISHED_STEPS, PUBLISHED[name], "*", color=colour, markersize=10)
         by_step.annotate(
@@ -77,9 +68,10 @@ def main(target: Path) -> None:
         by_hour: "PSNR-Y (dB) against hours on two CPU cores",
     }
     for axes, title in titles.items():
-        axes.set_title(title, loc="left", size=9, color=INK)
+        axes.set_title(title, loc="left", size=9, color=plots.ON_PAPER.ink)
     figure.savefig(target, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    with plots.style():
+        main(Path(sys.argv[1]))

@@ -435,7 +435,7 @@ def test_restart(run: Run, refused: Callable[..., str]):
         (["--data", "Set5", "--json", "mine.json"], "mine.json: the file exists"),
         (["--data", "Set5", "--html", "empty"], "empty: this is a folder; name a file"),
         (["--data", "Set5", "--markdown", "mine.json/a.md"], "mine.json is no folder"),
-        (["--data", "Set5", "--json", "new", "--html", "new"], "two outputs have one name"),
+        (["--data", "Set5", "--json", "new", "--html", "new"], "two outputs have the same name"),
         (["--data", "Set5", "--save-images", "mine.json"], "mine.json is no folder"),
         (["--data", "Set5", "--scale", "3"], "enlarges by 2, not by 3"),
         (["--data", "Set5", "--metrics", "niqe"], "no metric 'niqe'; use lpips or dists"),

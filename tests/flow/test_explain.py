@@ -249,7 +249,7 @@ def test_the_page_is_whole_and_quiet(page: Page, html: Path):
     sizes = page.evaluate(
         "Promise.all([...document.images].map(i => i.decode().then(() => i.naturalWidth)))"
     )
-    assert len(sizes) == 2 + len(explain.SHEETS)
+    assert len(sizes) == 2 + len(explain.FIGURES)
     assert min(sizes) >= 37
     assert page.evaluate("document.querySelector('h1').textContent").endswith(HOSTILE)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

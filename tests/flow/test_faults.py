@@ -48,7 +48,7 @@ def test_memory_that_runs_out_somewhere_is_a_sentence(
     def find(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("atdsr.reports.runs.find", find)
+    monkeypatch.setattr("atdsr.reports.training_runs.find", find)
     result = CliRunner().invoke(cli.app, ["runs", "list", str(tmp_path)])
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()

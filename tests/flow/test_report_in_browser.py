@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from atdsr.reports import evaluation as report
+from atdsr.reports import evaluation_page
 from helpers import browser
 from helpers.browser import Page
 from helpers.evaluated import make
@@ -19,7 +19,7 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     evaluation, test_set, images = make(folder, NAMES)
     path = folder / "report of <all> & 100%.html"
-    report.write(evaluation, [test_set], images, path, overwrite=False)
+    evaluation_page.write(evaluation, [test_set], images, path, overwrite=False)
     return path
 
 

@@ -144,10 +144,10 @@ def test_curves_have_the_colours_of_the_page(page: Page):
     assert min(drawn) > 150
 
 
-def test_every_strip_decodes(page: Page):
+def test_every_validation_image_decodes(page: Page):
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     widths = page.evaluate(
-        "Promise.all([...document.querySelectorAll('.strip img')].map("
+        "Promise.all([...document.querySelectorAll('.images img')].map("
         "image => image.decode().then(() => image.naturalWidth)))"
     )
     assert widths == [240]

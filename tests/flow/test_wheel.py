@@ -44,12 +44,12 @@ def test_what_is_in_it(wheel: Path) -> None:
         names = archive.namelist()
     assert "atdsr/py.typed" in names
     assert {f"atdsr/weights/atd-light-x{scale}.safetensors" for scale in (2, 3, 4)} <= set(names)
-    assert "atdsr/sample/coffee.png" in names
+    assert "atdsr/reports/sample/coffee.png" in names
     assert "atdsr/evaluation/published.json" in names
-    assert "atdsr/recipes/101_ATD_light_SRx2_scratch.yaml" in names
-    assert "atdsr/recipes/parts/published.yaml" in names
-    for page in ("report", "explain"):
-        assert {f"atdsr/{page}/{page}.css", f"atdsr/{page}/{page}.js"} <= set(names)
+    assert "atdsr/training/recipes/101_ATD_light_SRx2_scratch.yaml" in names
+    assert "atdsr/training/recipes/parts/published.yaml" in names
+    for name in ("base.html", "base.css", "evaluation.js", "explain.js"):
+        assert f"atdsr/reports/templates/{name}" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if name.startswith(("tests/", "docs/"))]
     assert wheel.stat().st_size < 12 * 10**6

@@ -7,7 +7,6 @@ tags of HTML. What cannot be seen as what it is stands here as Python writes it,
 
 import re
 import unicodedata
-from html import escape
 
 # control and format characters, line and paragraph separators, halves of surrogate pairs
 _UNSEEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -39,16 +38,6 @@ def _is_unseen(letter: str) -> bool:
 
 def _escape(letter: str) -> str:
     return letter.encode("unicode_escape").decode()
-
-
-def html(text: str) -> str:
-    """The text as content of HTML, or of an attribute in quotes, on one line."""
-    return escape(printable(text))
-
-
-def html_lines(text: str) -> str:
-    """The text of a file as content of HTML, its lines as they are."""
-    return "\n".join(html(line) for line in text.expandtabs(4).splitlines())
 
 
 def markdown(text: str) -> str:

@@ -18,7 +18,6 @@ from atdsr.base.escaping import printable
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
-    from rich.table import Table
 
 
 class OutputError(AtdsrError):
@@ -152,32 +151,31 @@ def say(to: Printer, line: str) -> None:
     to.print(printable(line))
 
 
-def print_table(header: Sequence[str], lines: Sequence[Sequence[str]], section: int = 0) -> None:
+def print_table(
+    header: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    section: int = 0,
+    title: str | None = None,
+) -> None:
     """Print a table as wide as it is, the first column to the left and the others to the right.
 
     Args:
-        header: names of the columns.
-        lines: of cells, whatever they hold.
-        section: so many lines stand above a rule.
+        header: Names of the columns.
+        lines: Lines of cells, whatever they hold; a line may have fewer cells than the header.
+        section: Number of lines above a rule; 0 for no rule.
+        title: Title above the table.
     """
+    from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
-    grid = Table()
+    grid = Table(title=title, title_justify="left")
     for number, name in enumerate(header):
         grid.add_column(printable(name), justify="right" if number else "left", no_wrap=True)
     for number, line in enumerate(lines, 1):
         grid.add_row(*map(printable, line), end_section=number == section)
-    print_wide(grid)
 
-
-def print_wide(grid: "Table") -> None:
-    """Print a table as wide as it is, even where a line has to go on below.
-
-    Nothing is cut off, which a console would do to fit its own width.
-    """
-    from rich.console import Console
-    from rich.measure import Measurement
-
+    # A line that is too long goes on below; a console would cut it off to fit its own width.
     console = out.console
     needed = Measurement.get(console, console.options.update(max_width=10_000), grid).maximum
     wide = Console(file=console.file, markup=False, emoji=False, highlight=False)

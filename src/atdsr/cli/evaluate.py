@@ -12,7 +12,7 @@ import typer
 from atdsr.base import interrupts
 from atdsr.base.errors import AtdsrError
 from atdsr.base.reporter import SILENT, Reporter
-from atdsr.cli.console import err, out, print_wide, printable, progress_bar, say
+from atdsr.cli.console import err, out, print_table, printable, progress_bar, say
 from atdsr.cli.models import ensure_here
 from atdsr.cli.options import (
     CategorySizeOption,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from atdsr.evaluation import Evaluation, Method, Metric
     from atdsr.evaluation.expected import Expected
     from atdsr.evaluation.records import Records
-    from atdsr.evaluation.tables import Table
     from atdsr.evaluation.testsets import TestSet
     from atdsr.inference.config import InferenceConfig
     from atdsr.training.basicsr import TestOptions
@@ -124,11 +123,10 @@ def evaluate(
 ) -> None:
     """Measure PSNR and SSIM on test sets, beside bicubic.
 
-    The figures are taken on Y, as the field takes them, and published ones stand below. A test
-    set is a folder with HR pictures, or with a folder HR that has them; HR/Set5/x2 is understood
-    as well.
+    PSNR and SSIM are taken on Y, as in papers, and published figures stand below. A test set is
+    a folder with HR pictures, or with a folder HR that has them; HR/Set5/x2 is understood as well.
 
-    What is measured is kept until the end: the same command goes on where it was stopped.
+    Scores are kept until the end: the same command goes on where it was stopped.
     """
     from atdsr.evaluation import expected, methods, testsets
     from atdsr.inference.config import InferenceConfig
@@ -153,28 +151,28 @@ def evaluate(
         options = basicsr.read_test(opt)
         for note in options.notes if not quiet else ():
             say(err, note)
-        sets = options.sets(_listed(data or ""))
+        sets = options.sets(_split(data or ""))
         compared = _methods_of(options, config, reporter)
         images = options.images if options.save_images else None
     elif data is None:
         raise typer.BadParameter("Missing option '--data': name a test set.", context)
     else:
-        for name in _listed(data):
+        for name in _split(data):
             testsets.locate(name)  # before the networks, which take a while
-        ensure_here(_listed(model or ""), yes=yes, quiet=quiet)
+        ensure_here(_split(model or ""), yes=yes, quiet=quiet)
         compared = methods.named(
-            _listed(model or ""), scale, config, category_size=category_size, reporter=reporter
+            _split(model or ""), scale, config, category_size=category_size, reporter=reporter
         )
         sets = _find_sets(data, compared, None if lr == "matlab" else lr)
-    comparison = _Comparison(compared, sets, _measures(metrics, device), images, outputs)
+    comparison = _Comparison(compared, sets, _load_metrics(metrics, device), images, outputs)
     result = comparison.run(restart, quiet)
     if figures is not None:
-        _hold(result, figures)
+        _check_expected(result, figures)
 
 
 @dataclass(frozen=True)
 class _Outputs:
-    """The files to write."""
+    """Files to write the results to."""
 
     json: Path | None
     markdown: Path | None
@@ -182,20 +180,20 @@ class _Outputs:
     overwrite: bool
 
     def __post_init__(self) -> None:
-        """Refuse before the work what could not be written after it."""
+        """Check before the work that the files can be written after it."""
         from atdsr.base import files
 
-        given = [path for path in (self.json, self.markdown, self.html) if path is not None]
-        for path in given:
+        paths = [path for path in (self.json, self.markdown, self.html) if path is not None]
+        for path in paths:
             files.check_target(path, overwrite=self.overwrite)
-        if len(set(given)) < len(given):
-            raise AtdsrError("two outputs have one name; give each a file of its own.")
+        if len(set(paths)) < len(paths):
+            raise AtdsrError("two outputs have the same name; give each a file of its own.")
 
     def write(
         self, evaluation: "Evaluation", sets: Sequence["TestSet"], images: Path, quiet: bool
     ) -> None:
         from atdsr.evaluation import tables
-        from atdsr.reports import evaluation as report
+        from atdsr.reports import evaluation_page
 
         if self.json is not None:
             tables.write_json(evaluation, self.json, overwrite=self.overwrite)
@@ -205,7 +203,7 @@ class _Outputs:
             return
         with progress_bar(quiet) as bar:
             task = bar.add_task(printable(self.html.name), total=1)
-            report.write(
+            evaluation_page.write(
                 evaluation,
                 sets,
                 images,
@@ -217,7 +215,7 @@ class _Outputs:
 
 @dataclass(frozen=True)
 class _Comparison:
-    """What is compared on what, and where it goes."""
+    """Methods to compare, test sets to compare them on, and where the results go."""
 
     methods: Sequence["Method"]
     sets: Sequence["TestSet"]
@@ -226,51 +224,56 @@ class _Comparison:
     outputs: _Outputs
 
     def run(self, restart: bool, quiet: bool) -> "Evaluation":
-        """Measure, going on where an earlier run was stopped; print and write what came out."""
+        """Measure, going on where an earlier run was stopped; write and print the results."""
         from atdsr import evaluation
-        from atdsr.evaluation import records, tables
+        from atdsr.evaluation import tables
+        from atdsr.evaluation.records import Records, cache_folder
 
         name = evaluation.evaluation_id(self.methods, self.sets, list(self.metrics))
-        with records.Records(records.cache_folder() / name, restart=restart) as kept:
-            done, total = evaluation.count_recorded(self.methods, self.sets, kept)
+        with Records(cache_folder() / name, restart=restart) as records:
+            done, total = evaluation.count_recorded(self.methods, self.sets, records)
             if done and not quiet:
                 say(err, f"going on after {done} of {total}")
-            # the page is made of enlarged pictures, which nobody else may want
-            images = self.images or (kept.folder / "images" if self.outputs.html else None)
+            # the page needs enlarged pictures, even if the user does not keep them
+            images = self.images or (records.folder / "images" if self.outputs.html else None)
             try:
-                result = self._measure(kept, images, quiet)
-                self.outputs.write(result, self.sets, images or kept.folder, quiet)
+                result = self._measure(records, images, quiet)
+                self.outputs.write(result, self.sets, images or records.folder, quiet)
             except KeyboardInterrupt:
-                say(err, f"interrupted after {self._so_far(kept)}")
+                say(err, f"interrupted after {self._work_done(records)}")
                 raise typer.Exit(interrupts.exit_code()) from None
             except AtdsrError:
-                if (
-                    self.images is not None
-                    and evaluation.count_recorded(self.methods, self.sets, kept)[0] > done
-                ):
-                    say(err, f"stopped after {self._so_far(kept)}")
+                done_now, _ = evaluation.count_recorded(self.methods, self.sets, records)
+                if self.images is not None and done_now > done:
+                    say(err, f"stopped after {self._work_done(records)}")
                 raise
             for table in tables.tables(result):
-                _print(table)
-            kept.remove()
+                published = [["published:"], *table.published] if table.published else []
+                print_table(
+                    table.header,
+                    [*table.measured, *published],
+                    section=len(table.measured) if published else 0,
+                    title=table.title,
+                )
+            records.remove()
         return result
 
-    def _so_far(self, kept: "Records") -> str:
-        """How much is done, and where it is."""
+    def _work_done(self, records: "Records") -> str:
+        """Return how much is done, where it is, and how to go on."""
         from atdsr import evaluation
 
-        done, total = evaluation.count_recorded(self.methods, self.sets, kept)
-        there = "" if self.images is None else f", whose pictures are in {self.images}"
-        return f"{done} of {total}{there}; the same command goes on from here"
+        done, total = evaluation.count_recorded(self.methods, self.sets, records)
+        folder = "" if self.images is None else f", whose pictures are in {self.images}"
+        return f"{done} of {total}{folder}; the same command goes on from here"
 
-    def _measure(self, kept: "Records", images: Path | None, quiet: bool) -> "Evaluation":
+    def _measure(self, records: "Records", images: Path | None, quiet: bool) -> "Evaluation":
         from atdsr import evaluation
 
         with progress_bar(quiet) as bar:
             task = bar.add_task("")
 
-            def show(done: int, total: int, what: str) -> None:
-                bar.update(task, completed=done, total=total, description=printable(what))
+            def show(done: int, total: int, description: str) -> None:
+                bar.update(task, completed=done, total=total, description=printable(description))
 
             result = evaluation.evaluate(
                 self.methods,
@@ -278,7 +281,7 @@ class _Comparison:
                 metrics=self.metrics,
                 images=images,
                 overwrite=self.outputs.overwrite,
-                records=kept,
+                records=records,
                 progress=show,
             )
         command = shlex.join(["atdsr", *sys.argv[1:]])
@@ -286,10 +289,10 @@ class _Comparison:
 
 
 def _refuse_beside_opt(context: typer.Context, **options: Any) -> None:
-    """An option file says it all.
+    """Refuse options that an option file decides.
 
     Raises:
-        BadParameter: something is said beside it.
+        BadParameter: One of them is given.
     """
     for name, value in options.items():
         if value is not None:
@@ -300,25 +303,25 @@ def _refuse_beside_opt(context: typer.Context, **options: Any) -> None:
             )
 
 
-def _listed(text: str) -> list[str]:
-    """The names or paths in a list with commas; a path may have one in it."""
+def _split(text: str) -> list[str]:
+    """Split a list at its commas, unless it is a path that has one in it."""
     if Path(text).exists():
         return [text] if text else []
-    return [part for part in text.split(",") if part]
+    return [name for name in text.split(",") if name]
 
 
 def _find_sets(data: str, compared: Sequence["Method"], lr: str | None) -> list["TestSet"]:
-    """The test sets for the scales of the methods, each once."""
+    """Return the test sets for the scales of the methods, each once."""
     from atdsr.evaluation import testsets
 
     scales = dict.fromkeys(method.scale for method in compared)
-    found = (
-        each
+    sets = (
+        test_set
         for scale in scales
-        for name in _listed(data)
-        for each in testsets.find(name, scale, lr)
+        for name in _split(data)
+        for test_set in testsets.find(name, scale, lr)
     )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(sets))
 
 
 def _methods_of(
@@ -337,19 +340,19 @@ def _methods_of(
     ]
 
 
-def _measures(names: str, device: Device) -> dict[str, "Metric"]:
+def _load_metrics(names: str, device: Device) -> dict[str, "Metric"]:
     from atdsr.evaluation import perceptual
     from atdsr.inference import config
 
-    where = config.choose_device(device.value)
-    return {name: perceptual.load(name, where) for name in _listed(names)}
+    chosen = config.choose_device(device.value)
+    return {name: perceptual.load(name, chosen) for name in _split(names)}
 
 
-def _hold(result: "Evaluation", figures: "Expected") -> None:
-    """Say whether the figures are the expected ones.
+def _check_expected(result: "Evaluation", figures: "Expected") -> None:
+    """Print whether the figures are the expected ones.
 
     Raises:
-        typer.Exit: with 1 if they are not.
+        typer.Exit: With code 1 if they are not.
     """
     from atdsr.evaluation import expected
 
@@ -364,20 +367,3 @@ def _hold(result: "Evaluation", figures: "Expected") -> None:
     )
     if verdict.differing:
         raise typer.Exit(1)
-
-
-def _print(table: "Table") -> None:
-    """Print a table as wide as it is."""
-    import rich.table
-
-    grid = rich.table.Table(title=table.title, title_justify="left")
-    for number, name in enumerate(table.header):
-        grid.add_column(printable(name), justify="left" if number == 0 else "right", no_wrap=True)
-    for line in table.measured:
-        grid.add_row(*map(printable, line))
-    if table.published:
-        grid.add_section()
-        grid.add_row("published:")
-    for line in table.published:
-        grid.add_row(*line)
-    print_wide(grid)

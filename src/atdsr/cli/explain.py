@@ -19,19 +19,19 @@ from atdsr.cli.options import (
 
 
 @dataclass(frozen=True)
-class Place:
+class Pixel:
     """A pixel of a picture: column and row from the top left, from 0."""
 
     x: int
     y: int
 
 
-def _parse_place(text: str) -> Place:
-    """The place in what a person typed."""
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
-        raise typer.BadParameter(f"{text!r} is no place; give column and row, such as 120,80.")
-    return Place(int(parts[0]), int(parts[1]))
+def _parse_pixel(text: str) -> Pixel:
+    """Parse a pixel as the user types it."""
+    numbers = [number.strip() for number in text.split(",")]
+    if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
+        raise typer.BadParameter(f"{text!r} is not a pixel; give column and row, such as 120,80.")
+    return Pixel(int(numbers[0]), int(numbers[1]))
 
 
 def explain(
@@ -48,10 +48,10 @@ def explain(
         ),
     ] = None,
     at: Annotated[
-        Place | None,
+        Pixel | None,
         typer.Option(
             metavar="X,Y",
-            parser=_parse_place,
+            parser=_parse_pixel,
             help="The pixel whose attention is shown, column and row from the top left.  "
             "[default: one that attends to what is alike and far away]",
         ),
@@ -78,7 +78,7 @@ def explain(
     upscaler = load_upscaler(model, category_size=category_size, device=device)
     with progress_bar(quiet=False) as progress:
         task = progress.add_task(printable(picture.name), total=1)
-        made = explaining.run(
+        explanation = explaining.run(
             upscaler,
             picture,
             output,
@@ -88,8 +88,12 @@ def explain(
             overwrite=overwrite,
             progress=lambda share: progress.update(task, completed=share),
         )
-    if made.reduced:
-        say(err, f"{picture}: reduced to {made.size[0]}x{made.size[1]} first (--max-side)")
-    out.print(f"layer {made.layer}, attention of the pixel at {made.at[0]},{made.at[1]}")
-    for path in made.files:
+    if explanation.reduced:
+        say(
+            err,
+            f"{picture}: reduced to {explanation.size[0]}x{explanation.size[1]} first (--max-side)",
+        )
+    x, y = explanation.at
+    out.print(f"layer {explanation.layer}, attention of the pixel at {x},{y}")
+    for path in explanation.files:
         say(out, f"{path}")

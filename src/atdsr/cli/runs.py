@@ -11,9 +11,9 @@ from atdsr.cli.console import err, out, print_table, say
 from atdsr.cli.options import OverwriteOption, argument
 
 if TYPE_CHECKING:
-    from atdsr.reports.runs import Run
+    from atdsr.reports.training_runs import TrainingRun
 
-_MOST_CELLS = 10_000  # of the table of validations, which takes a second
+_MOST_CELLS = 10_000  # of the table of validations; printing so many takes a second
 
 
 def show(
@@ -23,7 +23,7 @@ def show(
     ] = None,
     html: Annotated[
         Path | None,
-        typer.Option("--html", metavar="FILE", help="Write a page with curves and strips."),
+        typer.Option("--html", metavar="FILE", help="Write a page with curves and images."),
     ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -33,28 +33,28 @@ def show(
     experiments, for one line a run.
     """
     from atdsr.base import files
-    from atdsr.reports import runs
+    from atdsr.reports import training_runs
 
     for path in (png, html):
         if path is not None:
             files.check_target(path, overwrite=overwrite)
-    found = runs.find(folder, _warn)
-    if not runs.is_run(folder):
+    runs = training_runs.find(folder, _warn)
+    if not training_runs.is_run(folder):
         if png is not None or html is not None:
             raise AtdsrError(f"{folder} holds several runs; name one for --png and --html.")
-        _print_list(found)
+        _print_list(runs)
         return
-    (run,) = found
+    (run,) = runs
     _print_run(run)
     if png is not None:
-        from atdsr.reports.runs import drawing
+        from atdsr.reports import run_curves
 
-        drawing.png(run, png, overwrite=overwrite)
+        run_curves.png(run, png, overwrite=overwrite)
         say(out, f"curves: {png}")
     if html is not None:
-        from atdsr.reports.runs import page
+        from atdsr.reports import run_page
 
-        page.write(run, html, overwrite=overwrite)
+        run_page.write(run, html, overwrite=overwrite)
         say(out, f"page:   {html}")
 
 
@@ -63,47 +63,47 @@ def list_runs(folder: Annotated[Path, argument("DIR")] = Path("experiments")) ->
 
     DIR is a folder of runs' folders.  [default: experiments]
     """
-    from atdsr.reports import runs
+    from atdsr.reports import training_runs
 
-    _print_list(runs.find(folder, _warn))
+    _print_list(training_runs.find(folder, _warn))
 
 
 def _warn(sentence: str) -> None:
     say(err, f"left out: {sentence}")
 
 
-def _print_run(run: "Run") -> None:
-    """What a run is and has come to, then a line for each validation."""
-    from atdsr.reports import runs
+def _print_run(run: "TrainingRun") -> None:
+    """Print the facts of a run, then a line for each validation."""
+    from atdsr.reports import training_runs
 
     say(out, run.name)
-    facts = runs.facts(run)
+    facts = training_runs.facts(run)
     width = max(map(len, facts))
     for name, text in facts.items():
         say(out, f"  {name:{width}}  {text}")
     if not run.validations:
         return
     best, sets = run.best, run.sets
-    shown = run.validations[-(_MOST_CELLS // (len(sets) + 3)) :]
+    validations = run.validations[-(_MOST_CELLS // (len(sets) + 3)) :]
     bicubic = run.validations[-1].bicubic
     header = ["PSNR (dB)", *sets, *(["mean"] if len(sets) > 1 else []), ""]
-    lines = [["bicubic", *(_decibels(bicubic.get(name)) for name in sets)]]
-    for each in shown:
-        figures = [_decibels(each.psnr.get(name)) for name in sets]
-        figures += [_decibels(each.mean_psnr)] if len(sets) > 1 else []
-        lines.append([f"{each.step:,}", *figures, "best" if each is best else ""])
-    if len(shown) < len(run.validations):
-        say(out, f"the last {len(shown):,} of {len(run.validations):,} validations:")
+    lines = [["bicubic", *(units.decibels(bicubic.get(name)) for name in sets)]]
+    for validated in validations:
+        figures = [units.decibels(validated.psnr.get(name)) for name in sets]
+        figures += [units.decibels(validated.mean_psnr)] if len(sets) > 1 else []
+        lines.append([f"{validated.step:,}", *figures, "best" if validated is best else ""])
+    if len(validations) < len(run.validations):
+        say(out, f"the last {len(validations):,} of {len(run.validations):,} validations:")
     print_table(header, lines, section=1)
 
 
-def _print_list(found: "list[Run]") -> None:
-    """A line for each run."""
-    from atdsr.reports import runs
+def _print_list(runs: "list[TrainingRun]") -> None:
+    """Print a line for each run."""
+    from atdsr.reports import training_runs
 
     header = ["run", "step", "of", "loss", "best PSNR", "at step", "speed", "trained", "written"]
     lines = []
-    for run in found:
+    for run in runs:
         best = run.best
         lines.append(
             [
@@ -111,15 +111,11 @@ def _print_list(found: "list[Run]") -> None:
                 f"{run.step:,}",
                 f"{run.iterations:,}" if run.iterations else "",
                 units.significant(run.recent_loss, 4),
-                _decibels(best.mean_psnr) if best else "",
+                units.decibels(best.mean_psnr) if best else "",
                 f"{best.step:,}" if best else "",
                 units.iteration_rate(run.pace),
-                units.duration(run.seconds) if run.lines else "",
-                runs.written(run),
+                units.duration(run.seconds) if run.entries else "",
+                training_runs.written(run),
             ]
         )
     print_table(header, lines)
-
-
-def _decibels(value: float | None) -> str:
-    return units.UNKNOWN if value is None else units.decibels(value)

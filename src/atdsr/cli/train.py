@@ -173,9 +173,9 @@ def _keep_recipe(settings: "Settings") -> None:
 
 
 def _set_aside(folder: Path, *, quiet: bool) -> None:
-    from atdsr.reports import runs
+    from atdsr.reports import training_runs
 
-    kept = runs.set_aside(folder)
+    kept = training_runs.set_aside(folder)
     if kept is not None and not quiet:
         say(err, f"the run that was in {folder} is now {kept}")
 

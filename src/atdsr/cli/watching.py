@@ -14,7 +14,7 @@ from rich.text import Text
 
 from atdsr.base import units
 from atdsr.cli.console import err, printable, say
-from atdsr.reports import runs
+from atdsr.reports import training_runs
 from atdsr.training.events import Event, Line, Started, Stepped, Told, Validated
 
 _GAPS, _LINES = 20, 10  # steps and lines that the speed is taken over
@@ -120,8 +120,8 @@ class Watching:
     def _remember(self) -> None:
         """Take the last and the best validation of earlier starts from the log."""
         try:
-            run = runs.read(self._folder)
-        except runs.RunsError:
+            run = training_runs.read(self._folder)
+        except training_runs.TrainingRunError:
             return
         self._best = run.best
         self._last = run.validations[-1] if run.validations else None

@@ -5,7 +5,7 @@ is compared (ATD, bicubic, and other networks by `other_networks`); `protocol` e
 the pictures (with more metrics by `perceptual`) and returns the `results`; `records` keeps scores
 until the evaluation is complete; `published` has the figures of papers; `tables` writes tables and
 JSON; `expected` compares with earlier figures; `regions` finds the part of a picture that is worth
-a look. `atdsr.reports.evaluation` makes a page of it.
+a look. `atdsr.reports.evaluation_page` makes a page of it.
 """
 
 from atdsr.evaluation.protocol import (

@@ -11,8 +11,8 @@ from torch import Tensor
 from atdsr.network.attention import split_heads
 from atdsr.network.model import ATD, Layer
 from atdsr.reports import explain
-from atdsr.reports.explain import colours, pictures, trace
-from atdsr.reports.explain.pictures import View
+from atdsr.reports.explain import colours, figures, trace
+from atdsr.reports.explain.figures import View
 from helpers.networks import TINY, lively
 
 HEIGHT, WIDTH = 20, 37  # padded to 32 x 48: 1536 tokens
@@ -192,8 +192,8 @@ def test_no_two_tokens_have_one_colour(count: int, width: int):
     rng = np.random.default_rng(count)
     vectors, shares, light = rng.normal(size=(count, width)), rng.random(count), rng.random(count)
     shares[::3] = 0
-    made = colours.of_tokens(vectors, shares / max(shares.sum(), 1), light)
-    again = colours.of_tokens(vectors, shares / max(shares.sum(), 1), light)
+    made = colours.token_colours(vectors, shares / max(shares.sum(), 1), light)
+    again = colours.token_colours(vectors, shares / max(shares.sum(), 1), light)
     np.testing.assert_array_equal(made, again)
     lab = colours.to_oklab(made)
     distances = np.linalg.norm(lab[:, None] - lab, axis=-1) + 9 * np.eye(count)
@@ -205,7 +205,7 @@ def test_similar_tokens_look_similar():
     centres = np.repeat(rng.normal(size=(4, 8)), 8, axis=0)
     vectors = centres + 0.05 * rng.normal(size=centres.shape)
     light = np.repeat(rng.random(4), 8) + 0.01 * rng.random(32)
-    lab = colours.to_oklab(colours.of_tokens(vectors, np.full(32, 1 / 32), light))
+    lab = colours.to_oklab(colours.token_colours(vectors, np.full(32, 1 / 32), light))
     distances = np.linalg.norm(lab[:, None] - lab[None], axis=-1)
     same = np.repeat(np.arange(4), 8)[:, None] == np.repeat(np.arange(4), 8)
     assert distances[same].mean() < 0.7 * distances[~same].mean()
@@ -214,7 +214,7 @@ def test_similar_tokens_look_similar():
 def test_lighter_tokens_look_lighter():
     rng = np.random.default_rng(0)
     light = rng.permutation(40) / 40
-    made = colours.of_tokens(rng.normal(size=(40, 8)), np.full(40, 1 / 40), light)
+    made = colours.token_colours(rng.normal(size=(40, 8)), np.full(40, 1 / 40), light)
     assert np.corrcoef(colours.to_oklab(made)[:, 0], light)[0, 1] > 0.85
 
 
@@ -250,12 +250,12 @@ def test_typical_places_lie_in_the_mask_and_apart():
     mask = np.zeros((80, 120), bool)
     mask[10:30, 10:110] = True
     mask[70, 5] = True
-    places = pictures._typical_places(mask, 5)
+    places = figures._typical_places(mask, 5)
     assert 3 <= len(places) <= 5
     assert all(mask[y, x] for x, y in places)
     for i, (x, y) in enumerate(places):
         assert all(max(abs(x - u), abs(y - v)) >= 9 for u, v in places[:i])
-    assert pictures._typical_places(~np.ones((5, 5), bool), 3) == []
+    assert figures._typical_places(~np.ones((5, 5), bool), 3) == []
 
 
 @pytest.mark.slow
@@ -263,14 +263,14 @@ def test_typical_places_lie_in_the_mask_and_apart():
 @pytest.mark.parametrize("name", ["0.0", "1.1"])
 def test_any_size_can_be_drawn(size: tuple[int, int], name: str):
     seen = view(*size, name)
-    x, y = seen.most_telling_place()
+    x, y = seen.most_telling_pixel()
     assert 0 <= x < size[1]
     assert 0 <= y < size[0]
     for sheet in (
-        pictures.categories(seen),
-        pictures.masks(seen),
-        pictures.attention(seen, size[1] - 1, size[0] - 1),
-        pictures.dictionary(seen),
+        figures.categories(seen),
+        figures.masks(seen),
+        figures.attention(seen, size[1] - 1, size[0] - 1),
+        figures.dictionary(seen),
     ):
         assert min(sheet.size) > 50
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from atdsr.base import escaping
 from atdsr.inference.upscaler import Upscaler
-from atdsr.reports import evaluation as report
-from atdsr.reports import explain, runs
-from atdsr.reports.runs import page
+from atdsr.reports import evaluation_page, explain, html, run_page, training_runs
 from helpers import evaluated, logs
 from helpers.networks import TINY, lively
 
@@ -24,14 +24,14 @@ NAME = "photo\u202egnp.\u2066<img src=x onerror=alert(1)>\u200b\U000e0041\x1b[31
 
 def of_an_evaluation(folder: Path) -> Path:
     evaluation, test_set, images = evaluated.make(folder, [NAME], NAME)
-    report.write(evaluation, [test_set], images, folder / "a.html", overwrite=False)
+    evaluation_page.write(evaluation, [test_set], images, folder / "a.html", overwrite=False)
     return folder / "a.html"
 
 
 def of_a_run(folder: Path) -> Path:
     run = logs.write(folder / "run", steps=2_000, every=10, name=NAME)
     (run / "recipe.yaml").write_text(f"name: {NAME}\n")
-    page.write(runs.read(run), folder / "a.html", overwrite=False)
+    run_page.write(training_runs.read(run), folder / "a.html", overwrite=False)
     return folder / "a.html"
 
 
@@ -83,13 +83,27 @@ class Parsed(HTMLParser):
         (self.scripts if self._inside == "script" else self.shown).append(data)
 
 
+@given(st.text())
+def test_a_template_shows_text_and_nothing_else(text: str) -> None:
+    template = html._environment().from_string("<p title='{{ text }}'>{{ text }}</p>")
+    rendered = template.render(text=text)
+    parsed = Parsed(rendered)
+    assert "".join(parsed.shown) == escaping.printable(text) * 2
+    assert rendered.count("<") == 2
+    assert rendered.count("'") == 2
+
+
+def test_the_lines_of_a_file_stay_lines() -> None:
+    assert html._lines("a: <b>\n\tc\u202e\r\nd") == "a: &lt;b&gt;\n    c\\u202e\nd"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [of_an_evaluation, of_a_run, of_a_picture])
 def test_names_are_shown_as_they_are_and_do_nothing(
     tmp_path: Path, make: Callable[[Path], Path]
 ) -> None:
-    html = make(tmp_path).read_text("utf-8")
-    parsed = Parsed(html)
+    source = make(tmp_path).read_text("utf-8")
+    parsed = Parsed(source)
     assert not parsed.handlers
     assert any(escaping.printable(NAME) in text for text in parsed.shown)
     lines = [line for text in parsed.shown for line in text.splitlines()]
@@ -102,4 +116,4 @@ def test_names_are_shown_as_they_are_and_do_nothing(
         "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
         "style-src 'unsafe-inline'"
     )
-    assert not re.search(r'(?:src|href)="(?!data:|#)', html)
+    assert not re.search(r'(?:src|href)="(?!data:|#)', source)

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import re
-import sys
 import tracemalloc
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
@@ -14,29 +13,30 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from atdsr.base import files, units
 from atdsr.base.files import FileError
-from atdsr.reports import runs
-from atdsr.reports.runs import Run, RunsError, drawing, page, reading
+from atdsr.reports import plots, run_curves, run_page, training_runs
+from atdsr.reports.training_runs import TrainingRun, TrainingRunError
 from atdsr.training.events import Line, Started, Validated
 from atdsr.training.journal import Journal
 from helpers import logs
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
     """A run of 3412 lines with a restart, 17 validations of three sets, and strips."""
-    return runs.read(logs.write(tmp_path_factory.mktemp("runs") / logs.NAME))
+    return training_runs.read(logs.write(tmp_path_factory.mktemp("runs") / logs.NAME))
 
 
-def log(folder: Path, *records: Any) -> Run:
+def log(folder: Path, *records: Any) -> TrainingRun:
     """The run of a log with these lines; what is no text becomes JSON."""
     lines = (each if isinstance(each, str) else json.dumps(each) for each in records)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "log.jsonl").write_text("".join(f"{line}\n" for line in lines))
-    return runs.read(folder)
+    return training_runs.read(folder)
 
 
 def line(step: int, **fields: Any) -> dict[str, Any]:
@@ -62,10 +62,10 @@ def test_a_log_that_a_run_has_written_is_read_back(tmp_path: Path):
     ]
     for event in told:
         journal(event)
-    read = runs.read(tmp_path)
+    read = training_runs.read(tmp_path)
     assert read.starts == (told[0],)
-    assert read.lines[0] == told[1]
-    assert math.isnan(read.lines[1].loss)
+    assert read.entries[0] == told[1]
+    assert math.isnan(read.entries[1].loss)
     assert read.validations == (told[2],)
     assert (read.name, read.step, read.iterations, read.unread) == ("a run", 200, 500, 0)
     assert read.seconds == 100
@@ -90,7 +90,7 @@ def test_lines_that_are_cut_or_foreign_are_counted_and_left_out(tmp_path: Path):
         {"kind": "line", "step": True},
         line(100),
     )
-    assert [each.step for each in read.lines] == [100]
+    assert [each.step for each in read.entries] == [100]
     assert read.unread == 10
 
 
@@ -105,19 +105,19 @@ def test_fields_that_are_missing_or_of_another_kind_are_no_figures(tmp_path: Pat
     )
     assert read.name == tmp_path.name
     assert read.iterations == 0
-    assert math.isnan(read.lines[0].loss)
-    assert read.lines[0].skipped == 0
+    assert math.isnan(read.entries[0].loss)
+    assert read.entries[0].skipped == 0
     assert math.isnan(read.recent_loss)
     assert read.validations[0].psnr == {}
     assert read.best is read.validations[1]
     assert read.sets == ["A", "B"]
-    assert runs.facts(read)["step"] == "200"
-    assert page.write(read, tmp_path / "a.html", overwrite=False) is None
+    assert training_runs.facts(read)["step"] == "200"
+    assert run_page.write(read, tmp_path / "a.html", overwrite=False) is None
 
 
 def test_bytes_that_are_no_text_do_no_harm(tmp_path: Path):
     (tmp_path / "log.jsonl").write_bytes(b"\xff\xfe\x00\n" + json.dumps(line(100)).encode())
-    assert runs.read(tmp_path).step == 100
+    assert training_runs.read(tmp_path).step == 100
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_bytes_that_are_no_text_do_no_harm(tmp_path: Path):
 )
 def test_a_line_that_no_reader_can_hold_is_left_out(tmp_path: Path, foreign: str):
     found = log(tmp_path, line(1), foreign)
-    assert [each.step for each in found.lines] == [1]
+    assert [each.step for each in found.entries] == [1]
     assert found.unread == 1
 
 
@@ -161,24 +161,26 @@ ABSURD: dict[str, list[Any]] = {
 @pytest.mark.parametrize("case", ABSURD)
 def test_an_absurd_log_is_read_drawn_and_put_on_a_page(tmp_path: Path, case: str):
     run = log(tmp_path / "run", *ABSURD[case])
-    assert all(isinstance(text, str) and len(text) < 1_100 for text in runs.facts(run).values())
+    assert all(
+        isinstance(text, str) and len(text) < 1_100 for text in training_runs.facts(run).values()
+    )
     assert len(run.name) <= 200
     assert len(run.sets) <= 16
-    page.write(run, tmp_path / "a.html", overwrite=False)
+    run_page.write(run, tmp_path / "a.html", overwrite=False)
     assert (tmp_path / "a.html").stat().st_size < 10_000_000
-    with contextlib.suppress(RunsError):  # where there is nothing to draw
-        drawing.png(run, tmp_path / "a.png", overwrite=False)
+    with contextlib.suppress(TrainingRunError):  # where there is nothing to draw
+        run_curves.png(run, tmp_path / "a.png", overwrite=False)
 
 
 def test_a_line_of_any_length_is_passed_over_in_little_memory(tmp_path: Path):
     run = log(tmp_path, line(100), "x" * 3_000_000, line(200))
-    assert [each.step for each in run.lines] == [100, 200]
+    assert [each.step for each in run.entries] == [100, 200]
     assert run.unread == 1
     with (tmp_path / "log.jsonl").open("a") as file:
         for _ in range(50):
             file.write("y" * 2**20)
     tracemalloc.start()
-    assert runs.read(tmp_path).unread == 2
+    assert training_runs.read(tmp_path).unread == 2
     assert tracemalloc.get_traced_memory()[1] < 20_000_000
     tracemalloc.stop()
 
@@ -186,8 +188,11 @@ def test_a_line_of_any_length_is_passed_over_in_little_memory(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("\n" * (reading.MOST_LINES + 1), "more than 150,000 lines"),
-        ("{}\n" * (reading.MOST_FOREIGN + 1), "more than 10,000 lines that no run has written"),
+        ("\n" * (training_runs.MOST_LINES + 1), "more than 150,000 lines"),
+        (
+            "{}\n" * (training_runs.MOST_FOREIGN + 1),
+            "more than 10,000 lines that no run has written",
+        ),
         (
             "".join(json.dumps(validated(n, A=1.0)) + "\n" for n in range(2_001)),
             "more than 2,000 validations",
@@ -197,41 +202,43 @@ def test_a_line_of_any_length_is_passed_over_in_little_memory(tmp_path: Path):
 )
 def test_a_log_that_no_run_has_is_refused(tmp_path: Path, text: str, sentence: str):
     (tmp_path / "log.jsonl").write_text(text)
-    with pytest.raises(RunsError, match=rf"log\.jsonl has {sentence}"):
-        runs.read(tmp_path)
+    with pytest.raises(TrainingRunError, match=rf"log\.jsonl has {sentence}"):
+        training_runs.read(tmp_path)
 
 
 def test_a_log_that_is_far_too_large_is_not_even_opened(tmp_path: Path):
     with (tmp_path / "log.jsonl").open("wb") as file:
         file.truncate(2**40)
-    with pytest.raises(RunsError, match=r"has 1,099,511,627,776 bytes, and the log of a run"):
-        runs.read(tmp_path)
+    with pytest.raises(
+        TrainingRunError, match=r"has 1,099,511,627,776 bytes, and the log of a run"
+    ):
+        training_runs.read(tmp_path)
 
 
 def test_one_log_of_several_that_cannot_be_read_is_named(tmp_path: Path):
     log(tmp_path / "good", line(100))
     (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / "log.jsonl").write_text("{}\n" * (reading.MOST_FOREIGN + 1))
+    (tmp_path / "bad" / "log.jsonl").write_text("{}\n" * (training_runs.MOST_FOREIGN + 1))
     (tmp_path / "pipe").mkdir()
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe" / "log.jsonl")  # nobody writes, and none waits for that
     told: list[str] = []
-    assert [run.name for run in runs.find(tmp_path, told.append)] == ["good"]
+    assert [run.name for run in training_runs.find(tmp_path, told.append)] == ["good"]
     assert len(told) == 1
     assert "bad" in told[0]
 
 
-def test_a_time_that_no_calendar_has_is_none(run: Run):
-    assert runs.written(replace(run, written=1e300)) == units.UNKNOWN
+def test_a_time_that_no_calendar_has_is_none(run: TrainingRun):
+    assert training_runs.written(replace(run, written=1e300)) == units.UNKNOWN
 
 
 def test_an_empty_log_is_a_run_with_nothing_done(tmp_path: Path):
     read = log(tmp_path)
     assert (read.step, read.name, read.best) == (0, tmp_path.name, None)
-    assert list(runs.facts(read)) == ["step", "last written"]
-    with pytest.raises(RunsError, match="nothing to draw"):
-        drawing.png(read, tmp_path / "a.png", overwrite=False)
-    page.write(read, tmp_path / "a.html", overwrite=False)
+    assert list(training_runs.facts(read)) == ["step", "last written"]
+    with pytest.raises(TrainingRunError, match="nothing to draw"):
+        run_curves.png(read, tmp_path / "a.png", overwrite=False)
+    run_page.write(read, tmp_path / "a.html", overwrite=False)
     assert "<svg" not in (tmp_path / "a.html").read_text()
 
 
@@ -246,12 +253,12 @@ def test_a_restart_undoes_what_came_after_the_state_it_goes_on_from(tmp_path: Pa
         line(400, loss=2.0),
         line(400, loss=3.0),
     )
-    assert [(each.step, each.loss) for each in read.lines] == [
+    assert [(each.step, each.loss) for each in read.entries] == [
         *((step, 1.0) for step in (100, 200, 300)),
         (400, 3.0),
     ]
     assert [each.step for each in read.validations] == [200]
-    assert runs.facts(read)["restarts"] == "1"
+    assert training_runs.facts(read)["restarts"] == "1"
 
 
 def test_the_best_validation_has_the_highest_mean(tmp_path: Path):
@@ -267,25 +274,25 @@ def test_runs_of_a_folder_come_latest_first(tmp_path: Path):
         log(tmp_path / name, logs.started(0, name))
         os.utime(tmp_path / name / "log.jsonl", (written, written))
     (tmp_path / "no run").mkdir()
-    assert [each.name for each in runs.find(tmp_path)] == ["new", "middle", "old"]
-    assert [each.name for each in runs.find(tmp_path / "old")] == ["old"]
+    assert [each.name for each in training_runs.find(tmp_path)] == ["new", "middle", "old"]
+    assert [each.name for each in training_runs.find(tmp_path / "old")] == ["old"]
 
 
 @pytest.mark.parametrize("name", ["missing", "empty", "file"])
 def test_what_is_no_run_is_named(tmp_path: Path, name: str):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
-    with pytest.raises(RunsError, match=name):
-        runs.find(tmp_path / name)
-    with pytest.raises(RunsError, match=name):
-        runs.read(tmp_path / name)
+    with pytest.raises(TrainingRunError, match=name):
+        training_runs.find(tmp_path / name)
+    with pytest.raises(TrainingRunError, match=name):
+        training_runs.read(tmp_path / name)
 
 
 # --------------------------------------------------------------------------------------- in a word
 
 
-def test_facts_say_what_a_run_has_come_to(run: Run):
-    facts = runs.facts(run)
+def test_facts_say_what_a_run_has_come_to(run: TrainingRun):
+    facts = training_runs.facts(run)
     assert facts["step"] == "341,200 of 500,000 (68%)"
     assert facts["parameters"] == "753,204"
     assert facts["device"] == "NVIDIA H200, 2 processes"
@@ -300,18 +307,18 @@ def test_facts_say_what_a_run_has_come_to(run: Run):
 
 
 @pytest.mark.slow
-def test_the_picture_of_the_curves_can_be_read(run: Run, tmp_path: Path):
-    drawing.png(run, tmp_path / "a.png", overwrite=False)
+def test_the_picture_of_the_curves_can_be_read(run: TrainingRun, tmp_path: Path):
+    run_curves.png(run, tmp_path / "a.png", overwrite=False)
     with Image.open(tmp_path / "a.png") as image:
         assert image.format == "PNG"
         assert min(image.size) > 500
         assert len(image.convert("RGB").getcolors(1 << 24) or []) > 50
     with pytest.raises(FileError, match=r"a\.png"):
-        drawing.png(run, tmp_path / "a.png", overwrite=False)
+        run_curves.png(run, tmp_path / "a.png", overwrite=False)
 
 
-def test_each_curve_has_the_pages_colours_and_names_of_its_own(run: Run):
-    curves = drawing.svgs(run)
+def test_each_curve_has_the_pages_colours_and_names_of_its_own(run: TrainingRun):
+    curves = run_curves.svgs(run)
     psnr = [f"PSNR on {name} (dB)" for name in logs.SETS]
     assert list(curves) == ["loss", "learning rate", *psnr]
     names: list[str] = []
@@ -344,35 +351,26 @@ def test_each_curve_has_the_pages_colours_and_names_of_its_own(run: Run):
 )
 def test_any_log_can_be_drawn(tmp_path: Path, records: list[Any]):
     read = log(tmp_path, *records)
-    drawing.png(read, tmp_path / "a.png", overwrite=False)
-    page.write(read, tmp_path / "a.html", overwrite=False)
+    run_curves.png(read, tmp_path / "a.png", overwrite=False)
+    run_page.write(read, tmp_path / "a.html", overwrite=False)
     with Image.open(tmp_path / "a.png") as drawn:
         assert len(drawn.convert("RGB").getcolors(2**24) or ()) > 10  # not an empty sheet
     assert "<svg" in (tmp_path / "a.html").read_text("utf-8")
 
 
-def test_a_curve_of_very_many_lines_keeps_its_end(run: Run, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(drawing, "_MOST_POINTS", 100)
-    seen: list[np.ndarray] = []
-    monkeypatch.setattr(drawing, "_loss", lambda *given: seen.append(given[2]))
-    drawing._of_training(run)["loss"](None, drawing._ON_PAGE)
-    assert 90 < len(seen[0]) <= 100
-    assert seen[0][-1] == run.lines[-1].step
-
-
-def test_without_matplotlib_a_sentence_says_how_to_get_it(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_curve_of_very_many_lines_keeps_its_end(
+    run: TrainingRun, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    for write in (drawing.png, page.write):
-        with pytest.raises(RunsError, match=r"pip install 'atdsr\[plots\]'"):
-            write(run, tmp_path / "a", overwrite=False)
-    assert list(tmp_path.iterdir()) == []
-    assert runs.facts(run)
+    monkeypatch.setattr(run_curves, "_MOST_POINTS", 100)
+    seen: list[np.ndarray] = []
+    monkeypatch.setattr(run_curves, "_draw_loss", lambda *given: seen.append(given[2]))
+    run_curves._training_curves(run)["loss"](Figure().add_subplot(), plots.ON_PAGE)
+    assert 90 < len(seen[0]) <= 100
+    assert seen[0][-1] == run.entries[-1].step
 
 
-def test_the_page_holds_table_curves_and_strips(run: Run, tmp_path: Path):
-    page.write(run, tmp_path / "a.html", overwrite=False)
+def test_the_page_holds_table_curves_and_validation_images(run: TrainingRun, tmp_path: Path):
+    run_page.write(run, tmp_path / "a.html", overwrite=False)
     text = (tmp_path / "a.html").read_text()
     assert text.count("<svg") == 5
     assert text.count("data:image/png;base64,") == 3  # last, best, first
@@ -389,12 +387,12 @@ def test_the_page_holds_table_curves_and_strips(run: Run, tmp_path: Path):
 
 def test_a_run_is_set_aside_under_the_next_free_name(tmp_path: Path):
     folder = tmp_path / "run"
-    assert runs.set_aside(folder) is None
+    assert training_runs.set_aside(folder) is None
     for number in (1, 2):
         log(folder, line(number * 100))
-        assert runs.set_aside(folder) == tmp_path / f"run.{number}"
+        assert training_runs.set_aside(folder) == tmp_path / f"run.{number}"
         assert not folder.exists()
-        assert runs.read(tmp_path / f"run.{number}").step == number * 100
+        assert training_runs.read(tmp_path / f"run.{number}").step == number * 100
 
 
 @pytest.mark.parametrize("folder", [".", "..", "/"])
@@ -406,14 +404,14 @@ def test_a_folder_without_a_name_of_its_own_is_not_set_aside(
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(Path, "rename", lambda *_: pytest.fail("renamed"))
     with pytest.raises(FileError, match="cannot be renamed"):
-        runs.set_aside(Path(folder))
+        training_runs.set_aside(Path(folder))
 
 
 def test_a_folder_of_something_else_is_not_set_aside(tmp_path: Path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").touch()
-    with pytest.raises(RunsError, match="holds no training run"):
-        runs.set_aside(tmp_path / "photos")
+    with pytest.raises(TrainingRunError, match="holds no training run"):
+        training_runs.set_aside(tmp_path / "photos")
     assert (tmp_path / "photos" / "a.jpg").exists()
 
 
@@ -421,7 +419,7 @@ def test_a_run_that_goes_on_is_not_set_aside(tmp_path: Path):
     log(tmp_path / "run", line(100))
     with (
         files.folder_lock(tmp_path / "run"),
-        pytest.raises(RunsError, match="another process"),
+        pytest.raises(TrainingRunError, match="another process"),
     ):
-        runs.set_aside(tmp_path / "run")
+        training_runs.set_aside(tmp_path / "run")
     assert (tmp_path / "run").is_dir()

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from atdsr.cli.watching import Pace, Watching
-from atdsr.reports import runs
+from atdsr.reports import training_runs
 from atdsr.training.events import Line, Saved, Started, Stepped, Told, Validated
 from helpers import logs
 
@@ -189,7 +189,7 @@ def test_a_terminal_of_any_width_has_two_lines_that_fit(tmp_path: Path, width: i
 def test_after_a_restart_the_best_of_before_is_known(tmp_path: Path):
     folder = logs.write(tmp_path / "run", steps=4_000, every=10)
     watch, console = watcher(folder, Clock(), 120, terminal=True)
-    earlier = runs.read(folder)
+    earlier = training_runs.read(folder)
     watch(Started(4_000, 500_000, "a run", 753_204, 800, "cpu", 1))
     watch(validated(4_100, 30.0, best=False))
     printed(console)

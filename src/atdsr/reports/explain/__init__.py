@@ -1,7 +1,7 @@
 """Pictures of the mechanism from a person's own photo: categories, attention, dictionary.
 
-The way through: `trace` records what one layer did, `pictures` draws it with the colours of
-`colours` on sheets, `page` puts all into one page to look at in a browser.
+`trace` records what one layer did, `figures` draws it with the colours of `colours`, and `page`
+puts everything into one page for a browser.
 """
 
 import io
@@ -18,30 +18,30 @@ from atdsr.base import memory, units
 from atdsr.base.files import atomic_write_all, check_target
 from atdsr.imaging import resample
 from atdsr.inference.upscaler import Upscaler
-from atdsr.reports.explain import pictures
+from atdsr.reports.explain import figures
+from atdsr.reports.explain.figures import View
 from atdsr.reports.explain.page import page
-from atdsr.reports.explain.pictures import View
 from atdsr.reports.explain.trace import ExplainError, check_layer, record
 
-__all__ = ["MAX_SIDE", "SHEETS", "ExplainError", "Explanation", "run"]
+__all__ = ["FIGURES", "MAX_SIDE", "ExplainError", "Explanation", "run"]
 
 MAX_SIDE = 512
 """Pixels of the longer side to which a larger picture is reduced by default."""
 
-SHEETS = ("categories", "masks", "attention", "dictionary")
-"""The PNG files that are written, without their suffix, beside `index.html`."""
+FIGURES = ("categories", "masks", "attention", "dictionary")
+"""Names, without their suffix, of the PNG files that are written beside `index.html`."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What was explained, and where it is.
+    """What was explained, and the files that show it.
 
     Attributes:
-        layer: the layer that was looked into, `BLOCK.LAYER`, both counted from 0.
-        at: column and row, in the file's picture, of the pixel whose attention is shown.
-        size: width and height of the picture that the network saw.
-        reduced: whether that is less than the file's.
-        files: what was written, the page last.
+        layer: The layer that was looked into, `BLOCK.LAYER`, both counted from 0.
+        at: Column and row, in the file's picture, of the pixel whose attention is shown.
+        size: Width and height of the picture that the network saw.
+        reduced: Whether that is smaller than the picture in the file.
+        files: Files that were written, the page last.
     """
 
     layer: str
@@ -62,27 +62,29 @@ def run(
     overwrite: bool = False,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Explanation:
-    """Look into one layer while the network works on a picture, and write what is seen there.
+    """Look into one layer while the network works on a picture, and draw what happens there.
 
     Args:
-        upscaler: whose network to look into; always as a whole picture, in its weights' type.
-        source: the picture's file; colours are shown as they are in it, transparency is ignored.
-        folder: where to write; made if need be.
-        layer: `BLOCK.LAYER`, both counted from 0; None is the one whose category map has the most
-            structure (`trace.structure`).
-        at: column and row of the pixel whose attention is shown; None is the one that attends
-            most to what looks like it and is far away (`View.most_telling_place`).
-        max_side: reduce a picture whose longer side is longer.
-        overwrite: whether existing files may be replaced.
-        progress: called with the share of the network's work that is done, from 0 to 1.
+        upscaler: Upscaler whose network is looked into. The picture is always enlarged as a
+            whole, in the type of the weights.
+        source: File of the picture. Its colours are shown as they are in the file, and its
+            transparency is ignored.
+        folder: Folder to write to; it is made if there is none.
+        layer: `BLOCK.LAYER`, both counted from 0; None chooses the layer whose category map has
+            the most structure (`trace.structure`).
+        at: Column and row of the pixel whose attention is shown; None chooses the pixel that
+            attends most to what looks like it and is far away (`View.most_telling_pixel`).
+        max_side: Longer side in pixels to which a larger picture is reduced.
+        overwrite: Whether existing files may be replaced.
+        progress: Called with the share of the network's work that is done, from 0 to 1.
 
     Raises:
-        ExplainError: no such layer, a place outside the picture, a picture that is too large for
-            the memory or that would be overwritten.
-        PictureError: the picture cannot be read.
-        FileError: the files cannot be written, or exist; then none is written.
+        ExplainError: There is no such layer, the place is outside the picture, or the picture is
+            too large for the memory or would be overwritten.
+        PictureError: The picture cannot be read.
+        FileError: The files cannot be written, or exist; then none is written.
     """
-    targets = [*(folder / f"{sheet}.png" for sheet in SHEETS), folder / "index.html"]
+    targets = [*(folder / f"{name}.png" for name in FIGURES), folder / "index.html"]
     if layer is not None:
         check_layer(upscaler.model, layer)
     _check_targets(targets, source, overwrite)
@@ -99,20 +101,23 @@ def run(
     weights = next(upscaler.model.parameters())
     image = imaging.to_tensor(photo).to(weights.device, weights.dtype)
     view = View(record(upscaler.model, image, layer, progress), photo)
-    place = view.most_telling_place() if at is None else _moved(at, (width, height), seen)
-    asked = at or _moved(place, seen, (width, height))
-    sheets = {
-        "categories": pictures.categories(view),
-        "masks": pictures.masks(view),
-        "attention": pictures.attention(view, *place),
-        "dictionary": pictures.dictionary(view),
-    }
-    encoded = {name: _png(sheet) for name, sheet in sheets.items()}
-    html = page(view, encoded, name=source.name, at=asked, remark=_remark((width, height), seen))
-    with atomic_write_all(targets, overwrite=overwrite) as names:
-        for name, content in zip(names, [*encoded.values(), html.encode()], strict=True):
-            name.write_bytes(content)
-    return Explanation(view.trace.name, asked, seen, seen != (width, height), tuple(targets))
+    place = view.most_telling_pixel() if at is None else _moved(at, (width, height), seen)
+    place_in_file = at or _moved(place, seen, (width, height))
+    images = (
+        figures.categories(view),
+        figures.masks(view),
+        figures.attention(view, *place),
+        figures.dictionary(view),
+    )
+    encoded = {name: _png(image) for name, image in zip(FIGURES, images, strict=True)}
+    remark = _remark((width, height), seen)
+    html = page(view, encoded, name=source.name, at=place_in_file, remark=remark)
+    with atomic_write_all(targets, overwrite=overwrite) as temporary:
+        for path, data in zip(temporary, [*encoded.values(), html], strict=True):
+            path.write_bytes(data)
+    return Explanation(
+        view.trace.name, place_in_file, seen, seen != (width, height), tuple(targets)
+    )
 
 
 def _check_targets(targets: Sequence[Path], source: Path, overwrite: bool) -> None:
@@ -123,7 +128,7 @@ def _check_targets(targets: Sequence[Path], source: Path, overwrite: bool) -> No
 
 
 def _photo(samples: np.ndarray, max_side: int) -> NDArray[np.uint8]:
-    """What the network shall see: uint8 RGB `h w 3`, reduced if need be, without alpha."""
+    """Return the picture that the network sees: uint8 RGB `h w 3`, without alpha."""
     colour, _ = imaging.split_alpha(samples)
     height, width = colour.shape[:2]
     longer = max(height, width)
@@ -134,7 +139,7 @@ def _photo(samples: np.ndarray, max_side: int) -> NDArray[np.uint8]:
 
 
 def _moved(place: tuple[int, int], size: tuple[int, int], to: tuple[int, int]) -> tuple[int, int]:
-    """A pixel of a picture of one size in the same picture of another, by its centre."""
+    """Return the pixel of a resized picture that holds the centre of a pixel of the original."""
     x, y = (int((p + 0.5) * new / old) for p, old, new in zip(place, size, to, strict=True))
     return x, y
 
@@ -155,7 +160,7 @@ def _remark(size: tuple[int, int], seen: tuple[int, int]) -> str:
     return f"{shown}; the file's {size[0]} x {size[1]} were reduced to that first."
 
 
-def _png(sheet: Image.Image) -> bytes:
+def _png(image: Image.Image) -> bytes:
     file = io.BytesIO()
-    sheet.save(file, "PNG")
+    image.save(file, "PNG")
     return file.getvalue()

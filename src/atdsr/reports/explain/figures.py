@@ -1,4 +1,4 @@
-"""The sheets that `explain` draws: categories, their masks, attention, the dictionary."""
+"""The figures that `explain` draws: categories, their masks, attention, the dictionary."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,27 +16,27 @@ from atdsr.reports.explain import colours
 from atdsr.reports.explain.colours import BALANCE, HEAT
 from atdsr.reports.explain.trace import Attended, Trace
 
-_PANEL = 520  # pixels that the longer side of a picture on a sheet should have
+_PANEL = 520  # pixels that the longer side of a picture in a figure should have
 _CUTOUT = 18  # pixels of the photo on each side of a cut-out
 _CUTOUT_SHOWN = 72
-_AROUND = 11  # pixels on each side of what tells whether two places are alike
-_PALE = 222
+_PATCH = 11  # side in pixels of the patch by which two places are compared
+_PALE = 222  # gray behind the pixels of a mask
 _LARGE_PANEL, _SMALL_PANEL, _WINDOW_PANEL = 820, 300, 390
-_NEAR = 48  # pixels on each side of what is shown around a window
-_APART = 6  # pixels between the places whose cut-outs are shown
+_NEAR = 48  # side in pixels of what is shown around a window
+_APART = 6  # pixels between the places whose cut-outs are shown, at least
 _SHOWN_PLACES = 8
 _BARS = (820, 120)  # width and height of the bar chart
-_MARK = (90, 220, 255)
-_LISTED = 12  # categories in the legend and in the sheet of masks
+_MARK = (90, 220, 255)  # colour of what marks the query
+_LISTED = 12  # categories in the legend and in the figure of masks
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A layer's trace and the picture it saw, as what is drawn.
+    """What is drawn of a layer's trace and the picture that the network saw.
 
     Attributes:
-        trace: what the layer did.
-        photo: the picture that the network saw, uint8 `h w 3`.
+        trace: Trace of the layer.
+        photo: Picture that the network saw, uint8 `h w 3`.
     """
 
     trace: Trace
@@ -56,13 +56,13 @@ class View:
 
     @cached_property
     def largest(self) -> list[int]:
-        """The tokens that are looked up most by any pixel, the largest category first."""
+        """Tokens that some pixel looks up most, the largest category first."""
         order = np.argsort(-self.shares, kind="stable")
         return [int(token) for token in order if self.shares[token] > 0]
 
     @cached_property
     def similar(self) -> NDArray[np.intp]:
-        """The tokens in an order in which neighbours have similar keys, `m`."""
+        """Tokens in an order in which neighbours have similar keys, `m`."""
         return colours.by_similarity(_numpy(self.trace.keys))
 
     @cached_property
@@ -71,7 +71,7 @@ class View:
         lightness = colours.to_oklab(self.photo)[..., 0].ravel()
         sums = np.bincount(self.categories.ravel(), lightness, minlength=len(self.shares))
         means = sums / np.maximum(self.shares * self.categories.size, 1)
-        return colours.of_tokens(_numpy(self.trace.keys), self.shares, means)
+        return colours.token_colours(_numpy(self.trace.keys), self.shares, means)
 
     @cached_property
     def map(self) -> NDArray[np.uint8]:
@@ -90,19 +90,19 @@ class View:
         """The photo without colour, `h w 3`."""
         return colours.from_oklab(colours.to_oklab(self.photo) * (1, 0, 0))
 
-    def most_telling_place(self) -> tuple[int, int]:
-        """Column and row of the pixel whose category attention is the best to look at.
+    def most_telling_pixel(self) -> tuple[int, int]:
+        """Return column and row of the pixel whose category attention shows most.
 
-        That is where `Trace.alike_and_far` is largest, pixels being alike as far as the lightness
-        in squares around them is correlated.
+        That is the pixel with the largest `Trace.alike_and_far`. How alike two pixels are is the
+        correlation of the lightness in the patches around them.
         """
         lightness = colours.to_oklab(self.photo)[..., 0].astype(np.float32)
-        padded = np.pad(lightness, _AROUND // 2, mode="edge")
-        squares = sliding_window_view(padded, (_AROUND, _AROUND)).reshape(*lightness.shape, -1)
-        squares = squares - squares.mean(-1, keepdims=True)
+        padded = np.pad(lightness, _PATCH // 2, mode="edge")
+        patches = sliding_window_view(padded, (_PATCH, _PATCH)).reshape(*lightness.shape, -1)
+        patches = patches - patches.mean(-1, keepdims=True)
         # the constant keeps the noise of a flat place from looking like anything
-        squares = squares / (np.linalg.norm(squares, axis=-1, keepdims=True) + 0.02 * _AROUND)
-        likeness = self.trace.alike_and_far(torch.from_numpy(squares)).cpu().numpy()
+        patches = patches / (np.linalg.norm(patches, axis=-1, keepdims=True) + 0.02 * _PATCH)
+        likeness = self.trace.alike_and_far(torch.from_numpy(patches)).cpu().numpy()
         y, x = np.unravel_index(likeness.argmax(), likeness.shape)
         return int(x), int(y)
 
@@ -115,7 +115,7 @@ def _numpy(tensor: Tensor) -> colours.Floats:
 
 
 def categories(view: View) -> Image.Image:
-    """The photo, its category map, both together, and a legend with cut-outs."""
+    """Draw the photo, its category map, both together, and a legend with cut-outs."""
     factor = montage.factor_for(view.photo, _PANEL)
     panels = [
         captioned(enlarged(view.photo, factor, smooth=True), "the picture as the network sees it"),
@@ -127,19 +127,18 @@ def categories(view: View) -> Image.Image:
     listed = view.largest[:_LISTED]
     rows = [_legend_row(view, token) for token in listed]
     half = -(-len(rows) // 2)
-    columns = [above(part, 12) for part in (rows[:half], rows[half:]) if part]
+    columns = [above(column, 12) for column in (rows[:half], rows[half:]) if column]
     used, rest = len(view.largest), 1 - sum(view.shares[listed])
     title = (
         f"{used} of the {len(view.shares)} dictionary tokens are looked up most by some pixel. "
         f"The {len(listed)} largest categories, with places that belong to them"
         + (f" (the other {used - len(listed)} share {rest:.1%}):" if used > len(listed) else ":")
     )
-    sheet = above([beside(panels), text(title), beside(columns, 3 * GAP)], 26)
-    return montage.framed(sheet)
+    return montage.framed(above([beside(panels), text(title), beside(columns, 3 * GAP)], 26))
 
 
 def _legend_row(view: View, token: int) -> Image.Image:
-    """A token's colour, share, and places that belong to it."""
+    """Draw a token's colour, its share, and places that belong to it."""
     swatch = Image.new("RGB", (_CUTOUT_SHOWN, _CUTOUT_SHOWN), tuple(view.colours[token].tolist()))
     name = above([text(f"token {token}"), text(f"{view.shares[token]:.1%}", 22)], 4)
     label = montage.blank(96, _CUTOUT_SHOWN)
@@ -149,7 +148,7 @@ def _legend_row(view: View, token: int) -> Image.Image:
 
 
 def _typical_places(mask: NDArray[np.bool_], count: int) -> list[tuple[int, int]]:
-    """Centres (column, row) of up to so many cut-outs that lie apart and are full of a mask."""
+    """Return the centres (column, row) of up to `count` cut-outs that lie apart and fill a mask."""
     full = _sums_around(mask.astype(np.int64)) * mask
     places = []
     while len(places) < count and full.any():
@@ -160,57 +159,57 @@ def _typical_places(mask: NDArray[np.bool_], count: int) -> list[tuple[int, int]
 
 
 def _sums_around(values: np.ndarray) -> np.ndarray:
-    """The sum of numbers `h w` over the square around each place, 0 outside, `h w`."""
+    """Return the sums of values `h w` over the square around each place, with 0 outside, `h w`."""
     radius = _CUTOUT // 4
     side = 2 * radius + 1
     return metrics.window_sums(np.pad(values, radius), side, side)
 
 
-def _cutout(photo: NDArray[np.uint8], x: int, y: int, shown: int = _CUTOUT_SHOWN) -> Image.Image:
-    """The surroundings of a pixel, magnified; shifted inwards at the picture's edges."""
+def _cutout(photo: NDArray[np.uint8], x: int, y: int) -> Image.Image:
+    """Return the surroundings of a pixel, magnified; at an edge the pixel is not in the middle."""
     height, width = photo.shape[:2]
     left = min(max(0, x - _CUTOUT // 2), max(0, width - _CUTOUT))
     top = min(max(0, y - _CUTOUT // 2), max(0, height - _CUTOUT))
-    part = photo[top : top + _CUTOUT, left : left + _CUTOUT]
-    factor = shown / _CUTOUT
-    size = (round(part.shape[1] * factor), round(part.shape[0] * factor))
-    return Image.fromarray(part).resize(size, Image.Resampling.NEAREST)
+    cutout = photo[top : top + _CUTOUT, left : left + _CUTOUT]
+    factor = _CUTOUT_SHOWN / _CUTOUT
+    size = (round(cutout.shape[1] * factor), round(cutout.shape[0] * factor))
+    return Image.fromarray(cutout).resize(size, Image.Resampling.NEAREST)
 
 
 def masks(view: View) -> Image.Image:
-    """For each of the largest categories the picture with nothing but its pixels."""
+    """Draw, for each of the largest categories, the picture with nothing but its pixels."""
     factor = montage.factor_for(view.photo, _PANEL)
     pale = (0.12 * view.gray + 0.88 * _PALE).astype(np.uint8)
-    parts = []
+    panels = []
     for token in view.largest[:_LISTED]:
-        shown = np.where((view.categories == token)[..., None], view.photo, pale)
+        masked = np.where((view.categories == token)[..., None], view.photo, pale)
         swatch = Image.new("RGB", (18, 18), tuple(view.colours[token].tolist()))
         title = beside([swatch, text(f"token {token}: {view.shares[token]:.1%}")], 8)
-        parts.append(above([title, enlarged(shown, factor)], 6))
-    return montage.framed(montage.in_rows(parts, 3))
+        panels.append(above([title, enlarged(masked, factor)], 6))
+    return montage.framed(montage.in_rows(panels, 3))
 
 
 # ---------------------------------------------------------------------------------- attention
 
 
 def attention(view: View, x: int, y: int) -> Image.Image:
-    """What the token of one pixel attends to: in its category, in its window, in the dictionary.
+    """Draw what one pixel attends to in its category, in its window and in the dictionary.
 
     Args:
-        view: the layer and the picture.
-        x: column of the pixel.
-        y: row of the pixel.
+        view: The layer and the picture.
+        x: Column of the pixel.
+        y: Row of the pixel.
     """
     trace, token = view.trace, view.trace.token(x, y)
-    category = _spots(trace, trace.category_attention(token))
-    window = _spots(trace, trace.window_attention(token))
+    category = _attended_pixels(trace, trace.category_attention(token))
+    window = _attended_pixels(trace, trace.window_attention(token))
     large = captioned(
-        _marked(view, (x, y), category, category.weights.mean(0), _LARGE_PANEL),
+        _attention_map(view, (x, y), category, category.weights.mean(0), _LARGE_PANEL),
         f"category attention of the marked pixel in layer {trace.name}",
-        _where_it_goes(view, category, (x, y)),
+        _attention_summary(view, category, (x, y)),
     )
     heads = [
-        captioned(_marked(view, (x, y), category, weights, _SMALL_PANEL), f"head {head}")
+        captioned(_attention_map(view, (x, y), category, weights, _SMALL_PANEL), f"head {head}")
         for head, weights in enumerate(category.weights)
     ]
     near = captioned(
@@ -223,31 +222,31 @@ def attention(view: View, x: int, y: int) -> Image.Image:
         f"dictionary attention: how much it looks up each of the {len(view.shares)} tokens",
         "The longest bar is its category. Bars have the tokens' colours; neighbours are similar.",
     )
-    left = above([large, _places(view, (x, y), category), bars], 26)
+    left = above([large, _attended_places(view, (x, y), category), bars], 26)
     return montage.framed(beside([left, above([montage.in_rows(heads, 2), near], 26)], 2 * GAP))
 
 
 @dataclass(frozen=True, eq=False)
-class _Spots:
-    """Attended tokens that are in the picture: columns and rows `k`, weights `heads k`."""
+class _AttendedPixels:
+    """Attended tokens that lie in the picture: columns and rows `k`, weights `heads k`."""
 
     x: NDArray[np.intp]
     y: NDArray[np.intp]
     weights: colours.Floats
 
 
-def _spots(trace: Trace, attended: Attended) -> _Spots:
+def _attended_pixels(trace: Trace, attended: Attended) -> _AttendedPixels:
     y, x = np.divmod(attended.tokens.cpu().numpy(), trace.grid[1])
     inside = (y < trace.height) & (x < trace.width)
-    return _Spots(x[inside], y[inside], _numpy(attended.weights)[:, inside])
+    return _AttendedPixels(x[inside], y[inside], _numpy(attended.weights)[:, inside])
 
 
-def _where_it_goes(view: View, spots: _Spots, query: tuple[int, int]) -> str:
-    """What the picture shows, in numbers."""
+def _attention_summary(view: View, attended: _AttendedPixels, query: tuple[int, int]) -> str:
+    """Return what the picture of the category attention shows, in numbers."""
     x, y = query
-    mean = spots.weights.mean(0)
-    own = view.categories[spots.y, spots.x] == view.categories[y, x]
-    distances = np.hypot(spots.x - x, spots.y - y)
+    mean = attended.weights.mean(0)
+    own = view.categories[attended.y, attended.x] == view.categories[y, x]
+    distances = np.hypot(attended.x - x, attended.y - y)
     outside = mean[distances > view.trace.layer.window.window].sum()
     return (
         f"Its run has {len(mean)} pixels here, {own.sum()} of them of its category (token "
@@ -257,94 +256,102 @@ def _where_it_goes(view: View, spots: _Spots, query: tuple[int, int]) -> str:
     )
 
 
-def _marked(
-    view: View, query: tuple[int, int], spots: _Spots, weights: colours.Floats, side: int
+def _attention_map(
+    view: View,
+    query: tuple[int, int],
+    attended: _AttendedPixels,
+    weights: colours.Floats,
+    side: int,
 ) -> Image.Image:
-    """The photo in dark gray, with a dot for each attended pixel and a ring around the query."""
+    """Draw a dot for each attended pixel and a ring around the query on the photo in dark gray."""
     longer = max(view.photo.shape[:2])
     factor = 2 * side / longer  # twice the size at first, for smooth edges
     size = [max(2, round(length * factor)) for length in view.photo.shape[1::-1]]
     dark = Image.fromarray((view.gray * 0.7).astype(np.uint8))
-    sheet = dark.resize((size[0], size[1]), Image.Resampling.BICUBIC)
-    draw = ImageDraw.Draw(sheet, "RGBA")
+    image = dark.resize((size[0], size[1]), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(image, "RGBA")
     unit = longer * factor / 1000
 
     def at(x: int, y: int) -> tuple[float, float]:
         return (x + 0.5) * factor, (y + 0.5) * factor
 
-    places = [at(x, y) for x, y in zip(spots.x.tolist(), spots.y.tolist(), strict=True)]
+    centres = [at(x, y) for x, y in zip(attended.x.tolist(), attended.y.tolist(), strict=True)]
     strength = weights / weights.max(initial=1e-12)
     order = np.argsort(strength, kind="stable")
-    paints = HEAT(0.25 + 0.75 * np.sqrt(strength))
+    heat = HEAT(0.25 + 0.75 * np.sqrt(strength))
     for i in order:
-        paint = (*paints[i].tolist(), round(170 * strength[i]))
-        draw.line((at(*query), places[i]), paint, max(1, round(1.6 * unit)))
+        colour = (*heat[i].tolist(), round(170 * strength[i]))
+        draw.line((at(*query), centres[i]), colour, max(1, round(1.6 * unit)))
     for i in order:
         radius = (2.2 + 6 * np.sqrt(strength[i])) * unit
-        draw.circle(places[i], radius, tuple(paints[i].tolist()))
-    for radius, paint, thick in ((15, (0, 0, 0), 6), (14, _MARK, 3)):
-        draw.circle(at(*query), radius * unit, outline=paint, width=max(1, round(thick * unit)))
-    return sheet.resize((size[0] // 2, size[1] // 2), Image.Resampling.LANCZOS)
+        draw.circle(centres[i], radius, tuple(heat[i].tolist()))
+    for radius, colour, width in ((15, (0, 0, 0), 6), (14, _MARK, 3)):
+        draw.circle(at(*query), radius * unit, outline=colour, width=max(1, round(width * unit)))
+    return image.resize((size[0] // 2, size[1] // 2), Image.Resampling.LANCZOS)
 
 
-def _window(view: View, query: tuple[int, int], spots: _Spots, side: int) -> Image.Image:
-    """The surroundings of the query, each pixel of its window in the colour of its weight."""
-    left, top = (max(0, place - _NEAR // 2) for place in query)
-    part = (view.gray * 0.7).astype(np.uint8)[top : top + _NEAR, left : left + _NEAR]
-    weights = spots.weights.mean(0)
-    x, y = spots.x - left, spots.y - top
+def _window(
+    view: View, query: tuple[int, int], attended: _AttendedPixels, side: int
+) -> Image.Image:
+    """Draw the surroundings of the query, with its window in the colours of the weights."""
+    left, top = (max(0, coordinate - _NEAR // 2) for coordinate in query)
+    region = (view.gray * 0.7).astype(np.uint8)[top : top + _NEAR, left : left + _NEAR]
+    weights = attended.weights.mean(0)
+    x, y = attended.x - left, attended.y - top
     # a shifted window at the picture's edge has a part at the other edge, which it does not see
-    near = (x >= 0) & (y >= 0) & (x < part.shape[1]) & (y < part.shape[0])
-    part[y[near], x[near]] = HEAT(weights / weights.max())[near]
-    sheet = enlarged(part, factor := montage.factor_for(part, side))
-    x, y = ((place - start) * factor for place, start in zip(query, (left, top), strict=True))
-    draw = ImageDraw.Draw(sheet)
+    near = (x >= 0) & (y >= 0) & (x < region.shape[1]) & (y < region.shape[0])
+    region[y[near], x[near]] = HEAT(weights / weights.max())[near]
+    image = enlarged(region, factor := montage.factor_for(region, side))
+    x, y = (
+        (coordinate - start) * factor for coordinate, start in zip(query, (left, top), strict=True)
+    )
+    draw = ImageDraw.Draw(image)
     draw.rectangle((x - 1, y - 1, x + factor, y + factor), outline=_MARK, width=2)
-    return sheet
+    return image
 
 
-def _places(view: View, query: tuple[int, int], spots: _Spots) -> Image.Image:
-    """Cut-outs of the query and of what it attends to most, with the share of the attention."""
-    mean = spots.weights.mean(0)
-    shown = [captioned(_cutout(view.photo, *query), "the pixel")]
-    taken = [query]
+def _attended_places(view: View, query: tuple[int, int], attended: _AttendedPixels) -> Image.Image:
+    """Draw cut-outs of the query and of what it attends to most, each with its share."""
+    mean = attended.weights.mean(0)
+    cutouts = [captioned(_cutout(view.photo, *query), "the pixel")]
+    places = [query]
     for i in np.argsort(-mean, kind="stable"):
-        x, y = int(spots.x[i]), int(spots.y[i])
-        if all(max(abs(x - other[0]), abs(y - other[1])) >= _APART for other in taken):
-            taken.append((x, y))
-            shown.append(captioned(_cutout(view.photo, x, y), f"{mean[i]:.1%}"))
-        if len(shown) > _SHOWN_PLACES:
+        x, y = int(attended.x[i]), int(attended.y[i])
+        if all(max(abs(x - other[0]), abs(y - other[1])) >= _APART for other in places):
+            places.append((x, y))
+            cutouts.append(captioned(_cutout(view.photo, x, y), f"{mean[i]:.1%}"))
+        if len(cutouts) > _SHOWN_PLACES:
             break
     return above(
-        [text("its surroundings, and those of the pixels it attends to most"), beside(shown)], 8
+        [text("its surroundings, and those of the pixels it attends to most"), beside(cutouts)], 8
     )
 
 
 def _bars(view: View, weights: colours.Floats) -> Image.Image:
-    """A bar for each token of the dictionary, in the order of similarity."""
+    """Draw a bar for each token of the dictionary, in the order of similarity."""
     step = max(6, _BARS[0] // len(weights))
-    sheet = montage.blank(step * len(weights), _BARS[1] + 24)
-    draw = ImageDraw.Draw(sheet)
-    ground = sheet.height - 1
+    image = montage.blank(step * len(weights), _BARS[1] + 24)
+    draw = ImageDraw.Draw(image)
+    ground = image.height - 1
     for place, token in enumerate(view.similar):
         height = round(weights[token] / weights.max() * _BARS[1])
         left = place * step
         box = (left, ground - height, left + step - 3, ground)
         draw.rectangle(box, tuple(view.colours[token].tolist()))
         if token == weights.argmax():
-            half = 32  # of the words' width, which stay on the paper
-            middle = min(max(left + step // 2, half), max(half, sheet.width - half))
+            half = 32  # half the width of the label, which stays in the image
+            middle = min(max(left + step // 2, half), max(half, image.width - half))
             name = f"token {token}"
             draw.text((middle, ground - height - 3), name, INK, montage.font(14), anchor="mb")
-    draw.line((0, ground, sheet.width, ground), montage.FAINT)
-    return sheet
+    draw.line((0, ground, image.width, ground), montage.FAINT)
+    return image
 
 
 # --------------------------------------------------------------------------------- dictionary
 
 
 def dictionary(view: View) -> Image.Image:
-    """Cosines of all pairs of dictionary tokens: learned, as looked up, and refined."""
+    """Draw the cosines of all pairs of dictionary tokens: learned, as looked up, and refined."""
     trace = view.trace
     block, layer = trace.name.split(".")
     order = colours.by_similarity(_numpy(trace.dictionary))
@@ -362,20 +369,20 @@ def _cosine_map(view: View, tokens: Tensor, order: NDArray[np.intp], title: str)
     vectors = _numpy(tokens)[order]
     cosines = colours.cosines(vectors)
     factor = max(1, _PANEL // len(vectors))
-    shown = enlarged(BALANCE((cosines + 1) / 2), factor)
-    stripe = enlarged(view.colours[order][None], factor).resize((shown.width, 14))
+    matrix = enlarged(BALANCE((cosines + 1) / 2), factor)
+    stripe = enlarged(view.colours[order][None], factor).resize((matrix.width, 14))
     others = cosines[~np.eye(len(cosines), dtype=bool)]
     mean = round(others.mean(), 2) + 0 if others.size else 1  # + 0: never "-0.00"
     note = f"cosine of two tokens: {mean:.2f} on average"
-    return captioned(above([stripe, shown], 4), title, note)
+    return captioned(above([stripe, matrix], 4), title, note)
 
 
 def _scale() -> Image.Image:
-    """The colour bar of the cosines."""
+    """Draw the colour bar of the cosines."""
     ramp = enlarged(BALANCE(np.linspace(1, 0, _PANEL // 2))[:, None], 2).resize((18, _PANEL))
-    sheet = montage.blank(60, _PANEL + 56)
-    sheet.paste(ramp, (0, 44))
+    image = montage.blank(60, _PANEL + 56)
+    image.paste(ramp, (0, 44))
     for value in (-1, -0.5, 0, 0.5, 1):
         height = 44 + (1 - value) / 2 * (_PANEL - 1)
-        ImageDraw.Draw(sheet).text((24, height), f"{value:g}", INK, montage.font(14), anchor="lm")
-    return sheet
+        ImageDraw.Draw(image).text((24, height), f"{value:g}", INK, montage.font(14), anchor="lm")
+    return image
