@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from atdsr.base.memory import keep_freed_memory
-from atdsr.network import attention, kernels
+from atdsr.network import kernels, operators
 from atdsr.network.kernels import cpu
-from atdsr.network.windows import position_index, shift_penalties
 
-SIDE, ROUNDS = 16, 7
+SIDE, CATEGORIES, ROUNDS = 16, 64, 7
 SHAPES = {"ATD-light, 128x128": (128, 4, 12, 128), "ATD, 64x64": (64, 6, 35, 256)}
 
 
@@ -46,14 +45,13 @@ def measure(pixels: int, heads: int, width: int, group: int) -> dict[str, tuple[
     """Median seconds, plain and fused, of each case."""
     torch.manual_seed(0)
     qkv, table = torch.randn(1, pixels, pixels, 3 * heads * width), torch.randn(31**2, heads)
-    index, penalties = position_index(SIDE), shift_penalties(SIDE)
-    categories, scale = torch.randint(0, 64, (1, pixels**2)), torch.tensor(0.3)
+    categories, scale = torch.randint(0, CATEGORIES, (1, pixels**2)), torch.tensor(0.3)
 
     def window(qkv: Tensor, table: Tensor) -> Tensor:
-        return attention.window_attention(qkv, table, index, penalties, SIDE)
+        return operators.window_attention(qkv, table, SIDE, shifted=True)
 
     def category(qkv: Tensor, scale: Tensor) -> Tensor:
-        return attention.category_attention(qkv, categories, scale, heads, group)
+        return operators.category_attention(qkv, categories, scale, heads, group, CATEGORIES)
 
     runs = {
         f"{what} attention, {how.__name__}": partial(how, function, *inputs)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from atdsr.datasets.sources import usable_cpus
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -25,7 +26,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from atdsr import datasets, imaging
 from atdsr.datasets import pairs
-from atdsr.datasets.sources import usable_cpus
 from atdsr.imaging import resample
 
 SCALE = 2
@@ -117,7 +117,7 @@ def pack(folder: Path, out: Path, megapixels: float, workers: int) -> datasets.P
     """Pack, and print how fast."""
     start = time.perf_counter()
     packed = datasets.pack(folder / "HR", out, (SCALE,), workers=workers)
-    seconds, count = time.perf_counter() - start, len(packed.entries)
+    seconds, count = time.perf_counter() - start, len(packed.records)
     print(
         f"packing, {workers} threads: {megapixels / seconds:.1f} MP/s, {count / seconds:.2f} "
         f"pictures/s ({count} pictures, {megapixels:.1f} MP, {seconds:.1f} s)",

@@ -70,7 +70,7 @@ def ways() -> dict[str, Way]:
     from atdsr import imaging
     from atdsr.imaging import Picture
     from atdsr.network.model import ATD
-    from atdsr.training import states
+    from atdsr.training import checkpoints
     from atdsr.weights import Weights, write_weights
     from fuzz_targets import TINY
 
@@ -92,8 +92,8 @@ def ways() -> dict[str, Way]:
             f"a{suffix}", lambda path: write_weights(weights, path, overwrite=True)
         )
     state = {"step": 7, "weights": weights.state}
-    name = _name_of_state(states, state)
-    made["state"] = Way(name, lambda path: states.save(state, path.parent, 7, 2))
+    name = _name_of_state(checkpoints, state)
+    made["state"] = Way(name, lambda path: checkpoints.save(state, path.parent, 7, 2))
     made["command"] = _command(picture, weights)
     return made
 
@@ -114,14 +114,14 @@ def _scratch(samples: Any, path: Path) -> None:
     from atdsr import imaging
     from atdsr.imaging import Picture
 
-    with imaging.scratch(path, samples.shape, samples.dtype) as array:
+    with imaging.temporary_array(path, samples.shape, samples.dtype) as array:
         array[:] = samples
         imaging.write(Picture(array), path, overwrite=True)
 
 
-def _name_of_state(states: Any, state: dict[str, Any]) -> str:
+def _name_of_state(checkpoints: Any, state: dict[str, Any]) -> str:
     with tempfile.TemporaryDirectory() as folder:
-        return states.save(state, Path(folder), 7, 2).name
+        return checkpoints.save(state, Path(folder), 7, 2).name
 
 
 def _command(picture: Any, weights: Any) -> Way:

@@ -7,7 +7,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from atdsr.network.model import ATDConfig
+from atdsr.network.config import ATDConfig
 from turns import timed
 
 

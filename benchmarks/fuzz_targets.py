@@ -30,27 +30,19 @@ from atdsr.base import yaml_io
 from atdsr.base.errors import AtdsrError
 from atdsr.batch.config import BatchConfig, Factor
 from atdsr.batch.naming import Template
-from atdsr.datasets.index import INDEX, Index
+from atdsr.datasets.packed_set import INDEX, Index
 from atdsr.evaluation.records import Records
-from atdsr.imaging import (
-    Picture,
-    boxes,
-    colour,
-    colour_tags,
-    formats,
-    metadata,
-    png,
-    saving,
-    tags,
-    timeline,
-    vips,
-    xmp,
-)
+from atdsr.imaging import Picture, colour, formats, metadata, vips
+from atdsr.imaging.codecs import avif, bmp, gif, libvips, png, webp
+from atdsr.imaging.codecs.isobmff import items, tracks
+from atdsr.imaging.codecs.tiff.colour import profile_from_tags
+from atdsr.imaging.codecs.tiff.page import TAGS
+from atdsr.imaging.metadata import tags, xmp
 from atdsr.imaging.picture import Metadata
 from atdsr.network.model import ATD
 from atdsr.reports import training_runs
 from atdsr.training import basicsr, recipes
-from atdsr.training.journal import LOG
+from atdsr.training.run_log import LOG_FILE
 from atdsr.weights import Weights, read_weights, write_weights
 from hostile_corpus import MUTATIONS
 from hostile_seeds import checked, said_of, seeds, xmp_packet
@@ -153,8 +145,8 @@ def _(data: bytes) -> None:
     metadata.resolution(data)
     metadata.is_adobe_rgb(data)
     texts = (("parameters", "a cat"), ("Title", "a title"), ("Author", "ä"))
-    said = Metadata(exif=data, dpi=(300.0, 300.0), text=texts, size=(20, 30))
-    cleaned = metadata.clean(said, 40, 60)
+    given = Metadata(exif=data, dpi=(300.0, 300.0), text=texts, size=(20, 30))
+    cleaned = metadata.clean_metadata(given, 40, 60)
     assert len(cleaned.exif or b"") <= _SEGMENT
     assert metadata.orientation(cleaned.exif) == 1
     placed, _left = metadata.with_text_in_exif(cleaned)
@@ -163,12 +155,11 @@ def _(data: bytes) -> None:
 
 @_target("tiff_tables", lambda: [data for _, (_, data) in seeds().items() if data[:2] == b"II"])
 def _(data: bytes) -> None:
-    wanted = {tags.WIDTH, tags.HEIGHT, *colour_tags.TAGS}
     with contextlib.suppress(tags.TagError):
-        for at, table in tags.tables(data, 10_000, wanted):
-            metadata.of_tiff(data, at)
+        for at, table in tags.tables(data, 10_000, TAGS):
+            metadata.exif_of_page(data, at)
             for channels in (1, 3):
-                colour_tags.of_tiff(table, tags.layout_of(data), channels)
+                profile_from_tags(table, tags.layout_of(data), channels)
 
 
 def _png_seeds() -> Sequence[bytes]:
@@ -177,40 +168,43 @@ def _png_seeds() -> Sequence[bytes]:
 
 @_target("png_chunks", _png_seeds)
 def _(data: bytes) -> None:
-    described = png.describe(checked(data))
+    chunks = png.read_chunks(checked(data))
     for channels in (1, 3):
         samples = np.zeros((2, 3, channels), np.uint8)
-        with vips.as_sentence("a.png", "it cannot be read"):
-            picture = described.applied(Picture(samples, metadata=described.metadata), None)
-            png.chunks_of(picture, saving.said_in(picture, "png"))
-            saving.notices(picture, "a.jpg")
+        with vips.named_errors("a.png", "it cannot be read"):
+            picture = chunks.apply_colour(Picture(samples, metadata=chunks.metadata), None)
+            list(png.added_chunks(picture, libvips.metadata_for(picture, "png")))
+            imaging.notices(picture, "a.jpg")
 
 
 def _animations() -> Sequence[bytes]:
     return [data for what, (_, data) in seeds().items() if "frames" in what]
 
 
+_TIMELINES = {"avif": avif, "gif": gif, "png": png, "webp": webp}
+
+
 @_target("timeline", _animations)
 def _(data: bytes) -> None:
     name = formats.recognise(data[:64])
-    if name is not None:
-        timeline.timeline(data, name)
+    if name in _TIMELINES:
+        _TIMELINES[name].read_timeline(data)
 
 
 @_target("xmp", lambda: [xmp_packet(), xmp_packet("UTF-16")])
 def _(data: bytes) -> None:
     xmp.orientation(data)
     for turned in (False, True):
-        made = xmp.rewritten(data, (80, 60), (40, 30), turned=turned)
+        made = xmp.rewrite(data, (80, 60), (40, 30), turned=turned)
         if made is not None:
             assert xmp.orientation(made) in (None, 1)
-            assert xmp.rewritten(made, (80, 60), (80, 60), turned=False) is not None
+            assert xmp.rewrite(made, (80, 60), (80, 60), turned=False) is not None
 
 
 def _profiles() -> Sequence[bytes]:
     points = ((1, 8), (9, 16), (12, 13))
     made = [
-        colour.of_code_points(imaging.CodePoints(*pair), gray=gray)
+        colour.icc_from_code_points(imaging.CodePoints(*pair), gray=gray)
         for pair in points
         for gray in (False, True)
     ]
@@ -219,24 +213,24 @@ def _profiles() -> Sequence[bytes]:
 
 @_target("icc", _profiles)
 def _(data: bytes) -> None:
-    colour.described(data)
+    colour.profile_name(data)
     for channels, kind in ((1, np.uint8), (3, np.uint16)):
         picture = Picture(np.full((2, 3, channels), 99, kind), icc=data)
-        with vips.as_sentence("a.png", "it cannot be read"):
+        with vips.named_errors("a.png", "it cannot be read"):
             colour.to_srgb(picture)
             if channels == 1:
-                colour.for_rgb(data)
+                colour.rgb_from_gray_profile(data)
 
 
 @_target("bmp_header", lambda: [data + bytes(90) for _, (_, data) in _of_suffix(".bmp")])
 def _(data: bytes) -> None:
     for channels in (1, 3):
-        colour_tags.of_bmp(data, channels)
+        bmp.read_profile(data, channels)
 
 
 @_target("boxes", lambda: [data for _, (_, data) in _of_suffix(".avif", ".heic")])
 def _(data: bytes) -> None:
-    for read in (boxes.still, boxes.track):
+    for read in (items.primary_item, tracks.picture_track):
         with contextlib.suppress(imaging.PictureError):
             read(data)
 
@@ -424,7 +418,7 @@ _RECORDS = (
 
 @_target("log", lambda: ["\n".join(map(json.dumps, _RECORDS)).encode(), b'{"kind": "line"}\n'])
 def _(data: bytes) -> None:
-    run = training_runs.read(_file(LOG, data).parent)
+    run = training_runs.read(_file(LOG_FILE, data).parent)
     training_runs.facts(run)
     for name in ("name", "best", "sets", "seconds", "recent_loss", "pace", "wait"):
         getattr(run, name)

@@ -34,7 +34,8 @@ from interpreting import ON_GPU  # isort: skip  # before Triton
 
 import triton.testing
 
-from atdsr.network import kernels, model
+from atdsr.network import kernels
+from atdsr.network.config import atd, atd_light
 from atdsr.network.kernels import gpu
 from atdsr.network.kernels.gpu.graphs import Graph
 from atdsr.reports.doctor.kernel_cases import (
@@ -50,7 +51,7 @@ from gpu_networks import Peer, Trainer, fresh, noise
 
 PARTS = ("check", "kernels", "forward", "step", "curves")
 TINY = replace(
-    model.atd_light(2),
+    atd_light(2),
     width=12,
     depths=(2,),
     heads=(2,),
@@ -251,7 +252,7 @@ def compare_steps(wanted: Wanted, size: Size, device: torch.device) -> tuple[Wan
 
 def learn(quick: bool, device: torch.device) -> None:
     """Print the curves of training each way, and whether two runs are the same."""
-    config, steps, crops, patch = model.atd_light(2), 1000, 8, 32
+    config, steps, crops, patch = atd_light(2), 1000, 8, 32
     if quick:
         config, steps, crops, patch = TINY, 2, 1, 8
     found = curves(config, steps, crops, patch, device)
@@ -290,7 +291,7 @@ def main() -> None:
         sys.exit("there is no GPU here; --rehearse runs what can be run without.")
     parts = asked.only or PARTS
     device = torch.device("cuda" if ON_GPU else "cpu")
-    light, classical = model.atd_light, model.atd
+    light, classical = atd_light, atd
     training = [Size("light", light(2), 32, 64, 64), Size("classical", classical(2), 4, 64, 64)]
     enlarging = [Size("classical", classical(4), 1, 180, 320), Size("light", light(4), 1, 480, 640)]
     if asked.rehearse:

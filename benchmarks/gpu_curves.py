@@ -9,7 +9,7 @@ from torch import Tensor
 
 from atdsr.imaging.resample import downscale
 from atdsr.network import kernels
-from atdsr.network.model import ATDConfig
+from atdsr.network.config import ATDConfig
 from gpu_networks import Batch, Trainer
 
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
+from atdsr.network.config import ATDConfig, atd, atd_light
 from atdsr.network.kernels import gpu
-from atdsr.network.model import ATD, ATDConfig, atd, atd_light
+from atdsr.network.model import ATD
 from gpu_networks import Peer
 
 CASES: dict[str, tuple[Callable[[int], ATDConfig], int]] = {

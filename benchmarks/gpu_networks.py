@@ -11,9 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from atdsr.base.reporter import Reporter
 from atdsr.network import kernels
-from atdsr.network.model import ATD, ATDConfig
-from atdsr.training.stepper import How, Precision, Stepper, optimizers
+from atdsr.network.config import ATDConfig
+from atdsr.network.model import ATD
+from atdsr.training.config import OptimizerConfig, Precision
+from atdsr.training.step import StepConfig, TrainStep, build_optimizers
 from atdsr.weights import Weights, official_state_dict
 
 RATE, DECAY = 2e-4, 0.999
@@ -114,9 +117,10 @@ class Trainer:
     ) -> None:
         self.model = fresh(config, device)
         average = copy.deepcopy(self.model).requires_grad_(False)
-        how = How(F.l1_loss, ema=DECAY, precision=precision, cuda_graph=cuda_graph)
-        made = optimizers(self.model, "adamw", lr=RATE)
-        self._stepper = Stepper(self.model, average, made, how, tell=print)
+        how = StepConfig(F.l1_loss, ema=DECAY, precision=precision, cuda_graph=cuda_graph)
+        made = build_optimizers(self.model, OptimizerConfig(lr=RATE))
+        reporter = Reporter(notice=print)
+        self._stepper = TrainStep(self.model, average, made, how, reporter=reporter)
 
     def __call__(self, batch: Batch) -> None:
         """A step."""
@@ -124,7 +128,7 @@ class Trainer:
 
     def loss(self) -> float:
         """Mean since the last call."""
-        return self._stepper.tally().loss
+        return self._stepper.stats().loss
 
 
 def _spandrel() -> Any:

@@ -24,8 +24,8 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from atdsr.network.config import atd, atd_light
 from atdsr.network.kernels import gpu
-from atdsr.network.model import atd, atd_light
 from atdsr.reports.doctor.kernel_cases import Size, cases
 
 TARGETS = {
@@ -76,7 +76,7 @@ def compiling(target: GPUTarget) -> Iterator[list[Taken]]:
         source = _source(kernel, arguments, how)
         taken.append(_taken(triton.compile(source, target=target, options=options), kernel))
 
-    with mock.patch.object(gpu, "launch", launch):
+    with mock.patch.object(gpu, "launch", launch), gpu.interpreted():
         yield taken
 
 

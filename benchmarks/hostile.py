@@ -170,7 +170,7 @@ def _wrong(code: int, lines: list[str], left: list[Path]) -> list[str]:
 def _wrong_size(source: Path, target: Path) -> list[str]:
     """Whether the output decodes, with all frames, and is twice as large as the input."""
     from atdsr.base.errors import AtdsrError
-    from atdsr.imaging.frames import open_frames  # without the limit for inputs
+    from atdsr.imaging.reading import open_frames  # without the limit for inputs
 
     try:
         old, new = open_frames(source), open_frames(target)

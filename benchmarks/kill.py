@@ -22,8 +22,9 @@ import torch
 from PIL import Image
 
 from atdsr import datasets
-from atdsr.training import states
-from atdsr.training.run import OFFICIAL, STATES, WEIGHTS
+from atdsr.base.reporter import Reporter
+from atdsr.training import checkpoints
+from atdsr.training.run import CHECKPOINT_FOLDER, OFFICIAL, WEIGHTS
 from atdsr.weights import read_weights
 
 RECIPE = """
@@ -57,13 +58,15 @@ def start(folder: Path, output: str, iterations: int) -> subprocess.Popen[bytes]
 def newest(run: Path) -> tuple[int, list[str]]:
     """Step of the newest state that is whole, 0 for none, and what is said of damaged ones."""
     damaged: list[str] = []
-    state = states.load(run / STATES, damaged.append)
+    state = checkpoints.load(run / CHECKPOINT_FOLDER, Reporter(notice=damaged.append))
     return (0 if state is None else state["step"]), damaged
 
 
 def latest(run: Path) -> int:
     """Step of the newest state by its name, while the run goes on."""
-    return max((int(path.name.split("-")[0]) for path in (run / STATES).glob("*.pt")), default=0)
+    return max(
+        (int(path.name.split("-")[0]) for path in (run / CHECKPOINT_FOLDER).glob("*.pt")), default=0
+    )
 
 
 def check(run: Path, before: int) -> int:
@@ -117,7 +120,10 @@ def main() -> None:
         for run in ("killed", "whole"):
             if start(folder, run, step + 1).wait():
                 sys.exit(f"the run {run} failed")
-        killed, whole = (states.load(folder / run / STATES, print) for run in ("killed", "whole"))
+        killed, whole = (
+            checkpoints.load(folder / run / CHECKPOINT_FOLDER, Reporter(notice=print))
+            for run in ("killed", "whole")
+        )
         if killed is None or whole is None:
             sys.exit("a finished run has no state")
         for state in (killed, whole):

@@ -17,9 +17,10 @@ import numpy as np
 
 from atdsr import batch, imaging, inference
 from atdsr.base import memory
-from atdsr.network import model
+from atdsr.network.config import ATDConfig
+from atdsr.network.model import ATD
 
-SMALLEST = model.ATDConfig(
+SMALLEST = ATDConfig(
     scale=2,
     width=4,
     depths=(1,),
@@ -37,7 +38,7 @@ def main() -> None:
     """Measure and print."""
     side = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
     memory.keep_freed_memory()
-    upscaler = inference.Upscaler(model.ATD(SMALLEST), device="cpu", tile=256)
+    upscaler = inference.Upscaler(ATD(SMALLEST), device="cpu", tile=256)
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "in.png", Path(folder) / "out.png"
         rows = np.random.default_rng(0).integers(0, 256, (64, side, 3), np.uint8)

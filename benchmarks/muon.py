@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.profiler import profile
 
-from atdsr.network.model import ATD, atd_light
+from atdsr.network.config import atd_light
+from atdsr.network.model import ATD
 from atdsr.training.muon import Muon
 from turns import machine, timed
 

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from atdsr import imaging
 from atdsr.base import memory
 from atdsr.evaluation import other_networks
-from atdsr.network import kernels, model
+from atdsr.network import kernels
+from atdsr.network.config import ATDConfig, atd, atd_light
 from atdsr.network.kernels import cpu
-from atdsr.network.model import ATD, ATDConfig, CategoryAttention
+from atdsr.network.model import ATD, Layer
 from atdsr.weights import Weights, initialise_from, models, official_state_dict
 from tiny_network import TINY
 from turns import Seconds, timed
@@ -93,7 +94,7 @@ class Work:
         """The network's shape."""
         if self.network == "tiny":
             return replace(TINY, scale=self.scale)
-        return {"light": model.atd_light, "classical": model.atd}[self.network](self.scale)
+        return {"light": atd_light, "classical": atd}[self.network](self.scale)
 
     @property
     def name(self) -> str:
@@ -218,17 +219,23 @@ def _stable_sort() -> Iterator[None]:
 
 @contextmanager
 def categories_told(network: nn.Module, tell: Callable[[Tensor], None]) -> Iterator[None]:
-    """Tell the categories of all tokens, `n`, layer by layer, while the network runs."""
+    """Tell the categories of all tokens, `n`, layer by layer, while the network runs.
 
-    def ours(_: nn.Module, inputs: tuple[Tensor, Tensor]) -> None:
-        tell(inputs[1][0])
+    Ours come from what enters a layer. A hook inside it would keep the fused layer from running.
+    """
+
+    def ours(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        assert isinstance(layer, Layer)
+        x, dictionary, *_ = inputs
+        _, similarity = layer.dictionary(layer.norm_attention(x), dictionary)
+        tell(similarity[0].argmax(-1))
 
     def theirs(_: nn.Module, __: object, output: tuple[Tensor, Tensor]) -> None:
         tell(output[1][0].argmax(-1))
 
     hooks = []
     for module in network.modules():
-        if isinstance(module, CategoryAttention):
+        if isinstance(module, Layer):
             hooks.append(module.register_forward_pre_hook(ours))
         elif type(module).__name__ == "ATD_CA":  # spandrel's attention to the dictionary
             hooks.append(module.register_forward_hook(theirs))

@@ -91,7 +91,7 @@ def levels(rgb: np.ndarray) -> np.ndarray:
 
 def full_range_luma(rgb: np.ndarray) -> np.ndarray:
     """Y from 0 for black to 255 for white, not rounded: the first plane of YIQ."""
-    return 255 * imaging.luma(imaging.to_tensor(rgb))[0, 0].double().numpy()
+    return 255 * imaging.gray_from_rgb(imaging.to_tensor(rgb))[0, 0].double().numpy()
 
 
 def rounded_luma(rgb: np.ndarray) -> np.ndarray:

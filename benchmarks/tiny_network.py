@@ -1,6 +1,6 @@
 """The configuration of a network for tests and for trials of the benchmarks."""
 
-from atdsr.network.model import ATDConfig
+from atdsr.network.config import ATDConfig
 
 TINY = ATDConfig(
     scale=2,

@@ -34,11 +34,12 @@ from torch import Tensor
 from atdsr import datasets
 from atdsr.base import memory
 from atdsr.datasets import Crops, PackedSet
-from atdsr.network.model import ATD, atd_light
-from atdsr.training import Settings
-from atdsr.training.feed import Feed
-from atdsr.training.ranks import Ranks, describe
-from atdsr.training.run import Run
+from atdsr.network.config import atd_light
+from atdsr.network.model import ATD
+from atdsr.training import TrainConfig
+from atdsr.training.crop_loader import CropLoader
+from atdsr.training.distributed import Distributed, describe
+from atdsr.training.run import TrainingRun
 from networks_compared import AS_IS, FUSED, PLAIN, TINY, TUNED, Side, official
 from turns import Worker, machine, timed
 
@@ -50,18 +51,19 @@ class Ours:
         waited: seconds that steps waited for crops so far.
     """
 
-    def __init__(self, settings: Settings, pictures: PackedSet, device: torch.device) -> None:
-        ranks = Ranks(0, 1, device)
-        self._run, self._feed = Run(settings, ranks), Feed(settings, pictures, ranks)
+    def __init__(self, settings: TrainConfig, pictures: PackedSet, device: torch.device) -> None:
+        alone = Distributed(0, 1, device)
+        self._run = TrainingRun(settings, alone)
+        self._loader = CropLoader(settings, pictures, alone)
 
     @property
     def waited(self) -> float:
         """Seconds that steps waited for crops so far."""
-        return self._feed.waited
+        return self._loader.waited
 
     def step(self, number: int) -> None:
         """One step, counted from 1."""
-        self._run.advance(self._feed.batch(number))
+        self._run.advance(self._loader.batch(number))
 
 
 class ByHand:
@@ -69,7 +71,7 @@ class ByHand:
 
     waited = 0.0
 
-    def __init__(self, settings: Settings, pictures: PackedSet, device: torch.device) -> None:
+    def __init__(self, settings: TrainConfig, pictures: PackedSet, device: torch.device) -> None:
         torch.manual_seed(settings.seed)
         self._network = official(ATD(settings.network)).to(device).train()
         self._average = [p.detach().clone() for p in self._network.parameters()]
@@ -120,7 +122,7 @@ class Took:
 class OnCPU:
     """A side in a process of its own."""
 
-    def __init__(self, side: Side, settings: Settings, pictures: Path) -> None:
+    def __init__(self, side: Side, settings: TrainConfig, pictures: Path) -> None:
         side.prepare()
         self._trainer = trainer(side, settings, pictures, torch.device("cpu"))
         self._before = psutil.Process().memory_info().rss
@@ -138,7 +140,7 @@ class OnCUDA:
     """A side in this process."""
 
     def __init__(
-        self, side: Side, settings: Settings, pictures: Path, device: torch.device
+        self, side: Side, settings: TrainConfig, pictures: Path, device: torch.device
     ) -> None:
         self._trainer = trainer(side, settings, pictures, device)
         self._device = device
@@ -154,7 +156,9 @@ class OnCUDA:
         return Took(seconds, self._trainer.waited - waited, most)
 
 
-def trainer(side: Side, settings: Settings, pictures: Path, device: torch.device) -> Ours | ByHand:
+def trainer(
+    side: Side, settings: TrainConfig, pictures: Path, device: torch.device
+) -> Ours | ByHand:
     """What a side trains with."""
     kind = Ours if side.network == "atdsr" else ByHand
     return kind(settings, PackedSet(pictures, 2), device)
@@ -204,7 +208,7 @@ def main() -> None:
         pictures = wanted.set
         if pictures is None:
             pictures = sample_set(Path(stack.enter_context(tempfile.TemporaryDirectory())))
-        settings = Settings.model_validate(
+        settings = TrainConfig.model_validate(
             {
                 "name": "benchmark",
                 "output": "benchmark",

@@ -13,7 +13,8 @@ __all__ = ["ATD", "ATDConfig", "AtdsrError", "Upscaler", "load"]
 if TYPE_CHECKING:
     from atdsr.base.errors import AtdsrError
     from atdsr.inference.upscaler import Upscaler, load
-    from atdsr.network.model import ATD, ATDConfig
+    from atdsr.network.config import ATDConfig
+    from atdsr.network.model import ATD
 
 _HOME = {
     "ATD": "network",

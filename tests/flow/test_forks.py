@@ -15,7 +15,7 @@ _SCRIPT = """
 import os, pathlib, signal, sys, threading
 import numpy as np, torch
 import atdsr
-from atdsr import pixels
+from atdsr import imaging
 
 folder = pathlib.Path(sys.argv[1])
 samples = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
@@ -44,7 +44,7 @@ def enlarge_alone():
     return enlarge()
 
 def read():
-    return pixels.read(folder / "a.png").width
+    return imaging.read(folder / "a.png").width
 
 threads = len(os.listdir("/proc/self/task")) if os.path.exists("/proc") else 0
 upscaler = atdsr.load("atd-light-x2")
@@ -58,7 +58,7 @@ told(enlarge)
 print(enlarge())
 told(enlarge)
 told(enlarge_alone)
-pixels.write(pixels.Picture(samples), folder / "a.png")
+imaging.write(imaging.Picture(samples), folder / "a.png")
 told(read)
 """
 

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from atdsr.imaging.resample import downscale
-from atdsr.training import Event, Line, Settings, Validated, basicsr, fit, recipes
+from atdsr.training import Event, LogEntry, TrainConfig, Validated, basicsr, fit, recipes
 from atdsr.weights import read_weights
 from helpers.option_files import OFFICIAL, changed, options
 from helpers.training_runs import learnable
@@ -63,14 +63,14 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tree
 
 
-def by_recipe(name: str) -> Settings:
+def by_recipe(name: str) -> TrainConfig:
     settings = recipes.load(name, STEPS)
-    small = basicsr.read_training(small_options(name)).settings.network
+    small = basicsr.read_training(small_options(name)).config.network
     return settings.model_copy(update={"network": small})
 
 
-def by_option_file(name: str) -> Settings:
-    return basicsr.read_training(small_options(name), STEPS).settings
+def by_option_file(name: str) -> TrainConfig:
+    return basicsr.read_training(small_options(name), STEPS).config
 
 
 def small_options(name: str) -> Path:
@@ -93,8 +93,8 @@ def test_all_seven_train_one_after_the_other(
         settings = read(name)
         assert settings.output == Path("experiments") / name
         events: list[Event] = []
-        fit(settings, watch=events.append)
-        assert [event.step for event in events if isinstance(event, Line)] == [1, 2]
+        fit(settings, callback=events.append)
+        assert [event.step for event in events if isinstance(event, LogEntry)] == [1, 2]
         measured = [event.step for event in events if isinstance(event, Validated)]
         assert measured == ([2] if official.start is None else [0, 2])
         latest = Path(f"experiments/{name}/models/net_g_latest.pth")

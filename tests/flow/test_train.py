@@ -15,8 +15,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from atdsr import cli
-from atdsr.training import states
-from atdsr.training.run import OFFICIAL, STATES, WEIGHTS
+from atdsr.base.reporter import Reporter
+from atdsr.training import checkpoints
+from atdsr.training.run import CHECKPOINT_FOLDER, OFFICIAL, WEIGHTS
 from atdsr.weights import Weights, official_state_dict, read_weights
 from helpers.networks import TINY, lively
 from helpers.training_runs import assert_same, pictures
@@ -76,14 +77,16 @@ def recipe(folder: Path, output: str, iterations: int) -> str:
 def step_of(run: Path) -> int:
     """Steps of the newest state; a damaged one is an error here."""
     said: list[str] = []
-    state = states.load(run / STATES, said.append)
+    state = checkpoints.load(run / CHECKPOINT_FOLDER, Reporter(notice=said.append))
     assert not said
     return 0 if state is None else state["step"]
 
 
 def latest(run: Path) -> int:
     """The step that the states are at, by their names, while another process writes them."""
-    return max((int(path.name.split("-")[0]) for path in (run / STATES).glob("*.pt")), default=0)
+    return max(
+        (int(path.name.split("-")[0]) for path in (run / CHECKPOINT_FOLDER).glob("*.pt")), default=0
+    )
 
 
 def losses(run: Path) -> list[float]:
@@ -228,7 +231,7 @@ def test_a_full_disk_stops_a_run_and_keeps_its_states(folder: Path) -> None:
     """A limit on the size of files stands in for a full disk; it fails the same writes."""
     name = recipe(folder, "full", 2)
     assert atdsr(folder, "train", name, "-q").returncode == 0
-    before = states.load(folder / "full" / STATES, print)
+    before = checkpoints.load(folder / "full" / CHECKPOINT_FOLDER)
     recipe(folder, "full", 4)
     done = subprocess.run(
         ["sh", "-c", f"ulimit -f 100; exec {sys.executable} -m atdsr train {name} -q"],
@@ -241,7 +244,7 @@ def test_a_full_disk_stops_a_run_and_keeps_its_states(folder: Path) -> None:
     assert done.stderr.startswith("error: ")
     assert "cannot be written" in done.stderr
     assert done.stderr.count("\n") == 1
-    assert_same(states.load(folder / "full" / STATES, print), before)
+    assert_same(checkpoints.load(folder / "full" / CHECKPOINT_FOLDER), before)
     assert atdsr(folder, "train", name, "-q").returncode == 0
     assert step_of(folder / "full") == 4
 

@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from atdsr import cli, training
-from atdsr.training import Line, Settings, Started, Told, Validated, basicsr, recipes
+from atdsr.training import LogEntry, Notice, Started, TrainConfig, Validated, basicsr, recipes
 
 RECIPE = """
 name: mine
@@ -28,20 +28,20 @@ data: {train: nowhere, batch: 2, patch: 16}
 class Fit:
     """A stand-in for `training.fit`, which keeps what it was called with."""
 
-    settings: Settings | None = None
+    settings: TrainConfig | None = None
     device: torch.device | None = None
     stopped: bool = False
 
     def __call__(
-        self, settings: Settings, *, device: torch.device, watch: Callable[..., None]
+        self, settings: TrainConfig, *, device: torch.device, callback: Callable[..., None]
     ) -> Path:
         self.settings, self.device = settings, device
-        watch(Told(0, "a sentence"))
-        watch(Started(0, settings.iterations, settings.name, 11_330, 3, "cpu", 1))
-        watch(Line(10, 0.25, 2e-4, 0.5, 5.0, 0.1, 2**30, 0, 16, 2))
+        callback(Notice(0, "a sentence"))
+        callback(Started(0, settings.iterations, settings.name, 11_330, 3, "cpu", 1))
+        callback(LogEntry(10, 0.25, 2e-4, 0.5, 5.0, 0.1, 2**30, 0, 16, 2))
         if self.stopped:
             raise training.StoppedError("stopped at step 10 of 20.")
-        watch(Validated(20, {"A": 31.0}, {"A": 0.9}, {"A": 30.0}, 1.0, True))
+        callback(Validated(20, {"A": 31.0}, {"A": 0.9}, {"A": 30.0}, 1.0, True))
         return settings.output / "weights.safetensors"
 
 

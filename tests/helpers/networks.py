@@ -7,7 +7,8 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from atdsr.network.model import ATD, ATDConfig
+from atdsr.network.config import ATDConfig
+from atdsr.network.model import ATD
 from tiny_network import TINY
 
 __all__ = ["ROOT", "TINY", "lively", "oracle"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from atdsr import datasets
-from atdsr.datasets import DataError, PackedSet, partial
+from atdsr.datasets import DataError, PackedSet, pack_writer
 from helpers.pictures import noise
 
 
@@ -53,13 +53,13 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def pack_slowly(folder: Path, out: Path) -> None:
     """Pack with a journal line for each picture at once."""
-    partial._COMMIT_BYTES = 0
+    pack_writer._COMMIT_BYTES = 0
     datasets.pack(folder, out)
 
 
 def pack_with_limit(folder: Path, out: Path, limit: int) -> None:
     """Pack where no file may grow beyond a limit; the error goes to the file `said`."""
-    partial._COMMIT_BYTES = 0
+    pack_writer._COMMIT_BYTES = 0
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
         datasets.pack(folder, out)

@@ -14,7 +14,7 @@ from pathlib import Path
 import gdown
 import pytest
 
-from atdsr.network.model import ATDConfig
+from atdsr.network.config import ATDConfig
 from atdsr.weights import Weights, download, models, write_weights
 from atdsr.weights.models import OfficialModel
 from helpers.networks import TINY, lively

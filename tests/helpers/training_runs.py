@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from atdsr import datasets
-from atdsr.training import Settings, states
-from atdsr.training.run import STATES
+from atdsr.training import TrainConfig, checkpoints
+from atdsr.training.run import CHECKPOINT_FOLDER
 from helpers.networks import TINY
 
 
@@ -32,10 +32,10 @@ def packed(folder: Path) -> Path:
     return folder / "set"
 
 
-def tiny_settings(train: Path, output: Path, **changes: object) -> Settings:
+def tiny_config(train: Path, output: Path, **changes: object) -> TrainConfig:
     """A run of a tiny network, as short as a run can be."""
     return changed(
-        Settings.model_validate(
+        TrainConfig.model_validate(
             {
                 "name": "tiny",
                 "output": output,
@@ -52,7 +52,7 @@ def tiny_settings(train: Path, output: Path, **changes: object) -> Settings:
     )
 
 
-def changed(settings: Settings, **changes: object) -> Settings:
+def changed(settings: TrainConfig, **changes: object) -> TrainConfig:
     """Other settings; what is given of a section is merged into it."""
     values = settings.model_dump()
     for key, value in changes.items():
@@ -60,12 +60,12 @@ def changed(settings: Settings, **changes: object) -> Settings:
         values[key] = (
             inner | value if isinstance(inner, dict) and isinstance(value, dict) else value
         )
-    return Settings.model_validate(values)
+    return TrainConfig.model_validate(values)
 
 
-def state_of(settings: Settings) -> dict:
+def state_of(settings: TrainConfig) -> dict:
     """The newest state in the folder of a run."""
-    state = states.load(settings.output / STATES, tell=lambda text: None)
+    state = checkpoints.load(settings.output / CHECKPOINT_FOLDER)
     assert state is not None
     return state
 
@@ -86,7 +86,7 @@ def assert_same(a: object, b: object) -> None:
         assert a == b
 
 
-def assert_same_run(a: Settings, b: Settings) -> None:
+def assert_same_run(a: TrainConfig, b: TrainConfig) -> None:
     """Two runs that ended in the same weights, average and optimizers, to the bit."""
     first, second = (state_of(settings) for settings in (a, b))
     for state in (first, second):

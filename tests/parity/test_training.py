@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from atdsr.datasets import Crops, PackedSet
-from atdsr.network.model import atd_light
-from atdsr.training import Line, fit
+from atdsr.network.config import atd_light
+from atdsr.training import LogEntry, fit
 from atdsr.weights import Weights, official_state_dict, write_weights
 from helpers.networks import lively, oracle
-from helpers.training_runs import packed, tiny_settings
+from helpers.training_runs import packed, tiny_config
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +22,7 @@ STEPS = 5
 def test_the_losses_of_the_first_steps(spandrel: ModuleType, tmp_path: Path) -> None:
     start = Weights(atd_light(2), lively(atd_light(2)).state_dict())
     write_weights(start, tmp_path / "start.safetensors")
-    settings = tiny_settings(
+    settings = tiny_config(
         packed(tmp_path),
         tmp_path / "run",
         network=start.config.__dict__,
@@ -33,7 +33,10 @@ def test_the_losses_of_the_first_steps(spandrel: ModuleType, tmp_path: Path) -> 
         init_strict=True,
     )
     ours: list[float] = []
-    fit(settings, watch=lambda event: ours.append(event.loss) if isinstance(event, Line) else None)
+    fit(
+        settings,
+        callback=lambda event: ours.append(event.loss) if isinstance(event, LogEntry) else None,
+    )
 
     network = oracle(spandrel, official_state_dict(start)).double()
     optimizer = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.9), weight_decay=0)

@@ -39,7 +39,7 @@ PART_SUFFIX = ".part"
 """Suffix of the temporary names of `atomic_write`."""
 
 SCRATCH_SUFFIX = ".scratch"
-"""Suffix of the temporary names of `imaging.scratch`."""
+"""Suffix of the temporary names of `imaging.temporary_array`."""
 
 _TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{16}\.(?:part|scratch)")
 _PATIENCE = 0.2  # seconds; `delete_leftovers` holds a lock for less, a writer for longer

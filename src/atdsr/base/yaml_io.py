@@ -6,14 +6,12 @@ never written out to more than `MOST_VALUES` values, and whatever is wrong with 
 text, and so are `1:30` and `010`, which YAML 1.1 takes for 90 and 8.
 """
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 from yaml.constructor import SafeConstructor
 
 from atdsr.base import files
@@ -81,66 +79,6 @@ def write(values: dict[str, Any]) -> str:
     return yaml.dump(
         values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf")
     )
-
-
-# ---------------------------------------------------------------------------------- sentences
-
-
-def nearest(key: Any, names: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """The name that a mistyped key is most like; None where none is like it at all."""
-    return next(iter(difflib.get_close_matches(str(key)[:100], names, n=1, cutoff=cutoff)), None)
-
-
-def place(location: Sequence[int | str], content: Any, *, missing: bool) -> tuple[int | str, ...]:
-    """Where in the content something is wrong, by the keys and numbers that lead there.
-
-    Args:
-        location: pydantic's, which also names the kinds that a value might have had.
-        content: what was checked.
-        missing: whether the last part of the location is a key that the content lacks.
-    """
-    found: list[int | str] = []
-    for number, part in enumerate(location):
-        inside: list[Any] = []
-        if isinstance(content, dict) and part in content:
-            inside = [content[part]]
-        if isinstance(content, list) and isinstance(part, int):
-            inside = content[part : part + 1]
-        if inside:
-            content = inside[0]
-        if inside or (missing and number == len(location) - 1):
-            found.append(part)
-    return tuple(found)
-
-
-SECTION = "section"
-"""The type of an error that a validator raises about a whole section, in a sentence of its own."""
-_PLAINLY = {
-    "tuple_type": "input should be a list",
-    "list_type": "input should be a list",
-    "model_type": "it must hold `key: value` lines",
-    "dict_type": "it must hold `key: value` lines",
-    "path_type": "input should be a path",
-    "bool_type": "input should be true or false",
-    "bool_parsing": "input should be true or false",
-}
-"""What pydantic says in Python's words, in YAML's."""
-
-
-def problem(error: ValidationError, content: Any) -> tuple[tuple[int | str, ...], str]:
-    """What pydantic found wrong first: its place in the content, and a sentence with the key."""
-    first = error.errors(include_url=False)[0]
-    where = place(first["loc"], content, missing=first["type"] == "missing")
-    key = ".".join(str(part) for part in where)
-    if first["type"] == SECTION:
-        return where, f"{key}: {first['msg']}" if key else first["msg"]
-    message = _PLAINLY.get(first["type"]) or first["msg"].removeprefix("Value error, ")
-    message = f"{message[0].lower()}{message[1:]}."
-    if first["type"] == "missing":
-        return where, f"the key {key} is missing."
-    if first["type"] == "value_error" and isinstance(first["input"], dict):
-        return where, f"{key}: {message}" if key else message
-    return where, f"{key} is {short(first['input'])}: {message}"
 
 
 # ------------------------------------------------------------------------------ from and to text

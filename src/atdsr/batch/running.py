@@ -210,7 +210,7 @@ def _enlarge_picture(
     )
     samples = picture.samples
     gathered_in_file = (
-        imaging.scratch(item.target, (height, width, samples.shape[2]), samples.dtype)
+        imaging.temporary_array(item.target, (height, width, samples.shape[2]), samples.dtype)
         if width * height >= LARGE
         else nullcontext()
     )

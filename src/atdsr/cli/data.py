@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from atdsr.base import units
-from atdsr.cli.console import err, out, progress_bar, say, tracked
+from atdsr.base.reporter import Reporter
+from atdsr.cli.console import err, out, printable, progress_bar, say
 from atdsr.cli.options import QuietOption, argument, at_least_1, parse_scale
 
 
@@ -60,9 +61,10 @@ def pack(
     from atdsr import datasets
 
     with progress_bar(quiet) as progress:
-        watched = tracked(progress, folder.name)
-        packed = datasets.pack(folder, output, scale or (2,), lr, template, workers, watched)
-    say(out, f"{len(packed.entries)} pictures -> {output}")
+        task = progress.add_task(printable(folder.name), total=1)
+        reporter = Reporter(lambda done: progress.update(task, completed=done))
+        packed = datasets.pack(folder, output, scale or (2,), lr, template, workers, reporter)
+    say(out, f"{len(packed.records)} pictures -> {output}")
 
 
 def check(folder: Annotated[Path, argument("SET")], quiet: QuietOption = False) -> None:
@@ -73,13 +75,16 @@ def check(folder: Annotated[Path, argument("SET")], quiet: QuietOption = False) 
     from atdsr import datasets
 
     with progress_bar(quiet) as progress:
-        checked = datasets.check(folder, tracked(progress, folder.name))
-    scales = ", ".join(f"x{scale}" for scale in checked.scales)
-    held = f"{checked.pictures} pictures, {units.byte_size(checked.nbytes)}, {scales}"
-    if not checked.damage:
-        say(out, f"{held}: whole")
+        task = progress.add_task(printable(folder.name), total=1)
+        result = datasets.check(
+            folder, Reporter(lambda done: progress.update(task, completed=done))
+        )
+    scales = ", ".join(f"x{scale}" for scale in result.scales)
+    contents = f"{result.pictures} pictures, {units.byte_size(result.nbytes)}, {scales}"
+    if not result.damage:
+        say(out, f"{contents}: whole")
         return
-    for sentence in checked.damage:
+    for sentence in result.damage:
         say(out, sentence)
-    say(err, f"error: {folder} ({held}) is damaged; pack the pictures anew.")
+    say(err, f"error: {folder} ({contents}) is damaged; pack the pictures anew.")
     raise typer.Exit(1)

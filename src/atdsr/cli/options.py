@@ -60,7 +60,7 @@ def parse_quality(text: str) -> int:
 
 
 def parse_format(text: str) -> str:
-    """The name of a format, of `pixels.FORMATS`, in what a person typed: a name or a suffix."""
+    """The name of a format, of `imaging.FORMATS`, in what a person typed: a name or a suffix."""
     from atdsr import imaging
 
     try:

@@ -14,7 +14,7 @@ from atdsr.cli.options import Device, DeviceOption, QuietOption, argument, flag
 if TYPE_CHECKING:
     import torch
 
-    from atdsr.training import Event, Settings
+    from atdsr.training import Event, TrainConfig
 
 EXAMPLES = """\b
 Examples:
@@ -76,22 +76,22 @@ def train(
     what it may hold. The same command goes on where an interrupted run stopped.
     """
     with interrupts.deferred():  # in the middle of these imports it is lost
-        from atdsr.inference import config
+        from atdsr.inference.config import choose_device
 
     if list_recipes:
         _print_recipes()
         return
     quiet = quiet or not leads()
     changes = [*_of_data(data), *(overrides or [])]
-    settings = _settings(context, recipe, opt, changes, quiet=quiet)
-    where = config.choose_device(device.value)
+    config = _load_config(context, recipe, opt, changes, quiet=quiet)
+    where = choose_device(device.value)
     if dry_run:
         if leads():
-            _print_plan(settings, where)
+            _print_plan(config, where)
         return
     if restart and leads() and _first_start():
-        _set_aside(settings.output, quiet=quiet)
-    _run(settings, where, quiet=quiet)
+        _set_aside(config.output, quiet=quiet)
+    _run(config, where, quiet=quiet)
 
 
 def _of_data(folder: Path | None) -> list[str]:
@@ -101,14 +101,14 @@ def _of_data(folder: Path | None) -> list[str]:
     return [f"data.train={json.dumps(str(folder))}", "data.lr=null", "data.template='{}'"]
 
 
-def _settings(
+def _load_config(
     context: typer.Context,
     recipe: str | None,
     opt: Path | None,
     overrides: list[str],
     *,
     quiet: bool,
-) -> "Settings":
+) -> "TrainConfig":
     """What the recipe or the option file says, with its notes printed.
 
     Raises:
@@ -129,10 +129,10 @@ def _settings(
     options = basicsr.read_training(opt, overrides)
     for note in options.notes if not quiet else ():
         say(err, note)
-    return options.settings
+    return options.config
 
 
-def _run(settings: "Settings", device: "torch.device", *, quiet: bool) -> None:
+def _run(config: "TrainConfig", device: "torch.device", *, quiet: bool) -> None:
     """Train, and say where the weights are.
 
     Raises:
@@ -143,33 +143,33 @@ def _run(settings: "Settings", device: "torch.device", *, quiet: bool) -> None:
     from atdsr.training import Started
 
     try:
-        with watching(settings.output, quiet=quiet) as shown:
+        with watching(config.output, quiet=quiet) as shown:
 
             def watch(event: "Event") -> None:
                 if isinstance(event, Started):  # from here on the folder is this run's
-                    _keep_recipe(settings)
+                    _keep_recipe(config)
                 shown(event)
 
-            weights = training.fit(settings, device=device, watch=watch)
+            weights = training.fit(config, device=device, callback=watch)
     except training.StoppedError as stopped:
         if leads():
             say(err, str(stopped))
         raise typer.Exit(interrupts.exit_code()) from None
     if not leads():
         return
-    best = settings.output / "best.safetensors"
+    best = config.output / "best.safetensors"
     if best.is_file() and not quiet:
         say(err, f"best weights: {best}")
     say(out, str(weights))
 
 
-def _keep_recipe(settings: "Settings") -> None:
+def _keep_recipe(config: "TrainConfig") -> None:
     """Write the resolved recipe into the run's folder."""
     from atdsr.base import files
     from atdsr.training import recipes
 
-    with files.atomic_write(settings.output / "recipe.yaml", overwrite=True) as temporary:
-        temporary.write_text(recipes.dump(settings), "utf-8")
+    with files.atomic_write(config.output / "recipe.yaml", overwrite=True) as temporary:
+        temporary.write_text(recipes.dump(config), "utf-8")
 
 
 def _set_aside(folder: Path, *, quiet: bool) -> None:
@@ -180,15 +180,15 @@ def _set_aside(folder: Path, *, quiet: bool) -> None:
         say(err, f"the run that was in {folder} is now {kept}")
 
 
-def _print_plan(settings: "Settings", device: "torch.device") -> None:
+def _print_plan(config: "TrainConfig", device: "torch.device") -> None:
     """A recipe that could be used as such, what it takes and how long in its comments."""
     from atdsr.training import recipes
     from atdsr.training.estimate import estimate
 
-    for line in recipes.dump(settings).splitlines():
+    for line in recipes.dump(config).splitlines():
         say(out, line)
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    for line in estimate(settings, device, ranks).lines():
+    for line in estimate(config, device, ranks).lines():
         say(out, f"# {line}")
 
 
@@ -199,21 +199,19 @@ def _print_recipes() -> None:
     header = ["recipe", "network", "scale", "steps", "batch", "patch", "lr", "begins with"]
     lines = []
     for name in recipes.names():
-        settings = recipes.load(name)
-        scale = settings.network.scale
-        network = next(
-            (n for n, of in recipes.PRESETS.items() if of(scale) == settings.network), ""
-        )
+        config = recipes.load(name)
+        scale = config.network.scale
+        network = next((n for n, of in recipes.PRESETS.items() if of(scale) == config.network), "")
         lines.append(
             [
                 name,
                 network,
                 f"x{scale}",
-                f"{settings.iterations:,}",
-                str(settings.data.batch),
-                str(settings.data.patch),
-                f"{settings.optim.lr:g}",
-                _origin(settings.init_from),
+                f"{config.iterations:,}",
+                str(config.data.batch),
+                str(config.data.patch),
+                f"{config.optim.lr:g}",
+                _origin(config.init_from),
             ]
         )
     print_table(header, lines)

@@ -15,7 +15,7 @@ from rich.text import Text
 from atdsr.base import units
 from atdsr.cli.console import err, printable, say
 from atdsr.reports import training_runs
-from atdsr.training.events import Event, Line, Started, Stepped, Told, Validated
+from atdsr.training.events import Event, LogEntry, Notice, Started, Stepped, Validated
 
 _GAPS, _LINES = 20, 10  # steps and lines that the speed is taken over
 _BAR = 24  # columns that a bar needs beside the words
@@ -51,7 +51,7 @@ class Pace:
             self._step = event.step
         elif isinstance(event, Stepped) and self._then is not None:
             self._gaps.append(now - self._then)
-        elif isinstance(event, Line):
+        elif isinstance(event, LogEntry):
             if (event.patch, event.batch) != self._crops:
                 self._lines.clear()  # other crops, another speed
                 self._crops = (event.patch, event.batch)
@@ -90,7 +90,7 @@ class Watching:
         self._console, self._folder = console, folder
         self._pace = Pace(clock)
         self._step = self._total = 0
-        self._line: Line | None = None
+        self._line: LogEntry | None = None
         self._last: Validated | None = None
         self._best: Validated | None = None
 
@@ -103,7 +103,7 @@ class Watching:
             if event.step:
                 self._remember()
             self._say(_beginning(event))
-        elif isinstance(event, Line):
+        elif isinstance(event, LogEntry):
             self._line = event
             if not self._console.is_terminal:
                 self._say(self._plain(event))
@@ -111,7 +111,7 @@ class Watching:
             self._last = event
             self._best = event if event.best or self._best is None else self._best
             self._say(self._measured(event))
-        elif isinstance(event, Told):
+        elif isinstance(event, Notice):
             self._say(event.text)
 
     def _say(self, line: str) -> None:
@@ -139,7 +139,7 @@ class Watching:
             return units.UNKNOWN
         return units.duration((self._total - self._step) * self._pace.seconds)
 
-    def _plain(self, line: Line) -> str:
+    def _plain(self, line: LogEntry) -> str:
         parts = [
             f"step {self._of_total}",
             f"loss {units.significant(line.loss, 4)}",

@@ -1,8 +1,8 @@
-"""HR and LR pictures: which files a folder holds, which two belong together, what each is read as.
+"""Pairs of HR and LR pictures: listing the files of a folder, matching them, and reading them.
 
 Publishers append marks to the names: `babyx2.png` and `baby_LR_x2.png` are the LR pictures of
-`baby.png`, DIV2K's `0001x2.png` is that of `0001.png`. Where a set has another way, a template says
-it: `{}_small` for `baby_small.png`.
+`baby.png`, DIV2K's `0001x2.png` is that of `0001.png`. If a set has other names, a template
+describes them: `{}_small` for `baby_small.png`.
 """
 
 import os
@@ -19,7 +19,7 @@ from atdsr import imaging
 from atdsr.base import files
 from atdsr.base.errors import AtdsrError
 
-# what publishers of test sets append to the names of the pictures, and then the scale
+# the marks that publishers of test sets append to the names of the pictures, then the scale
 _MARK = re.compile(
     r"[ _-]SRF_(?P<srf>\d)_(HR|LR)"
     r"|(?P<kind>[ _-](HR|GT|LR|LQ|LRBI|LRBD|LRDN|bicubic))?(?P<dash>[ _-]?)x(?P<scale>\d)"
@@ -29,12 +29,12 @@ _MARK = re.compile(
 
 
 class PairsError(AtdsrError):
-    """Folders that cannot be read, or pictures that do not belong together or are no HR or LR."""
+    """Folders that cannot be read, or pictures that are no pair of HR and LR."""
 
 
 @contextmanager
 def errors_as(kind: type[AtdsrError]) -> Iterator[None]:
-    """Let errors of this module be of the caller's own kind, with the same sentence."""
+    """Raise the errors of this module as the caller's own kind, with the same sentence."""
     try:
         yield
     except PairsError as error:
@@ -45,10 +45,10 @@ def errors_as(kind: type[AtdsrError]) -> Iterator[None]:
 
 
 def children(folder: Path) -> list[Path]:
-    """What is right in a folder, by name.
+    """Return what is directly in a folder, by name.
 
     Raises:
-        PairsError: it cannot be read.
+        PairsError: It cannot be read.
     """
     try:
         return sorted(folder.iterdir())
@@ -57,50 +57,50 @@ def children(folder: Path) -> list[Path]:
 
 
 def pictures(folder: Path) -> list[Path]:
-    """The picture files right in a folder, by name; hidden ones are somebody else's.
+    """Return the picture files directly in a folder, by name, without hidden ones.
 
     Raises:
-        PairsError: it cannot be read.
+        PairsError: It cannot be read.
     """
-    shown = [path for path in children(folder) if files.is_user_file(path.name)]
-    return [path for path in shown if imaging.is_picture_file(path)]
+    paths = [path for path in children(folder) if files.is_user_file(path.name)]
+    return [path for path in paths if imaging.is_picture_file(path)]
 
 
 def tree(folder: Path) -> list[Path]:
-    """The picture files of a folder and of those inside it, in the order of their paths.
+    """Return the picture files of a folder and its subfolders, in the order of their paths.
 
-    Links to folders are followed, each folder is taken once, hidden ones are passed over.
+    Links to folders are followed, each folder is visited once, hidden ones are skipped.
 
     Raises:
-        PairsError: a folder cannot be read.
+        PairsError: A folder cannot be read.
     """
-    found: list[Path] = []
-    seen: set[str] = set()
-    waiting = [folder]
-    while waiting:
-        inside = waiting.pop()
-        real = os.path.realpath(inside)
-        if real in seen:
+    paths: list[Path] = []
+    visited: set[str] = set()
+    pending = [folder]
+    while pending:
+        current = pending.pop()
+        real = os.path.realpath(current)
+        if real in visited:
             continue
-        seen.add(real)
-        for path in children(inside):
+        visited.add(real)
+        for path in children(current):
             if not files.is_user_file(path.name):
                 continue
             if path.is_dir():
-                waiting.append(path)
+                pending.append(path)
             elif imaging.is_picture_file(path):
-                found.append(path)
-    return sorted(found)
+                paths.append(path)
+    return sorted(paths)
 
 
 def scale_of(name: str) -> int | None:
-    """The scale that a folder called `x2` or `X2` is for."""
-    found = re.fullmatch(r"[xX]([2348])", name)
-    return int(found[1]) if found else None
+    """Return the scale of a folder called `x2` or `X2`; None for other names."""
+    match = re.fullmatch(r"[xX]([2348])", name)
+    return int(match[1]) if match else None
 
 
 def subfolder(folder: Path, name: str) -> Path | None:
-    """The folder of that name in any case, as `X2` for `x2`."""
+    """Return the subfolder of that name in upper or lower case, such as `X2` for `x2`."""
     for spelling in (name, name.lower(), name.upper()):
         if (folder / spelling).is_dir():
             return folder / spelling
@@ -111,82 +111,91 @@ def subfolder(folder: Path, name: str) -> Path | None:
 
 
 def names(paths: Sequence[Path], scale: int) -> dict[Path, str]:
-    """The pictures' names, without a mark such as `_HR_x2` if all of them bear one.
+    """Return the pictures' names, without a mark such as `_HR_x2` if all of them have one.
 
     Raises:
-        PairsError: two in one folder have one name.
+        PairsError: Two pictures in one folder have the same name.
     """
-    bare = {path: _without_mark(path.stem, scale) for path in paths}
-    if any(name is None for name in bare.values()):
-        bare = {path: path.stem for path in paths}
-    found = {path: name or path.stem for path, name in bare.items()}
-    counts = Counter((path.parent, name) for path, name in found.items())
-    twice = next((place for place, count in counts.items() if count > 1), None)
-    if twice is not None:
-        first, second, *_ = (path for path in paths if (path.parent, found[path]) == twice)
+    unmarked = {path: _without_mark(path.stem, scale) for path in paths}
+    has_marks = all(name is not None for name in unmarked.values())
+    name_of = {path: (has_marks and unmarked[path]) or path.stem for path in paths}
+    counts = Counter((path.parent, name) for path, name in name_of.items())
+    duplicate = next((key for key, count in counts.items() if count > 1), None)
+    if duplicate is not None:
+        first, second, *_ = (path for path in paths if (path.parent, name_of[path]) == duplicate)
         raise PairsError(f"{first} and {second.name} are two files for one picture; keep one.")
-    return found
+    return name_of
 
 
 def match(
-    high: Sequence[Path], folder: Path, low: Sequence[Path], lr: Path, scale: int, template: str
+    hr_paths: Sequence[Path],
+    hr_folder: Path,
+    lr_paths: Sequence[Path],
+    lr_folder: Path,
+    scale: int,
+    template: str,
 ) -> list[Path]:
-    """The LR picture of each HR picture.
+    """Return the LR picture of each HR picture.
 
     Args:
-        high: the HR pictures.
-        folder: where they are; a picture in a folder inside has its LR picture in one of the
+        hr_paths: The HR pictures.
+        hr_folder: Their folder; a picture in a subfolder has its LR picture in a subfolder of the
             same name.
-        low: the LR pictures.
-        lr: where those are.
-        scale: between the two.
-        template: name of an LR picture without its suffix; `{}` stands for the HR picture's.
-            The plain `{}` lets names also bear marks such as `x2`.
+        lr_paths: The LR pictures.
+        lr_folder: Their folder.
+        scale: Scale between the two.
+        template: Name of an LR picture without its suffix; `{}` stands for the HR picture's name.
+            With the plain `{}`, names may also have marks such as `x2`.
 
     Raises:
-        PairsError: an HR picture has none, two in one folder have one name, or the template is
-            none.
+        PairsError: An HR picture has no LR picture, two in one folder have the same name, or the
+            template is invalid.
     """
     check_template(template)
-    whole = {_place(path, lr, path.stem): path for path in low}
-    bare = {_place(path, lr, _without_mark(path.stem, scale) or path.stem): path for path in low}
-    plain = template == "{}"
-    by_name = bare | whole if plain else whole
-    own = names(high, scale)
-    pairs = []
-    for path in high:
-        wanted = template.replace("{}", path.stem)
-        found = by_name.get(_place(path, folder, wanted))
-        if found is None and plain:
-            found = by_name.get(_place(path, folder, own[path]))
-        if found is None:
-            called = "" if plain else f" called {wanted}"
-            raise PairsError(f"{lr} has no LR picture{called} for {path}.")
-        pairs.append(found)
-    return pairs
+    allows_marks = template == "{}"
+    lr_by_name = {_key(path, lr_folder, path.stem): path for path in lr_paths}
+    if allows_marks:
+        unmarked = {
+            _key(path, lr_folder, _without_mark(path.stem, scale) or path.stem): path
+            for path in lr_paths
+        }
+        lr_by_name = unmarked | lr_by_name  # a full name is preferred
+    hr_names = names(hr_paths, scale)
+    matches: list[Path] = []
+    for path in hr_paths:
+        lr_name = template.replace("{}", path.stem)
+        match = lr_by_name.get(_key(path, hr_folder, lr_name))
+        if match is None and allows_marks:
+            match = lr_by_name.get(_key(path, hr_folder, hr_names[path]))
+        if match is None:
+            called = "" if allows_marks else f" called {lr_name}"
+            raise PairsError(f"{lr_folder} has no LR picture{called} for {path}.")
+        matches.append(match)
+    return matches
 
 
 def check_template(template: str) -> None:
     """See whether a text is a template of names.
 
     Raises:
-        PairsError: it has not `{}` in it once, or is no name of a file.
+        PairsError: It does not contain `{}` exactly once, or is no file name.
     """
     rest = template.replace("{}", "", 1)
     if "{}" not in template or any(character in rest for character in "{}/\\"):
         raise PairsError(f"{template!r} must be a file's name with {{}} in it once, as '{{}}x2'.")
 
 
-def _place(path: Path, folder: Path, name: str) -> tuple[str, str]:
+def _key(path: Path, folder: Path, name: str) -> tuple[str, str]:
+    """Return the subfolder of a picture and a name, by which pairs are matched."""
     return os.path.relpath(path.parent, folder), name
 
 
 def _without_mark(stem: str, scale: int) -> str | None:
-    """`baby` for `babyx2`, `baby_HR_x2` and the like; None if there is no mark of this scale."""
+    """Return `baby` for `babyx2`, `baby_HR_x2` and so on; None without a mark of this scale."""
     for start in range(1, len(stem)):
-        found = _MARK.fullmatch(stem, start)
-        if found:
-            numbers = (found["srf"], found["scale"])
+        mark = _MARK.fullmatch(stem, start)
+        if mark:
+            numbers = (mark["srf"], mark["scale"])
             return stem[:start] if all(n in (None, str(scale)) for n in numbers) else None
     return None
 
@@ -195,7 +204,7 @@ def _without_mark(stem: str, scale: int) -> str | None:
 
 
 def read_rgb8(path: Path) -> NDArray[np.uint8]:
-    """An HR or LR picture as the protocol has it, for training and for scoring alike.
+    """Read an HR or LR picture as the protocol has it, for training and for scoring alike.
 
     Gray is replicated to RGB, 16 bits are rounded to 8, and an alpha channel that is opaque
     everywhere is dropped.
@@ -204,8 +213,8 @@ def read_rgb8(path: Path) -> NDArray[np.uint8]:
         Samples `h w 3` of uint8.
 
     Raises:
-        PairsError: a pixel is not opaque.
-        PictureError: the file cannot be read.
+        PairsError: A pixel is not opaque.
+        PictureError: The file cannot be read.
     """
     picture = imaging.read(path)
     if picture.is_transparent:

@@ -1,14 +1,15 @@
 """Picture file <-> integer samples h w c <-> float tensor n c h w in [0, 1].
 
-Everything about files is decided here and nowhere else: colour, alpha, bit depth, orientation,
-colour profiles, atomic writes, and the only rounding of the project (`to_array`; samples of one
-depth are brought to another by `rescale`, which rounds the same way).
+Everything about picture files is decided here and nowhere else: colour, alpha, bit depth,
+orientation, colour profiles, atomic writes, and the only rounding of the project (`to_array`;
+samples of one depth are brought to another by `rescale`, which rounds the same way).
 
-The formats are PNG, TIFF, JPEG and WebP through libvips, BMP, GIF and ICO through Pillow, and those
-that have a module here (`avif`, `heif`, `jp2`, `jxl`, `netpbm`); frames of animations are
-composited by Pillow and written by `animation`. A file is recognised by its
-first bytes and handed to the one decoder for that format by name, so no other decoder ever sees
-it and characters that libvips would read as options in a name mean nothing.
+`reading.read` recognises a file by its first bytes (`formats`) and passes it to the one module of
+`codecs` for that format. So no other decoder ever sees it, and characters that libvips would read
+as options in a file name mean nothing. PNG, TIFF, JPEG and WebP go through libvips, BMP, GIF, ICO
+and JPEG 2000 through Pillow, AVIF through both, HEIC and JPEG XL through the libraries of an
+extra; Netpbm is read and written here. Pillow composites the frames of animations.
+`writing.write` goes the other way.
 
 EXIF, XMP, texts and resolution stay with a picture where the format holds them, without what would
 be wrong for another picture (see `metadata`). A picture without a profile or code points is sRGB
@@ -16,11 +17,19 @@ be wrong for another picture (see `metadata`). A picture without a profile or co
 """
 
 from atdsr.imaging.alpha import visible_colours
-from atdsr.imaging.disk import release, scratch
-from atdsr.imaging.encode import check_target, write
+from atdsr.imaging.conversion import (
+    Content,
+    PictureLike,
+    convert_input,
+    gray_from_rgb,
+    gray_to_rgb,
+    to_array,
+    to_tensor,
+)
 from atdsr.imaging.formats import (
     EXTRA_KINDS,
     FORMATS,
+    MAX_FRAMES,
     READABLE_SUFFIXES,
     WRITABLE_SUFFIXES,
     format_of,
@@ -28,8 +37,7 @@ from atdsr.imaging.formats import (
     recognise,
     unreadable_kind,
 )
-from atdsr.imaging.frames import MAX_FRAMES, MAX_PIXELS, Frames, open_frames, read, write_frames
-from atdsr.imaging.kinds import Content, Kind, accept
+from atdsr.imaging.memmap import release_memory, temporary_array
 from atdsr.imaging.picture import (
     CodePoints,
     Metadata,
@@ -41,9 +49,9 @@ from atdsr.imaging.picture import (
     to_uint8,
     without_metadata,
 )
-from atdsr.imaging.pil import from_pil, to_pil
-from atdsr.imaging.saving import notices
-from atdsr.imaging.tensors import gray_to_rgb, luma, to_array, to_tensor
+from atdsr.imaging.pillow import from_pil, to_pil
+from atdsr.imaging.reading import MAX_PIXELS, Frames, open_frames, read
+from atdsr.imaging.writing import check_target, notices, write, write_frames
 
 __all__ = [
     "EXTRA_KINDS",
@@ -55,26 +63,26 @@ __all__ = [
     "CodePoints",
     "Content",
     "Frames",
-    "Kind",
     "Metadata",
     "Picture",
     "PictureError",
-    "accept",
+    "PictureLike",
     "check_target",
+    "convert_input",
     "format_of",
     "from_pil",
+    "gray_from_rgb",
     "gray_to_rgb",
     "is_picture_file",
     "join_alpha",
-    "luma",
     "notices",
     "open_frames",
     "read",
     "recognise",
-    "release",
+    "release_memory",
     "replicate_gray",
-    "scratch",
     "split_alpha",
+    "temporary_array",
     "to_array",
     "to_pil",
     "to_tensor",

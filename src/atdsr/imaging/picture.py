@@ -1,4 +1,4 @@
-"""Pictures as integers h w c, and what is done with such integers."""
+"""Pictures as integer samples h w c, and arithmetic on such samples."""
 
 from dataclasses import dataclass, replace
 
@@ -15,17 +15,24 @@ class PictureError(AtdsrError):
     """A picture cannot be read, written or converted; the sentence names the file."""
 
 
+class DamagedError(PictureError):
+    """A file is damaged or cut short."""
+
+    def __init__(self, reason: str = "the file is damaged or cut short.") -> None:
+        super().__init__(reason)
+
+
 @dataclass(frozen=True)
 class Metadata:
-    """What a file says of a picture beside its samples.
+    """What a file says about a picture besides its samples.
 
     Attributes:
-        exif: a table of tags as EXIF has it, with or without the prefix of JPEG.
-        xmp: an XML packet.
-        dpi: dots per inch along x and y; None leaves it open.
-        text: keyword and text of each text chunk of a PNG file, such as ("Author", "Somebody").
-        size: width and height in pixels of the upright picture that EXIF and XMP speak of; None
-            takes them as they are. Their sizes and places grow with the picture.
+        exif: A table of tags as EXIF defines it, with or without the prefix that JPEG adds.
+        xmp: An XML packet.
+        dpi: Dots per inch along x and y; None where the file does not say.
+        text: Keyword and text of each text chunk of a PNG file, such as ("Author", "Somebody").
+        size: Width and height in pixels of the upright picture that EXIF and XMP describe. The
+            sizes and positions in them grow with the picture. None leaves them as they are.
     """
 
     exif: bytes | None = None
@@ -37,7 +44,7 @@ class Metadata:
 
 @dataclass(frozen=True)
 class CodePoints:
-    """The meaning of RGB samples in the code points of ITU-T H.273, as video and AVIF have it.
+    """The meaning of RGB samples in the code points of ITU-T H.273, as video and AVIF state it.
 
     Attributes:
         primaries: ColourPrimaries (table 2): 1 is BT.709 and sRGB, 9 BT.2020, 12 Display P3.
@@ -53,13 +60,14 @@ class Picture:
     """An upright picture as integers, with the colour profile that they are meant in.
 
     Attributes:
-        samples: h w c, uint8 or uint16 over their full range; c = 1 is gray, 2 gray and alpha,
-            3 RGB, 4 RGB and alpha. Alpha is straight (not multiplied into the colours).
-        icc: the ICC profile, of the class (gray or RGB) of the samples; None is sRGB, unless
+        samples: Array h w c of uint8 or uint16 that uses the full range of its type. One channel
+            is gray, two are gray and alpha, three RGB, four RGB and alpha. Alpha is straight (the
+            colours are not multiplied by it).
+        icc: The ICC profile, of the class (gray or RGB) of the samples. None is sRGB, unless
             `code_points` says otherwise.
-        code_points: what the colours mean where a file says it in this way and has no profile.
-        metadata: what else its file said; what would be wrong for the picture (orientation,
-            thumbnails, sizes) is put right or left out whenever a file is read or written.
+        code_points: What the colours mean, where a file says it this way and has no profile.
+        metadata: What else the file said. Whatever would be wrong for the picture (orientation,
+            thumbnails, sizes) is corrected or left out whenever a file is read or written.
     """
 
     samples: np.ndarray
@@ -85,7 +93,7 @@ class Picture:
 
     @property
     def is_gray(self) -> bool:
-        """Whether there is one channel of colour."""
+        """Whether there is only one channel besides alpha."""
         return self.samples.shape[2] < 3
 
     @property
@@ -101,65 +109,75 @@ class Picture:
 
 
 def without_metadata(picture: Picture) -> Picture:
-    """The picture without EXIF, XMP, texts and resolution: nothing of who, where, when and how."""
+    """Return the picture without EXIF, XMP, texts and resolution: no who, where, when and how."""
     return replace(picture, metadata=Metadata())
 
 
 def split_alpha(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Samples h w c as colour (h w 1 or h w 3) and alpha (h w 1, or None without one)."""
+    """Split samples h w c into colours (h w 1 or h w 3) and alpha (h w 1, or None)."""
     if samples.shape[2] in (2, 4):
         return samples[..., :-1], samples[..., -1:]
     return samples, None
 
 
-def join_alpha(colour: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """The inverse of `split_alpha`."""
-    return colour if alpha is None else np.concatenate((colour, alpha), axis=2)
+def join_alpha(colours: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    """Undo `split_alpha`."""
+    return colours if alpha is None else np.concatenate((colours, alpha), axis=2)
 
 
 def replicate_gray(samples: np.ndarray) -> np.ndarray:
-    """Samples h w 1 as h w 3; h w 3 is returned as it is."""
+    """Return samples h w 1 as h w 3; h w 3 comes back unchanged."""
     return samples.repeat(3, axis=2) if samples.shape[2] == 1 else samples
 
 
 def to_uint8(samples: np.ndarray) -> np.ndarray:
-    """Samples of any depth as uint8, rounded half up; uint8 is returned as it is."""
+    """Return samples of any depth as uint8, rounded half up; uint8 comes back unchanged."""
     return samples if samples.dtype == np.uint8 else rescale(samples, 65535, np.uint8)
 
 
 def rescale(
-    samples: np.ndarray, old: int, dtype: DTypeLike, maximum: int | None = None
+    samples: np.ndarray, old_maximum: int, dtype: DTypeLike, maximum: int | None = None
 ) -> np.ndarray:
-    """Samples in 0..old as integers in 0..maximum (by default all of dtype), rounded half up."""
-    new = maximum or MAXIMUM[np.dtype(dtype)]
-    if new == old:
-        return samples.astype(dtype)
-    wide = np.uint32 if (2 * new + 1) * old < 2**32 else np.uint64
-    return ((samples.astype(wide) * (2 * new) + old) // (2 * old)).astype(dtype)
+    """Bring samples from 0..old_maximum to 0..maximum, rounded half up.
 
-
-def straight(samples: np.ndarray, white: int) -> np.ndarray:
-    """Samples in 0..white whose alpha was multiplied into the colours, divided by it.
-
-    What nobody sees becomes black; without alpha nothing changes.
+    Args:
+        samples: Unsigned integers.
+        old_maximum: White of the samples.
+        dtype: Type of the result.
+        maximum: White of the result; by default the largest value of `dtype`.
     """
-    colour, alpha = split_alpha(samples)
-    if alpha is None:
-        return samples
-    whole = np.maximum(alpha.astype(np.int64), 1)
-    divided = (2 * white * colour.astype(np.int64) + whole) // (2 * whole)
-    divided = np.where(alpha > 0, divided.clip(0, white), 0)
-    return join_alpha(divided.astype(samples.dtype), alpha)
+    maximum = maximum or MAXIMUM[np.dtype(dtype)]
+    if maximum == old_maximum:
+        return samples.astype(dtype)
+    wide = np.uint32 if (2 * maximum + 1) * old_maximum < 2**32 else np.uint64
+    doubled = samples.astype(wide) * (2 * maximum)
+    return ((doubled + old_maximum) // (2 * old_maximum)).astype(dtype)
 
 
-def from_unit(samples: np.ndarray) -> np.ndarray:
-    """Fractions in 0..1 as uint16, rounded half up.
+def unpremultiply(samples: np.ndarray, alpha: np.ndarray, white: int) -> np.ndarray:
+    """Divide colours by the alpha that they were multiplied by, rounded half up.
+
+    Pixels with alpha 0, which nobody sees, become black.
+
+    Args:
+        samples: Colours h w c in 0..white.
+        alpha: Alpha h w 1 in the same range.
+        white: Largest value of both.
+    """
+    divisor = np.maximum(alpha.astype(np.int64), 1)
+    quotient = (2 * white * samples.astype(np.int64) + divisor) // (2 * divisor)
+    return np.where(alpha > 0, quotient.clip(0, white), 0).astype(samples.dtype)
+
+
+def fractions_to_uint16(samples: np.ndarray) -> np.ndarray:
+    """Return fractions in 0..1 as uint16, rounded half up.
 
     Raises:
-        PictureError: some lie outside of that range, or are no numbers.
+        PictureError: A value lies outside that range or is not a number.
     """
     if not (samples.min() >= 0 and samples.max() <= 1):
         raise PictureError(
-            "its samples have values outside 0 to 1; scale them to that range first."
+            "its samples have values outside 0 to 1; scale them to that range, or save it with "
+            "unsigned integers of 16 bits."
         )
     return np.floor(samples.astype(np.float64) * 65535 + 0.5).astype(np.uint16)

@@ -4,7 +4,7 @@ import errno
 
 import torch
 
-from atdsr.network.model import ATDConfig
+from atdsr.network.config import ATDConfig
 
 USABLE = 0.85
 """Fraction of the free memory to plan with; the rest is for what the estimate does not know."""

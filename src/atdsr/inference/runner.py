@@ -59,7 +59,7 @@ class NetworkRunner:
             out = self_ensemble(forward, rgb) if self._config.ensemble else forward(rgb)
             out = out.clamp(0, 1)
             if image.shape[1] == 1:
-                out = imaging.luma(out)
+                out = imaging.gray_from_rgb(out)
             borders.keep_flat(image_here, out, self._model.config.scale, edges)
         return out.to(image.device, image.dtype).clone()  # a normal tensor, not an inference one
 

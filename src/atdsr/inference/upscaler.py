@@ -12,7 +12,7 @@ from torch import Tensor
 from atdsr import imaging
 from atdsr.base import memory, units
 from atdsr.base.reporter import SILENT, Reporter
-from atdsr.imaging import Content, Kind, resample
+from atdsr.imaging import Content, PictureLike, resample
 from atdsr.inference import budget, tiles
 from atdsr.inference.borders import Edges
 from atdsr.inference.config import InferenceConfig, Precision, Tile, UpscaleError
@@ -61,17 +61,17 @@ class Upscaler:
         self.scale = model.config.scale
         self._runner = NetworkRunner(model, self.config)
         self._parameters = sum(parameter.numel() for parameter in model.parameters())
-        self._has_kernels = cpu.run_on(next(model.parameters()).data)
+        self._has_kernels = cpu.supports_device(next(model.parameters()).device)
 
     def __call__(
         self,
-        picture: Kind,
+        picture: PictureLike,
         *,
         size: tuple[int, int] | None = None,
         out: np.ndarray | None = None,
         progress: Callable[[float], None] = SILENT.progress,
         tell: Callable[[str], None] = SILENT.notice,
-    ) -> Kind:
+    ) -> PictureLike:
         """Enlarge a picture and return the same kind of object.
 
         Args:
@@ -101,7 +101,7 @@ class Upscaler:
                 that of a picture.
         """
         reporter = Reporter(progress, tell)
-        accepted = imaging.accept(picture)
+        accepted = imaging.convert_input(picture)
         content = accepted.content
         if isinstance(content, Tensor):
             if out is not None:
@@ -113,12 +113,12 @@ class Upscaler:
 
     def batch(
         self,
-        pictures: Sequence[Kind],
+        pictures: Sequence[PictureLike],
         *,
         size: tuple[int, int] | None = None,
         progress: Callable[[float], None] = SILENT.progress,
         tell: Callable[[str], None] = SILENT.notice,
-    ) -> list[Kind]:
+    ) -> list[PictureLike]:
         """Enlarge pictures of one size, depth and number of channels side by side.
 
         For small pictures this is faster than one after another (`benchmarks/batches.py`).
@@ -139,7 +139,7 @@ class Upscaler:
         if not pictures:
             raise UpscaleError("a batch has at least one picture.")
         reporter = Reporter(progress, tell)
-        accepted = [imaging.accept(picture) for picture in pictures]
+        accepted = [imaging.convert_input(picture) for picture in pictures]
         content = _concatenated([picture.content for picture in accepted])
         if isinstance(content, Tensor):
             results = self._enlarge_floats(content, size, reporter)
@@ -222,7 +222,9 @@ class Upscaler:
                 rows = target[top : top + band.shape[-2]]
                 rows[...] = imaging.to_array(band[number : number + 1], target.dtype)
                 if isinstance(target, np.memmap):
-                    imaging.release(target)  # otherwise all of it would be in memory at the end
+                    imaging.release_memory(
+                        target
+                    )  # otherwise all of it would be in memory at the end
 
     def _enlarge_floats(
         self, image: Tensor, size: tuple[int, int] | None, reporter: Reporter

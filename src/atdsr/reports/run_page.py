@@ -9,7 +9,7 @@ from markupsafe import Markup
 from atdsr.base import units
 from atdsr.reports import html, run_curves
 from atdsr.reports.training_runs import TrainingRun, facts
-from atdsr.training.validation import FOLDER
+from atdsr.training.validation import VALIDATION_FOLDER
 
 _RECIPE = "recipe.yaml"
 _LONGEST_RECIPE = 2**18  # characters that are shown
@@ -77,7 +77,9 @@ def _validation_images(run: TrainingRun) -> list[_ValidationImage]:
         ):
             names.setdefault(validated.step, []).append(name)
     images = [
-        _ValidationImage(step, " and ".join(kinds), run.folder / FOLDER / f"{step:08}.png")
+        _ValidationImage(
+            step, " and ".join(kinds), run.folder / VALIDATION_FOLDER / f"{step:08}.png"
+        )
         for step, kinds in names.items()
     ]
     return [

@@ -17,8 +17,8 @@ from typing import Any
 from atdsr.base import files, units
 from atdsr.base.errors import AtdsrError
 from atdsr.base.files import FileError
-from atdsr.training.events import Line, Saved, Started, Told, Validated
-from atdsr.training.journal import LOG, lines
+from atdsr.training.events import LogEntry, Notice, Saved, Started, Validated
+from atdsr.training.run_log import LOG_FILE, read_lines
 
 MOST_BYTES = 2**26
 """The largest log that is read; a run of 500,000 steps has about 1.2 million bytes."""
@@ -32,7 +32,7 @@ MOST_FOREIGN = 10_000
 MOST_VALIDATIONS = 2_000
 """The most validations of a log that is read."""
 
-_EVENTS = {kind.__name__.lower(): kind for kind in (Started, Line, Validated, Saved, Told)}
+_EVENTS = {event.kind: event for event in (Started, LogEntry, Validated, Saved, Notice)}
 _MOST_DIGITS = 300  # of a whole number: more do not fit into a float
 _LARGEST = 1e40  # figure; float32 ends before it, and sums of such figures are finite
 _MOST_STEPS = 2**53  # which floats hold exactly
@@ -62,9 +62,9 @@ class TrainingRun:
     folder: Path
     written: float
     starts: tuple[Started, ...]
-    entries: tuple[Line, ...]
+    entries: tuple[LogEntry, ...]
     validations: tuple[Validated, ...]
-    notices: tuple[Told, ...]
+    notices: tuple[Notice, ...]
     unread: int
 
     @property
@@ -133,7 +133,7 @@ class TrainingRun:
 
 def is_run(folder: Path) -> bool:
     """Return whether this is the folder of one run, and not of several."""
-    return (folder / LOG).is_file()
+    return (folder / LOG_FILE).is_file()
 
 
 def find(folder: Path, notify: Callable[[str], None] = lambda _: None) -> list[TrainingRun]:
@@ -152,7 +152,7 @@ def find(folder: Path, notify: Callable[[str], None] = lambda _: None) -> list[T
         raise TrainingRunError(f"there is no folder {str(folder)!r}; name the folder of a run.")
     runs: list[TrainingRun] = []
     errors: list[TrainingRunError] = []
-    for log in sorted(folder.glob(f"*/{LOG}")):
+    for log in sorted(folder.glob(f"*/{LOG_FILE}")):
         try:
             runs += [read(log.parent)] if is_run(log.parent) else []
         except TrainingRunError as error:
@@ -161,7 +161,7 @@ def find(folder: Path, notify: Callable[[str], None] = lambda _: None) -> list[T
         raise next(
             iter(errors),
             TrainingRunError(
-                f"{folder} is not the folder of a run, and none is in it: there is no {LOG}."
+                f"{folder} is not the folder of a run, and none is in it: there is no {LOG_FILE}."
             ),
         )
     for error in errors:
@@ -206,7 +206,7 @@ def read(folder: Path) -> TrainingRun:
     Raises:
         TrainingRunError: There is no log, or it cannot be read, or is far larger than any run's.
     """
-    path = folder / LOG
+    path = folder / LOG_FILE
     try:
         size, written = path.stat().st_size, path.stat().st_mtime
         if size > MOST_BYTES:
@@ -224,9 +224,9 @@ def read(folder: Path) -> TrainingRun:
         folder,
         written,
         tuple(by_kind[Started]),
-        tuple(_by_step(by_kind[Line])),
+        tuple(_by_step(by_kind[LogEntry])),
         tuple(_by_step(by_kind[Validated])),
-        tuple(by_kind[Told]),
+        tuple(by_kind[Notice]),
         unread,
     )
 
@@ -240,7 +240,7 @@ def _read_events(path: Path) -> tuple[list[Any], int]:
     """
     events: list[Any] = []
     unread = 0
-    for number, line in enumerate(lines(path)):
+    for number, line in enumerate(read_lines(path)):
         event = _event(line) if line.startswith("{") else None
         if event is not None:
             events.append(event)
@@ -270,7 +270,7 @@ def _valid_events(events: list[Any]) -> dict[type, list[Any]]:
     for event in reversed(events):
         if isinstance(event, Started):
             restart = min(restart, event.step)
-        elif isinstance(event, Line | Validated) and event.step > restart:
+        elif isinstance(event, LogEntry | Validated) and event.step > restart:
             continue
         by_kind[type(event)].append(event)
     return {kind: of_a_kind[::-1] for kind, of_a_kind in by_kind.items()}

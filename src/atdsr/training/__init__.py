@@ -1,38 +1,39 @@
 """Training: a loop that can be stopped at any moment, on one device or many.
 
-`settings` says what a run does, `run` holds what it consists of, `loop` goes through its steps
-(`stepper`, as `steps` has them from the settings); `feed` brings the crops, `losses` are
-minimised, `ranks` are the processes that train together, `states` and `journal` are what stays on
-disk, `validation` measures, and `events` are what watchers such as `trackers` are told.
+`config` says what a run does, `loop.fit` trains. A `run` is a network with its averaged weights and
+optimizers, and takes one `step` at a time on the crops of `crop_loader`, minimising one of
+`losses`. `checkpoints` and `run_log` are what stays on disk, `validation` measures, `distributed`
+joins several processes, and `events` are what callbacks such as `trackers` get. `recipes` and
+`basicsr` read configurations from files.
 """
 
+from atdsr.training.config import TrainConfig
 from atdsr.training.events import (
+    Callback,
+    Callbacks,
     Event,
-    Line,
+    LogEntry,
+    Notice,
     Saved,
     Started,
     Stepped,
-    Told,
     Validated,
-    Watch,
-    Watchers,
 )
 from atdsr.training.loop import StoppedError, fit
 from atdsr.training.run import TrainingError
-from atdsr.training.settings import Settings
 
 __all__ = [
+    "Callback",
+    "Callbacks",
     "Event",
-    "Line",
+    "LogEntry",
+    "Notice",
     "Saved",
-    "Settings",
     "Started",
     "Stepped",
     "StoppedError",
-    "Told",
+    "TrainConfig",
     "TrainingError",
     "Validated",
-    "Watch",
-    "Watchers",
     "fit",
 ]

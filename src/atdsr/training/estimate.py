@@ -1,4 +1,4 @@
-"""What a run will cost here, from one block of its network timed on one crop."""
+"""Estimates the cost of a run on this machine, from one block timed on one crop."""
 
 import itertools
 import time
@@ -11,34 +11,36 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from atdsr.base import memory, units
 from atdsr.network.model import ATD, Block
-from atdsr.training.ranks import describe
-from atdsr.training.settings import Settings, Stage
-from atdsr.training.steps import optimizers_of, step_of
+from atdsr.training.config import StageConfig, TrainConfig
+from atdsr.training.distributed import describe
+from atdsr.training.step import StepConfig, build_optimizers
 
-_BUDGET = 8.0  # seconds for timing; the first run, which warms up, is one of them
+_TIME_BUDGET = 8.0  # seconds for timing; the first run, which warms up, is one of them
 _RUNS = 5
-_TIMED = 64  # LR pixels, the largest side that is timed
-_WORKING = 10  # times what a layer keeps; fitted to what the process takes on a CPU (docs/log.md)
-_FRAMEWORK = 350 * 2**20  # bytes that PyTorch takes before any tensor (measured on Linux)
+_MAX_TIMED_PATCH = 64  # LR pixels
+# memory that the backward pass works with, in units of what a layer saves for it; fitted to what
+# the process takes on a CPU (docs/log.md)
+_WORKING = 10
+_FRAMEWORK_BYTES = 350 * 2**20  # that PyTorch takes before any tensor (measured on Linux)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will cost on this machine.
+    """The estimated cost of a run on this machine.
 
     Attributes:
-        parameters: of the network.
-        bytes: the most memory of a process at a time.
-        step_seconds: of a step of the first stage.
-        seconds: of the whole run, without validation.
-        crops: that a device takes at once.
-        patch: their side in LR pixels, at first.
-        timed: side of the crop that was timed.
-        blocks: of the network, of which one was timed.
-        iterations: steps in all.
-        ranks: processes that share a batch.
-        device: what was timed.
-        free: bytes of memory that are free there.
+        parameters: Number of the network's parameters.
+        bytes: Peak memory of a process.
+        step_seconds: Seconds of a step of the first stage.
+        seconds: Seconds of the whole run, without validation.
+        crops: Crops that a device takes at once.
+        patch: Side of these crops in LR pixels, at the start.
+        timed: Side of the crop that was timed.
+        blocks: Blocks of the network, one of which was timed.
+        iterations: Steps in all.
+        ranks: Processes that share a batch.
+        device: Description of the device that was timed.
+        free: Free memory of that device in bytes.
     """
 
     parameters: int
@@ -55,12 +57,12 @@ class Estimate:
     free: int
 
     def lines(self) -> list[str]:
-        """Sentences for the user."""
-        side, timed = (f"{pixels}x{pixels}" for pixels in (self.patch, self.timed))
+        """Return sentences for the user."""
+        patch, timed = (f"{side}x{side}" for side in (self.patch, self.timed))
         shared = f" by each of {self.ranks} processes" if self.ranks > 1 else ""
-        said = [
+        lines = [
             f"network: {self.parameters:,} parameters.",
-            f"memory: about {units.byte_size(self.bytes)} for {self.crops} crops of {side} at once"
+            f"memory: about {units.byte_size(self.bytes)} for {self.crops} crops of {patch} at once"
             f"{shared}; {units.byte_size(self.free)} are free.",
             f"time: about {units.duration(self.seconds)} here, {self.iterations:,} steps of "
             f"{self.step_seconds:.3g} s, without validation.",
@@ -68,134 +70,140 @@ class Estimate:
             f"({self.device}).",
         ]
         if self.bytes > self.free:
-            said.append(
+            lines.append(
                 "That is more memory than is free: set data.micro_batch or "
                 "activation_checkpointing."
             )
-        return said
+        return lines
 
 
-def estimate(settings: Settings, device: torch.device, ranks: int = 1) -> Estimate:
+def estimate(config: TrainConfig, device: torch.device, ranks: int = 1) -> Estimate:
     """Estimate memory and time of a run; needs neither data nor weights.
 
     Every part of a block takes time and memory in proportion to its tokens, so one block on one
     crop tells the rest but for the two ends of the network, which are small.
 
     Args:
-        settings: the run.
-        device: where it is to be.
-        ranks: processes that will share a batch.
+        config: Configuration of the run.
+        device: Device of the run.
+        ranks: Number of processes that will share a batch.
     """
-    free = _free(device)  # before what is made here takes some of it
-    model = ATD(settings.network).to(device, step_of(settings).dtype)
-    timed = min(settings.data.patch, _TIMED)
-    tokens = _tokens(settings, timed)
-    activations = _activation_bytes(model, settings, tokens)
-    seconds = _timed(model, settings, tokens)
-    costs = []
-    begins = [0, *(stage.after for stage in settings.stages), settings.iterations]
-    for begin, end in itertools.pairwise(begins):
-        stage = settings.stage(begin + 1)
-        share = _largest_share(stage, ranks) * _tokens(settings, stage.patch) / tokens
-        costs.append((max(0, min(end, settings.iterations) - begin), share * seconds))
-    largest = max(
-        _at_once(settings, stage, ranks) * _tokens(settings, stage.patch)
-        for stage in (settings.stage(1), *settings.stages)
+    free = _free_bytes(device)  # before the model below takes some of it
+    model = ATD(config.network).to(device, StepConfig.from_train_config(config).dtype)
+    timed = min(config.data.patch, _MAX_TIMED_PATCH)
+    tokens = _tokens(config, timed)
+    activations = _activation_bytes(model, config, tokens)
+    seconds = _seconds(model, config, tokens)
+    costs: list[tuple[int, float]] = []  # number of steps, seconds of each
+    starts = [0, *(stage.after for stage in config.stages), config.iterations]
+    for start, end in itertools.pairwise(starts):
+        stage = config.stage(start + 1)
+        crops = _largest_shard(stage, ranks) * _tokens(config, stage.patch) / tokens
+        costs.append((max(0, min(end, config.iterations) - start), crops * seconds))
+    most_tokens = max(
+        _crops_at_once(config, stage, ranks) * _tokens(config, stage.patch)
+        for stage in (config.stage(1), *config.stages)
     )
     return Estimate(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        bytes=_state_bytes(model, settings) + round(activations * largest / tokens) + _FRAMEWORK,
+        bytes=_state_bytes(model, config)
+        + round(activations * most_tokens / tokens)
+        + _FRAMEWORK_BYTES,
         step_seconds=costs[0][1],
         seconds=sum(steps * cost for steps, cost in costs),
-        crops=_at_once(settings, settings.stage(1), ranks),
-        patch=settings.data.patch,
+        crops=_crops_at_once(config, config.stage(1), ranks),
+        patch=config.data.patch,
         timed=timed,
         blocks=len(model.blocks),
-        iterations=settings.iterations,
+        iterations=config.iterations,
         ranks=ranks,
         device=describe(device),
         free=free,
     )
 
 
-def _largest_share(stage: Stage, ranks: int) -> int:
-    """Crops of a batch that a process takes, where some take one more than others."""
+def _largest_shard(stage: StageConfig, ranks: int) -> int:
+    """Return how many crops of a batch a process takes, if some take one more than others."""
     return -(-stage.batch // ranks)
 
 
-def _at_once(settings: Settings, stage: Stage, ranks: int) -> int:
-    """Crops that a device takes at a time."""
-    share = _largest_share(stage, ranks)
-    return min(settings.data.micro_batch or share, share)
+def _crops_at_once(config: TrainConfig, stage: StageConfig, ranks: int) -> int:
+    """Return how many crops a device takes at a time."""
+    shard = _largest_shard(stage, ranks)
+    return min(config.data.micro_batch or shard, shard)
 
 
-def _tokens(settings: Settings, patch: int) -> int:
-    """Of a crop, padded to whole windows."""
-    window = settings.network.window
+def _tokens(config: TrainConfig, patch: int) -> int:
+    """Return the number of tokens of a crop, padded to whole windows."""
+    window = config.network.window
     return (-(-patch // window) * window) ** 2
 
 
-def _crop(model: ATD, tokens: int) -> Tensor:
-    """What a block gets of one crop: `1 h w c`."""
+def _features(model: ATD, tokens: int) -> Tensor:
+    """Return the input of a block for one crop: `1 h w c`."""
     side, weight = round(tokens**0.5), model.conv_first.weight
     shape = (1, side, side, model.config.width)
     return torch.randn(shape, dtype=weight.dtype, device=weight.device).requires_grad_()
 
 
-def _timed(model: ATD, settings: Settings, tokens: int) -> float:
-    """Seconds of all blocks, forward and backward, on one crop."""
-    x, device = _crop(model, tokens), model.conv_first.weight.device
+def _seconds(model: ATD, config: TrainConfig, tokens: int) -> float:
+    """Return the seconds of all blocks, forward and backward, on one crop."""
+    x, device = _features(model, tokens), model.conv_first.weight.device
+    step_config = StepConfig.from_train_config(config)
     times: list[float] = []
-    since = time.perf_counter()
-    while not times or (len(times) < _RUNS and time.perf_counter() - since < _BUDGET):
+    begin = time.perf_counter()
+    while not times or (len(times) < _RUNS and time.perf_counter() - begin < _TIME_BUDGET):
         start = time.perf_counter()
-        with step_of(settings).autocast(device):
-            out = model.blocks[0](x, model.position_index, model.penalties)
+        with step_config.autocast(device):
+            out = model.blocks[0](x)
         out.float().sum().backward()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - start)
-    return len(model.blocks) * min(times)  # what else runs here only adds to it
+    return len(model.blocks) * min(times)  # other processes only add to it
 
 
-def _activation_bytes(model: ATD, settings: Settings, tokens: int) -> int:
-    """What autograd keeps of the network for one crop, and what its backward pass works with."""
-    block, x = cast(Block, model.blocks[0]), _crop(model, tokens)
+def _activation_bytes(model: ATD, config: TrainConfig, tokens: int) -> int:
+    """Return the bytes that autograd saves of the network for one crop, and works with."""
+    block, x = cast(Block, model.blocks[0]), _features(model, tokens)
     block.activation_checkpointing = False
-    kept = {_storage(parameter): 0 for parameter in block.parameters()}
+    sizes = {_storage(parameter): 0 for parameter in block.parameters()}
 
-    def keep(tensor: Tensor) -> Tensor:
-        kept.setdefault(_storage(tensor), tensor.untyped_storage().nbytes())
+    def count(tensor: Tensor) -> Tensor:
+        sizes.setdefault(_storage(tensor), tensor.untyped_storage().nbytes())
         return tensor
 
-    with saved_tensors_hooks(keep, lambda tensor: tensor), step_of(settings).autocast(x.device):
-        out = block(x, model.position_index, model.penalties)  # noqa: F841  # keeps what is counted
-    block.activation_checkpointing = settings.activation_checkpointing
-    whole, depth = sum(kept.values()), settings.network.depths[0]
-    working = _WORKING * whole // depth
-    if settings.activation_checkpointing:
+    step_config = StepConfig.from_train_config(config)
+    with saved_tensors_hooks(count, lambda tensor: tensor), step_config.autocast(x.device):
+        out = block(x)  # noqa: F841  # keeps what is counted
+    block.activation_checkpointing = config.activation_checkpointing
+    saved, depth = sum(sizes.values()), config.network.depths[0]
+    working = _WORKING * saved // depth
+    if config.activation_checkpointing:
         return len(model.layers) * x.nbytes + working
-    return len(model.blocks) * whole + working
+    return len(model.blocks) * saved + working
 
 
 def _storage(tensor: Tensor) -> int:
-    """What views of one piece of memory have in common."""
+    """Return what all views of one piece of memory have in common."""
     return tensor.untyped_storage().data_ptr()
 
 
-def _state_bytes(model: ATD, settings: Settings) -> int:
-    """Weights, average, gradients and what the optimizers keep; and a state while it is saved."""
-    sizes = [parameter.nbytes for parameter in model.parameters()]
-    matrices = (
-        group["params"]
-        for optimizer in optimizers_of(settings, model)
+def _state_bytes(model: ATD, config: TrainConfig) -> int:
+    """Return the bytes of weights, average, gradients, optimizers, and a checkpoint on its way."""
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    with_muon = sum(
+        parameter.nbytes
+        for optimizer in build_optimizers(model, config.optim)
         if isinstance(optimizer, torch.optim.Muon)
         for group in optimizer.param_groups
+        for parameter in group["params"]
     )
-    kept = 2 * sum(sizes) - sum(p.nbytes for group in matrices for p in group)
-    saved = (2 * sum(sizes) + kept) if model.conv_first.weight.device.type == "cpu" else 0
-    return 3 * sum(sizes) + kept + saved
+    optimizers = 2 * weights - with_muon  # Muon keeps one tensor per parameter, AdamW two
+    is_on_cpu = model.conv_first.weight.device.type == "cpu"
+    checkpoint = 2 * weights + optimizers if is_on_cpu else 0
+    return 3 * weights + optimizers + checkpoint
 
 
-def _free(device: torch.device) -> int:
+def _free_bytes(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory.available_bytes()

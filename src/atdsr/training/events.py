@@ -1,9 +1,14 @@
-"""What a run tells of itself while it goes on; whoever watches is called with each event."""
+"""The events of a training run, which are passed to its callbacks.
+
+The log on disk holds every event but `Stepped`. Its records carry the `kind` and the field names
+of these classes, so neither can change without breaking the logs of earlier runs.
+"""
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -11,14 +16,16 @@ class Started:
     """The first step is about to begin.
 
     Attributes:
-        step: steps done before, by an earlier start of the run.
-        iterations: optimizer steps in all.
-        name: of the run.
-        parameters: of the network.
-        pictures: in the training set.
-        device: what computes.
-        ranks: processes that train together.
+        step: Steps that earlier starts of the run have done.
+        iterations: Optimizer steps of the whole run.
+        name: Name of the run.
+        parameters: Number of the network's parameters.
+        pictures: Number of pictures in the training set.
+        device: Description of the device.
+        ranks: Number of processes that train together.
     """
+
+    kind: ClassVar[str] = "started"
 
     step: int
     iterations: int
@@ -31,31 +38,35 @@ class Started:
 
 @dataclass(frozen=True)
 class Stepped:
-    """A step is done; comes after every one, so that a bar can move.
+    """A step is done. Sent after every step, so that a progress bar can move.
 
     Attributes:
-        step: steps done.
+        step: Steps done.
     """
+
+    kind: ClassVar[str] = "stepped"
 
     step: int
 
 
 @dataclass(frozen=True)
-class Line:
-    """A line of the log.
+class LogEntry:
+    """The figures of the steps since the last entry.
 
     Attributes:
-        step: steps done.
-        loss: mean over all crops since the last line; steps that were skipped do not count.
-        lr: learning rate of the last step.
-        gradient: norm of all gradients together in the last step, before clipping.
-        seconds: wall time since the last line, without validation and saving.
-        waited: seconds of these in which the step waited for crops.
-        memory: the most bytes that were in use: on CUDA of the device, else of the process.
-        skipped: steps skipped since the run began, because loss or gradient was no number.
-        patch: side of an LR crop in pixels.
-        batch: crops a step.
+        step: Steps done.
+        loss: Mean loss over all crops since the last entry; skipped steps do not count.
+        lr: Learning rate of the last step.
+        gradient: Norm of all gradients together in the last step, before clipping.
+        seconds: Wall time since the last entry, without validation and saving.
+        waited: Seconds of that time in which the step waited for crops.
+        memory: Peak memory in bytes: of the device on CUDA, else of the process.
+        skipped: Steps skipped since the run began because loss or gradient was not finite.
+        patch: Side of an LR crop in pixels.
+        batch: Crops per step.
     """
+
+    kind: ClassVar[str] = "line"
 
     step: int
     loss: float
@@ -70,23 +81,25 @@ class Line:
 
     @property
     def wait(self) -> float:
-        """Which part of the time the step waited for crops; NaN where none went by."""
+        """Fraction of the time that the step waited for crops; NaN where no time went by."""
         return self.waited / self.seconds if self.seconds > 0 else math.nan
 
 
 @dataclass(frozen=True)
 class Validated:
-    """The average of the weights was measured.
+    """The averaged weights were measured on the test sets.
 
     Attributes:
-        step: steps done.
-        psnr: PSNR-Y in dB by name of the set.
-        ssim: SSIM-Y by name of the set.
-        bicubic: PSNR-Y in dB of MATLAB's bicubic by name of the set.
-        seconds: it took.
-        best: whether the mean PSNR over the sets is the highest of the run so far.
-        strips: a picture with parts of the sets enlarged so far, beside bicubic and HR.
+        step: Steps done.
+        psnr: PSNR-Y in dB by test set.
+        ssim: SSIM-Y by test set.
+        bicubic: PSNR-Y in dB of MATLAB's bicubic by test set.
+        seconds: Duration of the validation.
+        best: Whether the mean PSNR over the sets is the highest of the run so far.
+        strips: File with crops of the test pictures, beside bicubic and HR.
     """
+
+    kind: ClassVar[str] = "validated"
 
     step: int
     psnr: Mapping[str, float]
@@ -98,48 +111,56 @@ class Validated:
 
     @property
     def mean_psnr(self) -> float:
-        """Mean over the sets in dB, by which weights are chosen; below any where there is none."""
+        """Mean over the sets in dB, by which the best weights are chosen; -inf without figures."""
         values = [value for value in self.psnr.values() if not math.isnan(value)]
         return sum(values) / len(values) if values else -math.inf
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A state was written.
+    """A checkpoint was written.
 
     Attributes:
-        step: steps done.
-        path: its file.
+        step: Steps done.
+        path: File of the checkpoint.
     """
+
+    kind: ClassVar[str] = "saved"
 
     step: int
     path: Path
 
 
 @dataclass(frozen=True)
-class Told:
-    """A sentence for the user, about something out of the ordinary.
+class Notice:
+    """A sentence for the user about something out of the ordinary.
 
     Attributes:
-        step: steps done.
-        text: the sentence.
+        step: Steps done.
+        text: The sentence.
     """
+
+    kind: ClassVar[str] = "told"
 
     step: int
     text: str
 
 
-Event = Started | Stepped | Line | Validated | Saved | Told
-Watch = Callable[[Event], None]
+Event = Started | Stepped | LogEntry | Validated | Saved | Notice
+Callback = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
-class Watchers:
-    """Several that watch together; itself one."""
+class Callbacks:
+    """Several callbacks as one.
 
-    watchers: tuple[Watch, ...] = field(default=())
+    Attributes:
+        callbacks: Called with each event, in this order.
+    """
+
+    callbacks: tuple[Callback, ...] = ()
 
     def __call__(self, event: Event) -> None:
-        """Tell all of them."""
-        for watch in self.watchers:
-            watch(event)
+        """Call all of them."""
+        for callback in self.callbacks:
+            callback(event)

@@ -1,38 +1,44 @@
-"""The training loop, straight down: validation, stop, step, line, state."""
+"""The training loop: validation, stop, step, log entry, checkpoint."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
 
 from atdsr import datasets
 from atdsr.base import files, interrupts, memory, units
+from atdsr.base.reporter import Reporter
 from atdsr.network.model import ATD
-from atdsr.training.events import Line, Saved, Started, Stepped, Told, Validated, Watch, Watchers
-from atdsr.training.feed import Feed
-from atdsr.training.journal import LOG, Journal
-from atdsr.training.ranks import Ranks, describe, joined
+from atdsr.training.config import TrainConfig
+from atdsr.training.crop_loader import CropLoader
+from atdsr.training.distributed import Distributed, describe, process_group
+from atdsr.training.events import (
+    Callback,
+    Callbacks,
+    LogEntry,
+    Notice,
+    Saved,
+    Started,
+    Stepped,
+    Validated,
+)
 from atdsr.training.run import (
     BEST,
+    CHECKPOINT_FOLDER,
     MODELS,
     OFFICIAL,
     OFFICIAL_BEST,
-    STATES,
     WEIGHTS,
-    Run,
-    StoppingError,
     TrainingError,
-    memory_as_sentence,
-    unless_asked_to_stop,
+    TrainingRun,
+    out_of_memory_as_error,
 )
-from atdsr.training.settings import Settings
+from atdsr.training.run_log import LOG_FILE, RunLog
 from atdsr.training.trackers import trackers
-from atdsr.training.validation import FOLDER as STRIPS
-from atdsr.training.validation import Validator
+from atdsr.training.validation import VALIDATION_FOLDER, Validator
 
 
 class StoppedError(TrainingError):
@@ -40,273 +46,297 @@ class StoppedError(TrainingError):
 
 
 def fit(
-    settings: Settings, *, device: str | torch.device = "cpu", watch: Watch = lambda _: None
+    config: TrainConfig,
+    *,
+    device: str | torch.device = "cpu",
+    callback: Callback = lambda _: None,
 ) -> Path:
-    """Train until `settings.iterations`, going on from the newest state in the output folder.
+    """Train until `config.iterations`, resuming from the newest checkpoint of the output folder.
 
-    The same call goes on with a run that was stopped: a stop by SIGINT or SIGTERM saves first, and
-    going on gives the same bits as never having stopped (on one machine and thread count). Where
+    The same call resumes a run that was stopped: a stop by SIGINT or SIGTERM saves first, and
+    resuming gives the same bits as never having stopped (on one machine and thread count). If
     torchrun started several processes, each calls this and takes its share of every batch.
 
     Args:
-        settings: the run.
-        device: where to compute; "cuda" takes the GPU of the process's local rank.
-        watch: called with every event, in the leading process only.
+        config: Configuration of the run.
+        device: Device to compute on; "cuda" takes the GPU of the process's local rank.
+        callback: Called with every event, in the main process only.
 
     Returns:
         The file with the averaged weights.
 
     Raises:
         StoppedError: SIGINT or SIGTERM came; the state is saved.
-        TrainingError: the run cannot start or go on; the saved states are intact.
-        RanksError, DataError, PictureError, StateError, WeightsError, FileError,
-            ValidationError, EvaluationError, TrackerError: the same, see where they come from.
+        TrainingError: The run cannot start or go on; the saved states are intact.
+        DistributedError, DataError, PictureError, StateError, WeightsError, FileError,
+            ValidationError, EvaluationError, TrackerError: The same, see where they come from.
     """
-    with memory_as_sentence(), ExitStack() as stack:
-        ranks = stack.enter_context(joined(torch.device(device)))
-        journal = Journal(settings.output)
-        emit = Watchers((journal, watch) if ranks.leads else ())
+    with out_of_memory_as_error(), ExitStack() as stack:
+        distributed = stack.enter_context(process_group(torch.device(device)))
+        run_log = RunLog(config.output)
+        emit = Callbacks((run_log, callback) if distributed.is_main_process else ())
 
-        def tell(text: str) -> None:
-            emit(Told(run.step, text))
+        reporter = Reporter(notice=lambda text: emit(Notice(run.step, text)))
 
-        _check_memory(settings, ranks)
-        run = Run(settings, ranks, tell)
-        ranks.lead(lambda: stack.enter_context(_own(settings.output)))
+        _check_memory(config, distributed)
+        run = TrainingRun(config, distributed, reporter)
+        distributed.on_main(lambda: stack.enter_context(_locked_folder(config.output)))
         run.start()
-        validator = ranks.lead(lambda: Validator(settings, ranks.device, tell))
-        pictures = datasets.PackedSet(_packed(settings, ranks, tell), settings.network.scale)
-        ranks.lead(lambda: journal.open(run.step, run.validated))
-        feed = stack.enter_context(closing(Feed(settings, pictures, ranks)))
-        tracked = ranks.lead(lambda: stack.enter_context(trackers(settings, run.step, tell)))
-        if tracked is not None:
-            emit = Watchers((journal, watch, tracked))
-        emit(_started(run, settings, ranks, len(pictures.entries)))
-        meter = _Meter(run, feed, ranks, settings)
-        asked = stack.enter_context(interrupts.stop_requests())
+        validator = distributed.on_main(lambda: Validator(config, distributed.device, reporter))
+        packed_folder = _prepare_dataset(config, distributed, reporter)
+        pictures = datasets.PackedSet(packed_folder, config.network.scale)
+        distributed.on_main(lambda: run_log.open(run.step, run.validated))
+        loader = stack.enter_context(closing(CropLoader(config, pictures, distributed)))
+        tracker = distributed.on_main(
+            lambda: stack.enter_context(trackers(config, run.step, reporter))
+        )
+        if tracker is not None:
+            emit = Callbacks((run_log, callback, tracker))
+        emit(_started(run, config, distributed, len(pictures.records)))
+        meter = _Meter(run, loader, distributed, config)
+        stop_requested = stack.enter_context(interrupts.stop_requests())
 
         while True:
-            if _validation_is_due(run, settings):
+            if _validation_is_due(run, config):
                 with meter.paused():
-                    _keep(run, ranks, emit)
-                    _validate(run, ranks, validator, asked, emit)
-            if run.step >= settings.iterations or ranks.any(asked()):
+                    _save(run, distributed, emit)
+                    _validate(run, distributed, validator, stop_requested, emit)
+            if run.step >= config.iterations or distributed.any(stop_requested()):
                 break
-            run.advance(feed.batch(run.step + 1))
+            run.advance(loader.batch(run.step + 1))
             meter.steps += 1
             emit(Stepped(run.step))
-            if run.step % settings.log.every == 0 or run.step == settings.iterations:
-                emit(meter.line())
+            if run.step % config.log.every == 0 or run.step == config.iterations:
+                emit(meter.entry())
                 run.check()
-            if run.step % settings.save.every == 0:
+            if run.step % config.save.every == 0:
                 with meter.paused():
-                    _keep(run, ranks, emit)
+                    _save(run, distributed, emit)
         if meter.steps:
-            emit(meter.line())
-        _keep(run, ranks, emit)
+            emit(meter.entry())
+        _save(run, distributed, emit)
 
-    if run.step < settings.iterations or _validation_is_due(run, settings):
-        kept = f"its state is saved in {settings.output}, and the same command goes on from there"
+    if run.step < config.iterations or _validation_is_due(run, config):
+        outcome = f"its state is saved in {config.output}, and the same command goes on from there"
         if not run.has_learned:
-            kept = "no step has changed anything, so the saved states are as before"
-        raise StoppedError(f"stopped at step {run.step} of {settings.iterations}; {kept}.")
-    return settings.output / WEIGHTS
+            outcome = "no step has changed anything, so the saved states are as before"
+        raise StoppedError(f"stopped at step {run.step} of {config.iterations}; {outcome}.")
+    return config.output / WEIGHTS
 
 
-def _check_memory(settings: Settings, ranks: Ranks) -> None:
-    """Refuse a network or a batch that cannot fit into memory, before anything is made.
+# ------------------------------------------------------------------------------ before the start
+
+
+def _check_memory(config: TrainConfig, distributed: Distributed) -> None:
+    """Refuse a network or a batch that cannot fit into memory, before anything is allocated.
 
     Raises:
-        TrainingError: naming the setting.
+        TrainingError: Memory is too small; the sentence names the key.
     """
     free = memory.available_bytes()
     with torch.device("meta"):
-        weights = sum(parameter.nbytes for parameter in ATD(settings.network).parameters())
+        weights = sum(parameter.nbytes for parameter in ATD(config.network).parameters())
     if weights > free:
         raise TrainingError(
             f"the weights of the network take {units.byte_size(weights)} and "
-            f"{units.byte_size(free)} of "
-            "memory are free; choose a smaller model."
+            f"{units.byte_size(free)} of memory are free; choose a smaller model."
         )
-    for number, stage in enumerate((settings.stage(1), *settings.stages)):
-        pixels = stage.patch**2 * (1 + settings.network.scale**2)
-        batch = len(ranks.share(stage.batch)) * 3 * pixels
+    for number, stage in enumerate((config.stage(1), *config.stages)):
+        pixels = stage.patch**2 * (1 + config.network.scale**2)
+        batch = len(distributed.shard(stage.batch)) * 3 * pixels
         if batch > free:
             key = f"stages.{number - 1}" if number else "data"
             raise TrainingError(
                 f"{stage.batch:,} crops of {stage.patch}x{stage.patch} take "
-                f"{units.byte_size(batch)} "
-                f"and {units.byte_size(free)} of memory are free; lower {key}.batch or {key}.patch."
+                f"{units.byte_size(batch)} and {units.byte_size(free)} of memory are free; lower "
+                f"{key}.batch or {key}.patch."
             )
 
 
-def _packed(settings: Settings, ranks: Ranks, tell: Callable[[str], None]) -> Path:
-    """The packed set, made first where the settings name a folder of pictures.
-
-    Raises:
-        TrainingError: a batch is too small for so many processes.
-        DataError, PictureError: it cannot be made.
-    """
-    smallest = min([settings.data.batch, *(stage.batch for stage in settings.stages)])
-    if smallest < ranks.count:
-        raise TrainingError(
-            f"a batch of {smallest} leaves some of {ranks.count} processes without a crop; raise "
-            "data.batch or start fewer."
-        )
-    source, scale = settings.data, settings.network.scale
-    return ranks.from_lead(
-        lambda: datasets.prepare(
-            source.train,
-            scale,
-            source.lr,
-            source.template,
-            tell=tell,
-            progress=lambda pictures: _tell_tenths(pictures, tell),
-        )
-    )
-
-
-def _tell_tenths(pictures: Sequence[Any], tell: Callable[[str], None]) -> Iterator[Any]:
-    """The pictures one by one, with a sentence after every tenth of many."""
-    tenth = max(1, len(pictures) // 10)
-    for number, picture in enumerate(pictures, start=1):
-        yield picture
-        if len(pictures) >= 100 and number % tenth == 0:
-            tell(f"packed {number} of {len(pictures)} pictures.")
-
-
-def _started(run: Run, settings: Settings, ranks: Ranks, pictures: int) -> Started:
-    return Started(
-        step=run.step,
-        iterations=settings.iterations,
-        name=settings.name,
-        parameters=sum(parameter.numel() for parameter in run.model.parameters()),
-        pictures=pictures,
-        device=describe(ranks.device),
-        ranks=ranks.count,
-    )
-
-
-# --------------------------------------------------------------------- what happens between steps
-
-
-def _keep(run: Run, ranks: Ranks, emit: Watch) -> None:
-    """Save the run unless its step is on disk already, or no step has changed anything.
-
-    Raises:
-        TrainingError: the weights are no finite numbers; nothing is written.
-        FileError: it cannot be written; the states before are intact.
-    """
-    if run.is_saved or not run.has_learned:
-        return
-    path = ranks.from_lead(run.save)
-    run.mark_saved()
-    emit(Saved(run.step, path))
-
-
-def _validation_is_due(run: Run, settings: Settings) -> bool:
-    """Whether the weights of this step are to be measured and were not yet.
-
-    They are at intervals, at the end, and at the beginning of a fine-tuning.
-    """
-    if not settings.validation.sets or run.validated == run.step:
-        return False
-    begins = run.step == 0 and settings.init_from is not None
-    regular = run.step > 0 and run.step % settings.validation.every == 0
-    return begins or regular or run.step >= settings.iterations
-
-
-def _validate(
-    run: Run, ranks: Ranks, validator: Validator | None, asked: Callable[[], bool], emit: Watch
-) -> None:
-    """Measure the averaged weights, unless a request to stop comes in the middle."""
-
-    def measure() -> Validated | None:
-        assert validator is not None, "the leading process has one"
-        with suppress(StoppingError), unless_asked_to_stop(run.average, asked):
-            return validator.measure(run.step, run.average, run.best)
-        return None
-
-    result = ranks.from_lead(measure)
-    if result is None:
-        return
-    run.take_validation(result)
-    if result.best:
-        ranks.lead(run.save_best)
-    emit(result)
-
-
-class _Meter:
-    """What the log says of the steps since its last line.
-
-    Attributes:
-        steps: how many they are.
-    """
-
-    def __init__(self, run: Run, feed: Feed, ranks: Ranks, settings: Settings) -> None:
-        self._run, self._feed, self._ranks, self._settings = run, feed, ranks, settings
-        self._begin()
-
-    def _begin(self) -> None:
-        self.steps = 0
-        self._since = time.perf_counter()
-        self._waited_before = self._feed.waited
-        self._memory = 0
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Do not count the time of the block."""
-        start = time.perf_counter()
-        self._memory = max(self._memory, _memory(self._ranks.device))  # a validation resets it
-        yield
-        self._since += time.perf_counter() - start
-
-    def line(self) -> Line:
-        """The line for all steps since the last one; counting begins anew."""
-        run, step = self._run, self._run.step
-        tally = run.tally()
-        stage = self._settings.stage(step)
-        line = Line(
-            step=step,
-            loss=self._ranks.mean(tally.loss),
-            lr=self._settings.learning_rate(step),
-            gradient=tally.gradient,
-            seconds=time.perf_counter() - self._since,
-            waited=self._feed.waited - self._waited_before,
-            memory=max(self._memory, _memory(self._ranks.device)),
-            skipped=tally.skipped,
-            patch=stage.patch,
-            batch=stage.batch,
-        )
-        self._begin()
-        return line
-
-
-def _memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return psutil.Process().memory_info().rss
-
-
-# ------------------------------------------------------------------------ the run and its machine
-
-
 @contextmanager
-def _own(folder: Path) -> Iterator[None]:
-    """Keep the folder of a run from other processes, and clear up after one that was killed.
+def _locked_folder(folder: Path) -> Iterator[None]:
+    """Lock the folder of a run, and clean up after a process that was killed in it.
 
     Raises:
-        TrainingError: another process has it.
-        FileError: it, or a file that the run will leave there, cannot be written.
+        TrainingError: Another process has it.
+        FileError: It, or a file that the run will write there, cannot be written.
     """
     try:
         with files.folder_lock(folder):
-            for part in (folder, folder / STATES, folder / MODELS, folder / STRIPS):
-                files.delete_leftovers(part)
-            for name in (LOG, WEIGHTS, BEST, OFFICIAL, OFFICIAL_BEST, f"{STATES}/any.pt"):
+            for name in ("", CHECKPOINT_FOLDER, MODELS, VALIDATION_FOLDER):
+                files.delete_leftovers(folder / name)
+            checkpoint = f"{CHECKPOINT_FOLDER}/any.pt"
+            for name in (LOG_FILE, WEIGHTS, BEST, OFFICIAL, OFFICIAL_BEST, checkpoint):
                 files.check_target(folder / name, overwrite=True)
             yield
     except BlockingIOError:
         raise TrainingError(
             f"another process trains in {folder}; wait for its end or choose another output."
         ) from None
+
+
+def _prepare_dataset(config: TrainConfig, distributed: Distributed, reporter: Reporter) -> Path:
+    """Return the packed set, which is made first if the configuration names a folder of pictures.
+
+    Raises:
+        TrainingError: A batch is too small for the number of processes.
+        DataError, PictureError: The set cannot be made.
+    """
+    smallest = min([config.data.batch, *(stage.batch for stage in config.stages)])
+    if smallest < distributed.world_size:
+        raise TrainingError(
+            f"a batch of {smallest} leaves some of {distributed.world_size} processes without a "
+            "crop; raise data.batch or start fewer."
+        )
+    data, scale = config.data, config.network.scale
+    return distributed.from_main(
+        lambda: datasets.prepare(data.train, scale, data.lr, data.template, reporter)
+    )
+
+
+def _started(
+    run: TrainingRun, config: TrainConfig, distributed: Distributed, pictures: int
+) -> Started:
+    return Started(
+        step=run.step,
+        iterations=config.iterations,
+        name=config.name,
+        parameters=sum(parameter.numel() for parameter in run.model.parameters()),
+        pictures=pictures,
+        device=describe(distributed.device),
+        ranks=distributed.world_size,
+    )
+
+
+# --------------------------------------------------------------------------------- between steps
+
+
+def _save(run: TrainingRun, distributed: Distributed, emit: Callback) -> None:
+    """Save the run unless its state is on disk already, or no step has changed anything.
+
+    Raises:
+        TrainingError: The weights are not finite; nothing is written.
+        FileError: It cannot be written; the checkpoints before are intact.
+    """
+    if run.is_saved or not run.has_learned:
+        return
+    path = distributed.from_main(run.save)
+    run.mark_saved()
+    emit(Saved(run.step, path))
+
+
+def _validation_is_due(run: TrainingRun, config: TrainConfig) -> bool:
+    """Return whether the weights of this step are to be measured and were not yet.
+
+    A validation is due at intervals, at the end, and at the beginning of a fine-tuning.
+    """
+    if not config.validation.sets or run.validated == run.step:
+        return False
+    is_start = run.step == 0 and config.init_from is not None
+    is_regular = run.step > 0 and run.step % config.validation.every == 0
+    return is_start or is_regular or run.step >= config.iterations
+
+
+def _validate(
+    run: TrainingRun,
+    distributed: Distributed,
+    validator: Validator | None,
+    stop_requested: Callable[[], bool],
+    emit: Callback,
+) -> None:
+    """Measure the averaged weights, unless a request to stop comes in the middle."""
+
+    def measure() -> Validated | None:
+        assert validator is not None, "the main process has one"
+        with suppress(_ValidationStopped), _stoppable(run.average, stop_requested):
+            return validator.measure(run.step, run.average, run.best)
+        return None
+
+    result = distributed.from_main(measure)
+    if result is None:
+        return
+    run.record_validation(result)
+    if result.best:
+        distributed.on_main(run.save_best)
+    emit(result)
+
+
+class _ValidationStopped(Exception):  # noqa: N818 - it is not an error
+    """A validation that was abandoned because the run is to stop."""
+
+
+@contextmanager
+def _stoppable(model: ATD, stop_requested: Callable[[], bool]) -> Iterator[None]:
+    """Raise `_ValidationStopped` in the next layer of the network once a stop is requested."""
+
+    def check(*_: object) -> None:
+        if stop_requested():
+            raise _ValidationStopped
+
+    hooks = [layer.register_forward_pre_hook(check) for layer in model.layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class _Meter:
+    """Collects the figures of the steps since the last log entry.
+
+    Attributes:
+        steps: Number of these steps.
+    """
+
+    def __init__(
+        self,
+        run: TrainingRun,
+        loader: CropLoader,
+        distributed: Distributed,
+        config: TrainConfig,
+    ) -> None:
+        self._run, self._loader, self._distributed = run, loader, distributed
+        self._config = config
+        self._reset()
+
+    def _reset(self) -> None:
+        self.steps = 0
+        self._start = time.perf_counter()
+        self._waited_before = self._loader.waited
+        self._memory = 0
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not count the time of the block."""
+        start = time.perf_counter()
+        # a validation resets the peak of the device
+        self._memory = max(self._memory, _memory_bytes(self._distributed.device))
+        yield
+        self._start += time.perf_counter() - start
+
+    def entry(self) -> LogEntry:
+        """Return the log entry of all steps since the last one, and start again."""
+        run, step = self._run, self._run.step
+        stats = run.stats()
+        stage = self._config.stage(step)
+        entry = LogEntry(
+            step=step,
+            loss=self._distributed.mean(stats.loss),
+            lr=self._config.learning_rate(step),
+            gradient=stats.gradient,
+            seconds=time.perf_counter() - self._start,
+            waited=self._loader.waited - self._waited_before,
+            memory=max(self._memory, _memory_bytes(self._distributed.device)),
+            skipped=stats.skipped,
+            patch=stage.patch,
+            batch=stage.batch,
+        )
+        self._reset()
+        return entry
+
+
+def _memory_bytes(device: torch.device) -> int:
+    """Return the peak memory on CUDA, else the memory that the process has now."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return psutil.Process().memory_info().rss

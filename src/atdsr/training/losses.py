@@ -1,26 +1,26 @@
-"""What training minimises, as functions of the enlarged crops and HR."""
+"""The loss functions of training, which compare the enlarged crops with HR."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from atdsr.training.settings import Loss
+from atdsr.training.config import LossConfig
 
 
-def objective(sr: Tensor, hr: Tensor, loss: Loss) -> Tensor:
-    """The loss of a batch, a mean over everything in it.
+def training_loss(sr: Tensor, hr: Tensor, config: LossConfig) -> Tensor:
+    """Return the loss of a batch, a mean over all its samples.
 
     Args:
-        sr: the network's output, `b 3 h w`, not clamped.
-        hr: likewise, in [0, 1].
-        loss: what to take.
+        sr: Output of the network, `b 3 h w`, not clamped.
+        hr: HR crops of the same shape, in [0, 1].
+        config: The terms of the loss.
     """
-    total = F.l1_loss(sr, hr) if loss.kind == "l1" else charbonnier(sr, hr, loss.eps)
-    return total + loss.fft * spectral_l1(sr, hr) if loss.fft else total
+    loss = F.l1_loss(sr, hr) if config.kind == "l1" else charbonnier(sr, hr, config.eps)
+    return loss + config.fft * spectral_l1(sr, hr) if config.fft else loss
 
 
 def charbonnier(sr: Tensor, hr: Tensor, eps: float) -> Tensor:
-    """Mean of sqrt(d^2 + eps^2), an L1 that is smooth at 0.
+    """Return the mean of sqrt(d^2 + eps^2), an L1 that is smooth at 0.
 
     Source:
         Lai et al., "Deep Laplacian Pyramid Networks", equation 2, https://arxiv.org/abs/1704.03915
@@ -29,10 +29,10 @@ def charbonnier(sr: Tensor, hr: Tensor, eps: float) -> Tensor:
 
 
 def spectral_l1(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean absolute difference of the real and imaginary parts of the 2-D Fourier transforms.
+    """Return the mean absolute difference of real and imaginary parts of the 2-D Fourier transform.
 
-    Without normalisation, as in public training code of SAFMN and MIMO-UNet, so that their weight
-    of 0.05 or 0.1 means the same here.
+    The transform is not normalised, as in the public training code of SAFMN and MIMO-UNet, so that
+    their weight of 0.05 or 0.1 means the same here.
 
     Source:
         Cho et al., "Rethinking Coarse-to-Fine Approach in Single Image Deblurring", equation 6,

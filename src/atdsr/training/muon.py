@@ -1,8 +1,8 @@
 """The Muon optimizer, for all matrices of one shape at once.
 
-A network like ATD has a few hundred small matrices of a few shapes. PyTorch's own Muon goes through
-them one by one, which takes longer than a step's arithmetic where starting an operation is what
-costs. Here those of one shape are stacked.
+A network like ATD has a few hundred small matrices of a few shapes. PyTorch's own Muon updates them
+one by one, which takes longer than a step's arithmetic where launching an operation is what
+costs. Here the matrices of one shape are stacked.
 """
 
 import math
@@ -16,13 +16,13 @@ _copy = torch._foreach_copy_  # pyright: ignore[reportPrivateImportUsage]
 
 
 class Muon(torch.optim.Muon):
-    """`torch.optim.Muon` with the same settings, state and results up to bfloat16's rounding.
+    """`torch.optim.Muon` with the same arguments, state and results up to bfloat16's rounding.
 
     It never waits for the device, so a CUDA graph can hold it. The learning rate of a group may be
     a number or a tensor of one element on the parameters' device.
 
     Attributes:
-        found_inf: a float tensor of one element on the parameters' device, or None. Where it is 1
+        found_inf: A float tensor of one element on the parameters' device, or None. If it is 1
             when `step` is called, the step changes neither parameters nor momentum, whatever the
             gradients are.
     """
@@ -31,33 +31,33 @@ class Muon(torch.optim.Muon):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """Move the parameters that have a gradient.
+        """Update the parameters that have a gradient.
 
         Args:
-            closure: computes the loss anew, with gradients; None where they are there already.
+            closure: Computes the loss and the gradients again; None if the gradients are there.
 
         Returns:
-            The closure's loss; None without one.
+            The closure's loss; None without a closure.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            alike: dict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
+            by_shape: dict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    kind = parameter.shape, parameter.dtype, parameter.device
-                    alike[kind].append(parameter)
-            for parameters in alike.values():
-                self._move(group, parameters)
+                    key = parameter.shape, parameter.dtype, parameter.device
+                    by_shape[key].append(parameter)
+            for parameters in by_shape.values():
+                self._update(group, parameters)
         return loss
 
-    def _move(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        """One step of parameters that have one shape."""
+    def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        """Take one step for parameters of one shape."""
         grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
         momenta = [self._momentum(parameter) for parameter in parameters]
-        grad, old, old_momentum = (torch.stack(part) for part in (grads, parameters, momenta))
+        grad, old, old_momentum = (torch.stack(x) for x in (grads, parameters, momenta))
         momentum = old_momentum.lerp(grad, 1 - group["momentum"])
         update = grad.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
         update = _orthogonalized(update, group["ns_coefficients"], group["ns_steps"], group["eps"])
@@ -81,27 +81,27 @@ class Muon(torch.optim.Muon):
 def _orthogonalized(
     matrices: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float
 ) -> Tensor:
-    """The matrices with singular values near 1, by Newton-Schulz iterations in bfloat16.
+    """Bring the matrices' singular values near 1, by Newton-Schulz iterations in bfloat16.
 
     Args:
-        matrices: `n a b`.
-        coefficients: of the polynomial of degree five.
-        steps: iterations.
-        eps: the least norm that a matrix is divided by.
+        matrices: The matrices, `n a b`.
+        coefficients: Coefficients of the polynomial of degree five.
+        steps: Number of iterations.
+        eps: The least norm that a matrix is divided by.
     """
-    tall = matrices.shape[-2] > matrices.shape[-1]
+    is_tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.bfloat16()
-    x = x.mT if tall else x
+    x = x.mT if is_tall else x
     x = x / torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True).clamp(min=eps)
     a, b, c = coefficients
     for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.mT if tall else x
+    return x.mT if is_tall else x
 
 
 def _relative_rate(rule: str | None, shape: torch.Size) -> float:
-    """How many times the group's learning rate a matrix of this shape takes."""
+    """Return the factor on the group's learning rate for a matrix of this shape."""
     rows, columns = shape
     if rule == "match_rms_adamw":
         return 0.2 * math.sqrt(max(rows, columns))

@@ -1,8 +1,8 @@
-"""The objects that make up a run, one step of it, and what it leaves on disk."""
+"""A network in training with its average and optimizers, one step at a time, and its files."""
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,15 @@ from typing import Any
 import torch
 
 from atdsr.base.errors import AtdsrError
+from atdsr.base.reporter import SILENT, Reporter
 from atdsr.inference.budget import is_out_of_memory
 from atdsr.network.model import ATD
-from atdsr.training import states
+from atdsr.training import checkpoints
+from atdsr.training.config import TrainConfig
+from atdsr.training.crop_loader import Batch
+from atdsr.training.distributed import Distributed
 from atdsr.training.events import Validated
-from atdsr.training.feed import Batch
-from atdsr.training.ranks import Ranks
-from atdsr.training.settings import Settings
-from atdsr.training.stepper import Stepper, Tally
-from atdsr.training.steps import optimizers_of, step_of
+from atdsr.training.step import StepConfig, StepStats, TrainStep, build_optimizers
 from atdsr.weights import (
     StateDict,
     Weights,
@@ -29,101 +29,109 @@ from atdsr.weights import (
     write_weights,
 )
 
-STATES = "training_states"
+CHECKPOINT_FOLDER = "training_states"
 WEIGHTS, BEST = "weights.safetensors", "best.safetensors"
 MODELS = "models"
 OFFICIAL, OFFICIAL_BEST = f"{MODELS}/net_g_latest.pth", f"{MODELS}/net_g_best.pth"
-
-Tell = Callable[[str], None]
 
 
 class TrainingError(AtdsrError):
     """A run that cannot start or go on."""
 
 
-class Run:
+class TrainingRun:
     """A network in training.
 
     Args:
-        settings: of the run.
-        ranks: the processes that share a batch.
-        tell: called with a sentence that the user should know.
+        config: Configuration of the run.
+        distributed: The processes that share a batch.
+        reporter: Receives notices.
 
     Attributes:
-        model: the network.
-        average: the moving average of its weights.
-        step: steps done.
-        best: highest mean PSNR of a validation so far.
-        validated: step of the last validation; -1 before the first.
+        model: The network.
+        average: The exponential moving average of its weights, as a network.
+        step: Steps done.
+        best: Highest mean PSNR of a validation so far.
+        validated: Step of the last validation; -1 before the first.
     """
 
-    def __init__(self, settings: Settings, ranks: Ranks, tell: Tell = lambda _: None) -> None:
-        torch.manual_seed(settings.seed)
-        checkpointing = settings.activation_checkpointing
-        self._settings = settings
-        self._ranks = ranks
-        self._tell = tell
-        model = ATD(settings.network, activation_checkpointing=checkpointing)
-        how = step_of(settings)
-        self.model = model.to(ranks.device, how.dtype)
+    def __init__(
+        self, config: TrainConfig, distributed: Distributed, reporter: Reporter = SILENT
+    ) -> None:
+        torch.manual_seed(config.seed)
+        self._config = config
+        self._distributed = distributed
+        self._reporter = reporter
+        model = ATD(config.network, activation_checkpointing=config.activation_checkpointing)
+        step_config = StepConfig.from_train_config(config)
+        self.model = model.to(distributed.device, step_config.dtype)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.average.eval()
-        self._optimizers = optimizers_of(settings, self.model)
-        self._stepper = Stepper(self.model, self.average, self._optimizers, how, ranks.count, tell)
+        self._optimizers = build_optimizers(self.model, config.optim)
+        self._train_step = TrainStep(
+            self.model,
+            self.average,
+            self._optimizers,
+            step_config,
+            distributed.world_size,
+            reporter,
+        )
         self.step = 0
         self.best = -math.inf
         self.validated = -1
         self._saved = -1
-        self._begun = 0, 0  # steps done and skipped when this process began
+        self._resumed_at = 0, 0  # steps done and skipped when this process began
 
-    # ------------------------------------------------------------------------- where it begins
+    # ------------------------------------------------------------------------------- the start
 
     def start(self) -> None:
-        """Take the newest state of the output folder, or the weights to start from.
+        """Resume from the newest checkpoint of the output folder, or load the initial weights.
 
-        The leading process reads for all, so that the others need not see its files.
+        The main process reads for all, so that the others need not see its files.
 
         Raises:
-            TrainingError: the state or the weights are another network's.
-            StateError, WeightsError: they cannot be read.
+            TrainingError: The checkpoint or the weights are those of another network.
+            StateError, WeightsError: They cannot be read.
         """
-        settings = self._settings
-        state = self._ranks.from_lead(lambda: states.load(settings.output / STATES, self._tell))
+        config = self._config
+        folder = config.output / CHECKPOINT_FOLDER
+        state = self._distributed.from_main(lambda: checkpoints.load(folder, self._reporter))
         if state is not None:
             self._restore(state)
-        elif settings.init_from is not None:
-            source = settings.init_from
-            group = settings.network.category_size if models.is_file(source) else None
-            for network, key in ((self.model, "params"), (self.average, "params_ema")):
-                weights = self._ranks.from_lead(
-                    lambda key=key: models.load_weights(source, category_size=group, prefer=key)
-                )
-                left = initialise_from(network, weights.state)
-            self._check_left(*left)
+        elif config.init_from is not None:
+            self._initialise(config.init_from)
 
-    def _check_left(self, interpolated: list[str], fresh: list[str]) -> None:
-        """Say which parameters `init_from` does not have as they should be.
+    def _initialise(self, source: Path) -> None:
+        """Take the weights of a model or a file.
 
         Raises:
-            TrainingError: no parameter, or not every one where it is to be strict.
+            TrainingError: The source has no parameter that fits, or lacks one where all must fit.
+            WeightsError: It cannot be read.
         """
-        source = self._settings.init_from
+        category_size = self._config.network.category_size if models.is_file(source) else None
+        interpolated: list[str] = []
+        fresh: list[str] = []
+        for network, key in ((self.model, "params"), (self.average, "params_ema")):
+            weights = self._distributed.from_main(
+                lambda key=key: models.load_weights(source, category_size=category_size, prefer=key)
+            )
+            interpolated, fresh = initialise_from(network, weights.state)
         if len(fresh) == len(self.model.state_dict()):
             raise TrainingError(f"nothing in {source} fits the network; choose another init_from.")
-        left = interpolated + fresh
-        if left and self._settings.init_strict:
+        missing = interpolated + fresh
+        if missing and self._config.init_strict:
             raise TrainingError(
-                f"{source} does not fit the network: it has no {left[0]} of its shape; set "
+                f"{source} does not fit the network: it has no {missing[0]} of its shape; set "
                 "init_strict to false to take what fits."
             )
         if interpolated:
-            self._tell(f"{', '.join(interpolated)} of another scale: interpolated.")
+            self._reporter.notice(f"{', '.join(interpolated)} of another scale: interpolated.")
         if fresh:
-            self._tell(f"{source} does not have {', '.join(fresh)}; these begin fresh.")
+            self._reporter.notice(f"{source} does not have {', '.join(fresh)}; these begin fresh.")
 
     def _restore(self, state: dict[str, Any]) -> None:
         try:
-            before, now = state["settings"], self._settings.model_dump(mode="json")
+            before, now = state["settings"], self._config.model_dump(mode="json")
             if (
                 before["network"] != now["network"]
                 or before["optim"]["name"] != now["optim"]["name"]
@@ -134,49 +142,49 @@ class Run:
             for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
                 _restore_optimizer(optimizer, saved)
             self.step = state["step"]
-            self._stepper.restore(state["skipped"])
-            self._begun = self.step, state["skipped"]
+            self._train_step.restore(state["skipped"])
+            self._resumed_at = self.step, state["skipped"]
             self.best, self.validated = state["best"], state["validated"]
             torch.set_rng_state(state["rng"])
         except (KeyError, RuntimeError, ValueError):
             raise TrainingError(
-                f"{self._settings.output} holds a run of another network or optimizer; choose "
+                f"{self._config.output} holds a run of another network or optimizer; choose "
                 "another output folder, or begin anew (--restart)."
             ) from None
-        if (self._settings.output / WEIGHTS).is_file():  # else all is written once more
+        if (self._config.output / WEIGHTS).is_file():  # else everything is written once more
             self._saved = self.step
         for change in _changes(before, now):
-            self._tell(f"going on with other settings than before: {change}.")
+            self._reporter.notice(f"going on with other settings than before: {change}.")
 
     # ----------------------------------------------------------------------------------- a step
 
     def advance(self, batch: Batch) -> None:
-        """One optimizer step on this process's share of a batch.
+        """Take one optimizer step on this process's share of a batch.
 
-        On a GPU it is only begun; `check` or `tally` wait for it.
+        On a GPU the step is only launched; `check` and `stats` wait for it.
 
         Args:
             batch: LR and HR, uint8, on the device.
 
         Raises:
-            TrainingError: see `check`; or memory ran out.
+            TrainingError: See `check`; or memory ran out.
         """
         self.step += 1
-        whole, rate = self._settings.stage(self.step).batch, self._settings.learning_rate(self.step)
-        with memory_as_sentence():
-            self._stepper(*batch, whole, rate)
-        if self._ranks.device.type == "cpu":  # where nobody has to wait for the answer
+        batch_size = self._config.stage(self.step).batch
+        with out_of_memory_as_error():
+            self._train_step(*batch, batch_size, self._config.learning_rate(self.step))
+        if self._distributed.device.type == "cpu":  # where nobody has to wait for the answer
             self.check()
 
     def check(self) -> None:
         """See whether the run makes progress; waits for the device.
 
         Raises:
-            TrainingError: too many steps in a row changed nothing, or all steps of the run.
+            TrainingError: Too many steps in a row were skipped, or all steps of the run.
         """
-        in_row = self._stepper.skips()[1]
-        is_over = self.step >= self._settings.iterations and not self.has_learned
-        if in_row >= self._settings.skip_limit or is_over:
+        in_row = self._train_step.skipped()[1]
+        is_over = self.step >= self._config.iterations and not self.has_learned
+        if in_row >= self._config.skip_limit or is_over:
             raise TrainingError(
                 f"loss or gradient was no finite number in {in_row} steps in a row, the last of "
                 f"them {self.step}; they changed nothing, and the saved states are intact. Lower "
@@ -185,31 +193,31 @@ class Run:
 
     @property
     def has_learned(self) -> bool:
-        """Whether a step of this process changed the weights, if it has done any; waits."""
-        step, skipped = self._begun
-        return self.step == step or self._stepper.skips()[0] - skipped < self.step - step
+        """Whether a step of this process changed the weights, or none was due; waits."""
+        step, skipped = self._resumed_at
+        return self.step == step or self._train_step.skipped()[0] - skipped < self.step - step
 
-    def tally(self) -> Tally:
-        """What the steps since the last call found; waits for the device."""
-        with memory_as_sentence():
-            return self._stepper.tally()
+    def stats(self) -> StepStats:
+        """Return the statistics of the steps since the last call; waits for the device."""
+        with out_of_memory_as_error():
+            return self._train_step.stats()
 
-    # ---------------------------------------------------------------------------------- on disk
+    # ------------------------------------------------------------------------------------ files
 
     def save(self) -> Path:
-        """Write weights and state; a reader of any file sees the old one or the new.
+        """Write weights and a checkpoint; a reader of any file sees the old one or the new.
 
         Raises:
-            TrainingError: the weights are no finite numbers; nothing is written.
-            FileError: one cannot be written; the states before are intact.
+            TrainingError: The weights are not finite; nothing is written.
+            FileError: A file cannot be written; the checkpoints before are intact.
         """
-        settings = self._settings
+        config = self._config
         self._check_finite()
         self._write_weights(WEIGHTS, OFFICIAL)
         state = {
-            "settings": settings.model_dump(mode="json"),
+            "settings": config.model_dump(mode="json"),
             "step": self.step,
-            "skipped": self._stepper.skips()[0],
+            "skipped": self._train_step.skipped()[0],
             "best": self.best,
             "validated": self.validated,
             "model": self.model.state_dict(),
@@ -217,14 +225,20 @@ class Run:
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "rng": torch.get_rng_state(),
         }
-        return states.save(state, settings.output / STATES, self.step, settings.save.keep)
+        folder = config.output / CHECKPOINT_FOLDER
+        return checkpoints.save(state, folder, self.step, config.save.keep)
 
     def mark_saved(self) -> None:
-        """Note that what is now is on disk, whichever process wrote it."""
+        """Note that the current state is on disk, whichever process wrote it."""
         self._saved = self.step
 
-    def take_validation(self, result: Validated) -> None:
-        """Note what a validation found; the state on disk does not know it yet."""
+    @property
+    def is_saved(self) -> bool:
+        """Whether the current state is on disk."""
+        return self._saved == self.step
+
+    def record_validation(self, result: Validated) -> None:
+        """Note the result of a validation, which the checkpoint on disk does not have yet."""
         self.validated = result.step
         if result.best:
             self.best = result.mean_psnr
@@ -234,22 +248,17 @@ class Run:
         """Write the weights as the best so far.
 
         Raises:
-            TrainingError: they are no finite numbers; nothing is written.
-            FileError: they cannot be written.
+            TrainingError: They are not finite; nothing is written.
+            FileError: They cannot be written.
         """
         self._check_finite()
         self._write_weights(BEST, OFFICIAL_BEST)
 
-    @property
-    def is_saved(self) -> bool:
-        """Whether the state of this step is on disk."""
-        return self._saved == self.step
-
     def _check_finite(self) -> None:
-        """Let no weights on the disk that no network can be built of.
+        """Keep weights off the disk that no network can be built from.
 
         Raises:
-            TrainingError: a value is no finite number.
+            TrainingError: A value is not finite.
         """
         for network in (self.model, self.average):
             bad = first_non_finite(dict(network.named_parameters()))
@@ -261,18 +270,18 @@ class Run:
                 )
 
     def _write_weights(self, name: str, official: str) -> None:
-        folder = self._settings.output
-        average = Weights(self._settings.network, _on_cpu(self.average))
+        folder = self._config.output
+        average = Weights(self._config.network, _on_cpu(self.average))
         write_weights(average, folder / name, overwrite=True)
         write_weights(average, folder / official, overwrite=True, trained=_on_cpu(self.model))
 
 
 @contextmanager
-def memory_as_sentence() -> Iterator[None]:
-    """Say what helps where a run takes more memory than there is.
+def out_of_memory_as_error() -> Iterator[None]:
+    """Turn an out-of-memory error into a sentence that says what helps.
 
     Raises:
-        TrainingError: it does.
+        TrainingError: Memory ran out.
     """
     try:
         yield
@@ -281,55 +290,35 @@ def memory_as_sentence() -> Iterator[None]:
             raise
     else:
         return
-    # outside of the block, where the traceback keeps tensors alive
+    # outside of the except block, in which the traceback keeps tensors alive
     raise TrainingError(
         "memory ran out; lower data.micro_batch or data.batch, or set activation_checkpointing, "
         "and start again. The saved states are intact."
     )
 
 
-@contextmanager
-def unless_asked_to_stop(model: ATD, asked: Callable[[], bool]) -> Iterator[None]:
-    """Let work with a network end with `StoppingError` soon after it is asked to."""
-
-    def check(*_: object) -> None:
-        if asked():
-            raise StoppingError
-
-    hooks = [layer.register_forward_pre_hook(check) for layer in model.layers]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-class StoppingError(Exception):
-    """Work that was left since the run is to stop."""
-
-
 def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """Take what a saved optimizer has gathered, but not the settings that it ran with.
+    """Load the state of a saved optimizer, but not the hyperparameters that it ran with.
 
     Raises:
-        ValueError: it is of other parameters.
+        ValueError: It is an optimizer of other parameters.
     """
-    kept = [
+    hyperparameters = [
         {key: value for key, value in group.items() if key != "params"}
         for group in optimizer.param_groups
     ]
     optimizer.load_state_dict(saved)
-    for group, settings in zip(optimizer.param_groups, kept, strict=True):
-        group.update(settings)
+    for group, values in zip(optimizer.param_groups, hyperparameters, strict=True):
+        group.update(values)
 
 
 def _on_cpu(model: ATD) -> StateDict:
-    """The parameters as files have them."""
+    """Return the state dict of a network as files have it."""
     return {name: value.detach().float().cpu() for name, value in model.state_dict().items()}
 
 
 def _changes(before: Any, now: Any, key: str = "") -> Iterator[str]:
-    """What two trees of settings do not have in common, a line each."""
+    """Yield a sentence for each value in which two nested configurations differ."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in now:
             inner = f"{key}.{name}" if key else name

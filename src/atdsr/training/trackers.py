@@ -1,9 +1,9 @@
-"""What a run tells TensorBoard and Weights & Biases, where it is asked to (extras)."""
+"""Callbacks that log a run to TensorBoard and Weights & Biases, if asked to (extras)."""
 
 import importlib
 import secrets
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,14 @@ from typing import Any
 from atdsr import imaging
 from atdsr.base import files
 from atdsr.base.errors import AtdsrError
-from atdsr.training.events import Event, Line, Started, Validated, Watch, Watchers
-from atdsr.training.settings import Settings
+from atdsr.base.reporter import SILENT, Reporter
+from atdsr.training.config import TrainConfig
+from atdsr.training.events import Callback, Callbacks, Event, LogEntry, Started, Validated
 
 TENSORBOARD = "tensorboard"
 """The folder of a run with TensorBoard's files."""
 WANDB_ID = "wandb-id"
-"""The file of a run with the name that Weights & Biases knows it by."""
-
-Tell = Callable[[str], None]
+"""The file of a run with its ID at Weights & Biases."""
 
 
 class TrackerError(AtdsrError):
@@ -27,61 +26,63 @@ class TrackerError(AtdsrError):
 
 
 @contextmanager
-def trackers(settings: Settings, step: int, tell: Tell = lambda _: None) -> Iterator[Watch]:
-    """What `settings.log` asks for, as one watcher; with nothing asked for it does nothing.
+def trackers(config: TrainConfig, step: int, reporter: Reporter = SILENT) -> Iterator[Callback]:
+    """Return the trackers that `config.log` asks for as one callback, which may do nothing.
 
-    A tracker that fails in the middle of a run is left out from there on: its loss is smaller
-    than the run's. TensorBoard, which the published recipes ask for, may be missing altogether.
+    A tracker that fails in the middle of a run is left out from then on: its loss matters less
+    than that of the run. TensorBoard, which the published recipes ask for, may not be installed.
 
     Args:
-        settings: of the run.
-        step: steps that the run goes on from; what was tracked of later ones is replaced.
-        tell: called with a sentence about a tracker that fails, or about TensorBoard missing.
+        config: Configuration of the run.
+        step: Step that the run resumes from; what was tracked of later steps is replaced.
+        reporter: Receives a notice about a tracker that fails, or if TensorBoard is missing.
 
     Raises:
         TrackerError: Weights & Biases is not installed, or does not start.
-        FileError: the run's folder cannot be written.
+        FileError: The run's folder cannot be written.
     """
     with ExitStack() as stack:
-        watchers: list[Watch] = []
-        if settings.log.tensorboard:
+        callbacks: list[Callback] = []
+        if config.log.tensorboard:
             try:
-                watch = stack.enter_context(_tensorboard(settings.output / TENSORBOARD, step))
-                watchers.append(_Careful("TensorBoard", watch, tell))
+                callback = stack.enter_context(_tensorboard(config.output / TENSORBOARD, step))
+                callbacks.append(_FailSafe("TensorBoard", callback, reporter))
             except TrackerError as error:
-                tell(f"going on without TensorBoard: {error}")
-        if settings.log.wandb is not None:
-            watch = stack.enter_context(_wandb(settings, settings.log.wandb))
-            watchers.append(_Careful("Weights & Biases", watch, tell))
-        yield Watchers(tuple(watchers))
+                reporter.notice(f"going on without TensorBoard: {error}")
+        if config.log.wandb is not None:
+            callback = stack.enter_context(_wandb(config, config.log.wandb))
+            callbacks.append(_FailSafe("Weights & Biases", callback, reporter))
+        yield Callbacks(tuple(callbacks))
 
 
-class _Careful:
-    """A watcher of other people's code, which must not end the run, whatever it raises."""
+class _FailSafe:
+    """A callback of other people's code, which must not end the run, whatever it raises."""
 
-    def __init__(self, name: str, watch: Watch, tell: Tell) -> None:
-        self._name, self._watch, self._tell = name, watch, tell
-        self._works = True
+    def __init__(self, name: str, callback: Callback, reporter: Reporter) -> None:
+        self._name, self._callback, self._reporter = name, callback, reporter
+        self._has_failed = False
 
     def __call__(self, event: Event) -> None:
-        if not self._works:
+        if self._has_failed:
             return
         try:
-            with _silent():
-                self._watch(event)
+            with _no_warnings():
+                self._callback(event)
         except Exception as error:  # it has as many ways to fail as there are networks and disks
-            self._works = False
-            self._tell(f"{self._name} failed and is left out from here on: {_said(error)}.")
+            self._has_failed = True
+            self._reporter.notice(
+                f"{self._name} failed and is left out from here on: {_first_line(error)}."
+            )
 
 
-class _Figures:
-    """The numbers of an event by their names, the same for every tracker."""
+class _Scalars:
+    """The numbers of an event by name, the same for every tracker."""
 
     def __init__(self) -> None:
         self._step = 0
 
     def __call__(self, event: Event) -> dict[str, float]:
-        """Those of an event; none of most."""
+        """Return the numbers of an event; most events have none."""
         if isinstance(event, Started):
             self._step = event.step
         if isinstance(event, Validated):
@@ -89,7 +90,7 @@ class _Figures:
                 **{f"psnr/{name}": value for name, value in event.psnr.items()},
                 **{f"ssim/{name}": value for name, value in event.ssim.items()},
             }
-        if not isinstance(event, Line):
+        if not isinstance(event, LogEntry):
             return {}
         steps, self._step = event.step - self._step, event.step
         seconds = max(event.seconds, 1e-9)
@@ -104,28 +105,25 @@ class _Figures:
         }
 
 
-# ------------------------------------------------------------------------------------- TensorBoard
-
-
 @contextmanager
-def _tensorboard(folder: Path, step: int) -> Iterator[Watch]:
-    """Writes TensorBoard's files.
+def _tensorboard(folder: Path, step: int) -> Iterator[Callback]:
+    """Write TensorBoard's files.
 
     Raises:
-        TrackerError: it is not installed.
-        FileError: the folder cannot be written.
+        TrackerError: TensorBoard is not installed.
+        FileError: The folder cannot be written.
     """
-    module = _module("torch.utils.tensorboard", "TensorBoard", "tensorboard")
-    figures = _Figures()
+    module = _import("torch.utils.tensorboard", "TensorBoard", "tensorboard")
+    scalars = _Scalars()
     try:
-        with _silent():
-            # points from here on, which an earlier start made and a kill undid, disappear
+        with _no_warnings():
+            # later points, which an earlier start wrote and a kill undid, are purged
             writer = module.SummaryWriter(str(folder), purge_step=step + 1)
     except OSError as error:
         raise files.FileError(f"{folder}: it cannot be written: {error.strerror}.") from None
 
-    def watch(event: Event) -> None:
-        for name, value in figures(event).items():
+    def callback(event: Event) -> None:
+        for name, value in scalars(event).items():
             writer.add_scalar(name, value, event.step)
         if isinstance(event, Validated):
             if event.strips is not None:
@@ -134,53 +132,51 @@ def _tensorboard(folder: Path, step: int) -> Iterator[Watch]:
             writer.flush()
 
     try:
-        yield watch
+        yield callback
     finally:
         writer.close()
 
 
-# ------------------------------------------------------------------------------- Weights & Biases
-
-
 @contextmanager
-def _wandb(settings: Settings, project: str) -> Iterator[Watch]:
-    """Tells Weights & Biases.
+def _wandb(config: TrainConfig, project: str) -> Iterator[Callback]:
+    """Log to Weights & Biases.
 
-    It takes no second point for a step that it has one for. After a restart the run repeats
-    those steps with the same figures, so nothing doubles.
+    It refuses a second point for a step that it has. After a restart the run repeats those steps
+    with the same figures, so nothing is lost.
 
     Raises:
-        TrackerError: it is not installed, or does not start.
-        FileError: the run's name for it cannot be kept.
+        TrackerError: It is not installed, or does not start.
+        FileError: The run's ID cannot be written.
     """
-    module = _module("wandb", "Weights & Biases", "wandb")
-    figures = _Figures()
-    settings.output.mkdir(parents=True, exist_ok=True)
+    module = _import("wandb", "Weights & Biases", "wandb")
+    scalars = _Scalars()
+    config.output.mkdir(parents=True, exist_ok=True)
     try:
-        with _silent():
+        with _no_warnings():
             run = module.init(
                 project=project,
-                name=settings.name,
-                id=_stable_id(settings.output / WANDB_ID),
+                name=config.name,
+                id=_stable_id(config.output / WANDB_ID),
                 resume="allow",
-                dir=str(settings.output),
-                config=settings.model_dump(mode="json"),
+                dir=str(config.output),
+                config=config.model_dump(mode="json"),
             )
     except Exception as error:  # no network, no key, a project that is not theirs
         raise TrackerError(
-            f"Weights & Biases does not start: {_said(error)}. To go on without it, leave out "
-            "log.wandb; to send the run later, set the environment variable WANDB_MODE=offline."
+            f"Weights & Biases does not start: {_first_line(error)}. To go on without it, leave "
+            "out log.wandb; to send the run later, set the environment variable "
+            "WANDB_MODE=offline."
         ) from None
 
-    def watch(event: Event) -> None:
-        told: dict[str, Any] = {**figures(event)}
+    def callback(event: Event) -> None:
+        values: dict[str, Any] = {**scalars(event)}
         if isinstance(event, Validated) and event.strips is not None:
-            told["strips"] = module.Image(str(event.strips))
-        if told:
-            run.log(told, step=event.step)
+            values["strips"] = module.Image(str(event.strips))
+        if values:
+            run.log(values, step=event.step)
 
     try:
-        yield watch
+        yield callback
     except BaseException:
         run.finish(exit_code=1)
         raise
@@ -188,10 +184,10 @@ def _wandb(settings: Settings, project: str) -> Iterator[Watch]:
 
 
 def _stable_id(path: Path) -> str:
-    """The name in a file, made at the first start of a run.
+    """Return the ID in a file, which is drawn at the first start of a run.
 
     Raises:
-        FileError: it cannot be written.
+        FileError: The file cannot be written.
     """
     if path.is_file() and (name := path.read_text("utf-8").strip()):
         return name
@@ -201,18 +197,15 @@ def _stable_id(path: Path) -> str:
     return name
 
 
-# ------------------------------------------------------------------------------ what both need
-
-
-def _module(name: str, title: str, extra: str) -> Any:
-    """A module of an extra.
+def _import(module: str, title: str, extra: str) -> Any:
+    """Import a module of an extra.
 
     Raises:
-        TrackerError: it is not installed.
+        TrackerError: It is not installed.
     """
     try:
-        with _silent():
-            return importlib.import_module(name)
+        with _no_warnings():
+            return importlib.import_module(module)
     except ImportError as error:
         raise TrackerError(
             f"{title} is not installed ({error}); install it with pip install 'atdsr[{extra}]', "
@@ -221,13 +214,13 @@ def _module(name: str, title: str, extra: str) -> Any:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
-    """Without the warnings of other people's code."""
+def _no_warnings() -> Iterator[None]:
+    """Ignore the warnings of other people's code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-def _said(error: Exception) -> str:
-    """The first line of an exception's text."""
+def _first_line(error: Exception) -> str:
+    """Return the first line of an exception's text."""
     return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__

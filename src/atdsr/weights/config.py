@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from atdsr.base.errors import short
-from atdsr.network.model import ATDConfig, Head
+from atdsr.network.config import ATDConfig, Head
 from atdsr.weights.state_dict import WeightsError, shown_name
 
 CONFIG_KEY = "atdsr.config"

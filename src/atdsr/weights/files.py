@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from atdsr.base.files import atomic_write
-from atdsr.network.model import ATD, ATDConfig, ConfigError
+from atdsr.network.config import ATDConfig, ConfigError
+from atdsr.network.model import ATD
 from atdsr.weights import file_types
 from atdsr.weights.config import CONFIG_KEY, read_config
 from atdsr.weights.containers import unwrap

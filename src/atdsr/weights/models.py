@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from atdsr.base import files
-from atdsr.network.model import ATDConfig, atd_light
+from atdsr.network.config import ATDConfig, atd_light
 from atdsr.weights import download
 from atdsr.weights.download import ByteProgress, DownloadError
 from atdsr.weights.files import READ_SUFFIXES, read_weights

@@ -16,7 +16,7 @@ from pathlib import Path
 from atdsr.base import files, units
 from atdsr.base.errors import AtdsrError
 from atdsr.base.files import FileError
-from atdsr.network.model import ATDConfig, atd, atd_light
+from atdsr.network.config import ATDConfig, atd, atd_light
 from atdsr.weights.files import check_file_type, read_weights
 from atdsr.weights.state_dict import Weights, WeightsError
 

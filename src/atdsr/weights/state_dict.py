@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from atdsr.base.errors import AtdsrError
-from atdsr.network.model import ATD, ATDConfig
+from atdsr.network.config import ATDConfig
+from atdsr.network.model import ATD
 from atdsr.network.windows import position_index
 
 StateDict = dict[str, Tensor]

@@ -191,5 +191,3 @@ def test_values_in_sentences() -> None:
     assert short([1]) == "a list"
     assert short(10**5000) == "a very large number"
     assert len(short("x" * 10_000)) < 50
-    assert yaml_io.nearest("itreations", ("optim", "iterations")) == "iterations"
-    assert yaml_io.nearest("zzz", ("optim", "iterations")) is None

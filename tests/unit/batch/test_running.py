@@ -175,13 +175,13 @@ def test_the_target_size_decides_on_the_size():
 
 def test_a_large_result_is_gathered_in_a_file(monkeypatch: pytest.MonkeyPatch):
     upscaler, monitored = Repeater(), []
-    scratch = imaging.scratch
+    scratch = imaging.temporary_array
 
     def watched(path: Path, shape: Any, dtype: Any) -> Any:
         monitored.append((path, shape, dtype))
         return scratch(path, shape, dtype)
 
-    monkeypatch.setattr(imaging, "scratch", watched)
+    monkeypatch.setattr(imaging, "temporary_array", watched)
     monkeypatch.setattr(running, "LARGE", 17)
     small = square("a.png")
     (result,) = run(small, upscaler=upscaler)

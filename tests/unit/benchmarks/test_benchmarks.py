@@ -26,8 +26,9 @@ import strips
 import train_step
 from atdsr.base import memory
 from atdsr.evaluation import expected
+from atdsr.network.config import ATDConfig, atd, atd_light
 from atdsr.network.kernels import cpu
-from atdsr.network.model import ATD, ATDConfig, atd, atd_light
+from atdsr.network.model import ATD
 from floor import Rates
 from helpers.networks import lively
 from networks_compared import AS_IS, DAT, PLAIN, TINY, TUNED, Side, Work

@@ -91,7 +91,7 @@ def test_a_device_gives_the_bits_of_the_files(
 def test_a_copy_on_a_device_is_made_in_parts(
     packed: PackedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("atdsr.datasets.crops._COPIED", 1000)
+    monkeypatch.setattr("atdsr.datasets.crops._COPY_BYTES", 1000)
     resident = Crops(packed, 1, device=CPU)
     assert same(resident.batch(range(50), 16), Crops(packed, 1).batch(range(50), 16))
 
@@ -201,7 +201,7 @@ def test_numbers_and_offsets_beyond_32_bits(tmp_path: Path) -> None:
     """The last picture begins after 26 GB of a file with holes; a mark in it is found."""
     packed = empty_set(tmp_path / "set", [(360_000_000, 24), (24, 24)])
     with (packed.folder / "hr.bin").open("r+b") as file:
-        file.seek(3 * packed.entries[1].offset)
+        file.seek(3 * packed.records[1].offset)
         file.write(b"\7" * 24 * 24 * 3)
     crops = Crops(packed, 0)
     for first in (0, 2**31, 2**40):

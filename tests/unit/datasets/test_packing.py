@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections import namedtuple
-from collections.abc import Iterable, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from PIL import Image
 
 from atdsr import datasets, imaging
 from atdsr.base import files
-from atdsr.datasets import DataError, PackedSet, partial, sources
+from atdsr.base.reporter import Reporter
+from atdsr.datasets import DataError, PackedSet, pack_writer, source_images
 from atdsr.imaging.resample import downscale
 from helpers.packing import content, noise_folder, pack_slowly, pack_with_limit
 from helpers.pictures import noise
@@ -45,7 +45,7 @@ def test_a_packed_set_holds_the_pictures_and_their_reductions(folder: Path, tmp_
     out = tmp_path / "set"
     datasets.pack(folder, out, scales=(2, 3))
     packed = PackedSet(out, 3)
-    assert [entry.name for entry in packed.entries] == ["a.png", "c.png", "d.png", "inner/b.png"]
+    assert [record.name for record in packed.records] == ["a.png", "c.png", "d.png", "inner/b.png"]
     lr, hr = packed.pair(0)
     assert np.array_equal(hr, noise(h=50, w=61)[:48, :60])
     assert np.array_equal(lr, downscale(hr, 3))
@@ -71,7 +71,7 @@ def test_only_a_few_pictures_are_in_memory(tmp_path: Path, monkeypatch: pytest.M
     """However slow the disk: a picture is read only when an earlier one was written."""
     folder = noise_folder(tmp_path / "pictures", 12)
     read, most, lock = 0, 0, threading.Lock()
-    load, add = sources.load, partial.Partial.add
+    load, add = source_images.load, pack_writer.PackWriter.add
 
     def counted(*arguments: Any) -> Any:
         nonlocal read, most
@@ -80,15 +80,15 @@ def test_only_a_few_pictures_are_in_memory(tmp_path: Path, monkeypatch: pytest.M
             most = max(most, read)
         return load(*arguments)
 
-    def slow(self: partial.Partial, *arguments: Any) -> None:
+    def slow(self: pack_writer.PackWriter, *arguments: Any) -> None:
         nonlocal read
         time.sleep(0.02)
         add(self, *arguments)
         with lock:
             read -= 1
 
-    monkeypatch.setattr(sources, "load", counted)
-    monkeypatch.setattr(partial.Partial, "add", slow)
+    monkeypatch.setattr(source_images, "load", counted)
+    monkeypatch.setattr(pack_writer.PackWriter, "add", slow)
     datasets.pack(folder, tmp_path / "set", workers=2)
     assert 2 <= most <= 4  # two threads, one that waits, one that is written
 
@@ -194,15 +194,15 @@ def test_a_channel_of_alpha_that_hides_nothing_is_left_out(tmp_path: Path) -> No
 
 def test_a_picture_that_changes_meanwhile(tmp_path: Path) -> None:
     folder = noise_folder(tmp_path / "pictures", 3)
-    found = sources.find(folder, (2,))
+    found = source_images.find(folder, (2,))
     os.utime(folder / "0002.png", (1, 1))
     with pytest.raises(DataError, match=r"0002\.png was changed while it was packed"):
-        sources.load(found[2], (2,))
+        source_images.load(found[2], (2,))
 
 
 def test_a_disk_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = noise_folder(tmp_path / "pictures", 40)
-    needed = sources.estimate(sources.find(folder, (2,)), (2,))
+    needed = source_images.estimate_bytes(source_images.find(folder, (2,)), (2,))
     assert needed == pytest.approx(40 * 48 * 60 * 3 * 1.25, rel=0.01)
     usage = namedtuple("usage", "total used free")
     for free, fits in ((needed // 2, False), (needed, True)):
@@ -239,7 +239,7 @@ def test_killed_at_any_moment_packing_goes_on(tmp_path: Path, children: Any) -> 
     while not out.exists():
         child = children.Process(target=pack_slowly, args=(folder, out))
         child.start()
-        journal = tmp_path / ".set.partial" / partial.JOURNAL
+        journal = tmp_path / ".set.partial" / pack_writer.JOURNAL
         before = journal.stat().st_size if journal.exists() else 0
         while child.is_alive() and (not journal.exists() or journal.stat().st_size <= before):
             time.sleep(0.001)
@@ -256,7 +256,7 @@ def test_killed_at_any_moment_packing_goes_on(tmp_path: Path, children: Any) -> 
     assert kills >= 3
     made = content(out)
     for name in (
-        partial.JOURNAL,
+        pack_writer.JOURNAL,
         files.LOCK_NAME,
     ):  # of a kill in the moment after the set was there
         made.pop(name, None)
@@ -278,7 +278,7 @@ def test_a_full_disk_keeps_what_is_done(tmp_path: Path, children: Any) -> None:
     assert "\n" not in said
     left = tmp_path / ".set.partial"
     assert (left / "hr.bin").stat().st_size == 6 * size
-    assert (left / partial.JOURNAL).read_text().count("\n") == 7
+    assert (left / pack_writer.JOURNAL).read_text().count("\n") == 7
     (tmp_path / "said").unlink()
     datasets.pack(folder, tmp_path / "set")
     datasets.pack(folder, tmp_path / "whole")
@@ -288,19 +288,21 @@ def test_a_full_disk_keeps_what_is_done(tmp_path: Path, children: Any) -> None:
 def interrupted(folder: Path, out: Path, after: int, **options: Any) -> None:
     """Pack some pictures of a folder and stop, as Ctrl-C does."""
 
-    def stopping(items: Sequence[Any]) -> Iterable[Any]:
-        yield from items[:after]
-        raise KeyboardInterrupt
+    count = len(source_images.find(folder, (2,)))
+
+    def stop(done: float) -> None:
+        if done * count >= after - 0.5:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        datasets.pack(folder, out, progress=stopping, **options)
+        datasets.pack(folder, out, reporter=Reporter(stop), **options)
 
 
 def packed_now(folder: Path, out: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> int:
     """Pack, and tell how many pictures were read for it."""
-    load, read = sources.load, []
+    load, read = source_images.load, []
     with monkeypatch.context() as patch:
-        patch.setattr(sources, "load", lambda *a: read.append(a) or load(*a))
+        patch.setattr(source_images, "load", lambda *a: read.append(a) or load(*a))
         datasets.pack(folder, out, **options)
     return len(read)
 
@@ -338,7 +340,7 @@ def test_what_changed_is_packed_anew(
     interrupted(folder, tmp_path / "set", 5)
     options: dict[str, Any] = {}
     left = tmp_path / ".set.partial"
-    journal = left / partial.JOURNAL
+    journal = left / pack_writer.JOURNAL
     lines = journal.read_text().splitlines(keepends=True)
     match change:
         case "touch":
@@ -382,13 +384,12 @@ def test_two_at_the_same_time(tmp_path: Path) -> None:
     folder = noise_folder(tmp_path / "pictures", 2)
     out = tmp_path / "set"
 
-    def meanwhile(items: Sequence[Any]) -> Iterable[Any]:
+    def pack_again(_: float) -> None:
         with pytest.raises(DataError, match=r"another process is packing .*set; wait for its end"):
             datasets.pack(folder, out)
-        return items
 
-    datasets.pack(folder, out, progress=meanwhile)
-    assert len(PackedSet(out, 2).entries) == 2
+    datasets.pack(folder, out, reporter=Reporter(pack_again))
+    assert len(PackedSet(out, 2).records) == 2
 
 
 def test_a_pause_between_packing_and_naming(

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from atdsr import datasets
+from atdsr.base.reporter import Reporter
 from atdsr.datasets import DataError, PackedSet
 from helpers.packing import content, empty_set, noise_folder
 from helpers.pictures import noise
@@ -146,7 +147,7 @@ def test_opening_does_not_depend_on_the_size_of_pictures(tmp_path: Path) -> None
 
 
 def test_a_flipped_bit_is_found_and_named(packed: Path) -> None:
-    assert datasets.check(packed) == datasets.Checked(4, 4 * 8640 * 49 // 36, (2, 3), ())
+    assert datasets.check(packed) == datasets.CheckResult(4, 4 * 8640 * 49 // 36, (2, 3), ())
     for name, share, picture in (("hr.bin", 1, 1), ("lr_x2.bin", 4, 2), ("lr_x3.bin", 9, 3)):
         path = packed / name
         content = bytearray(path.read_bytes())
@@ -177,8 +178,9 @@ def test_a_cut_and_a_missing_file_are_named(packed: Path) -> None:
 
 
 def prepared(train: Path, scale: int = 2, **options: Any) -> tuple[Path, list[str]]:
-    told: list[str] = []
-    return datasets.prepare(train, scale, tell=told.append, **options), told
+    notices: list[str] = []
+    reporter = Reporter(notice=notices.append)
+    return datasets.prepare(train, scale, reporter=reporter, **options), notices
 
 
 def test_a_packed_set_is_taken_as_it_is(packed: Path) -> None:

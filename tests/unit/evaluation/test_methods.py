@@ -12,7 +12,7 @@ from atdsr.evaluation.methods import MethodError
 from atdsr.imaging import resample
 from atdsr.inference.config import InferenceConfig
 from atdsr.inference.upscaler import Upscaler
-from atdsr.network.model import ATDConfig
+from atdsr.network.config import ATDConfig
 from atdsr.weights import Weights, WeightsError, models, official_state_dict, write_weights
 from helpers.networks import TINY, lively
 

@@ -14,12 +14,12 @@ from atdsr.imaging import (
     CodePoints,
     Picture,
     PictureError,
-    boxes,
     open_frames,
     read,
     write,
     write_frames,
 )
+from atdsr.imaging.codecs.isobmff import items
 from helpers.pictures import SRGB, noise, smooth
 
 
@@ -246,7 +246,7 @@ def test_items_whose_place_is_not_said_are_damage():
     at = data.find(b"iloc") + 8
     data[at : at + 2] = bytes(2)  # the bytes of offsets, lengths and bases
     with pytest.raises(PictureError, match="damaged"):
-        boxes.coded(bytes(data), b"av1C")
+        items.coded_data(bytes(data), b"av1C")
 
 
 # Colour

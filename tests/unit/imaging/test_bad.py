@@ -128,7 +128,7 @@ def test_formats_that_are_not_listed_are_refused(tmp_path, monkeypatch, name, li
     if name in allowed:
         assert read(path).samples.any()
         return
-    sentence = rf"x\.png: it is a file of the format {name}, and ATDSR_FORMATS="
+    sentence = rf"x\.png: it is a file of the format {name}, which ATDSR_FORMATS="
     for reading in (read, imaging.open_frames):
         with pytest.raises(PictureError, match=sentence):
             reading(path)

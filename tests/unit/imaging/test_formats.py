@@ -17,12 +17,13 @@ from atdsr.imaging import (
     CodePoints,
     Picture,
     PictureError,
-    boxes,
     formats,
     open_frames,
     read,
     write,
 )
+from atdsr.imaging.codecs.isobmff import items
+from atdsr.imaging.codecs.isobmff.boxes import top_level
 from helpers.pictures import SRGB, gray_profile, noise, smooth
 
 DEPTHS = {8: np.uint8, 16: np.uint16}
@@ -216,15 +217,15 @@ def test_a_heic_grid_with_a_damaged_cell_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(pillow_heif.options, "GRID_TILE_SIZE", 64)
     data = heic(noise(3, h=128, w=192))
     assert np.abs(read(kept(tmp_path, "x.heic", data)).samples - 128.0).max() > 100
-    assert len(boxes.still(data).cells) == 6
-    media = boxes.top(data)[b"mdat"]
+    assert len(items.primary_item(data).cells) == 6
+    media = top_level(data)[b"mdat"]
     for part, size in ((0.001, 12000), (0.5, 12000), (0.99, 12000), (0.3, 50)):
         damaged = bytearray(data)
         start = media.content + int(part * (media.end - media.content))
         damaged[start : start + size] = bytes(len(damaged[start : start + size]))
         with pytest.raises(PictureError, match=r"x\.heic: "):
             read(kept(tmp_path, "x.heic", bytes(damaged)))
-    cell = boxes.coded(data, b"hvcC")[2]
+    cell = items.coded_data(data, b"hvcC")[2]
     noisy = data.replace(cell[4:], noise(1, h=1, w=len(cell) - 4).tobytes())
     for damaged in (noisy, data[:-1], data[:-100], data[:-9000]):
         with pytest.raises(PictureError, match=r"x\.heic: "):
@@ -244,7 +245,7 @@ def bare(monkeypatch):
     """As if the extra was not installed."""
     for module in ("pillow_heif", "pyjpegxl"):
         monkeypatch.setitem(__import__("sys").modules, module, None)
-    monkeypatch.setattr(formats, "_installed", lambda module: False)
+    monkeypatch.setattr(formats, "_is_installed", lambda module: False)
 
 
 @pytest.mark.parametrize("name", ["x.heic", "x.jxl", "x.png"])

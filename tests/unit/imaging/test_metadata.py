@@ -147,7 +147,7 @@ def test_malformed_exif_breaks_nothing(tmp_path, name, capfd):
 
 def test_a_table_that_points_to_itself_ends():
     loop = b"II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, EXIF, 4, 1, 8, 8)
-    assert metadata.clean(Metadata(loop), 4, 4).exif is None
+    assert metadata.clean_metadata(Metadata(loop), 4, 4).exif is None
     assert metadata.orientation(loop) == 1
 
 

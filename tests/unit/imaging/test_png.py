@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from atdsr import imaging
 from atdsr.imaging import Metadata, Picture, notices, open_frames, read, write
-from atdsr.imaging import png as chunks
+from atdsr.imaging.codecs import png as chunks
 from helpers.pictures import chunk, noise, png
 
 ARTIST, DESCRIPTION, SOFTWARE, COPYRIGHT = 0x013B, 0x010E, 0x0131, 0x8298
@@ -149,15 +149,15 @@ def test_damaged_and_endless_texts_are_passed_over(tmp_path):
         assert all(text in ("good", "") for _, text in found)
     assert said(tmp_path, after=good + bomb).text == (("Title", "good"),)
     data = png(noise(3), after=bomb * 300)  # 3 GB, of which no more than a little is unpacked
-    assert chunks.describe(data).metadata.text == ()
+    assert chunks.read_chunks(data).metadata.text == ()
     data = png(noise(3), after=chunk(b"tEXt", b"a\0") * 100_000)
-    assert len(chunks.describe(data).metadata.text) < chunks.MOST_TEXT / 100
+    assert len(chunks.read_chunks(data).metadata.text) < chunks.MOST_TEXT / 100
 
 
 def test_what_a_cut_file_says_before_the_cut_is_read():
     data = png(noise(3), chunk(b"tEXt", b"Title\0good"))
     for end in range(0, len(data), 3):
-        found = chunks.describe(data[:end]).metadata.text
+        found = chunks.read_chunks(data[:end]).metadata.text
         assert found in ((), (("Title", "good"),))
 
 

@@ -63,12 +63,12 @@ def test_gray_through_the_network_and_back(dtype):
     colour = imaging.gray_to_rgb(imaging.to_tensor(gray))
     assert colour.shape[1] == 3
     assert imaging.gray_to_rgb(colour) is not None
-    assert np.array_equal(imaging.to_array(imaging.luma(colour), dtype), gray)
+    assert np.array_equal(imaging.to_array(imaging.gray_from_rgb(colour), dtype), gray)
 
 
 def test_luma_is_bt601():
     primaries = torch.eye(3, dtype=torch.float64).reshape(3, 3, 1, 1)
-    assert imaging.luma(primaries).ravel().tolist() == [0.299, 0.587, 0.114]
+    assert imaging.gray_from_rgb(primaries).ravel().tolist() == [0.299, 0.587, 0.114]
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])

@@ -117,7 +117,7 @@ def test_floats_become_16_bits(tmp_path, kind, order):
 def test_floats_outside_0_to_1_are_refused(tmp_path, wrong):
     samples = np.full((H, W), 0.5, np.float32)
     samples[3, 4] = wrong
-    with pytest.raises(PictureError, match=r"x\.tif: .*not all between 0 and 1; scale them"):
+    with pytest.raises(PictureError, match=r"x\.tif: .*outside 0 to 1; scale them"):
         read(saved(Image.fromarray(samples), tmp_path / "x.tif"))
 
 
@@ -370,7 +370,7 @@ def test_only_resolutions_with_a_unit_count(tmp_path):
         ({"compression": 6}, r"old-style JPEG \(TIFF compression 6\).*save it with LZW"),
         ({"compression": 34887}, r"LERC \(TIFF compression 34887\)"),
         ({"compression": 50000}, r"Zstandard \(TIFF compression 50000\)"),
-        ({"compression": 777}, r"an unknown way \(TIFF compression 777\)"),
+        ({"compression": 777}, r"its compression is of an unknown kind \(TIFF compression 777\)"),
         ({"photometric": 32803}, "raw data of a camera's sensor"),
         ({"photometric": 4}, "a mask of transparency"),
         ({"photometric": 99}, "colours of an unknown kind"),
@@ -381,7 +381,7 @@ def test_only_resolutions_with_a_unit_count(tmp_path):
         ({"more": {339: (3, [6, 6, 6])}}, "complex samples of 8 bits"),
         ({"photometric": 5, "bits": [8] * 4, "more": {332: (3, [2])}}, "not those of CMYK"),
         ({"photometric": 3, "bits": [8]}, "its palette is missing"),
-        ({"photometric": 6, "more": {530: (3, [3, 1])}}, "subsampled YCbCr is of no known layout"),
+        ({"photometric": 6, "more": {530: (3, [3, 1])}}, "subsampled YCbCr has an unknown layout"),
         (
             {"photometric": 8, "bits": [32] * 3, "more": {339: (3, [3] * 3)}},
             r"L\*a\*b\* of 32 bits",

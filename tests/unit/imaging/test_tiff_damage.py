@@ -13,7 +13,7 @@ from PIL import Image
 
 from atdsr import imaging
 from atdsr.imaging import PictureError, read
-from atdsr.imaging.tags import first, layout_of, read_table
+from atdsr.imaging.metadata.tags import first, layout_of, read_table
 from helpers.pictures import noise, smooth
 from tiff_files import Tiff, cut
 

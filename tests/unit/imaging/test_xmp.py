@@ -12,7 +12,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import IFDRational
 
-from atdsr.imaging import Metadata, Picture, metadata, notices, open_frames, read, write, xmp
+from atdsr.imaging import Metadata, Picture, metadata, notices, open_frames, read, write
+from atdsr.imaging.metadata import xmp
 from helpers.pictures import noise
 
 SPACES = {
@@ -52,7 +53,7 @@ def packet(attributes: str = "", elements: str = "") -> bytes:
 
 def doubled(content: bytes, *, turned: bool = False) -> str:
     """The packet for a picture of twice the width and three times the height."""
-    made = xmp.rewritten(content, (80, 90), (40, 30), turned=turned)
+    made = xmp.rewrite(content, (80, 90), (40, 30), turned=turned)
     assert made is not None
     minidom.parseString(made)  # it is well-formed
     return made.decode()
@@ -196,8 +197,8 @@ def test_text_stays_what_it_is():
     ],
 )
 def test_what_is_malformed_or_excessive_is_left_out(content):
-    assert xmp.rewritten(content, (2, 2), (1, 1), turned=False) is None
-    assert metadata.clean(Metadata(xmp=content), 4, 4) == Metadata()
+    assert xmp.rewrite(content, (2, 2), (1, 1), turned=False) is None
+    assert metadata.clean_metadata(Metadata(xmp=content), 4, 4) == Metadata()
     assert xmp.orientation(content) is None
 
 

@@ -47,7 +47,7 @@ def test_gray_is_the_luma_of_what_the_network_makes_of_three_equal_channels(
     gray = noise(1, np.uint16)
     with torch.inference_mode():
         rgb = upscaler.model(imaging.to_tensor(gray.repeat(3, axis=2))).clamp(0, 1)
-    assert np.array_equal(upscaler(gray), imaging.to_array(imaging.luma(rgb), np.uint16))
+    assert np.array_equal(upscaler(gray), imaging.to_array(imaging.gray_from_rgb(rgb), np.uint16))
 
 
 @pytest.mark.parametrize("channels", [2, 4])
@@ -109,13 +109,13 @@ def test_bf16_is_close(upscaler: Upscaler) -> None:
 @pytest.mark.parametrize(
     ("picture", "sentence"),
     [
-        ("photo.png", "str is no picture"),
+        ("photo.png", "str is not a picture"),
         (torch.zeros(4), r"shape \(4,\) and dtype torch.float32 .* b c h w, c h w or h w"),
         (torch.zeros(1, 5, 4, 4), r"\(1, 5, 4, 4\) .* 1 to 4 channels"),
         (torch.zeros(8, 8, 3), r"\(8, 8, 3\) .* c h w"),
         (torch.zeros(1, 1, 3, 4, 4), r"\(1, 1, 3, 4, 4\)"),
         (torch.zeros(1, 3, 4, 4, dtype=torch.int64), "dtype torch.int64 .* uint8, uint16, or fl"),
-        (torch.zeros(1, 3, 0, 4), "no picture"),
+        (torch.zeros(1, 3, 0, 4), "is empty"),
         (torch.full((3, 4, 4), torch.nan), "not finite"),
         (torch.full((3, 4, 4), 255.0), r"in \[0, 1\], not 255 to 255"),
         (np.zeros((1, 4, 4, 3), np.uint8), r"\(1, 4, 4, 3\) and dtype uint8 .* h w c or h w"),
@@ -123,7 +123,7 @@ def test_bf16_is_close(upscaler: Upscaler) -> None:
         (np.zeros((4, 4, 3), np.int64), "dtype int64"),
         (np.zeros((4, 4), bool), "dtype bool"),
         (np.zeros((4, 4), np.longdouble), "dtype float128|dtype longdouble|dtype float96"),
-        (np.zeros((4, 0, 3), np.float32), "no picture"),
+        (np.zeros((4, 0, 3), np.float32), "is empty"),
         (np.zeros((4, 4, 5), np.uint8), "1 to 4 channels"),
         (np.linspace(-1, 1, 16).reshape(4, 4), r"in \[0, 1\], not -1 to 1"),
         (np.array([[0.5, np.nan]]), "not finite"),
@@ -131,7 +131,7 @@ def test_bf16_is_close(upscaler: Upscaler) -> None:
         (Image.new("F", (4, 4), 256.0), "mode F is in 0 to 255, not 256 to 256"),
         (Image.new("F", (4, 4), -1.0), "not -1 to -1"),
         (Image.new("F", (4, 4), float("nan")), "not nan to nan"),
-        (Image.new("F", (4, 4), 0.5), r"ends at 0.5; .* array of it, which is in \[0, 1\]"),
+        (Image.new("F", (4, 4), 0.5), r"ends at 0.5; .* an array, which is in \[0, 1\]"),
         (Image.new("I", (4, 4), 65536), "mode I is in 0 to 65535, not 65536 to 65536"),
         (Image.new("I", (4, 4), -1), "not -1 to -1"),
         (Image.new("I", (4, 4), 200), "ends at 200; convert it to L"),

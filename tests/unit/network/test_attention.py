@@ -1,15 +1,13 @@
 """The three attentions against loops over tokens, and fast paths against plain ones."""
 
 import math
-from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from atdsr.network import attention
-from atdsr.network.windows import position_index, shift_penalties
+from atdsr.network import attention, operators
 
 
 @pytest.fixture(autouse=True)
@@ -23,35 +21,30 @@ def _window_inputs(rows: int, columns: int, side: int, heads: int = 2, width: in
     return qkv, table
 
 
-def _reference(qkv: Tensor, table: Tensor, penalties: Tensor | None, side: int) -> Tensor:
-    bias = table[position_index(side)].permute(2, 0, 1)
-    return attention.window_attention_reference(qkv, bias, penalties, side)
-
-
 @pytest.mark.parametrize("shifted", [False, True])
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 3), (3, 1), (2, 3)])
 def test_fast_window_attention_is_the_reference(rows: int, columns: int, shifted: bool) -> None:
     qkv, table = _window_inputs(rows, columns, side=4)
-    penalties = shift_penalties(4).double() if shifted else None
-    expected = _reference(qkv, table, penalties, 4)
+    expected = attention.window_attention_reference(qkv, table, 4, shifted)
     with torch.no_grad():
-        out = attention.window_attention(qkv, table, position_index(4), penalties, 4)
+        out = attention.window_attention(qkv, table, 4, shifted)
     assert torch.allclose(out, expected)
     table.requires_grad_()  # the path of training
-    out = attention.window_attention(qkv, table, position_index(4), penalties, 4)
+    out = attention.window_attention(qkv, table, 4, shifted)
     assert torch.allclose(out, expected)
     upstream = torch.randn_like(out)
     fast = torch.autograd.grad(out, table, upstream)[0]
-    plain = torch.autograd.grad(_reference(qkv, table, penalties, 4), table, upstream)[0]
-    assert torch.allclose(fast, plain)
+    reference = attention.window_attention_reference(qkv, table, 4, shifted)
+    expected = torch.autograd.grad(reference, table, upstream)[0]
+    assert torch.allclose(fast, expected)
 
 
 def test_window_attention_token_by_token() -> None:
     """The definition, on a picture of 2 x 2 windows: shift, own window, own region, bias."""
     side, heads, width = 2, 2, 4
     qkv, table = _window_inputs(2, 2, side, heads, width)
-    bias = table[position_index(side)].permute(2, 0, 1)
-    out = _reference(qkv, table, shift_penalties(side).double(), side)
+    bias = attention.position_bias(table, side)
+    out = attention.window_attention_reference(qkv, table, side, shifted=True)
     h = w = 4
     d = width // heads
     for y in range(h):
@@ -75,18 +68,12 @@ def test_window_attention_token_by_token() -> None:
                 assert torch.allclose(out[0, y, x, head * d : head * d + d], expected)
 
 
-def test_looking_up_by_the_equation() -> None:
+def test_the_attention_map_by_the_equation() -> None:
     q, k = torch.randn(2, 5, 3, dtype=torch.float64), torch.randn(2, 4, 3, dtype=torch.float64)
     scale = torch.tensor([-0.5, 0.25, 0.5, 3.0], dtype=torch.float64)  # clamped at both ends
-    v = torch.randn(2, 4, 7, dtype=torch.float64)
-    found = attention.look_up(q, k, v, scale)
     cosine = F.cosine_similarity(q[:, :, None], k[:, None], dim=-1, eps=1e-12)
     expected = (cosine * (1 + scale.clamp(0, 1) * math.log(4))).softmax(-1)
-    assert isinstance(found.mixed, tuple)
-    shares, values = found.mixed
-    assert torch.allclose(shares, expected)
-    assert values is v
-    assert torch.equal(found.categories, expected.argmax(-1))
+    assert torch.allclose(attention.attention_map(q, k, scale), expected)
 
 
 def test_a_token_of_zeros_attends_to_the_dictionary_evenly() -> None:
@@ -105,8 +92,8 @@ def test_refinement_is_a_softmax_of_an_instance_norm() -> None:
     normed = F.instance_norm(a.mT, weight=weight, bias=bias, eps=1e-5)
     keep = sigma[:, None].sigmoid()
     expected = keep * dictionary + (1 - keep) * (normed.softmax(-1) @ x)
-    found = attention.LookUp(a.argmax(-1), (a, dictionary), partial(attention._gather_shares, a))
-    out = attention.refine_dictionary(dictionary, found, x, weight, sigma[:, None])
+    gathered = attention.gather_tokens(a, x, weight)
+    out = attention.refine_dictionary(dictionary, gathered, sigma[:, None])
     assert torch.allclose(out, expected)
 
 
@@ -141,7 +128,7 @@ def test_category_attention_token_by_token(n: int, logit_scale: float) -> None:
     qkv = torch.randn(2, n, 12, dtype=torch.float64) * 0.3
     categories = torch.randint(0, 3, (2, n))
     scale = torch.tensor(logit_scale, dtype=torch.float64)
-    out = attention.category_attention(qkv, categories, scale, heads=2, group=8)
+    out = operators.category_attention(qkv, categories, scale, heads=2, group=8, count=3)
     assert torch.allclose(out, _category_attention_by_hand(qkv, categories, scale, 2, 8))
 
 
@@ -150,8 +137,8 @@ def test_equal_categories_keep_the_order_of_positions() -> None:
     qkv = torch.randn(1, 8, 6, dtype=torch.float64)
     zeros = torch.zeros(1, 8, dtype=torch.long)
     scale = torch.tensor(0.0, dtype=torch.float64)
-    whole = attention.category_attention(qkv, zeros, scale, heads=1, group=4)
-    half = attention.category_attention(qkv[:, :4], zeros[:, :4], scale, heads=1, group=4)
+    whole = operators.category_attention(qkv, zeros, scale, heads=1, group=4, count=1)
+    half = operators.category_attention(qkv[:, :4], zeros[:, :4], scale, 1, group=4, count=1)
     assert torch.equal(whole[:, :4], half)
 
 
@@ -171,5 +158,6 @@ def test_category_attention_gradients() -> None:
     categories = torch.tensor([[2, 0, 1, 2, 0, 0, 1]])
     scale = torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(
-        lambda q, s: attention.category_attention(q, categories, s, heads=2, group=4), (qkv, scale)
+        lambda q, s: operators.category_attention(q, categories, s, heads=2, group=4, count=3),
+        (qkv, scale),
     )

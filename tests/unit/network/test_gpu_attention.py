@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from atdsr.network import attention
-from atdsr.network.windows import position_index, shift_penalties
+from atdsr.network import attention, operators
 from helpers.gpu_tests import DEVICE, difference, poisoned
 
 pytestmark = pytest.mark.slow
@@ -39,9 +38,7 @@ def _windows_in_float64(
     qkv: Tensor, table: Tensor, side: int, shifted: bool
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     leaves = tuple(x.detach().double().cpu().requires_grad_() for x in (qkv, table))
-    bias = leaves[1][position_index(side)].permute(2, 0, 1)
-    penalties = shift_penalties(side).double() if shifted else None
-    return attention.window_attention_reference(leaves[0], bias, penalties, side), leaves
+    return attention.window_attention_reference(leaves[0], leaves[1], side, shifted), leaves
 
 
 @pytest.mark.parametrize(
@@ -61,7 +58,7 @@ def test_window_attention_is_the_reference(
     rows: int, columns: int, side: int, width: int, shifted: bool, dtype: torch.dtype, b: int
 ) -> None:
     qkv, table = _window_inputs(rows, columns, side, width, dtype, b)
-    out = kernels.window_attention(qkv, table, side, shifted)
+    out = operators.window_attention(qkv, table, side, shifted)
     expected, leaves = _windows_in_float64(qkv, table, side, shifted)
     assert out.dtype == dtype
     assert difference(out, expected) < _FORWARD[dtype]
@@ -79,7 +76,7 @@ def test_programs_may_take_any_number_of_windows(
     """Few programs take many windows each, the last one fewer; sums of biases agree."""
     monkeypatch.setattr(kernels, "_multiprocessors", lambda _: most)
     qkv, table = _window_inputs(2, 3, 2, 12, b=2)
-    out = kernels.window_attention(qkv, table, 2, shifted=True)
+    out = operators.window_attention(qkv, table, 2, shifted=True)
     expected, leaves = _windows_in_float64(qkv, table, 2, shifted=True)
     assert difference(out, expected) < 1e-5
     found = torch.autograd.grad(out.square().sum(), (qkv, table))
@@ -103,7 +100,18 @@ def _categories_in_float64(
     qkv: Tensor, categories: Tensor, log_scale: Tensor, group: int
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     leaves = tuple(x.detach().double().cpu().requires_grad_() for x in (qkv, log_scale))
-    return attention.category_attention(leaves[0], categories.cpu(), leaves[1], 2, group), leaves
+    order = sort(categories).cpu()
+    return attention.category_attention(leaves[0], order, leaves[1], 2, group), leaves
+
+
+def sort(categories: Tensor) -> Tensor:
+    return categories.sort(dim=1, stable=True).indices
+
+
+def category_attention(qkv: Tensor, order: Tensor, log_scale: Tensor, group: int) -> Tensor:
+    """The operator with two heads, in a given order of tokens."""
+    scale = log_scale.reshape(())
+    return torch.ops.atdsr.category_attention(qkv, order, scale, 2, group, True)[0]
 
 
 @pytest.mark.parametrize(
@@ -122,8 +130,8 @@ def test_category_attention_is_the_plain_one(
     n: int, group: int, width: int, dtype: torch.dtype, index: torch.dtype, b: int
 ) -> None:
     qkv, categories, log_scale = _category_inputs(n, width, dtype, b)
-    order = attention.sort_tokens(categories).to(index)
-    out = kernels.category_attention(qkv, order, log_scale, 2, group)
+    order = sort(categories).to(index)
+    out = category_attention(qkv, order, log_scale, group)
     expected, leaves = _categories_in_float64(qkv, categories, log_scale, group)
     assert out.dtype == dtype
     assert difference(out, expected) < _FORWARD[dtype]
@@ -136,7 +144,7 @@ def test_category_attention_is_the_plain_one(
 
 def test_one_token_attends_to_itself() -> None:
     qkv, categories, log_scale = _category_inputs(1, 12, b=2)
-    out = kernels.category_attention(qkv, torch.zeros_like(categories), log_scale, 2, 1)
+    out = category_attention(qkv, torch.zeros_like(categories), log_scale, 1)
     assert torch.equal(out, qkv[..., 48:])
     grad_qkv, grad_scale = torch.autograd.grad(out.sum(), (qkv, log_scale))
     assert grad_qkv[..., 48:].eq(1).all()
@@ -147,11 +155,11 @@ def test_one_token_attends_to_itself() -> None:
 def test_two_runs_have_the_same_bits() -> None:
     qkv, table = _window_inputs(1, 2, 2, 12, torch.bfloat16)
     rows, categories, log_scale = _category_inputs(21, 12, torch.bfloat16)
-    order = attention.sort_tokens(categories)
+    order = sort(categories)
 
     def once() -> tuple[Tensor, ...]:
-        found = kernels.window_attention(qkv, table, 2, shifted=True)
-        other = kernels.category_attention(rows, order, log_scale, 2, 8)
+        found = operators.window_attention(qkv, table, 2, shifted=True)
+        other = category_attention(rows, order, log_scale, 8)
         loss = found.float().square().sum() + other.float().square().sum()
         return found, other, *torch.autograd.grad(loss, (qkv, table, rows, log_scale))
 
@@ -163,7 +171,7 @@ def test_nan_stays_in_its_window() -> None:
     qkv, table = _window_inputs(2, 2, 4, 35)
     with torch.no_grad():
         qkv[0, 1, 2, 5] = torch.nan
-    out = kernels.window_attention(qkv, table, 4, shifted=False)
+    out = operators.window_attention(qkv, table, 4, shifted=False)
     assert out[0, :4, :4].isnan().any()
     (grad,) = torch.autograd.grad(out[0, 4:].sum() + out[0, :, 4:].sum(), qkv)
     elsewhere = torch.ones(8, 8, dtype=torch.bool, device=DEVICE)
@@ -178,7 +186,7 @@ def test_nan_stays_in_its_run() -> None:
     order = torch.arange(24, device=DEVICE).expand(1, 24)
     with torch.no_grad():
         qkv[0, 9, 3] = torch.nan
-    out = kernels.category_attention(qkv, order, log_scale, 2, 8)
+    out = category_attention(qkv, order, log_scale, 8)
     assert out[0, 9].isnan().any()
     (grad,) = torch.autograd.grad(out[0, :8].sum() + out[0, 16:].sum(), qkv)
     elsewhere = torch.arange(24, device=DEVICE) // 8 != 1
@@ -190,7 +198,7 @@ def test_views_and_frozen_parameters() -> None:
     """Rows may be part of wider ones; a gradient that nobody wants is not made."""
     wide = torch.randn(1, 8, 4, 80, device=DEVICE, requires_grad=True)
     _, table = _window_inputs(1, 1, 4, 12)
-    out = kernels.window_attention(wide[..., :72], table.detach(), 4, shifted=False)
+    out = operators.window_attention(wide[..., :72], table.detach(), 4, shifted=False)
     expected, leaves = _windows_in_float64(wide[..., :72], table, 4, shifted=False)
     assert difference(out, expected) < 1e-5
     (found,) = torch.autograd.grad(out.square().sum(), wide)
@@ -202,7 +210,7 @@ def test_views_and_frozen_parameters() -> None:
 def test_only_training_keeps_the_sums() -> None:
     qkv, table = _window_inputs(1, 1, 2, 12)
     sizes = [
-        kernels._window_attention(qkv.detach(), table.detach(), 2, False, keep)[1].numel()
+        torch.ops.atdsr.window_attention(qkv.detach(), table.detach(), 2, False, keep)[1].numel()
         for keep in (False, True)
     ]
     assert sizes == [0, 8]
@@ -214,22 +222,24 @@ _CHECKS = ("test_schema", "test_autograd_registration", "test_faketensor")
 def test_window_attention_is_a_sound_operator() -> None:
     qkv, table = _window_inputs(1, 2, 2, 12)
     torch.library.opcheck(
-        kernels._window_attention, (qkv, table, 2, True, True), test_utils=_CHECKS
+        torch.ops.atdsr.window_attention.default, (qkv, table, 2, True, True), test_utils=_CHECKS
     )
-    out, sums = kernels._window_attention(qkv.detach(), table.detach(), 2, True, True)
+    out, sums = torch.ops.atdsr.window_attention(qkv.detach(), table.detach(), 2, True, True)
     arguments = (torch.ones_like(out), qkv.detach(), table.detach(), out, sums, 2, True, True)
-    torch.library.opcheck(kernels._window_attention_backward, arguments, test_utils=_CHECKS)
+    backward = torch.ops.atdsr.window_attention_backward.default
+    torch.library.opcheck(backward, arguments, test_utils=_CHECKS)
 
 
 def test_category_attention_is_a_sound_operator() -> None:
     qkv, categories, log_scale = _category_inputs(11, 12)
-    order, scale = attention.sort_tokens(categories), log_scale.detach().reshape(())
+    order, scale = sort(categories), log_scale.detach().reshape(())
     arguments = (qkv, order, scale.requires_grad_(), 2, 8, True)
-    torch.library.opcheck(kernels._category_attention, arguments, test_utils=_CHECKS)
+    torch.library.opcheck(torch.ops.atdsr.category_attention.default, arguments, test_utils=_CHECKS)
     qkv, scale = qkv.detach(), scale.detach()
-    out, sums = kernels._category_attention(qkv, order, scale, 2, 8, True)
+    out, sums = torch.ops.atdsr.category_attention(qkv, order, scale, 2, 8, True)
     arguments = (torch.ones_like(out), qkv, order, scale, out, sums, 2, 8, True)
-    torch.library.opcheck(kernels._category_attention_backward, arguments, test_utils=_CHECKS)
+    backward = torch.ops.atdsr.category_attention_backward.default
+    torch.library.opcheck(backward, arguments, test_utils=_CHECKS)
 
 
 def test_compiled_code_takes_both() -> None:
@@ -238,9 +248,9 @@ def test_compiled_code_takes_both() -> None:
     log_scale = torch.tensor(0.3, device=DEVICE, requires_grad=True)
 
     def both(qkv: Tensor, table: Tensor, log_scale: Tensor) -> Tensor:
-        found = kernels.window_attention(qkv, table, 2, shifted=True)
+        found = operators.window_attention(qkv, table, 2, shifted=True)
         rows = qkv.flatten(1, 2)
-        return found.flatten(1, 2) + kernels.category_attention(rows, order, log_scale, 2, 4)
+        return found.flatten(1, 2) + category_attention(rows, order, log_scale, 4)
 
     leaves = (qkv, table, log_scale)
     plain = both(*leaves)

@@ -144,18 +144,18 @@ def test_agrees_with_attention() -> None:
     q, k, values, x, weight = inputs(40, 50, 8, 12)
     scale, sigma, entries = torch.rand(50), torch.randn(50, 1), torch.randn(2, 50, 12)
 
-    def refined(device: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        found = attention.look_up(*(t.to(device, dtype) for t in (q, k, values, scale)))
-        rest = (t.to(device, dtype) for t in (x, weight, sigma))
-        out = attention.refine_dictionary(entries.to(device, dtype), found, *rest)
-        return out, found.categories.long().cpu()
-
-    (expected, of_plain), (found, of_kernels) = (
-        refined("cpu", torch.float64),
-        refined(DEVICE, torch.float32),
-    )
-    assert difference(found, expected) <= SINGLE[0]
-    assert torch.equal(of_kernels, of_plain)
+    shares = attention.attention_map(q.double(), k.double(), scale.double())
+    gathered = attention.gather_tokens(shares, x.double(), weight.double())
+    expected = attention.refine_dictionary(entries.double(), gathered, sigma.double())
+    there = [t.to(DEVICE) for t in (q, k, values, x, weight, scale, entries, sigma)]
+    q, k, values, x, weight, scale, entries, sigma = there
+    keys = attention.scaled_keys(k, scale)
+    mixed, categories, statistics = dictionary.look_up(q, keys, values)
+    gathered = dictionary.gather_shares(q, keys, x, weight, statistics)
+    refined = attention.refine_dictionary(entries, gathered, sigma)
+    assert difference(mixed, shares @ values.cpu().double()) <= SINGLE[0]
+    assert difference(refined, expected) <= SINGLE[0]
+    assert torch.equal(categories.long().cpu(), shares.argmax(-1))
 
 
 def test_queries_between_other_columns() -> None:
@@ -259,11 +259,12 @@ def test_as_operators() -> None:
 
 def test_a_refined_dictionary_keeps_its_type() -> None:
     q, x = (torch.randn(1, 20, c, device=DEVICE).bfloat16() for c in (4, 6))
-    dictionary, k = (torch.randn(1, 5, c, device=DEVICE).bfloat16() for c in (6, 4))
+    entries, keys = (torch.randn(1, 5, c, device=DEVICE).bfloat16() for c in (6, 4))
     ones = torch.ones(5, device=DEVICE).bfloat16()
-    found = attention.look_up(q, k, dictionary, ones)
-    refined = attention.refine_dictionary(dictionary, found, x, ones, ones[:, None])
-    assert refined.dtype == torch.bfloat16
+    _, _, statistics = dictionary.look_up(q, keys, entries)
+    gathered = dictionary.gather_shares(q, keys, x, ones, statistics)
+    assert gathered.dtype == torch.float32
+    assert attention.refine_dictionary(entries, gathered, ones[:, None]).dtype == torch.bfloat16
 
 
 def test_compiled() -> None:

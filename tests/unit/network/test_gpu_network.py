@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from atdsr.network import attention, kernels
+from atdsr.network import kernels, operators
 from atdsr.network.kernels import gpu
 from atdsr.network.model import ATD
-from atdsr.training.stepper import How, Precision, Stepper, optimizers
+from atdsr.training.config import OptimizerConfig, Precision
+from atdsr.training.step import StepConfig, TrainStep, build_optimizers
 from helpers.gpu_tests import DEVICE, difference
 from helpers.networks import TINY, lively
 
@@ -129,19 +130,19 @@ def test_compiled_it_still_runs_the_kernels(
 def test_what_the_kernels_do_not_take(
     kind: str, network: ATD, pictures: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert gpu.run_on(pictures)
+    assert gpu.supports(pictures)
     names = launched(monkeypatch)
     if kind == "float64":
-        assert not gpu.run_on(pictures.double())
+        assert not gpu.supports(pictures.double())
         network.double()(pictures.double())
     elif kind == "float16":
-        assert not gpu.run_on(pictures.half())
+        assert not gpu.supports(pictures.half())
     elif kind == "plain":
         with kernels.plain():
             network(pictures)
     else:
         with torch.autocast(DEVICE, torch.float16):
-            assert not gpu.run_on(pictures)
+            assert not gpu.supports(pictures)
     assert set(names) <= {"_count", "_place"}  # categories are sorted whatever the tokens are
 
 
@@ -157,7 +158,7 @@ def test_a_picture_of_one_token_in_a_window_of_two() -> None:
 def test_tokens_are_sorted_by_counting(monkeypatch: pytest.MonkeyPatch) -> None:
     names = launched(monkeypatch)
     categories = torch.randint(0, 9, (2, 50), device=DEVICE)
-    order = attention.sort_tokens(categories, 9)
+    order = operators.sort_by_category(categories, 9)
     assert torch.equal(order.long(), categories.sort(dim=1, stable=True).indices)
     assert names
 
@@ -169,8 +170,10 @@ def trained(network: ATD, precision: Precision, steps: int, *, graph: bool) -> l
     """The parameters and their average after steps on fixed crops."""
     model = copy.deepcopy(network)
     average = copy.deepcopy(model).requires_grad_(False)
-    how = How(F.l1_loss, precision=precision, clip=1.0, cuda_graph=graph)
-    stepper = Stepper(model, average, optimizers(model, "muon", lr=1e-3), how)
+    how = StepConfig(F.l1_loss, precision=precision, clip=1.0, cuda_graph=graph)
+    stepper = TrainStep(
+        model, average, build_optimizers(model, OptimizerConfig(name="muon", lr=1e-3)), how
+    )
     generator = torch.Generator().manual_seed(0)
     for step in range(1, steps + 1):
         lr, hr = (
@@ -178,7 +181,7 @@ def trained(network: ATD, precision: Precision, steps: int, *, graph: bool) -> l
             for side in (4, 8)
         )
         stepper(lr.to(DEVICE), hr.to(DEVICE), 1, 1e-3 / step)
-    assert stepper.tally().skipped == 0
+    assert stepper.stats().skipped == 0
     return [p.detach().cpu() for each in (model, average) for p in each.parameters()]
 
 
@@ -199,8 +202,10 @@ def test_a_recorded_step_is_the_step(network: ATD) -> None:
 def test_a_step_does_not_wait_for_the_gpu(network: ATD) -> None:
     model = copy.deepcopy(network)
     average = copy.deepcopy(model).requires_grad_(False)
-    how = How(F.l1_loss, precision="bf16", clip=1.0, cuda_graph=False)
-    stepper = Stepper(model, average, optimizers(model, "muon", lr=1e-3), how)
+    how = StepConfig(F.l1_loss, precision="bf16", clip=1.0, cuda_graph=False)
+    stepper = TrainStep(
+        model, average, build_optimizers(model, OptimizerConfig(name="muon", lr=1e-3)), how
+    )
     lr = torch.zeros(1, 3, 8, 8, dtype=torch.uint8, device=DEVICE)
     hr = torch.zeros(1, 3, 16, 16, dtype=torch.uint8, device=DEVICE)
     stepper(lr, hr, 1, 1e-3)  # compiles

@@ -1,5 +1,6 @@
 """The kernels on CPUs against plain PyTorch in float64, forward and backward."""
 
+import copy
 import math
 import os
 import signal
@@ -9,20 +10,23 @@ import time
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from atdsr.network import attention, kernels, rows
+from atdsr.network import attention, kernels, operators
+from atdsr.network.backend import select_backend
+from atdsr.network.fused_cpu import CPUBackend
 from atdsr.network.kernels import cpu
 from atdsr.network.kernels.cpu import attention as attention_kernels
-from atdsr.network.kernels.cpu import layers
-from atdsr.network.windows import position_index, shift_penalties
+from atdsr.network.kernels.cpu import dictionary as dictionary_kernels
+from atdsr.network.kernels.cpu import tokenwise
 from helpers.networks import TINY, lively
 
 ABLE = cpu.status().variant is not None
@@ -49,6 +53,16 @@ def difference(found: Tensor, expected: Tensor) -> float:
     return ((found.double() - expected).abs().max() / expected.abs().max()).item()
 
 
+@contextmanager
+def no_plain_attention() -> Iterator[None]:
+    """Fail where a plain attention runs."""
+    with (
+        mock.patch.object(attention, "window_attention", None),
+        mock.patch.object(attention, "category_attention", None),
+    ):
+        yield
+
+
 def gradients(out: Tensor, upstream: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
     return torch.autograd.grad(out, inputs, upstream.to(out.dtype))
 
@@ -72,36 +86,31 @@ def learned(*tensors: Tensor, dtype: torch.dtype = torch.float32) -> list[Tensor
     ],
 )
 def test_window_attention(batch, height, width, heads, head_width, shifted) -> None:
-    side, index = 16, position_index(16)
-    penalties = shift_penalties(side) if shifted else None
+    side = 16
     qkv = torch.randn(batch, height, width, 3 * heads * head_width)
     table = torch.randn((2 * side - 1) ** 2, heads)
     upstream = torch.randn(batch, height, width, heads * head_width)
-    assert attention_kernels.takes_windows(qkv, side)
     exact = learned(qkv, table, dtype=torch.float64)
-    expected = attention.window_attention_reference(
-        exact[0], exact[1][index].permute(2, 0, 1), penalties, side
-    )
+    expected = attention.window_attention_reference(exact[0], exact[1], side, shifted)
     single = learned(qkv, table)
-    out = attention.window_attention(single[0], single[1], index, penalties, side)
+    with no_plain_attention():
+        out = operators.window_attention(single[0], single[1], side, shifted)
     assert difference(out, expected) <= FORWARD
     for ours, theirs in zip(
         gradients(out, upstream, *single), gradients(expected, upstream, *exact), strict=True
     ):
         assert difference(ours, theirs) <= BACKWARD
     with torch.no_grad():
-        assert torch.equal(attention.window_attention(qkv, table, index, penalties, side), out)
+        assert torch.equal(operators.window_attention(qkv, table, side, shifted), out)
 
 
 def test_windows_of_32() -> None:
     qkv, table = torch.randn(1, 32, 64, 12), torch.randn(63**2, 2)
-    index, penalties = position_index(32), shift_penalties(32)
     upstream = torch.randn(1, 32, 64, 4)
     exact = learned(qkv, table, dtype=torch.float64)
-    bias = exact[1][index].permute(2, 0, 1)
-    expected = attention.window_attention_reference(exact[0], bias, penalties, 32)
+    expected = attention.window_attention_reference(exact[0], exact[1], 32, shifted=True)
     single = learned(qkv, table)
-    out = attention.window_attention(single[0], single[1], index, penalties, 32)
+    out = operators.window_attention(single[0], single[1], 32, shifted=True)
     assert difference(out, expected) <= FORWARD
     for ours, theirs in zip(
         gradients(out, upstream, *single), gradients(expected, upstream, *exact), strict=True
@@ -111,10 +120,9 @@ def test_windows_of_32() -> None:
 
 def test_windows_that_do_not_fill_vectors_take_the_plain_path() -> None:
     qkv, table = torch.randn(1, 8, 16, 12), torch.randn(15**2, 2)
-    assert not attention_kernels.takes_windows(qkv, 8)
-    bias = table[position_index(8)].permute(2, 0, 1)
-    out = attention.window_attention(qkv, table, position_index(8), None, 8)
-    assert torch.allclose(out, attention.window_attention_reference(qkv, bias, None, 8), atol=1e-5)
+    out = operators.window_attention(qkv, table, 8, shifted=False)
+    expected = attention.window_attention_reference(qkv, table, 8, shifted=False)
+    assert torch.allclose(out, expected, atol=1e-5)
 
 
 # ----------------------------------------------------------------------------------- categories
@@ -130,8 +138,9 @@ def test_category_attention(n: int, group: int, heads: int, head_width: int) -> 
     categories, scale = torch.randint(0, 5, (2, n)), torch.tensor([[0.3]])
     upstream = torch.randn(2, n, heads * head_width)
     exact, single = learned(qkv, scale, dtype=torch.float64), learned(qkv, scale)
-    expected = attention.category_attention(exact[0], categories, exact[1], heads, group)
-    out = attention.category_attention(single[0], categories, single[1], heads, group)
+    expected = operators.category_attention(exact[0], categories, exact[1], heads, group, 5)
+    with no_plain_attention():
+        out = operators.category_attention(single[0], categories, single[1], heads, group, 5)
     assert difference(out, expected) <= FORWARD
     ours, theirs = gradients(out, upstream, *single), gradients(expected, upstream, *exact)
     if n == 1:  # nothing to choose from
@@ -148,7 +157,7 @@ def test_category_attention(n: int, group: int, heads: int, head_width: int) -> 
 
 def test_a_scale_at_its_bound_has_no_gradient() -> None:
     qkv, scale = learned(torch.randn(1, 32, 12) * 0.1, torch.tensor(9.0))
-    out = attention.category_attention(qkv, torch.zeros(1, 32).long(), scale, 2, 16)
+    out = operators.category_attention(qkv, torch.zeros(1, 32).long(), scale, 2, 16, 1)
     assert gradients(out, torch.randn(1, 32, 4), scale)[0] == 0
 
 
@@ -157,9 +166,9 @@ def test_large_scores_neither_overflow_nor_vanish() -> None:
     scale = torch.tensor(math.log(100.0))
     zeros = torch.zeros(1, 64).long()
     exact = learned(qkv, dtype=torch.float64)
-    expected = attention.category_attention(exact[0], zeros, scale.double(), 1, 64)
+    expected = operators.category_attention(exact[0], zeros, scale.double(), 1, 64, 1)
     single = learned(qkv)
-    out = attention.category_attention(single[0], zeros, scale, 1, 64)
+    out = operators.category_attention(single[0], zeros, scale, 1, 64, 1)
     assert difference(out, expected) <= 1e-3  # scores of 1e5 have steps of 8e-3
     assert gradients(out, torch.randn(1, 64, 12), *single)[0].isfinite().all()
 
@@ -167,20 +176,20 @@ def test_large_scores_neither_overflow_nor_vanish() -> None:
 def test_bfloat16_is_float32_inside() -> None:
     """Only what goes in and out is rounded."""
     qkv = torch.randn(1, 16, 32, 36).bfloat16()
-    table, index = torch.randn(31**2, 1), position_index(16)
+    table = torch.randn(31**2, 1)
     upstream = torch.randn(1, 16, 32, 12).bfloat16()
     half, single = qkv.clone().requires_grad_(), qkv.float().requires_grad_()
-    out = attention.window_attention(half, table, index, shift_penalties(16), 16)
+    out = operators.window_attention(half, table, 16, shifted=True)
     assert out.dtype == torch.bfloat16
-    expected = attention.window_attention(single, table, index, shift_penalties(16), 16)
+    expected = operators.window_attention(single, table, 16, shifted=True)
     assert torch.equal(out, expected.bfloat16())
     ours = gradients(out, upstream, half)[0]
     assert difference(ours, gradients(expected, upstream, single)[0].double()) <= 0.01
     zeros = torch.zeros(1, 50).long()
     flat = torch.randn(1, 50, 36).bfloat16().requires_grad_()
-    out = attention.category_attention(flat, zeros, torch.tensor(0.1), 2, 32)
+    out = operators.category_attention(flat, zeros, torch.tensor(0.1), 2, 32, 1)
     exact = flat.detach().double().requires_grad_()
-    expected = attention.category_attention(exact, zeros, torch.tensor(0.1), 2, 32)
+    expected = operators.category_attention(exact, zeros, torch.tensor(0.1), 2, 32, 1)
     assert difference(out, expected) <= 0.01
     upstream = torch.randn(1, 50, 12)
     ours = gradients(out, upstream, flat)[0]
@@ -198,10 +207,10 @@ def test_linear(widths: tuple[int, ...], batch: int, n: int, m: int) -> None:
     side_by_side = torch.cat(inputs, -1).double()
     residual = torch.randn(batch, n, m)
     with torch.no_grad():
-        out = layers.linear(inputs, weight, bias, residual=residual)
+        out = tokenwise.linear(inputs, weight, bias, residual=residual)
         assert difference(out, side_by_side @ weight.double() + bias + residual) <= FORWARD
         weights = torch.randn(batch, sum(widths), m)
-        out = layers.linear(inputs, weights, bias, gelu=True)
+        out = tokenwise.linear(inputs, weights, bias, gelu=True)
         assert difference(out, F.gelu(side_by_side @ weights.double() + bias)) <= FORWARD
 
 
@@ -212,14 +221,25 @@ def test_linear_of_normed_rows(width: int) -> None:
     nn.init.normal_(norm.bias)
     weight, bias = torch.randn(width, 30), torch.randn(30)
     with torch.no_grad():
-        out = layers.linear((x,), weight, bias, norm=norm)
+        out = tokenwise.linear((x,), weight, bias, norm=norm)
         expected = norm.double()(x.double()) @ weight.double() + bias
     assert difference(out, expected) <= FORWARD
 
 
+def test_linear_in_the_place_of_an_input() -> None:
+    """Rows wider than what registers hold at a time are not read after they are overwritten."""
+    x, beside = torch.randn(2, 300, 210), torch.randn(2, 300, 7)
+    weight, bias = torch.randn(217, 210), torch.randn(210)
+    with torch.no_grad():
+        expected = tokenwise.linear((x, beside), weight, bias, residual=x)
+        out = tokenwise.linear((x, beside), weight, bias, residual=x.clone(), out=x)
+    assert out is x
+    assert torch.equal(out, expected)
+
+
 def test_gelu_from_end_to_end() -> None:
     x = torch.linspace(-12, 12, 4001)[None, :, None]
-    out = layers.linear((x,), torch.ones(1, 1), torch.zeros(1), gelu=True)
+    out = tokenwise.linear((x,), torch.ones(1, 1), torch.zeros(1), gelu=True)
     expected = F.gelu(x.double())
     assert (out - expected).abs().max() <= 2e-6
     assert difference(out, expected) <= 1e-6
@@ -233,42 +253,36 @@ def test_gelu_from_end_to_end() -> None:
 def test_depthwise_gelu(batch, height, width, channels, kernel) -> None:
     x = torch.randn(batch, height, width, channels)
     convolution = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
-    out = layers.depthwise_gelu(x, convolution)
+    out = tokenwise.depthwise_gelu(x, convolution)
     nchw = x.double().permute(0, 3, 1, 2)
     mixed = convolution.double()(nchw)
     assert difference(out, (nchw + F.gelu(mixed)).permute(0, 2, 3, 1)) <= FORWARD
 
 
-def look_up(q: Tensor, k: Tensor, scale: Tensor) -> tuple[attention.LookUp, tuple[Tensor, Any]]:
-    """What the kernels found, with the map A and its statistics."""
-    found = attention.look_up(q, k, torch.zeros(*k.shape[:2], 18), scale)
-    assert isinstance(found.mixed, tuple)
-    assert isinstance(found.gather, partial)
-    return found, (found.mixed[0], found.gather.keywords["statistics"])
+def look_up(
+    q: Tensor, k: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor, dictionary_kernels.Statistics]:
+    return dictionary_kernels.look_up(q, attention.scaled_keys(k, scale))
 
 
 @pytest.mark.parametrize(
     ("n", "m", "d"), [(1, 8, 4), (15, 64, 8), (600, 128, 20), (1100, 10, 3), (40_000, 8, 4)]
 )
-def test_looking_up_and_refining(n: int, m: int, d: int) -> None:
+def test_looking_up_and_gathering(n: int, m: int, d: int) -> None:
     b, c = 2, 18
     q, k = torch.randn(b, n, d), torch.randn(b, m, d)
-    scale, weight, sigma = torch.rand(m), torch.randn(m), torch.randn(m, 1)
-    dictionary, x = torch.randn(b, m, c), torch.randn(b, n, c)
+    scale, weight, x = torch.rand(m), torch.randn(m), torch.randn(b, n, c)
     with torch.no_grad():
-        found, (shares, statistics) = look_up(q, k, scale)
-        exact = attention.look_up(q.double(), k.double(), dictionary.double(), scale.double())
-        assert isinstance(exact.mixed, tuple)
-        assert difference(shares, exact.mixed[0]) <= FORWARD
-        best = exact.mixed[0].gather(2, found.categories.long()[..., None])[..., 0]
-        assert (exact.mixed[0].amax(2) - best <= 1e-6).all()  # the same, or as good
-        assert (found.categories == exact.categories).float().mean() > 0.999
+        shares, categories, statistics = look_up(q, k, scale)
+        exact = attention.attention_map(q.double(), k.double(), scale.double())
+        assert difference(shares, exact) <= FORWARD
+        best = exact.gather(2, categories.long()[..., None])[..., 0]
+        assert (exact.amax(2) - best <= 1e-6).all()  # the same, or as good
+        assert (categories == exact.argmax(-1)).float().mean() > 0.999
         assert torch.equal(statistics.smallest, shares.amin(1))
         assert torch.equal(statistics.largest, shares.amax(1))
-        out = attention.refine_dictionary(dictionary, found, x, weight, sigma)
-        given = (t.double() for t in (x, weight, sigma))
-        expected = attention.refine_dictionary(dictionary.double(), exact, *given)
-        assert difference(out, expected) <= FORWARD
+        out = dictionary_kernels.gather_tokens(shares, x, weight, statistics)
+        assert difference(out, attention.gather_tokens(exact, x.double(), weight.double())) <= 2e-5
 
 
 def test_refining_where_all_tokens_say_the_same() -> None:
@@ -277,48 +291,50 @@ def test_refining_where_all_tokens_say_the_same() -> None:
     q = torch.tensor([1.0, 0.0]) + 1e-4 * torch.randn(1, n, 2)
     k = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [-1.0, 0.1], [-1.0, -0.1]])[None]
     with torch.no_grad():
-        _, (shares, statistics) = look_up(q, k, torch.ones(m))
+        shares, _, statistics = look_up(q, k, torch.ones(m))
     variance = shares.double().var(1, correction=0)
     assert difference(statistics.variance + 1e-5, variance + 1e-5) <= 1e-6
 
 
 def test_ties_go_to_the_first_entry() -> None:
     k = torch.ones(1, 6, 4)
-    found = attention.look_up(torch.ones(1, 40, 4), k, k, torch.zeros(6))
-    assert found.categories.eq(0).all()
+    _, categories, _ = look_up(torch.ones(1, 40, 4), k, torch.zeros(6))
+    assert categories.eq(0).all()
 
 
 @pytest.mark.parametrize("n", [1, 2, 1000])
 def test_sorting_by_category(n: int) -> None:
     categories = torch.randint(0, 7, (3, n))
-    assert torch.equal(
-        attention.sort_tokens(categories), categories.sort(dim=1, stable=True).indices
-    )
+    order = operators.sort_by_category(categories, 7)
+    assert torch.equal(order, categories.sort(dim=1, stable=True).indices)
 
 
 # ----------------------------------------------------------------------- what memory may hold
 
 
 def test_tensors_that_are_not_contiguous() -> None:
-    index, table = position_index(16), torch.randn(31**2, 2)
-    qkv = torch.randn(1, 16, 32, 48)[..., 4:40]
-    bias = table[index].permute(2, 0, 1)
-    expected = attention.window_attention_reference(qkv.double(), bias.double(), None, 16)
-    assert difference(attention.window_attention(qkv, table, index, None, 16), expected) <= FORWARD
+    qkv, table = torch.randn(1, 16, 32, 48)[..., 4:40], torch.randn(31**2, 2)
+    expected = attention.window_attention_reference(qkv.double(), table.double(), 16, False)
+    out = operators.window_attention(qkv, table, 16, shifted=False)
+    assert difference(out, expected) <= FORWARD
     qkv, categories = qkv.flatten(1, 2), torch.randint(0, 7, (512, 1), dtype=torch.int32).mT
-    expected = attention.category_attention(qkv.double(), categories, torch.tensor(0.5), 2, 100)
-    out = attention.category_attention(qkv, categories, torch.tensor(0.5), 2, 100)
+    expected = operators.category_attention(qkv.double(), categories, torch.tensor(0.5), 2, 100, 7)
+    out = operators.category_attention(qkv, categories, torch.tensor(0.5), 2, 100, 7)
     assert difference(out, expected) <= FORWARD
     for categories in (torch.randint(0, 7, (50, 3)).int().T, torch.zeros(1, 1).int().expand(2, 9)):
         order = categories.sort(dim=1, stable=True).indices
-        assert torch.equal(attention.sort_tokens(categories), order)
+        assert torch.equal(operators.sort_by_category(categories, 7), order)
 
 
-@pytest.mark.parametrize("categories", [[3, -2, 3, 0], [2**40, 1, 2**31, 1]])
-def test_categories_that_are_too_many_to_count(categories: list[int]) -> None:
-    """Or below zero: no place is counted beyond its array."""
-    given = torch.tensor([categories])
-    assert torch.equal(attention.sort_tokens(given), given.sort(dim=1, stable=True).indices)
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [([3, -2, 3, 0], 4), ([3, 7, 3, 0], 4), ([2**40, 1, 2**31, 1], 2**40 + 1)],
+)
+def test_categories_that_cannot_be_counted(given: list[int], count: int) -> None:
+    """No place is counted beyond its array."""
+    categories = torch.tensor([given])
+    order = operators.sort_by_category(categories, count)
+    assert torch.equal(order, categories.sort(dim=1, stable=True).indices)
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])
@@ -327,12 +343,12 @@ def test_no_picture_sees_what_is_no_number_in_another(number: float) -> None:
     q, k, scale = torch.randn(2, 40, 3), torch.randn(2, 9, 3), torch.rand(9)
     q[0] = number
     with torch.no_grad():
-        found, (shares, _) = look_up(q, k, scale)
-        _, (alone, _) = look_up(q[1:], k[1:], scale)
+        shares, categories, _ = look_up(q, k, scale)
+        alone, _, _ = look_up(q[1:], k[1:], scale)
     assert shares[0].isnan().all()
     assert torch.equal(shares[1:], alone)
-    assert found.categories.amin() >= 0
-    assert found.categories.amax() < 9
+    assert categories.amin() >= 0
+    assert categories.amax() < 9
     pictures = torch.rand(2, 3, 16, 32)
     pictures[0, 0, 3, 5] = number
     network = lively(TINY)
@@ -344,11 +360,11 @@ def test_no_picture_sees_what_is_no_number_in_another(number: float) -> None:
 
 @pytest.fixture
 def _defaults() -> Iterator[None]:
-    attention_kernels._windows.cache_clear()
+    attention_kernels._window_order.cache_clear()
     attention_kernels._penalties.cache_clear()
     yield
     torch.set_default_dtype(torch.float32)
-    attention_kernels._windows.cache_clear()
+    attention_kernels._window_order.cache_clear()
     attention_kernels._penalties.cache_clear()
 
 
@@ -368,61 +384,57 @@ def test_default_dtype_and_device_are_for_others(dtype: torch.dtype) -> None:
     with torch.device("meta"):
         changed = everything()
     torch.set_default_dtype(torch.float32)
-    attention_kernels._windows.cache_clear()
+    attention_kernels._window_order.cache_clear()
     attention_kernels._penalties.cache_clear()
     assert all(torch.equal(a, b) for a, b in zip(changed, everything(), strict=True))
 
 
 def test_tensors_that_a_kernel_would_misread() -> None:
-    x, maps = torch.randn(1, 4, 4, 12), nn.Linear(12, 12)
-    with torch.no_grad():
-        for wrong in (maps.bfloat16(), maps.double(), maps.to("meta", torch.float32)):
-            with pytest.raises(RuntimeError, match="a kernel cannot read"):
-                rows.normed_maps(x, nn.LayerNorm(12), wrong)
+    x, bias = torch.randn(1, 4, 12), torch.zeros(12)
+    for weight in (torch.randn(12, 12).bfloat16(), torch.randn(12, 12, device="meta")):
+        with pytest.raises(RuntimeError, match="a kernel cannot read weight"):
+            tokenwise.linear((x,), weight, bias)
     with pytest.raises(RuntimeError, match="a kernel cannot read x"):
-        layers._Depthwise.of(x=x[..., ::2])
+        tokenwise._DepthwiseArguments.of(x=x[..., ::2])
 
 
-def test_tensors_live_as_long_as_their_job() -> None:
+def test_tensors_live_as_long_as_the_arguments() -> None:
     x = torch.randn(3)
     inside = weakref.ref(x)
-    job = layers._Rows.of(inputs=(x,))
+    arguments = tokenwise._LinearArguments.of(inputs=(x,))
     del x
     assert inside() is not None
-    del job
+    del arguments
     assert inside() is None
 
 
 # ------------------------------------------------------------------------------------- a network
 
 
-def _layer_inputs(network) -> tuple:
-    x = torch.randn(2, 32, 48, TINY.width)
-    dictionary = torch.randn(2, TINY.dictionary_size, TINY.width)
-    return x, dictionary, network.position_index, network.penalties
+def _layer_inputs() -> tuple[Tensor, Tensor]:
+    return torch.randn(2, 32, 48, TINY.width), torch.randn(2, TINY.dictionary_size, TINY.width)
 
 
 def test_a_layer_is_the_plain_one() -> None:
-    network = lively(TINY)
-    inputs = _layer_inputs(network)
-    exact = lively(TINY).double()
-    for layer, same in zip(network.layers, exact.layers, strict=True):
-        with torch.no_grad():
-            assert layers.takes(inputs[0])
-            out = layer(*inputs)
-            double = [t.double() if t.is_floating_point() else t for t in inputs]
-            expected = same(*double)
-        assert difference(out[0], expected[0]) <= FORWARD
-        assert difference(out[1], expected[1]) <= FORWARD
+    x, dictionary = _layer_inputs()
+    before = x.clone()
+    layers, exact = lively(TINY).layers, lively(TINY).double().layers
+    backend = CPUBackend()
+    with torch.no_grad():
+        for layer, same in zip(layers, exact, strict=True):
+            out = layer(x, dictionary, backend)
+            expected = same(x.double(), dictionary.double())
+            assert difference(out[0], expected[0]) <= FORWARD
+            assert difference(out[1], expected[1]) <= FORWARD
+    assert torch.equal(x, before)
 
 
 def test_gradients_of_a_layer() -> None:
     network, exact = lively(TINY).layers[1], lively(TINY).double().layers[1]
-    inputs = _layer_inputs(lively(TINY))
-    double = [t.double() if t.is_floating_point() else t for t in inputs]
+    x, dictionary = _layer_inputs()
     upstream = torch.randn(2, 32, 48, TINY.width)
-    network(*inputs)[0].backward(upstream)
-    exact(*double)[0].backward(upstream.double())
+    network(x, dictionary)[0].backward(upstream)
+    exact(x.double(), dictionary.double())[0].backward(upstream.double())
     for (name, ours), theirs in zip(network.named_parameters(), exact.parameters(), strict=True):
         if ours.grad is None or theirs.grad is None:
             assert ours.grad is theirs.grad, name
@@ -443,19 +455,19 @@ def test_the_same_bits_with_any_number_of_threads(pool: str, monkeypatch) -> Non
     if pool == "Python":
         monkeypatch.setattr(cpu, "_openmp", lambda: None)
     network = lively(TINY)
-    x, dictionary, index, penalties = _layer_inputs(network)
+    x, dictionary = _layer_inputs()
     qkv, table = torch.randn(2, 48, 64, 36), torch.randn(31**2, 2)
     categories, upstream = torch.randint(0, 9, (2, 48 * 64)), torch.randn(2, 48, 64, 12)
 
     def everything() -> list[Tensor]:
         with torch.no_grad():
-            used = list(network.layers[1](x, dictionary, index, penalties))
+            tensors = list(network.layers[1](x, dictionary, CPUBackend()))
         inputs = learned(qkv, table)
-        out = attention.window_attention(inputs[0], inputs[1], index, penalties, 16)
-        used += [out, *gradients(out, upstream, *inputs)]
+        out = operators.window_attention(inputs[0], inputs[1], 16, shifted=True)
+        tensors += [out, *gradients(out, upstream, *inputs)]
         inputs = learned(qkv.flatten(1, 2), torch.tensor(0.5))
-        out = attention.category_attention(inputs[0], categories, inputs[1], 2, 100)
-        return [*used, out, *gradients(out, upstream.flatten(1, 2), *inputs)]
+        out = operators.category_attention(inputs[0], categories, inputs[1], 2, 100, 9)
+        return [*tensors, out, *gradients(out, upstream.flatten(1, 2), *inputs)]
 
     torch.set_num_threads(1)
     alone = everything()
@@ -472,16 +484,16 @@ def test_several_threads_call_at_the_same_time(pool: str, monkeypatch) -> None:
     qkv, categories = torch.randn(1, 2000, 36), torch.randint(0, 9, (1, 2000))
 
     def attend(_: int = 0) -> Tensor:
-        return attention.category_attention(qkv, categories, torch.tensor(0.5), 2, 64)
+        return operators.category_attention(qkv, categories, torch.tensor(0.5), 2, 64, 9)
 
     torch.set_num_threads(2)
     alone = attend()
     with ThreadPoolExecutor(3) as callers:
-        found = callers.map(attend, range(60))
+        results = callers.map(attend, range(60))
         for count in (3, 1, 2):
             torch.set_num_threads(count)
             assert torch.equal(attend(), alone)
-        assert all(torch.equal(out, alone) for out in found)
+        assert all(torch.equal(out, alone) for out in results)
 
 
 @pytest.mark.usefixtures("threads")
@@ -492,11 +504,11 @@ def test_threads_that_a_fork_left_behind(monkeypatch: pytest.MonkeyPatch) -> Non
     x, convolution = torch.randn(1, 4, 4, 3), nn.Conv2d(3, 3, 1, groups=3)
     torch.set_num_threads(2)
     list(cpu._python_threads(2).map(time.sleep, (0.02, 0.02)))  # both threads are there
-    expected = layers.depthwise_gelu(x, convolution)
+    expected = tokenwise.depthwise_gelu(x, convolution)
     child = os.fork()
     if child == 0:
         signal.alarm(10)
-        same = torch.equal(layers.depthwise_gelu(x, convolution), expected)
+        same = torch.equal(tokenwise.depthwise_gelu(x, convolution), expected)
         os._exit(0 if same else 1)
     assert os.waitpid(child, 0)[1] == 0
 
@@ -515,24 +527,51 @@ def test_the_openmp_of_pytorch_before_others(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_plain_path_on_request() -> None:
-    x = torch.randn(1, 4, 6)
-    assert attention_kernels.takes(x)
-    with kernels.plain():
-        assert not attention_kernels.takes(x)
-        assert not layers.takes(x)
-    assert attention_kernels.takes(x)
-
-
-def test_what_they_leave_to_others() -> None:
-    x = torch.randn(1, 4, 6)
-    assert not attention_kernels.takes(x.double())
-    assert not attention_kernels.takes(x.to("meta"))
-    assert not layers.takes(x)  # gradients are recorded
+    x, layers = torch.randn(1, 16, 16, 12), lively(TINY).layers
     with torch.no_grad():
-        assert layers.takes(x)
-        assert not layers.takes(x.bfloat16())
+        assert cpu.supports(x)
+        assert isinstance(select_backend(x, layers), CPUBackend)
+        with kernels.plain():
+            assert not cpu.supports(x)
+            assert select_backend(x, layers) is None
+        assert isinstance(select_backend(x, layers), CPUBackend)
+
+
+def test_what_the_kernels_do_not_take() -> None:
+    x, layers = torch.randn(1, 16, 16, 12), lively(TINY).layers
+    assert not cpu.supports(x.double())
+    assert not cpu.supports(x.to("meta"))
+    assert select_backend(x, layers) is None  # gradients are recorded
+    with torch.no_grad():
+        assert select_backend(x, layers) is not None
+        assert select_backend(x.bfloat16(), layers) is None
+        assert select_backend(x.as_subclass(nn.Parameter), layers) is None
         with torch.autocast("cpu", torch.bfloat16):
-            assert not layers.takes(x)
+            assert select_backend(x, layers) is None
+
+
+def test_layers_with_other_modules_run_as_they_are_written() -> None:
+    class Doubled(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+            return 2 * nn.Linear.forward(self, x)
+
+    network, x = lively(TINY), torch.rand(1, 3, 16, 16)
+    layer = network.layers[2]
+    with torch.no_grad():
+        before = network(x)
+        layer.ffn.fc2.weight.mul_(2)
+        layer.ffn.fc2.bias.mul_(2)
+        expected = network(x)
+        assert not torch.allclose(expected, before, atol=1e-3)
+        layer.ffn.fc2.weight.div_(2)
+        layer.ffn.fc2.bias.div_(2)
+        original = layer.ffn.fc2
+        layer.ffn.fc2 = Doubled(12, 12)
+        layer.ffn.fc2.load_state_dict(original.state_dict())
+        assert torch.allclose(network(x), expected, atol=1e-5)
+        patched = layer.ffn.fc2 = copy.copy(original)
+        patched.forward = Doubled.forward.__get__(patched)
+        assert torch.allclose(network(x), expected, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
@@ -550,7 +589,7 @@ def test_no_memory_is_an_error_that_tiles_know(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(cpu, "function", lambda _: fails)
     with pytest.raises(MemoryError, match="out of memory in a kernel"):
-        layers.depthwise_gelu(torch.randn(1, 1, 1, 1), nn.Conv2d(1, 1, 1))
+        tokenwise.depthwise_gelu(torch.randn(1, 1, 1, 1), nn.Conv2d(1, 1, 1))
 
 
 @pytest.mark.parametrize(
@@ -589,26 +628,3 @@ def test_libraries_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path)
     cpu.status.cache_clear()
     assert "could not be loaded" in str(cpu.status().why_not)
     cpu._library.cache_clear()
-
-
-def test_rows_are_the_plain_ones() -> None:
-    """The functions that choose, with and without the kernels."""
-    x, norm = torch.randn(2, 5, 7, 12), nn.LayerNorm(12)
-    first, second = nn.Linear(12, 20), nn.Linear(12, 12)
-    depthwise = nn.Conv2d(20, 20, 3, padding=1, groups=20)
-    back = nn.Linear(20, 12)
-    window, shares, values = torch.randn(2, 5, 7, 12), torch.rand(2, 35, 6), torch.randn(2, 6, 12)
-
-    def everything() -> list[Tensor]:
-        with torch.no_grad():
-            return [
-                *rows.normed_maps(x, norm, first, second)[1],
-                rows.add_maps(x, [(window, second), (x, second)], (shares, values)),
-                rows.feed_forward(x.clone(), norm, first, depthwise, back),
-            ]
-
-    fused = everything()
-    with kernels.plain():
-        plain = everything()
-    for ours, theirs in zip(fused, plain, strict=True):
-        assert difference(ours, theirs.double()) <= FORWARD

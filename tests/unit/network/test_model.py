@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from atdsr.network.model import ATD, ATDConfig, ConfigError, atd, atd_light
+from atdsr.network.config import ATDConfig, ConfigError, atd, atd_light
+from atdsr.network.model import ATD
 from helpers.networks import TINY, lively
 
 

@@ -347,7 +347,7 @@ def test_a_pytorch_that_does_not_compute_is_found_out(
 def test_damaged_weights_are_named(monkeypatch: pytest.MonkeyPatch):
     assert probes.examine().damaged == ()
     first, *others = models.BUNDLED
-    monkeypatch.setattr(models, "MODELS", (replace(first, sha256="0" * 64), *others))
+    monkeypatch.setattr(models, "BUNDLED", (replace(first, sha256="0" * 64), *others))
     found = probes.examine()
     assert found.damaged is not None
     assert len(found.damaged) == 1

@@ -20,8 +20,8 @@ from atdsr.base import files, units
 from atdsr.base.files import FileError
 from atdsr.reports import plots, run_curves, run_page, training_runs
 from atdsr.reports.training_runs import TrainingRun, TrainingRunError
-from atdsr.training.events import Line, Started, Validated
-from atdsr.training.journal import Journal
+from atdsr.training.events import LogEntry, Started, Validated
+from atdsr.training.run_log import RunLog
 from helpers import logs
 
 
@@ -52,13 +52,13 @@ def validated(step: int, **psnr: float) -> dict[str, Any]:
 
 
 def test_a_log_that_a_run_has_written_is_read_back(tmp_path: Path):
-    journal = Journal(tmp_path)
+    journal = RunLog(tmp_path)
     journal.open(0, -1)
     told = [
         Started(0, 500, "a run", 753, 3, "cpu", 2),
-        Line(100, 0.25, 5e-4, 0.5, 40.0, 1.0, 2**30, 2, 64, 32),
+        LogEntry(100, 0.25, 5e-4, 0.5, 40.0, 1.0, 2**30, 2, 64, 32),
         Validated(100, {"A": 31.5}, {"A": 0.9}, {"A": 30.0}, 4.0, True, tmp_path / "a.png"),
-        Line(200, math.nan, 5e-4, 0.5, 60.0, 1.0, 2**30, 2, 64, 32),
+        LogEntry(200, math.nan, 5e-4, 0.5, 60.0, 1.0, 2**30, 2, 64, 32),
     ]
     for event in told:
         journal(event)

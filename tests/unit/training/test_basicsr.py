@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from atdsr.base.errors import AtdsrError
-from atdsr.network.model import ATD, ATDConfig, atd, atd_light
+from atdsr.network.config import ATDConfig, atd, atd_light
+from atdsr.network.model import ATD
 from atdsr.training import basicsr
 from atdsr.training.basicsr import BasicSRError
 from atdsr.weights import Weights, official_state_dict, write_weights

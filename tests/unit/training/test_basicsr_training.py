@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from atdsr.training import Settings, basicsr, recipes
+from atdsr.training import TrainConfig, basicsr, recipes
 from atdsr.training.basicsr import BasicSRError
 from helpers.option_files import OFFICIAL, changed, options, write
 
@@ -16,18 +16,18 @@ LIGHT = "101_ATD_light_SRx2_scratch"
 FINETUNE = "102_ATD_light_SRx3_finetune"
 
 
-def read(root: Path, *changes: tuple[str, Any], name: str = LIGHT) -> Settings:
+def read(root: Path, *changes: tuple[str, Any], name: str = LIGHT) -> TrainConfig:
     """The settings of an official option file with some of its values changed."""
     content = options(name)
     for key, value in changes:
         changed(content, key, value)
-    return basicsr.read_training(write(root, content)).settings
+    return basicsr.read_training(write(root, content)).config
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_an_official_file_and_the_recipe_are_the_same_run(name: str, tmp_path: Path) -> None:
     read = basicsr.read_training(write(tmp_path, options(name)))
-    assert read.settings == recipes.load(name)  # every field, name and folder too
+    assert read.config == recipes.load(name)  # every field, name and folder too
     (note,) = read.notes
     warmup = OFFICIAL[name].warmup_iter
     assert note == (
@@ -49,7 +49,7 @@ def test_numbers_as_the_official_files_spell_them(tmp_path: Path) -> None:
         assert plain in text
         text = text.replace(plain, spelt)
     path.write_text(text)
-    assert basicsr.read_training(path).settings == recipes.load(LIGHT)
+    assert basicsr.read_training(path).config == recipes.load(LIGHT)
 
 
 # -------------------------------------------------------------------------- what becomes of keys
@@ -98,7 +98,7 @@ def test_paths_are_seen_from_here_first_and_else_from_the_repository(
     for folder in (root / start, root / train, here / train):
         folder.mkdir(parents=True)
     monkeypatch.chdir(here)
-    settings = basicsr.read_training(write(root, content)).settings
+    settings = basicsr.read_training(write(root, content)).config
     assert settings.data.train == Path(train)
     assert settings.init_from == root / start
     assert settings.output == Path("experiments") / FINETUNE
@@ -169,7 +169,7 @@ def test_losses(tmp_path: Path) -> None:
     assert read(tmp_path, ("train.pixel_opt", {"type": "CharbonnierLoss"})).loss.eps == 1e-6
     assert (
         read(tmp_path, ("train.pixel_opt", {"type": "L1Loss"})).loss
-        == Settings.model_fields["loss"].default
+        == TrainConfig.model_fields["loss"].default
     )
 
 
@@ -182,7 +182,7 @@ def test_validation(tmp_path: Path) -> None:
     assert read(tmp_path, ("val", ...)).validation.sets == ()
     content = options(LIGHT)
     content["datasets"] = {"train": content["datasets"]["train"]}
-    assert basicsr.read_training(write(tmp_path, content)).settings.validation.sets == ()
+    assert basicsr.read_training(write(tmp_path, content)).config.validation.sets == ()
 
 
 def test_the_log(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_what_has_no_bearing_is_passed_over(tmp_path: Path) -> None:
     content["train"] |= {"perceptual_opt": None, "gan_opt": None}
     content["val"] |= {"suffix": "x", "pbar": True}
     read = basicsr.read_training(write(tmp_path, content))
-    assert read.settings == recipes.load(LIGHT)
+    assert read.config == recipes.load(LIGHT)
     assert len(read.notes) == 1
 
 
@@ -382,7 +382,7 @@ def test_sections_that_are_none(key: str, value: Any, tmp_path: Path) -> None:
 def test_overrides_have_the_keys_of_recipes(tmp_path: Path) -> None:
     path = write(tmp_path, options(LIGHT))
     overrides = ["ema=0.99", "optim.lr=1e-3", "validate.sets=[]", "name=mine", "model.width=24"]
-    settings = basicsr.read_training(path, overrides).settings
+    settings = basicsr.read_training(path, overrides).config
     assert settings.ema == 0.99
     assert settings.optim.lr == 1e-3
     assert settings.validation.sets == ()

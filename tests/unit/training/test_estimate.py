@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from atdsr.network.model import ATD, atd_light
-from atdsr.training import Settings
+from atdsr.network.config import atd_light
+from atdsr.network.model import ATD
+from atdsr.training import TrainConfig
 from atdsr.training.estimate import _WORKING, Estimate, estimate
-from helpers.training_runs import changed, tiny_settings
+from helpers.training_runs import changed, tiny_config
 
 pytestmark = pytest.mark.slow
 
@@ -16,12 +17,12 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def settings() -> Settings:
+def settings() -> TrainConfig:
     """Neither the data nor the weights that it names exist."""
-    return changed(tiny_settings(Path("no/set"), Path("run")), init_from="no/weights.pth")
+    return changed(tiny_config(Path("no/set"), Path("run")), init_from="no/weights.pth")
 
 
-def test_time_and_memory_grow_with_crops_and_steps(settings: Settings) -> None:
+def test_time_and_memory_grow_with_crops_and_steps(settings: TrainConfig) -> None:
     small = estimate(settings, CPU)
     assert small.parameters == 19_660
     assert small.iterations == 4
@@ -41,7 +42,7 @@ def test_time_and_memory_grow_with_crops_and_steps(settings: Settings) -> None:
 def test_activations_are_what_autograd_keeps() -> None:
     """Against the memory that a whole network's graph holds, by PyTorch's own account."""
     settings = changed(
-        tiny_settings(Path("no/set"), Path("run")),
+        tiny_config(Path("no/set"), Path("run")),
         network=atd_light(2).__dict__,
         data={"batch": 1, "patch": 32},
     )
@@ -62,7 +63,7 @@ def test_activations_are_what_autograd_keeps() -> None:
     assert (with_three - with_one) / 2 == pytest.approx(kept + working, rel=0.05)
 
 
-def test_recomputing_takes_less(settings: Settings) -> None:
+def test_recomputing_takes_less(settings: TrainConfig) -> None:
     light = changed(settings, network=atd_light(2).__dict__, data={"patch": 64, "batch": 8})
     plain = estimate(light, CPU).bytes
     assert estimate(changed(light, activation_checkpointing=True), CPU).bytes < 0.7 * plain

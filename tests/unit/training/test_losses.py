@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from atdsr.training.losses import charbonnier, objective, spectral_l1
-from atdsr.training.settings import Loss
+from atdsr.training.config import LossConfig
+from atdsr.training.losses import charbonnier, spectral_l1, training_loss
 
 
 @pytest.fixture
@@ -19,14 +19,16 @@ def pair() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_l1(pair) -> None:
     sr, hr = pair
-    assert objective(sr, hr, Loss()).item() == pytest.approx((sr - hr).abs().mean().item())
+    assert training_loss(sr, hr, LossConfig()).item() == pytest.approx(
+        (sr - hr).abs().mean().item()
+    )
 
 
 def test_charbonnier(pair) -> None:
     sr, hr = (x.detach().flatten().tolist() for x in pair)
     expected = sum(math.sqrt((a - b) ** 2 + 0.1**2) for a, b in zip(sr, hr, strict=True)) / len(sr)
     assert charbonnier(pair[0], pair[1], eps=0.1).item() == pytest.approx(expected)
-    loss = objective(pair[0], pair[1], Loss(kind="charbonnier", eps=0.1))
+    loss = training_loss(pair[0], pair[1], LossConfig(kind="charbonnier", eps=0.1))
     assert loss.item() == pytest.approx(expected)
     same = pair[1].clone().requires_grad_()
     charbonnier(same, pair[1], eps=1e-3).backward()
@@ -44,5 +46,5 @@ def test_spectral_l1(pair) -> None:
     difference = rows @ (sr - hr) @ columns
     expected = (np.abs(difference.real) + np.abs(difference.imag)).mean() / 2
     assert spectral_l1(pair[0], pair[1]).item() == pytest.approx(expected)
-    both = objective(pair[0], pair[1], Loss(fft=0.05)).item()
+    both = training_loss(pair[0], pair[1], LossConfig(fft=0.05)).item()
     assert both == pytest.approx(np.abs(sr - hr).mean() + 0.05 * expected)

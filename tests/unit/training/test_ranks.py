@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from atdsr.training.ranks import Ranks, RanksError, joined
+from atdsr.training.distributed import Distributed, DistributedError, process_group
 
 CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(("batch", "count"), [(32, 8), (5, 3), (3, 3), (7, 1)])
 def test_all_shares_together_are_the_batch(batch: int, count: int) -> None:
-    shares = [Ranks(rank, count, CPU).share(batch) for rank in range(count)]
+    shares = [Distributed(rank, count, CPU).shard(batch) for rank in range(count)]
     assert [crop for share in shares for crop in share] == list(range(batch))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
@@ -23,7 +23,9 @@ def test_more_processes_than_gpus_are_refused_before_they_wait(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with (
-        pytest.raises(RanksError, match=r"3 processes .* 2 GPUs; give torchrun --nproc-per-node 2"),
-        joined(torch.device("cuda")),
+        pytest.raises(
+            DistributedError, match=r"3 processes .* 2 GPUs; give torchrun --nproc-per-node 2"
+        ),
+        process_group(torch.device("cuda")),
     ):
         pass

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from atdsr.network.model import ATDConfig, atd, atd_light
-from atdsr.training import Settings, recipes
+from atdsr.network.config import ATDConfig, atd, atd_light
+from atdsr.training import TrainConfig, recipes
 from atdsr.training.recipes import RecipeError
-from atdsr.training.recipes.checks import Network
+from atdsr.training.recipes.schema import NetworkFields
 from atdsr.weights import models, read_weights
 from helpers.networks import ROOT, TINY
 
@@ -60,7 +60,7 @@ def test_a_network_by_its_fields(write: Write) -> None:
     )
     assert settings.network == TINY
     fields = {field.name for field in dataclasses.fields(ATDConfig)} - {"scale"}
-    assert set(Network.model_fields) == fields
+    assert set(NetworkFields.model_fields) == fields
 
 
 # ------------------------------------------------------------------------ the published runs
@@ -391,7 +391,7 @@ ODD = {
     ],
     ids=lambda settings: settings.name,
 )
-def test_what_is_dumped_is_read_back(settings: Settings, write: Write) -> None:
+def test_what_is_dumped_is_read_back(settings: TrainConfig, write: Write) -> None:
     assert recipes.load(write(recipes.dump(settings))) == settings
 
 

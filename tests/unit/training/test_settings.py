@@ -6,37 +6,37 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from atdsr.training import Settings
-from helpers.training_runs import changed, tiny_settings
+from atdsr.training import TrainConfig
+from helpers.training_runs import changed, tiny_config
 
 
 @pytest.fixture
-def settings() -> Settings:
+def settings() -> TrainConfig:
     return changed(
-        tiny_settings(Path("set"), Path("run")),
+        tiny_config(Path("set"), Path("run")),
         iterations=100,
         optim={"lr": 1.0},
         schedule={"warmup": 10, "milestones": (40, 60)},
     )
 
 
-def rates(settings: Settings, *steps: int) -> list[float]:
+def rates(settings: TrainConfig, *steps: int) -> list[float]:
     return [settings.learning_rate(step) for step in steps]
 
 
-def test_multistep_with_warmup(settings: Settings) -> None:
+def test_multistep_with_warmup(settings: TrainConfig) -> None:
     assert rates(settings, 1, 5, 10, 40, 41, 60, 61, 100) == [
         0.1, 0.5, 1, 1, 0.5, 0.5, 0.25, 0.25,
     ]  # fmt: skip
     assert rates(changed(settings, schedule={"gamma": 0.1}), 41) == [pytest.approx(0.1)]
 
 
-def test_cooldown(settings: Settings) -> None:
+def test_cooldown(settings: TrainConfig) -> None:
     cooling = changed(settings, schedule={"milestones": (), "cooldown": 4})
     assert rates(cooling, 95, 96, 97, 98, 99, 100) == pytest.approx([1, 1, 0.8, 0.6, 0.4, 0.2])
 
 
-def test_cosine(settings: Settings) -> None:
+def test_cosine(settings: TrainConfig) -> None:
     cosine = changed(settings, schedule={"kind": "cosine", "warmup": 0, "floor": 0.2})
     assert rates(cosine, 1, 51) == pytest.approx([1.0, 0.6])
     last = 0.2 + 0.8 * 0.5 * (1 + math.cos(math.pi * 0.99))
@@ -44,7 +44,7 @@ def test_cosine(settings: Settings) -> None:
     assert rates(changed(cosine, schedule={"warmup": 4}), 1) == [0.25]
 
 
-def test_stages_change_the_crops_and_take_each_once(settings: Settings) -> None:
+def test_stages_change_the_crops_and_take_each_once(settings: TrainConfig) -> None:
     staged = changed(
         settings,
         stages=[{"after": 10, "patch": 24, "batch": 5}, {"after": 20, "patch": 32, "batch": 1}],
@@ -86,11 +86,11 @@ def test_stages_change_the_crops_and_take_each_once(settings: Settings) -> None:
         ({"surprise": 1}, "surprise"),
     ],
 )
-def test_settings_that_make_no_run(settings: Settings, change: dict, problem: str) -> None:
+def test_settings_that_make_no_run(settings: TrainConfig, change: dict, problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
         changed(settings, **change)
 
 
-def test_settings_survive_json(settings: Settings) -> None:
-    assert Settings.model_validate(settings.model_dump(mode="json")) == settings
-    assert Settings.model_validate_json(settings.model_dump_json()) == settings
+def test_settings_survive_json(settings: TrainConfig) -> None:
+    assert TrainConfig.model_validate(settings.model_dump(mode="json")) == settings
+    assert TrainConfig.model_validate_json(settings.model_dump_json()) == settings

@@ -11,20 +11,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atdsr.training.events import Event, Line, Saved, Started, Stepped, Told, Validated
-from atdsr.training.settings import Data, Log, Settings
+from atdsr.base.reporter import Reporter
+from atdsr.training.config import DataConfig, LogConfig, TrainConfig
+from atdsr.training.events import Event, LogEntry, Notice, Saved, Started, Stepped, Validated
 from atdsr.training.trackers import TrackerError, trackers
 from helpers.networks import TINY
 
 
-def settings(output: Path, **log: Any) -> Settings:
-    return Settings(
+def settings(output: Path, **log: Any) -> TrainConfig:
+    return TrainConfig(
         name="a run",
         output=output,
         network=TINY,
         iterations=100,
-        data=Data(train=Path("nowhere")),
-        log=Log(**log),
+        data=DataConfig(train=Path("nowhere")),
+        log=LogConfig(**log),
     )
 
 
@@ -37,14 +38,14 @@ def events(folder: Path, after: int, until: int, every: int = 10) -> list[Event]
     for step in range(after + 1, until + 1):
         told.append(Stepped(step))
         if step % every == 0:
-            told.append(Line(step, 1 / step, 2e-4, 0.5, 5.0, 1.0, 2**31, 1, 64, 32))
+            told.append(LogEntry(step, 1 / step, 2e-4, 0.5, 5.0, 1.0, 2**31, 1, 64, 32))
     told.append(Saved(until, folder / "state.pt"))
     figures = ({"Set5": 30.0 + until}, {"Set5": 0.9}, {"Set5": 33.0})
     told.append(Validated(until, *figures, seconds=1.0, best=True, strips=strips))
-    return [*told, Told(until, "a sentence")]
+    return [*told, Notice(until, "a sentence")]
 
 
-def run(wanted: Settings, step: int, told: list[Event], **more: Any) -> None:
+def run(wanted: TrainConfig, step: int, told: list[Event], **more: Any) -> None:
     with trackers(wanted, step, **more) as watch:
         for event in told:
             watch(event)
@@ -112,7 +113,7 @@ def test_without_tensorboard_a_run_goes_on_and_says_how_to_get_it(
 ):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     said: list[str] = []
-    with trackers(settings(tmp_path, tensorboard=True), 0, said.append) as watch:
+    with trackers(settings(tmp_path, tensorboard=True), 0, Reporter(notice=said.append)) as watch:
         for event in events(tmp_path, 0, 20):
             watch(event)
     (sentence,) = said
@@ -133,7 +134,7 @@ def test_a_tracker_that_fails_is_left_out_and_the_run_goes_on(
     monkeypatch.setattr(module.SummaryWriter, "add_scalar", add_scalar)
     told: list[str] = []
     wanted = settings(tmp_path, tensorboard=True)
-    run(wanted, 0, events(tmp_path, 0, 40), tell=told.append)
+    run(wanted, 0, events(tmp_path, 0, 40), reporter=Reporter(notice=told.append))
     assert len(calls) == 1
     assert len(told) == 1
     assert "TensorBoard" in told[0]

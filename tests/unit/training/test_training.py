@@ -18,24 +18,24 @@ import torch.nn.functional as F
 from atdsr import datasets
 from atdsr.base import memory
 from atdsr.base.files import FileError
+from atdsr.base.reporter import Reporter
 from atdsr.datasets import Crops, PackedSet
 from atdsr.network.model import ATD
 from atdsr.training import (
     Event,
-    Line,
-    Settings,
+    LogEntry,
+    Notice,
     Stepped,
     StoppedError,
-    Told,
+    TrainConfig,
     TrainingError,
     Validated,
     fit,
     loop,
     run,
 )
-from atdsr.training.ranks import Ranks
-from atdsr.training.stepper import Stepper
-from atdsr.training.steps import optimizers_of
+from atdsr.training.distributed import Distributed
+from atdsr.training.step import TrainStep, build_optimizers
 from atdsr.weights import (
     WRITE_SUFFIXES,
     Weights,
@@ -53,10 +53,10 @@ from helpers.training_runs import (
     packed,
     pictures,
     state_of,
-    tiny_settings,
+    tiny_config,
 )
 
-ALONE = Ranks(0, 1, torch.device("cpu"))
+ALONE = Distributed(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -65,30 +65,33 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def settings(train: Path, tmp_path: Path) -> Settings:
-    return tiny_settings(train, tmp_path / "run")
+def settings(train: Path, tmp_path: Path) -> TrainConfig:
+    return tiny_config(train, tmp_path / "run")
 
 
 def stop_after(step: int):
     def watch(event: Event) -> None:
-        if isinstance(event, Line) and event.step == step:
+        if isinstance(event, LogEntry) and event.step == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
     return watch
 
 
-def told(settings: Settings) -> list[str]:
+def told(settings: TrainConfig) -> list[str]:
     said: list[str] = []
-    fit(settings, watch=lambda event: said.append(event.text) if isinstance(event, Told) else None)
+    fit(
+        settings,
+        callback=lambda event: said.append(event.text) if isinstance(event, Notice) else None,
+    )
     return said
 
 
-def losses(settings: Settings, device: str = "cpu") -> list[float]:
+def losses(settings: TrainConfig, device: str = "cpu") -> list[float]:
     found: list[float] = []
     fit(
         settings,
         device=device,
-        watch=lambda event: found.append(event.loss) if isinstance(event, Line) else None,
+        callback=lambda event: found.append(event.loss) if isinstance(event, LogEntry) else None,
     )
     return found
 
@@ -107,7 +110,7 @@ def save_start(path: Path, model: ATD | None = None) -> ATD:
 def test_train_40_is_train_20_and_resume_20(
     train: Path, tmp_path: Path, optimizer: str, half: int
 ) -> None:
-    whole = tiny_settings(
+    whole = tiny_config(
         train,
         tmp_path / "whole",
         iterations=2 * half,
@@ -119,7 +122,7 @@ def test_train_40_is_train_20_and_resume_20(
     fit(whole)
     parted = changed(whole, output=tmp_path / "parted")
     with pytest.raises(StoppedError, match=f"stopped at step {half} of {2 * half}"):
-        fit(parted, watch=stop_after(half))
+        fit(parted, callback=stop_after(half))
     assert state_of(parted)["step"] == half
     fit(parted)
     assert_same_run(parted, whole)
@@ -129,11 +132,11 @@ def test_train_40_is_train_20_and_resume_20(
 
 @pytest.mark.slow
 def test_a_damaged_state_costs_one_interval(train: Path, tmp_path: Path) -> None:
-    whole, damaged = (tiny_settings(train, tmp_path / name) for name in ("whole", "damaged"))
+    whole, damaged = (tiny_config(train, tmp_path / name) for name in ("whole", "damaged"))
     fit(whole)
     with pytest.raises(StoppedError):
-        fit(damaged, watch=stop_after(3))
-    newest = max((damaged.output / run.STATES).iterdir())
+        fit(damaged, callback=stop_after(3))
+    newest = max((damaged.output / run.CHECKPOINT_FOLDER).iterdir())
     newest.write_bytes(newest.read_bytes()[:-1])
     said = told(damaged)
     assert any("damaged" in text and newest.name in text for text in said)
@@ -141,7 +144,7 @@ def test_a_damaged_state_costs_one_interval(train: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_stop_between_two_lines_of_the_log_adds_one(settings: Settings) -> None:
+def test_a_stop_between_two_lines_of_the_log_adds_one(settings: TrainConfig) -> None:
     """Else the time since the last line would be lost."""
     settings = changed(settings, iterations=9, log={"every": 4})
 
@@ -150,14 +153,14 @@ def test_a_stop_between_two_lines_of_the_log_adds_one(settings: Settings) -> Non
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(StoppedError):
-        fit(settings, watch=stop_after_6)
+        fit(settings, callback=stop_after_6)
     fit(settings)
     records = map(json.loads, (settings.output / "log.jsonl").read_text().splitlines())
     assert [each["step"] for each in records if each["kind"] == "line"] == [4, 6, 8, 9]
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_left_as_it_is(settings: Settings) -> None:
+def test_a_finished_run_is_left_as_it_is(settings: TrainConfig) -> None:
     fit(settings)
     before = {path: path.stat().st_mtime_ns for path in settings.output.rglob("*.pt*")}
     assert losses(settings) == []
@@ -165,9 +168,9 @@ def test_a_finished_run_is_left_as_it_is(settings: Settings) -> None:
 
 
 @pytest.mark.slow
-def test_a_restart_says_what_was_changed(settings: Settings) -> None:
+def test_a_restart_says_what_was_changed(settings: TrainConfig) -> None:
     with pytest.raises(StoppedError):
-        fit(settings, watch=stop_after(2))
+        fit(settings, callback=stop_after(2))
     said = told(changed(settings, optim={"lr": 5e-4}, iterations=6))
     assert [text for text in said if "other settings" in text] == [
         "going on with other settings than before: iterations is 6, was 4.",
@@ -178,11 +181,13 @@ def test_a_restart_says_what_was_changed(settings: Settings) -> None:
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_restart_goes_by_the_new_settings_of_the_optimizer(
-    settings: Settings, optimizer: str
+    settings: TrainConfig, optimizer: str
 ) -> None:
     before = changed(settings, iterations=1, optim={"name": optimizer})
     fit(before)
-    again = run.Run(changed(before, optim={"betas": [0.5, 0.6], "weight_decay": 0.25}), ALONE)
+    again = run.TrainingRun(
+        changed(before, optim={"betas": [0.5, 0.6], "weight_decay": 0.25}), ALONE
+    )
     again.start()
     groups = [group for each in again._optimizers for group in each.param_groups]
     assert [group["weight_decay"] for group in groups] == [0.25] * len(groups)
@@ -192,10 +197,10 @@ def test_a_restart_goes_by_the_new_settings_of_the_optimizer(
 
 
 def test_a_restart_leaves_the_learning_rate_where_a_recorded_step_reads_it(
-    settings: Settings,
+    settings: TrainConfig,
 ) -> None:
     fit(changed(settings, iterations=1))
-    again = run.Run(settings, ALONE)
+    again = run.TrainingRun(settings, ALONE)
     rate = torch.zeros(())
     groups = [group for each in again._optimizers for group in each.param_groups]
     for group in groups:
@@ -206,7 +211,7 @@ def test_a_restart_leaves_the_learning_rate_where_a_recorded_step_reads_it(
 
 
 @pytest.mark.slow
-def test_weights_that_were_deleted_are_written_again(settings: Settings) -> None:
+def test_weights_that_were_deleted_are_written_again(settings: TrainConfig) -> None:
     weights = fit(settings)
     content = weights.read_bytes()
     weights.unlink()
@@ -215,7 +220,7 @@ def test_weights_that_were_deleted_are_written_again(settings: Settings) -> None
 
 
 @pytest.mark.slow
-def test_a_run_that_is_past_its_end_ends(settings: Settings) -> None:
+def test_a_run_that_is_past_its_end_ends(settings: TrainConfig) -> None:
     fit(settings)
     assert losses(changed(settings, iterations=3)) == []
     assert state_of(settings)["step"] == 4
@@ -224,7 +229,7 @@ def test_a_run_that_is_past_its_end_ends(settings: Settings) -> None:
 @pytest.mark.parametrize(
     "change", [{"network": {"width": 24}}, {"optim": {"name": "muon"}}], ids=["network", "optim"]
 )
-def test_the_state_of_another_run_is_refused(settings: Settings, change: dict) -> None:
+def test_the_state_of_another_run_is_refused(settings: TrainConfig, change: dict) -> None:
     fit(changed(settings, iterations=1))
     before = state_of(settings)
     with pytest.raises(TrainingError, match="holds a run of another network or optimizer"):
@@ -233,26 +238,26 @@ def test_the_state_of_another_run_is_refused(settings: Settings, change: dict) -
 
 
 @pytest.mark.slow
-def test_a_second_process_keeps_out(settings: Settings) -> None:
+def test_a_second_process_keeps_out(settings: TrainConfig) -> None:
     def start_another(event: Event) -> None:
-        if isinstance(event, Line) and event.step == 2:
+        if isinstance(event, LogEntry) and event.step == 2:
             with pytest.raises(TrainingError, match="another process trains in"):
                 fit(settings)
 
-    fit(settings, watch=start_another)
+    fit(settings, callback=start_another)
     assert state_of(settings)["step"] == 4
 
 
 @pytest.mark.slow
-def test_what_a_kill_left_half_written_is_swept(settings: Settings) -> None:
-    for part in (".", run.STATES, run.MODELS, "validation"):
+def test_what_a_kill_left_half_written_is_swept(settings: TrainConfig) -> None:
+    for part in (".", run.CHECKPOINT_FOLDER, run.MODELS, "validation"):
         (settings.output / part).mkdir(parents=True, exist_ok=True)
         (settings.output / part / ".0123456789abcdef.part").touch()
     fit(settings)
     assert not list(settings.output.rglob("*.part"))
 
 
-def test_training_off_the_main_thread_leaves_signals_alone(settings: Settings) -> None:
+def test_training_off_the_main_thread_leaves_signals_alone(settings: TrainConfig) -> None:
     before = signal.getsignal(signal.SIGTERM)
     done = []
     thread = threading.Thread(target=lambda: done.append(fit(settings)))
@@ -262,16 +267,16 @@ def test_training_off_the_main_thread_leaves_signals_alone(settings: Settings) -
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_second_ctrl_c_does_not_wait(settings: Settings) -> None:
+def test_a_second_ctrl_c_does_not_wait(settings: TrainConfig) -> None:
     before = signal.getsignal(signal.SIGINT)
 
     def press_twice(event: Event) -> None:
-        if isinstance(event, Line):
+        if isinstance(event, LogEntry):
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        fit(settings, watch=press_twice)
+        fit(settings, callback=press_twice)
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -279,7 +284,7 @@ def test_a_second_ctrl_c_does_not_wait(settings: Settings) -> None:
 
 
 @pytest.mark.slow
-def test_two_steps_by_hand(settings: Settings, tmp_path: Path) -> None:
+def test_two_steps_by_hand(settings: TrainConfig, tmp_path: Path) -> None:
     """The loop against its definition written out: L1, AdamW, warm-up, EMA."""
     start = save_start(tmp_path / "start.safetensors")
     settings = changed(settings, iterations=2, ema=0.9, init_from=tmp_path / "start.safetensors")
@@ -315,7 +320,7 @@ def test_two_steps_by_hand(settings: Settings, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_training_lowers_the_loss(settings: Settings) -> None:
+def test_training_lowers_the_loss(settings: TrainConfig) -> None:
     found = losses(changed(settings, iterations=40, save={"every": 40}, log={"every": 10}))
     assert found[-1] < 0.7 * found[0]
     loaded = read_weights(settings.output / run.WEIGHTS)
@@ -327,7 +332,7 @@ def test_training_lowers_the_loss(settings: Settings) -> None:
 def test_parts_of_a_batch_add_up_to_the_whole(train: Path, tmp_path: Path) -> None:
     curves = [
         losses(
-            tiny_settings(
+            tiny_config(
                 train,
                 tmp_path / str(size),
                 precision="fp64",
@@ -343,16 +348,16 @@ def test_parts_of_a_batch_add_up_to_the_whole(train: Path, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_activation_checkpointing_and_bf16_train_the_same(train: Path, tmp_path: Path) -> None:
-    plain = losses(tiny_settings(train, tmp_path / "plain"))
-    again = losses(tiny_settings(train, tmp_path / "again", activation_checkpointing=True))
-    half = losses(tiny_settings(train, tmp_path / "half", precision="bf16"))
+    plain = losses(tiny_config(train, tmp_path / "plain"))
+    again = losses(tiny_config(train, tmp_path / "again", activation_checkpointing=True))
+    half = losses(tiny_config(train, tmp_path / "half", precision="bf16"))
     assert again == pytest.approx(plain, rel=1e-6)
     assert half == pytest.approx(plain, rel=0.01)
     assert half != plain
 
 
 def test_clipping_shortens_the_gradient(train: Path, tmp_path: Path) -> None:
-    model = run.Run(tiny_settings(train, tmp_path, optim={"clip": 1e-3}), ALONE)
+    model = run.TrainingRun(tiny_config(train, tmp_path, optim={"clip": 1e-3}), ALONE)
     lengths: list[float] = []
     for optimizer in model._optimizers:
         optimizer.register_step_pre_hook(
@@ -364,13 +369,13 @@ def test_clipping_shortens_the_gradient(train: Path, tmp_path: Path) -> None:
         )
     batch = Crops(PackedSet(train, 2), 0).batch(range(2), 16)
     model.advance(batch)
-    assert model.tally().gradient > 0.01
+    assert model.stats().gradient > 0.01
     assert lengths == [pytest.approx(1e-3, rel=1e-3)]
 
 
-def test_muon_takes_the_matrices_and_adamw_the_rest(settings: Settings) -> None:
+def test_muon_takes_the_matrices_and_adamw_the_rest(settings: TrainConfig) -> None:
     model = ATD(TINY)
-    muon, adamw = optimizers_of(changed(settings, optim={"name": "muon"}), model)
+    muon, adamw = build_optimizers(model, changed(settings, optim={"name": "muon"}).optim)
     of_muon = {id(p) for group in muon.param_groups for p in group["params"]}
     of_adamw = {id(p) for group in adamw.param_groups for p in group["params"]}
     assert of_muon | of_adamw == {id(p) for p in model.parameters() if p.requires_grad}
@@ -382,7 +387,7 @@ def test_muon_takes_the_matrices_and_adamw_the_rest(settings: Settings) -> None:
 # ------------------------------------------------------------------------- a loss that is no number
 
 
-def poisoned(model: run.Run, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+def poisoned(model: run.TrainingRun, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
     """A step in which the network's output has one number too many."""
     handle = model.model.register_forward_hook(lambda *args: args[-1] * math.inf)
     try:
@@ -392,7 +397,7 @@ def poisoned(model: run.Run, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
 
 
 def test_a_step_without_a_finite_loss_changes_nothing(train: Path, tmp_path: Path) -> None:
-    model = run.Run(tiny_settings(train, tmp_path, skip_limit=3), ALONE)
+    model = run.TrainingRun(tiny_config(train, tmp_path, skip_limit=3), ALONE)
     batch = Crops(PackedSet(train, 2), 0).batch(range(2), 16)
     model.advance(batch)
 
@@ -403,7 +408,7 @@ def test_a_step_without_a_finite_loss_changes_nothing(train: Path, tmp_path: Pat
     before = copy.deepcopy(everything())
     for _ in range(2):
         poisoned(model, batch)
-    assert (model.step, model.tally().skipped) == (3, 2)
+    assert (model.step, model.stats().skipped) == (3, 2)
     assert_same(everything(), before)
     model.advance(batch)  # a good one begins the count anew
     for _ in range(2):
@@ -413,13 +418,13 @@ def test_a_step_without_a_finite_loss_changes_nothing(train: Path, tmp_path: Pat
 
 
 def test_a_step_that_was_skipped_has_no_part_in_the_loss_of_a_line(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the loss is finite and the gradient alone is not."""
     expected = losses(changed(settings, iterations=1, output=settings.output / "expected"))
-    backward, calls = Stepper._backward, []
+    backward, calls = TrainStep._backward, []
 
-    def spoilt(self: Stepper, lr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
+    def spoilt(self: TrainStep, lr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
         loss = backward(self, lr, hr)
         calls.append(loss)
         if len(calls) == 1:
@@ -429,7 +434,7 @@ def test_a_step_that_was_skipped_has_no_part_in_the_loss_of_a_line(
         )
         return loss + 1000
 
-    monkeypatch.setattr(Stepper, "_backward", spoilt)
+    monkeypatch.setattr(TrainStep, "_backward", spoilt)
     assert losses(changed(settings, iterations=2, log={"every": 2})) == expected
 
 
@@ -440,7 +445,7 @@ def test_a_step_that_was_skipped_has_no_part_in_the_loss_of_a_line(
     ids=["cuda", "cpu"],
 )
 def test_a_step_that_does_not_fit_is_a_sentence(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
+    settings: TrainConfig, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     fit(settings)
     before = state_of(settings)
@@ -448,13 +453,15 @@ def test_a_step_that_does_not_fit_is_a_sentence(
     def allocate(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(Stepper, "_backward", allocate)
+    monkeypatch.setattr(TrainStep, "_backward", allocate)
     with pytest.raises(TrainingError, match=r"memory ran out.*data\.micro_batch"):
         fit(changed(settings, iterations=6))
     assert_same(state_of(settings), before)
 
 
-def test_weights_that_are_no_numbers_are_no_beginning(settings: Settings, tmp_path: Path) -> None:
+def test_weights_that_are_no_numbers_are_no_beginning(
+    settings: TrainConfig, tmp_path: Path
+) -> None:
     sick = lively(TINY)
     with torch.no_grad():
         sick.conv_first.weight[0] = float("nan")
@@ -466,25 +473,25 @@ def test_weights_that_are_no_numbers_are_no_beginning(settings: Settings, tmp_pa
 
 def spoil_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no step find a finite gradient."""
-    backward = Stepper._backward
+    backward = TrainStep._backward
 
-    def spoilt(self: Stepper, lr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
+    def spoilt(self: TrainStep, lr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
         loss = backward(self, lr, hr)
         weight = self._model.conv_first.weight
         weight.grad = torch.full_like(weight, math.nan)
         return loss
 
-    monkeypatch.setattr(Stepper, "_backward", spoilt)
+    monkeypatch.setattr(TrainStep, "_backward", spoilt)
 
 
-def files_of(settings: Settings) -> dict[str, bytes]:
+def files_of(settings: TrainConfig) -> dict[str, bytes]:
     """What a run has kept: its states and weights."""
     kept = (path for path in settings.output.rglob("*") if path.suffix in (".pt", *WRITE_SUFFIXES))
     return {path.name: path.read_bytes() for path in kept}
 
 
 def test_a_run_that_makes_no_progress_stops(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil_steps(monkeypatch)
     with pytest.raises(TrainingError, match="no finite number in 2 steps in a row"):
@@ -501,7 +508,7 @@ def test_a_run_that_makes_no_progress_stops(
 
 @pytest.mark.slow
 def test_a_run_whose_steps_were_all_skipped_has_failed(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that is new, and one that goes on; the states of the latter stay."""
     finished = changed(settings, output=settings.output.with_name("finished"))
@@ -520,34 +527,34 @@ def test_a_run_whose_steps_were_all_skipped_has_failed(
 
 
 def test_a_stop_before_anything_was_learned_leaves_no_state(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil_steps(monkeypatch)
     with pytest.raises(StoppedError, match="at step 2 of 4; no step has changed anything, so the"):
-        fit(settings, watch=stop_after(2))
+        fit(settings, callback=stop_after(2))
     assert not files_of(settings)
 
 
 @pytest.mark.slow
 def test_weights_that_became_no_numbers_are_not_saved(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit(settings)
     before = files_of(settings)
-    take_step = Stepper.__call__
+    take_step = TrainStep.__call__
 
-    def spoilt(self: Stepper, *arguments: Any) -> None:
+    def spoilt(self: TrainStep, *arguments: Any) -> None:
         take_step(self, *arguments)
         with torch.no_grad():
             self._averages[0].view(-1)[0] = math.inf
 
-    monkeypatch.setattr(Stepper, "__call__", spoilt)
+    monkeypatch.setattr(TrainStep, "__call__", spoilt)
     words = r"weights are no finite numbers after step 5 \(the first is in conv_first\.weight\)"
     with pytest.raises(TrainingError, match=words):
         fit(changed(settings, iterations=6))
     assert files_of(settings) == before
-    model = run.Run(settings, ALONE)
-    model._stepper._averages[0].data.fill_(math.nan)
+    model = run.TrainingRun(settings, ALONE)
+    model._train_step._averages[0].data.fill_(math.nan)
     with pytest.raises(TrainingError, match="no finite numbers after step 0"):
         model.save_best()
 
@@ -561,7 +568,7 @@ def test_weights_that_became_no_numbers_are_not_saved(
     ],
 )
 def test_what_cannot_fit_into_memory_is_refused_at_once(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, free: int, change: Any, words: str
+    settings: TrainConfig, monkeypatch: pytest.MonkeyPatch, free: int, change: Any, words: str
 ) -> None:
     monkeypatch.setattr(memory, "available_bytes", lambda: free)
     with pytest.raises(TrainingError, match=words):
@@ -571,7 +578,7 @@ def test_what_cannot_fit_into_memory_is_refused_at_once(
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory")])
 def test_memory_that_runs_out_between_steps_is_a_sentence(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
+    settings: TrainConfig, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def draw(*_: object) -> None:
         raise error
@@ -584,75 +591,81 @@ def test_memory_that_runs_out_between_steps_is_a_sentence(
 # ------------------------------------------------------------------------------------ fine-tuning
 
 
-def test_a_larger_scale_starts_from_a_smaller_one(settings: Settings, tmp_path: Path) -> None:
+def test_a_larger_scale_starts_from_a_smaller_one(settings: TrainConfig, tmp_path: Path) -> None:
     light = save_start(tmp_path / "x2.safetensors")
     settings = changed(settings, network={"scale": 3}, init_from=tmp_path / "x2.safetensors")
     said: list[str] = []
-    started = run.Run(settings, ALONE, said.append)
+    started = run.TrainingRun(settings, ALONE, Reporter(notice=said.append))
     started.start()
     for network in (started.model, started.average):
         assert torch.equal(network.conv_first.weight, light.conv_first.weight)
         assert network.state_dict()["head.0.weight"].shape[0] == 27
     assert said == ["upsample.0.weight, upsample.0.bias of another scale: interpolated."]
     with pytest.raises(TrainingError, match=r"has no upsample\.0\.weight of its shape"):
-        run.Run(changed(settings, init_strict=True), ALONE).start()
+        run.TrainingRun(changed(settings, init_strict=True), ALONE).start()
 
 
-def test_what_a_file_lacks_begins_fresh_and_is_named(settings: Settings, tmp_path: Path) -> None:
+def test_what_a_file_lacks_begins_fresh_and_is_named(settings: TrainConfig, tmp_path: Path) -> None:
     save_start(
         tmp_path / "narrow.safetensors",
         lively(changed(settings, network={"ffn_kernel": TINY.ffn_kernel + 2}).network),
     )
     said: list[str] = []
-    run.Run(
-        changed(settings, init_from=tmp_path / "narrow.safetensors"), ALONE, said.append
+    run.TrainingRun(
+        changed(settings, init_from=tmp_path / "narrow.safetensors"),
+        ALONE,
+        Reporter(notice=said.append),
     ).start()
     (sentence,) = said
     assert "does not have layers.0.residual_group.layers.0.convffn.dwconv" in sentence
     assert sentence.endswith("these begin fresh.")
 
 
-def test_both_sets_of_an_official_file_are_taken(settings: Settings, tmp_path: Path) -> None:
+def test_both_sets_of_an_official_file_are_taken(settings: TrainConfig, tmp_path: Path) -> None:
     trained, average = lively(TINY, 1), lively(TINY, 2)
     write_weights(
         Weights(TINY, average.state_dict()), tmp_path / "net_g.pth", trained=trained.state_dict()
     )
-    started = run.Run(changed(settings, init_from=tmp_path / "net_g.pth", init_strict=True), ALONE)
+    started = run.TrainingRun(
+        changed(settings, init_from=tmp_path / "net_g.pth", init_strict=True), ALONE
+    )
     started.start()
     assert_same(started.model.state_dict(), trained.state_dict())
     assert_same(started.average.state_dict(), average.state_dict())
 
 
 @pytest.mark.slow
-def test_a_run_starts_from_a_named_model(settings: Settings) -> None:
+def test_a_run_starts_from_a_named_model(settings: TrainConfig) -> None:
     (model,) = models.BUNDLED[:1]
     network = dataclasses.asdict(model.config)
     changes = {"network": network, "init_from": model.name, "init_strict": True}
-    started = run.Run(changed(settings, **changes), ALONE)
+    started = run.TrainingRun(changed(settings, **changes), ALONE)
     started.start()
     for trained in (started.model, started.average):
         assert_same(dict(trained.state_dict()), dict(model.load().build().state_dict()))
 
 
 @pytest.mark.slow
-def test_a_run_leaves_a_file_that_another_starts_from(settings: Settings, tmp_path: Path) -> None:
+def test_a_run_leaves_a_file_that_another_starts_from(
+    settings: TrainConfig, tmp_path: Path
+) -> None:
     fit(settings)
     state = state_of(settings)
     following = changed(
         settings, output=tmp_path / "next", init_from=settings.output / run.OFFICIAL
     )
-    started = run.Run(following, ALONE)
+    started = run.TrainingRun(following, ALONE)
     started.start()
     assert_same(dict(started.model.state_dict()), dict(state["model"]))
     assert_same(dict(started.average.state_dict()), dict(state["average"]))
 
 
-def test_weights_that_fit_nowhere_are_refused(settings: Settings, tmp_path: Path) -> None:
+def test_weights_that_fit_nowhere_are_refused(settings: TrainConfig, tmp_path: Path) -> None:
     wide = lively(
         changed(settings, network={"width": 20, "dictionary_size": 9, "reduced_width": 5}).network
     )
     save_start(tmp_path / "wide.safetensors", wide)
-    started = run.Run(
+    started = run.TrainingRun(
         changed(settings, init_from=tmp_path / "wide.safetensors", init_strict=True), ALONE
     )
     with pytest.raises(TrainingError, match="does not fit the network"):
@@ -677,18 +690,18 @@ class StandIn:
 
 
 @pytest.fixture
-def validated(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def validated(settings: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
     monkeypatch.setattr(loop, "Validator", StandIn)
     return changed(settings, validate={"sets": ["a"], "every": 2}, iterations=5)
 
 
 @pytest.mark.slow
-def test_the_best_weights_are_kept(validated: Settings) -> None:
+def test_the_best_weights_are_kept(validated: TrainConfig) -> None:
     StandIn.figures = [30.0, 32.0, 31.0]
     found: list[Validated] = []
     fit(
         validated,
-        watch=lambda event: found.append(event) if isinstance(event, Validated) else None,
+        callback=lambda event: found.append(event) if isinstance(event, Validated) else None,
     )
     assert [(each.step, each.best) for each in found] == [(2, True), (4, True), (5, False)]
     best = read_weights(validated.output / run.BEST).state
@@ -701,7 +714,7 @@ def test_the_best_weights_are_kept(validated: Settings) -> None:
 
 @pytest.mark.slow
 def test_a_fine_tuning_is_measured_before_its_first_step(
-    validated: Settings, tmp_path: Path
+    validated: TrainConfig, tmp_path: Path
 ) -> None:
     save_start(tmp_path / "start.safetensors")
     StandIn.figures = [33.0, 30.0, 30.0, 30.0]
@@ -712,7 +725,7 @@ def test_a_fine_tuning_is_measured_before_its_first_step(
 
 @pytest.mark.slow
 def test_a_stop_in_the_middle_of_a_validation(
-    validated: Settings, monkeypatch: pytest.MonkeyPatch
+    validated: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It ends soon, nothing is lost, and the next start measures what was left."""
     StandIn.figures = [30.0, 31.0, 32.0]
@@ -740,7 +753,7 @@ def test_a_stop_in_the_middle_of_a_validation(
 
 
 def test_missing_weights_are_named_before_pictures_are_packed(
-    settings: Settings, tmp_path: Path
+    settings: TrainConfig, tmp_path: Path
 ) -> None:
     folder = pictures(tmp_path / "pictures")
     missing = tmp_path / "gone.pth"
@@ -751,7 +764,7 @@ def test_missing_weights_are_named_before_pictures_are_packed(
 
 @pytest.mark.slow
 def test_a_folder_of_pictures_is_packed_at_the_first_start(
-    settings: Settings, tmp_path: Path
+    settings: TrainConfig, tmp_path: Path
 ) -> None:
     folder = pictures(tmp_path / "pictures")
     of_folder = changed(settings, data={"train": folder})
@@ -764,26 +777,27 @@ def test_a_folder_of_pictures_is_packed_at_the_first_start(
 
 
 @pytest.mark.parametrize("name", [run.WEIGHTS, run.OFFICIAL, "log.jsonl"])
-def test_what_cannot_be_written_in_the_end_is_told_at_once(settings: Settings, name: str) -> None:
+def test_what_cannot_be_written_in_the_end_is_told_at_once(
+    settings: TrainConfig, name: str
+) -> None:
     (settings.output / name).mkdir(parents=True)
     with pytest.raises(FileError, match=rf"{name}: this is a folder"):
-        fit(settings, watch=lambda event: pytest.fail("it began"))
+        fit(settings, callback=lambda event: pytest.fail("it began"))
 
 
-def test_pictures_smaller_than_a_later_crop_are_named_at_once(settings: Settings) -> None:
+def test_pictures_smaller_than_a_later_crop_are_named_at_once(settings: TrainConfig) -> None:
     settings = changed(settings, stages=[{"after": 2, "patch": 64, "batch": 1}])
     with pytest.raises(
         datasets.DataError, match=r"0\.png is 72x60, smaller than a crop of 128x128"
     ):
         fit(settings)
-    assert not (settings.output / run.STATES).exists()
+    assert not (settings.output / run.CHECKPOINT_FOLDER).exists()
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_trains_as_the_cpu_does(train: Path, tmp_path: Path) -> None:
     curves = {
-        device: losses(tiny_settings(train, tmp_path / device), device)
-        for device in ("cpu", "cuda")
+        device: losses(tiny_config(train, tmp_path / device), device) for device in ("cpu", "cuda")
     }
     assert curves["cuda"] == pytest.approx(curves["cpu"], rel=1e-3)

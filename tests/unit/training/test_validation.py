@@ -15,14 +15,15 @@ from PIL import Image
 from atdsr import evaluation, imaging
 from atdsr.base import memory
 from atdsr.base.files import FileError
+from atdsr.base.reporter import Reporter
 from atdsr.evaluation import methods, regions, testsets
 from atdsr.imaging import resample
 from atdsr.inference import Upscaler
 from atdsr.network.model import ATD
-from atdsr.training import strips
-from atdsr.training.settings import Data, Settings, TestFolder, Validation
-from atdsr.training.strips import Strip
+from atdsr.training import validation_images
+from atdsr.training.config import DataConfig, TestFolder, TrainConfig, ValidationConfig
 from atdsr.training.validation import ValidationError, Validator
+from atdsr.training.validation_images import ValidationImage
 from helpers.networks import TINY, lively
 
 CPU = torch.device("cpu")
@@ -58,21 +59,21 @@ def sets(tmp_path: Path) -> Path:
     return tmp_path / "sets"
 
 
-def settings(output: Path, *wanted: Any, **more: Any) -> Settings:
+def settings(output: Path, *wanted: Any, **more: Any) -> TrainConfig:
     count = more.pop("strips", 2)
-    return Settings(
+    return TrainConfig(
         name="a run",
         output=output,
         network=SMALL,
         iterations=10,
-        data=Data(train=Path("nowhere")),
-        validation=Validation(sets=wanted, strips=count),
+        data=DataConfig(train=Path("nowhere")),
+        validation=ValidationConfig(sets=wanted, strips=count),
         **more,
     )
 
 
-def validator(run: Settings, tell: Callable[[str], None] = lambda _: None) -> Validator:
-    return Validator(run, CPU, tell)
+def validator(run: TrainConfig, tell: Callable[[str], None] = lambda _: None) -> Validator:
+    return Validator(run, CPU, Reporter(notice=tell))
 
 
 def unheard(text: str) -> None:
@@ -209,13 +210,13 @@ def test_without_strips_no_file_is_written(tmp_path: Path, sets: Path, tiny: ATD
 def test_a_strip_shows_where_bicubic_errs_most_whatever_the_network_does():
     hr = soft_noise(0, 240, 320)
     bicubic = resample.upscale(resample.downscale(hr, 2), 2)
-    strip = Strip.begin("a", hr, bicubic, 2)
+    strip = ValidationImage.from_pictures("a", hr, bicubic, 2)
     top, left = strip.region.top, strip.region.left
     assert (strip.region.height, strip.region.width) == (96, 128)
     assert top <= 228 <= top + 96  # the sharp corner is in it
     assert left <= 304 <= left + 128
     enlarged = np.roll(hr, 3, 0)
-    later = strip.with_result(enlarged)
+    later = strip.with_enlarged(enlarged)
     assert later.region == strip.region
     np.testing.assert_array_equal(later.original, strip.region.crop(hr))
     np.testing.assert_array_equal(later.bicubic, strip.region.crop(bicubic))
@@ -225,13 +226,13 @@ def test_a_strip_shows_where_bicubic_errs_most_whatever_the_network_does():
 
 @pytest.mark.parametrize("count", [1, 6, 7, 20])
 def test_a_sheet_holds_every_strip_and_every_pixel_twice_as_large(count: int):
-    strip = Strip(
+    strip = ValidationImage(
         "Set5 / \udcff" + "n" * 300,
         regions.Region(0, 0, 96, 128),
         *(np.full((96, 128, 3), value, np.uint8) for value in (1, 2, 3)),
         psnr_y=(30.0, 31.0),
     )
-    sheet = strips.sheet("a run", [strip] * count)
+    sheet = validation_images.draw_sheet("a run", [strip] * count)
     for value in (1, 2, 3):
         assert (sheet == value).all(axis=2).sum() == count * 4 * 96 * 128
 
@@ -248,7 +249,7 @@ def test_a_sheet_that_cannot_be_written_is_an_error_that_names_it(
 # ------------------------------------------------------------------------------ what is no test set
 
 
-def refused(run: Settings) -> str:
+def refused(run: TrainConfig) -> str:
     with pytest.raises(ValidationError) as caught:
         validator(run)
     assert "validate.sets" in str(caught.value)

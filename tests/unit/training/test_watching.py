@@ -10,7 +10,7 @@ from rich.console import Console
 
 from atdsr.cli.watching import Pace, Watching
 from atdsr.reports import training_runs
-from atdsr.training.events import Line, Saved, Started, Stepped, Told, Validated
+from atdsr.training.events import LogEntry, Notice, Saved, Started, Stepped, Validated
 from helpers import logs
 
 NEW = Started(0, 500_000, "a run", 753_204, 800, "NVIDIA H200", 1)
@@ -26,9 +26,9 @@ class Clock:
         return self.now
 
 
-def line(step: int, seconds: float = 50.0, **more: int) -> Line:
+def line(step: int, seconds: float = 50.0, **more: int) -> LogEntry:
     fields = {"memory": 2_100_000_000, "skipped": 0, "patch": 64, "batch": 32, **more}
-    return Line(step, 0.018123, 5e-4, 0.5, seconds, seconds * 0.003, **fields)
+    return LogEntry(step, 0.018123, 5e-4, 0.5, seconds, seconds * 0.003, **fields)
 
 
 def validated(step: int, psnr: float, *, best: bool) -> Validated:
@@ -110,7 +110,7 @@ def test_other_crops_have_a_pace_of_their_own():
 def test_without_a_terminal_every_line_of_the_log_is_one_of_text(tmp_path: Path):
     watch, console = watcher(tmp_path, Clock(), 40)
     for event in (
-        Told(0, "packing 800 pictures"),
+        Notice(0, "packing 800 pictures"),
         NEW,
         Stepped(1),
         line(1_200, 625.0),

@@ -10,7 +10,8 @@ import safetensors.torch
 import torch
 
 from atdsr.base.files import FileError
-from atdsr.network.model import ATD, ATDConfig, atd, atd_light
+from atdsr.network.config import ATDConfig, atd, atd_light
+from atdsr.network.model import ATD
 from atdsr.weights import (
     WRITE_SUFFIXES,
     Weights,

@@ -1,6 +1,6 @@
 """Fused kernels, in C for CPUs and in Triton for GPUs.
 
-`attention.py` and `rows.py` choose between them and plain PyTorch.
+`operators.py` and `backend.py` choose between them and plain PyTorch.
 """
 
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ _enabled = True
 
 
 def enabled() -> bool:
-    """Whether kernels may be taken at all; false inside `plain`."""
+    """Tell whether kernels may run at all; false inside `plain`."""
     return _enabled
 
 
 @contextmanager
 def plain() -> Iterator[None]:
-    """Take the plain path inside the block, for measurements and tests."""
+    """Run no kernels inside the block, for measurements and tests."""
     global _enabled
     before, _enabled = _enabled, False
     try:

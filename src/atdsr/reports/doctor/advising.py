@@ -1,4 +1,4 @@
-"""What to change on a machine: rules on what was found, and nothing else."""
+"""What to change on a machine: rules that only look at what was found out."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Advice:
 
 
 def advice(machine: Machine) -> list[Advice]:
-    """What to change on such a machine, the broken first; empty where all is well."""
+    """Return what to change on a machine, the broken parts first; empty where all is well."""
     broken = [Advice(sentence, broken=True) for sentence in _broken(machine)]
     rules = (_on_paths, _on_threads, _on_memory, _on_gpus, _on_precision)
     return broken + [Advice(sentence) for rule in rules for sentence in rule(machine)]

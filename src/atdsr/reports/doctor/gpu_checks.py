@@ -23,11 +23,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from atdsr.network import kernels, model
+from atdsr.base.reporter import Reporter
+from atdsr.network import kernels
+from atdsr.network.config import atd, atd_light
 from atdsr.network.kernels import gpu
 from atdsr.network.kernels.gpu import checks
 from atdsr.network.kernels.gpu.checks import KernelCheck
 from atdsr.network.kernels.gpu.graphs import Graph
+from atdsr.network.model import ATD
 from atdsr.reports.doctor.kernel_cases import (
     KERNELS,
     LIMITS,
@@ -38,7 +41,8 @@ from atdsr.reports.doctor.kernel_cases import (
     make_case,
     sorting_is_stable,
 )
-from atdsr.training.stepper import How, Stepper, optimizers
+from atdsr.training.config import OptimizerConfig
+from atdsr.training.step import StepConfig, TrainStep, build_optimizers
 
 SORTING, NETWORK = "counting sort", "whole network"
 
@@ -139,8 +143,8 @@ def check(name: str) -> KernelCheck:
 def _check_kernel(name: str) -> KernelCheck:
     device = torch.device("cuda")
     sizes = [
-        Size("atd-light", model.atd_light(2), 2, 64, 64),
-        Size("atd", model.atd(2), 1, 64, 64),
+        Size("atd-light", atd_light(2), 2, 64, 64),
+        Size("atd", atd(2), 1, 64, 64),
     ]
     errors = {
         dtype: largest(largest_error(make_case(name, size, dtype, device)) for size in sizes)
@@ -187,7 +191,7 @@ def judged(
 
 
 def _check_sorting() -> KernelCheck:
-    size = Size("atd", model.atd(2), 2, 96, 112)
+    size = Size("atd", atd(2), 2, 96, 112)
     stable = sorting_is_stable(size, torch.device("cuda"))
     return KernelCheck(
         SORTING, failure=None if stable else "its order is not that of a stable sort"
@@ -196,7 +200,7 @@ def _check_sorting() -> KernelCheck:
 
 def _check_network() -> KernelCheck:
     """Compare the light network in float32 with itself in float64, by plain PyTorch."""
-    network = model.ATD(model.atd_light(2)).cuda().eval()
+    network = ATD(atd_light(2)).cuda().eval()
     image = torch.rand(1, 3, 64, 80, device="cuda")
     with torch.inference_mode():
         error = _relative(network(image), copy.deepcopy(network).double()(image.double()))
@@ -219,7 +223,7 @@ def _check_cuda_graphs() -> KernelCheck:
 
 
 def _error_of_forward_graph(failures: list[str]) -> tuple[float, float]:
-    network = model.ATD(model.atd_light(2)).cuda().eval()
+    network = ATD(atd_light(2)).cuda().eval()
     graph = Graph(network, failures.append)
     images = torch.rand(6, 1, 3, 64, 80, device="cuda")
     image, errors = images[0], []
@@ -236,7 +240,7 @@ def _error_of_forward_graph(failures: list[str]) -> tuple[float, float]:
 
 
 def _error_of_step_graph(failures: list[str]) -> float:
-    network = model.ATD(model.atd_light(2)).cuda()
+    network = ATD(atd_light(2)).cuda()
     batches = [
         [torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8) for side in (32, 64)]
         for _ in range(6)
@@ -244,11 +248,12 @@ def _error_of_step_graph(failures: list[str]) -> float:
     parameters = []
     for cuda_graph in (True, False):
         trained, average = copy.deepcopy(network), copy.deepcopy(network).requires_grad_(False)
-        how = How(F.l1_loss, precision="bf16", clip=1.0, cuda_graph=cuda_graph)
-        made = optimizers(trained, "adamw", lr=2e-4)
-        stepper = Stepper(trained, average, made, how, tell=failures.append)
+        config = StepConfig(F.l1_loss, precision="bf16", clip=1.0, cuda_graph=cuda_graph)
+        optimizers = build_optimizers(trained, OptimizerConfig(lr=2e-4))
+        reporter = Reporter(notice=failures.append)
+        train_step = TrainStep(trained, average, optimizers, config, reporter=reporter)
         for lr, hr in batches:
-            stepper(lr.cuda(), hr.cuda(), len(lr), 2e-4)
+            train_step(lr.cuda(), hr.cuda(), len(lr), 2e-4)
         parameters.append(torch.cat([p.detach().flatten() for p in trained.parameters()]))
     return _relative(*parameters)
 

@@ -10,11 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from atdsr.network import attention
-from atdsr.network.kernels.gpu import attention as attention_kernels
+from atdsr.network import attention, operators
+from atdsr.network.config import ATDConfig
 from atdsr.network.kernels.gpu import depthwise, dictionary, rows, sorting
-from atdsr.network.model import ATDConfig
-from atdsr.network.windows import position_index, shift_penalties
 
 EPS = 1e-5
 
@@ -119,21 +117,11 @@ class _Maker:
     def windows(self, *, shifted: bool) -> Case:
         qkv = self.random(*self.map, 3 * self.c)
         table = self.parameter((2 * self.side - 1) ** 2, self.heads)
-        with torch.device("cpu"):
-            index, penalties = position_index(self.side), shift_penalties(self.side)
-        index, penalties = index.to(self.device), penalties.to(self.device)
-
-        def plain(qkv: Tensor, table: Tensor) -> Tensor:
-            bias = table[index].permute(2, 0, 1)
-            return attention.window_attention_reference(
-                qkv, bias, penalties.to(table.dtype) if shifted else None, self.side
-            )
-
         return Case(
             "window attention" + (", shifted" if shifted else ""),
             (qkv, table),
-            partial(attention_kernels.window_attention, side=self.side, shifted=shifted),
-            plain,
+            partial(operators.window_attention, side=self.side, shifted=shifted),
+            partial(attention.window_attention_reference, side=self.side, shifted=shifted),
             self.moved(qkv, table, (self.c, self.dtype.itemsize)),
             4 * self.size.tokens * self.side**2 * self.c,
         )
@@ -146,12 +134,10 @@ class _Maker:
         return Case(
             "category attention",
             (qkv, log_scale),
-            lambda qkv, scale: attention_kernels.category_attention(
-                qkv, order, scale, self.heads, group
-            ),
-            lambda qkv, scale: attention.category_attention(
-                qkv, categories, scale, self.heads, group
-            ),
+            lambda qkv, scale: torch.ops.atdsr.category_attention(
+                qkv, order, scale.reshape(()), self.heads, group, torch.is_grad_enabled()
+            )[0],
+            lambda qkv, scale: attention.category_attention(qkv, order, scale, self.heads, group),
             self.moved(qkv, order, (self.c, self.dtype.itemsize)),
             4 * self.size.tokens * group * self.c,
         )

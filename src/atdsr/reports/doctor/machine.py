@@ -1,4 +1,4 @@
-"""What is known of a machine; `None` stands for what could not be found out."""
+"""What is known about a machine. `None` stands for what could not be found out."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from atdsr.network.kernels.cpu import Status
 
 PHOTO = (1000, 1000)
-"""Height and width of the picture that time and memory are told for: a megapixel."""
+"""Height and width of the picture that time and memory are reported for: a megapixel."""
 
 _BFLOAT16 = {"AVX-512 BF16", "AMX", "NEON BF16"}
 
@@ -18,10 +18,10 @@ class Processor:
     """The CPU.
 
     Attributes:
-        name: as its maker calls it.
-        cores: physical ones.
-        logical: what the system shows.
-        instructions: of those that matter to a network, empty where it has none of them.
+        name: The maker's name of the processor.
+        cores: Number of physical cores.
+        logical: Number of logical cores, which is what the system shows.
+        instructions: The instruction sets it has, of those that matter to a network.
     """
 
     name: str
@@ -31,13 +31,13 @@ class Processor:
 
     @property
     def bfloat16(self) -> bool | None:
-        """Whether it multiplies bfloat16 natively."""
+        """Whether the processor multiplies bfloat16 natively."""
         return None if self.instructions is None else bool(_BFLOAT16 & set(self.instructions))
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Main memory in bytes: what is there, free for this process, and the least limit on it."""
+    """Main memory in bytes: in total, free for this process, and the lowest limit on it."""
 
     total: int
     free: int
@@ -46,12 +46,12 @@ class Memory:
 
 @dataclass(frozen=True)
 class Gpus:
-    """Devices that PyTorch can use beside the CPU.
+    """The devices besides the CPU that PyTorch can use.
 
     Attributes:
-        names: of the devices.
-        nvidia_driver: whether a driver of NVIDIA is there.
-        plain: why the slower plain path runs on them, a sentence; None where kernels run.
+        names: Names of the devices.
+        nvidia_driver: Whether an NVIDIA driver is installed.
+        plain: One sentence that says why the slower plain path runs; None where kernels run.
     """
 
     names: tuple[str, ...]
@@ -61,7 +61,7 @@ class Gpus:
 
 @dataclass(frozen=True)
 class Library:
-    """A library that atdsr needs: its version, and what went wrong in importing it."""
+    """A library that atdsr needs: its version, and what went wrong when it was imported."""
 
     name: str
     version: str | None
@@ -70,7 +70,7 @@ class Library:
 
 @dataclass(frozen=True)
 class Allocator:
-    """What gives out memory, and whether it keeps what it is given back."""
+    """The memory allocator, and whether it keeps memory that has been freed."""
 
     name: str
     keeps: bool
@@ -78,14 +78,15 @@ class Allocator:
 
 @dataclass(frozen=True)
 class Threads:
-    """Threads that compute, and how many may.
+    """The threads that compute, and how many can be useful.
 
     Attributes:
-        running: of PyTorch, for one operation.
-        processors: that the process may run on.
-        quota: processors' worth of time that its control groups allow; None without a limit.
-        omp_num_threads: the environment variable, None where it is not set; like the next.
-        omp_wait_policy: of threads that wait for the next operation.
+        running: Number of threads that PyTorch uses for one operation.
+        processors: Number of processors that the process may run on.
+        quota: Processor time that the control groups allow, in processors; None without a limit.
+        omp_num_threads: The environment variable OMP_NUM_THREADS; None where it is not set.
+        omp_wait_policy: The environment variable OMP_WAIT_POLICY, which says what threads do while
+            they wait for the next operation; None where it is not set.
     """
 
     running: int
@@ -96,20 +97,20 @@ class Threads:
 
     @property
     def useful(self) -> int:
-        """How many can run at the same time."""
+        """Return how many threads can run at the same time."""
         return min(self.processors, math.ceil(self.quota or self.processors))
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What the bundled network took for one picture of its input's size.
+    """The time that the bundled network took for one picture.
 
     Attributes:
-        device: where it ran.
-        side: of the square picture, in pixels.
-        seconds: of a person's time, the median.
-        plain_seconds: the same without the kernels; None where they do not run.
-        system_share: of the processor time that went to the system, which is page faults mostly.
+        device: Device on which the network ran.
+        side: Side of the square input picture in pixels.
+        seconds: Median wall-clock time in seconds.
+        plain_seconds: The same without the kernels; None where they do not run.
+        system_share: Fraction of the processor time that went to the system, mostly page faults.
     """
 
     device: str
@@ -120,38 +121,38 @@ class Measurement:
 
     @property
     def pixels_per_second(self) -> float:
-        """Of the input."""
+        """Return the speed in pixels of the input per second."""
         return self.side**2 / self.seconds
 
     @property
     def photo_seconds(self) -> float:
-        """For a megapixel of input; the cost of a pixel does not depend on the picture's size."""
+        """Return the time for a megapixel of input; the cost of a pixel is the same at any size."""
         return PHOTO[0] * PHOTO[1] / self.pixels_per_second
 
 
 @dataclass(frozen=True)
 class Machine:
-    """All that was found; what is None is unknown.
+    """Everything that was found out; None stands for unknown.
 
     Attributes:
-        system: the operating system.
-        processor: the CPU.
-        memory: main memory.
-        gpus: what else can compute.
-        python: its version.
-        libraries: what atdsr needs.
-        libvips: the version of the library behind pyvips.
-        allocator: what gives out memory.
-        threads: that compute.
-        busy: share of all processors that other processes use.
-        kernels: which path runs on the CPU.
-        forced: the variant that `ATDSR_KERNELS` names, if it does.
-        device: what `--device auto` takes.
-        damaged: a sentence for each file of bundled weights that cannot be used.
-        failure: what went wrong where PyTorch computed something, None if nothing did.
-        photo_bytes: memory that a picture of a megapixel takes as a whole.
-        measurement: None also where it was not wanted.
-        unmeasured: what went wrong where it was wanted, None if nothing did.
+        system: The operating system.
+        processor: The CPU.
+        memory: The main memory.
+        gpus: The devices besides the CPU.
+        python: Version of Python.
+        libraries: The libraries that atdsr needs.
+        libvips: Version of libvips, the library behind pyvips.
+        allocator: The memory allocator.
+        threads: The threads that compute.
+        busy: Fraction of all processors that other processes use.
+        kernels: Which path runs on the CPU.
+        forced: Value of the environment variable ATDSR_KERNELS; None where it is not set.
+        device: The device that `--device auto` chooses.
+        damaged: One sentence for each bundled weights file that cannot be used.
+        failure: What went wrong when PyTorch computed something; None if nothing did.
+        photo_bytes: Memory in bytes that a picture of a megapixel takes without tiles.
+        measurement: The measured time; None also where no measurement was requested.
+        unmeasured: What went wrong in a requested measurement; None if nothing did.
     """
 
     system: str

@@ -1,4 +1,4 @@
-"""How fast the bundled network is on this machine, by each path that it can take."""
+"""Measure how fast the bundled network is on this machine, on each path that it can take."""
 
 import os
 import time
@@ -22,13 +22,13 @@ _SIDES = (64, 96, 128, 192, 256)  # of the picture that is measured
 
 
 def measured(machine: Machine, progress: Progress = lambda _: None) -> Machine:
-    """The machine with a measurement, which takes about ten seconds.
+    """Return the machine with a measurement, which takes about ten seconds.
 
-    Where something is broken it is not measured; where measuring fails, `unmeasured` says why.
+    Nothing is measured where something is broken. Where measuring fails, `unmeasured` says why.
 
     Args:
-        machine: what `examine` found.
-        progress: called with the share that is done, from 0 to 1.
+        machine: The result of `examine`.
+        progress: Called with the fraction that is done, from 0 to 1.
     """
     if any(each.broken for each in advice(machine)):
         return machine
@@ -39,7 +39,7 @@ def measured(machine: Machine, progress: Progress = lambda _: None) -> Machine:
 
 
 def _measure(upscaler: "Upscaler", progress: Progress) -> Measurement:
-    """Enlarge a picture some times by each path, in turns."""
+    """Upscale a picture a few times on each path, in turns."""
     import numpy as np
 
     from atdsr.network import kernels
@@ -80,6 +80,10 @@ def _measure(upscaler: "Upscaler", progress: Progress) -> Measurement:
 
 
 def largest_side(seconds: float) -> int:
-    """Side of the picture to measure, where a round with the smallest takes so many seconds."""
+    """Return the side of the picture to measure.
+
+    Args:
+        seconds: Time of one round with the smallest picture.
+    """
     per_pixel = _ROUNDS * seconds / _SIDES[0] ** 2
     return max((side for side in _SIDES if per_pixel * side**2 <= _SECONDS), default=_SIDES[0])

@@ -247,7 +247,7 @@ def _attention_summary(view: View, attended: _AttendedPixels, query: tuple[int, 
     mean = attended.weights.mean(0)
     own = view.categories[attended.y, attended.x] == view.categories[y, x]
     distances = np.hypot(attended.x - x, attended.y - y)
-    outside = mean[distances > view.trace.layer.window.window].sum()
+    outside = mean[distances > view.trace.layer.window.side].sum()
     return (
         f"Its run has {len(mean)} pixels here, {own.sum()} of them of its category (token "
         f"{view.categories[y, x]}), up to {distances.max():.0f} pixels away.\n"

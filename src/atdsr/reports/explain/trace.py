@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from atdsr.base.errors import AtdsrError
-from atdsr.network.attention import MAX_LOGIT_SCALE, attention_map, split_heads
-from atdsr.network.model import ATD, Block, DictionaryAttention, Layer
-from atdsr.network.windows import partition, shift
+from atdsr.network.attention import MAX_LOGIT_SCALE, position_bias, split_heads
+from atdsr.network.model import ATD, Block, Layer
+from atdsr.network.windows import partition, shift, shift_penalties
 
 Progress = Callable[[float], None]
 _RUNS_AT_ONCE = 32
@@ -56,8 +56,6 @@ class Trace:
         learned: the block's dictionary as it was trained, `m c`.
         dictionary: the dictionary that the tokens looked up here, `m c`.
         refined: the dictionary after this layer, `m c`; None where the layer does not refine it.
-        position_index: of `windows.position_index`.
-        penalties: of `windows.shift_penalties`.
     """
 
     name: str
@@ -69,8 +67,6 @@ class Trace:
     learned: Tensor = field(repr=False)
     dictionary: Tensor = field(repr=False)
     refined: Tensor | None = field(repr=False)
-    position_index: Tensor = field(repr=False)
-    penalties: Tensor = field(repr=False)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -125,22 +121,21 @@ class Trace:
     def window_attention(self, token: int) -> Attended:
         """The attention of a token to its window (equation 6)."""
         window = self.layer.window
-        side = window.window
+        side = window.side
         places = torch.arange(self.similarity.shape[0], device=self.qkv.device)
         places = places.view(1, *self.grid, 1)
-        if self.layer.shifted:
+        if window.shifted:
             places = shift(places, side)
         places = partition(places, side)[0, ..., 0]  # rows columns n
         row, column, query = (int(i) for i in (places == token).nonzero()[0])
         tokens = places[row, column]
         q, k, _ = split_heads(self.qkv.flatten(0, 1)[tokens], window.bias_table.shape[1])
-        bias = window.bias_table[self.position_index[query]].T  # n heads -> heads n
+        bias = position_bias(window.bias_table, side)[:, query]  # heads n
         scores = (q[:, query, None] * q.shape[-1] ** -0.5 @ k.mT)[:, 0] + bias
-        if self.layer.shifted:
+        if window.shifted:
             rows, columns = places.shape[:2]
-            scores = (
-                scores + self.penalties[int(row == rows - 1), int(column == columns - 1), query]
-            )
+            penalties = shift_penalties(side, scores.device)
+            scores = scores + penalties[int(row == rows - 1), int(column == columns - 1), query]
         return Attended(tokens, scores.softmax(-1))
 
     @torch.no_grad()
@@ -281,34 +276,29 @@ def _traced(
     """While it lasts, a forward pass gives the trace of a layer once the layer is through."""
     inside: dict[str, Tensor] = {}
 
-    # before and not after the layer, which may put its result in the place of its input
-    def keep_qkv(_module: object, inputs: tuple[Tensor, ...]) -> None:
-        inside["qkv"] = layer.qkv(layer.norm_attention(inputs[0]))[0]
+    def keep_qkv(_module: object, _inputs: object, output: Tensor) -> None:
+        inside["qkv"] = output[0]
 
-    def keep_similarity(module: DictionaryAttention, inputs: tuple[Tensor, Tensor]) -> None:
-        q, dictionary = inputs  # kernels need not write the map out
-        inside["similarity"] = attention_map(q, module.key(dictionary), module.scale)[0]
+    def keep_similarity(_module: object, _inputs: object, output: tuple[Tensor, Tensor]) -> None:
+        inside["similarity"] = output[1][0]
 
     def finish(_module: object, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-        _, dictionary, position_index, penalties = inputs
         trace = Trace(
             name=name,
             layer=layer,
             height=image.shape[2],
             width=image.shape[3],
             learned=block.dictionary.detach(),
-            dictionary=dictionary[0].detach(),
+            dictionary=inputs[1][0].detach(),
             refined=output[1][0] if layer.refinement is not None else None,
-            position_index=position_index,
-            penalties=penalties,
             **inside,
         )
         inside.clear()
         give(trace)
 
     hooks = [
-        layer.register_forward_pre_hook(keep_qkv),
-        layer.dictionary.register_forward_pre_hook(keep_similarity),
+        layer.qkv.register_forward_hook(keep_qkv),
+        layer.dictionary.register_forward_hook(keep_similarity),
         layer.register_forward_hook(finish),
     ]
     try:

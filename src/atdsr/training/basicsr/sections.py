@@ -1,131 +1,71 @@
-"""What option files for testing and for training have in common, section by section."""
+"""The sections of option files, for testing and for training, with all of their keys.
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+Each key is a field of its section, or has no bearing on the result and is ignored, or is refused.
+"""
+
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
-from atdsr.base import yaml_io
-from atdsr.base.errors import AtdsrError, short
-from atdsr.base.yaml_io import YamlError
-from atdsr.network.model import ATDConfig, ConfigError, Head
-from atdsr.training.settings import FolderName, Location, Template, TestFolder
+from atdsr.base.errors import short
+from atdsr.network.config import Head
+from atdsr.training.config import FolderName, NonNegativeFloat, Number, Template, UserPath
+from atdsr.training.config_errors import nearest, section_error
 
 
-class BasicSRError(AtdsrError):
-    """An option file that cannot be followed; the sentence names the file and the key."""
-
-
-@contextmanager
-def following(path: Path) -> Iterator[dict[Any, Any]]:
-    """The content of an option file, while it is followed; errors get the file's name.
-
-    Raises:
-        BasicSRError: it is no YAML mapping of plain values, or something in it is wrong.
-    """
-    try:
-        content = yaml_io.read(path)
-    except YamlError as error:
-        raise BasicSRError(str(error)) from None
-    try:
-        yield content
-    except ValidationError as error:
-        _, sentence = yaml_io.problem(error, content)
-        raise BasicSRError(f"{path}: {sentence}") from None
-    except (BasicSRError, ConfigError) as error:
-        raise BasicSRError(f"{path}: {error}") from None
-
-
-def phases(content: Mapping[Any, Any]) -> set[str]:
-    """What the datasets of a file are for: "train", "val", "test"."""
-    datasets = content.get("datasets")
-    return {str(key).split("_")[0] for key in datasets} if isinstance(datasets, dict) else set()
-
-
-def refuse_other_networks(content: Mapping[Any, Any]) -> None:
-    """Say that only ATD is built here, before any other key is looked at.
-
-    Raises:
-        BasicSRError: the file is for another network.
-    """
-    network = content.get("network_g")
-    kind = network.get("type", "ATD") if isinstance(network, dict) else "ATD"
-    if kind != "ATD":
-        raise BasicSRError(f"network_g.type is {short(kind)}; only ATD is built here.")
-
-
-def located(path: Path, file: Path) -> Path:
-    """A path as seen from here, or else from the repository that the option file lies in."""
-    if not path.exists():
-        for folder in file.absolute().parents:
-            if folder.name == "options" and (folder.parent / path).exists():
-                return folder.parent / path
-    return path
-
-
-# ------------------------------------------------------------- what a file may hold, key by key
-
-
-class Section(BaseModel):
-    """A mapping in an option file; each key of it is a field, passed over, or refused."""
-
-    passed_over: ClassVar[str] = ""
-    """Keys, between spaces, that have no bearing on the result."""
-    instead: ClassVar[dict[str, str]] = {}
-    """Keys that do and are not supported, with what to do; no value (`~`) is fine."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            raise section_error("it must hold `key: value` lines.")
-        passed_over = cls.passed_over.split()
-        names = [*cls.model_fields, *passed_over]
-        for key, value in values.items():
-            if key in cls.instead and value is not None:
-                raise section_error(f"{key} is not supported: {cls.instead[key]}.")
-            if key not in names and key not in cls.instead:
-                near = yaml_io.nearest(key, names)
-                hint = f"did you mean {near!r}?" if near else "take it out if nothing needs it."
-                raise section_error(f"there is no key {short(key)}; {hint}")
-        return {key: value for key, value in values.items() if key in cls.model_fields}
-
-
-def section_error(sentence: str) -> PydanticCustomError:
-    """What a validator raises about a section as a whole."""
-    return PydanticCustomError(yaml_io.SECTION, "{sentence}", {"sentence": sentence})
-
-
-def part_of_name(text: str) -> str:
-    """Let nothing through that would lead out of a folder of results.
-
-    Raises:
-        ValueError: the text cannot be part of a file's name.
-    """
+def _check_part_of_name(text: str) -> str:
     if not text.isprintable() or any(character in text for character in "/\\:"):
         raise ValueError("it becomes part of a file's name, and cannot")
     return text
 
 
-Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
-"""A size of a network."""
-Factor = Annotated[float, Field(gt=0, le=1_000_000)]
-"""A number above 0."""
+_Size = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+_Factor = Annotated[float, Field(gt=0, le=1_000_000)]
+_Steps = Annotated[int, Number, Field(ge=1, le=1_000_000_000)]
+_One = Annotated[float, Number, Field(ge=1, le=1)]
+_PartOfName = Annotated[str, AfterValidator(_check_part_of_name)]
+
+ADAM_EPS = 1e-8
+Metrics = dict[str, dict[str, Any]]
 
 
-class Backend(Section):
-    """How pictures are kept."""
+class Section(BaseModel):
+    """A mapping in an option file, which refuses unknown keys."""
 
+    ignored: ClassVar[str] = ""
+    """Keys, between spaces, that have no bearing on the result."""
+    unsupported: ClassVar[dict[str, str]] = {}
+    """Keys that have and are refused, with what to do instead; no value (`~`) is fine."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            raise section_error("it must hold `key: value` lines.")
+        names = [*cls.model_fields, *cls.ignored.split()]
+        for key, value in values.items():
+            if key in cls.unsupported and value is not None:
+                raise section_error(f"{key} is not supported: {cls.unsupported[key]}.")
+            if key not in names and key not in cls.unsupported:
+                name = nearest(key, names)
+                hint = f"did you mean {name!r}?" if name else "take it out if nothing needs it."
+                raise section_error(f"there is no key {short(key)}; {hint}")
+        return {key: value for key, value in values.items() if key in cls.model_fields}
+
+
+# ------------------------------------------------------------------------------------- of both
+
+
+class _Backend(Section):
     type: Literal["disk"] = "disk"
 
 
-class Dataset(Section):
-    """Pairs of pictures, as sections of every phase name them."""
-
-    instead: ClassVar[dict[str, str]] = {
+class _Dataset(Section):
+    ignored = (
+        "phase scale use_shuffle num_worker_per_gpu dataset_enlarge_ratio prefetch_mode "
+        "num_prefetch_queue pin_memory persistent_workers"
+    )
+    unsupported: ClassVar[dict[str, str]] = {
         "meta_info_file": "put the pictures of the set in a folder of their own",
         "color": "the network takes RGB",
         "mean": "the network subtracts its own mean colour",
@@ -133,148 +73,241 @@ class Dataset(Section):
     }
 
     type: Literal["PairedImageDataset"]
-    dataroot_gt: Location
-    dataroot_lq: Location | None = None
+    dataroot_gt: UserPath
+    dataroot_lq: UserPath | None = None
     filename_tmpl: Template = "{}"
-    io_backend: Backend = Backend()
+    io_backend: _Backend = _Backend()
 
 
-class TestDataset(Dataset):
+class TestDataset(_Dataset):
     """A test set."""
 
-    __test__ = False  # not a test of pytest's
+    __test__ = False  # not a test for pytest
 
-    passed_over = (
-        "phase scale gt_size use_hflip use_rot use_shuffle num_worker_per_gpu batch_size_per_gpu "
-        "dataset_enlarge_ratio prefetch_mode num_prefetch_queue pin_memory "
-        "persistent_workers"
-    )
+    ignored = f"{_Dataset.ignored} gt_size use_hflip use_rot batch_size_per_gpu"
 
     name: FolderName
 
 
-def test_folders(datasets: Mapping[str, TestDataset], file: Path) -> tuple[TestFolder, ...]:
-    """The test sets by their folders, each where it is found.
+class _Network(Section):
+    """The arguments of the official network, with their defaults there."""
 
-    Args:
-        datasets: as the file names them.
-        file: the option file.
-    """
-    return tuple(
-        TestFolder(
-            name=dataset.name,
-            hr=located(dataset.dataroot_gt, file),
-            lr=located(dataset.dataroot_lq, file) if dataset.dataroot_lq else None,
-            template=dataset.filename_tmpl,
-        )
-        for dataset in datasets.values()
-    )
-
-
-class Network(Section):
-    """The arguments of the official network, with the defaults that they have there."""
-
-    passed_over = "img_size patch_size use_checkpoint"
+    ignored = "img_size patch_size"
 
     type: Literal["ATD"]
-    upscale: Count = 2
+    upscale: _Size = 2
     in_chans: Literal[3] = 3
-    embed_dim: Count = 90
-    depths: tuple[Count, ...] = (6, 6, 6, 6)
-    num_heads: tuple[Count, ...] = (6, 6, 6, 6)
-    window_size: Count = 8
-    category_size: Count = 128
-    num_tokens: Count = 64
-    reducted_dim: Count = 4
-    convffn_kernel_size: Count = 5
-    mlp_ratio: Factor = 2.0
+    embed_dim: _Size = 90
+    depths: tuple[_Size, ...] = (6, 6, 6, 6)
+    num_heads: tuple[_Size, ...] = (6, 6, 6, 6)
+    window_size: _Size = 8
+    category_size: _Size = 128
+    num_tokens: _Size = 64
+    reducted_dim: _Size = 4
+    convffn_kernel_size: _Size = 5
+    mlp_ratio: _Factor = 2.0
     qkv_bias: Literal[True] = True
     ape: Literal[False] = False
     patch_norm: Literal[True] = True
-    img_range: Factor = 1.0
+    img_range: _Factor = 1.0
     upsampler: Head
     resi_connection: Literal["1conv"] = "1conv"
-
-    def config(self, scale: int) -> ATDConfig:
-        """The network.
-
-        Raises:
-            BasicSRError: it enlarges by another factor than the file says.
-            ConfigError: there is no such network.
-        """
-        if self.upscale != scale:
-            raise BasicSRError(
-                f"scale is {scale} and network_g.upscale {self.upscale}; they must be equal."
-            )
-        return ATDConfig(**{field: getattr(self, key) for field, key in NETWORK_KEYS.items()})
+    use_checkpoint: bool = False
 
 
-NETWORK_KEYS = {
-    "scale": "upscale",
-    "width": "embed_dim",
-    "depths": "depths",
-    "heads": "num_heads",
-    "category_size": "category_size",
-    "dictionary_size": "num_tokens",
-    "reduced_width": "reducted_dim",
-    "ffn_kernel": "convffn_kernel_size",
-    "ffn_ratio": "mlp_ratio",
-    "head": "upsampler",
-    "window": "window_size",
-    "img_range": "img_range",
-}
-"""The fields of `ATDConfig` by their official names."""
+class _Paths(Section):
+    ignored = (
+        "ignore_resume_networks experiments_root results_root models training_states log "
+        "visualization"
+    )
+
+    strict_load_g: bool = True
 
 
-# --------------------------------------------------------------------------------------- figures
+class FileSchema(Section):
+    """What a file for testing and one for training have in common."""
 
-Metrics = dict[str, dict[str, Any]]
-_MEASURED = ("calculate_psnr", "calculate_ssim")
+    ignored = (
+        "dist dist_params launcher rank world_size auto_resume is_train find_unused_parameters"
+    )
 
-
-def check_names(datasets: Mapping[str, TestDataset]) -> None:
-    """Refuse two sets of one name.
-
-    Raises:
-        BasicSRError: there are two.
-    """
-    names = [dataset.name for dataset in datasets.values()]
-    for name in names:
-        if names.count(name) > 1:
-            raise BasicSRError(f"two test sets are called {name}; their pictures would mix.")
+    name: FolderName
+    model_type: Literal["ATDModel", "SRModel"] = "ATDModel"
+    scale: _Size
+    network_g: _Network
 
 
-def check_metrics(metrics: Metrics | None, scale: int) -> list[str]:
-    """Refuse PSNR and SSIM by another protocol.
+# ---------------------------------------------------------------------------------- of testing
 
-    Returns:
-        A sentence for each metric that is not measured.
 
-    Raises:
-        BasicSRError: naming the key.
-    """
-    notes = []
-    protocol = {"crop_border": scale, "test_y_channel": True}
-    for name, metric in (metrics or {}).items():
-        if metric.get("type") not in _MEASURED:
-            notes.append(
-                f"val.metrics.{name} ({short(metric.get('type'))}) is not measured; PSNR and "
-                "SSIM on Y are."
-            )
-            continue
-        for key, ours in protocol.items():
-            if metric.get(key) != ours:
-                raise BasicSRError(
-                    f"val.metrics.{name}.{key} is {short(metric.get(key))}; figures are taken "
-                    f"with {str(ours).lower()} (docs/protocol.md), so write that."
+class _TestPaths(_Paths):
+    ignored = f"{_Paths.ignored} resume_state"
+
+    pretrain_network_g: UserPath
+    param_key_g: Literal["params", "params_ema"] | None = "params"
+
+
+class _TestValidation(Section):
+    ignored = "val_freq pbar use_pbar"
+
+    save_img: bool = False
+    suffix: _PartOfName | None = None
+    metrics: Metrics | None = None
+
+
+class TestFileSchema(FileSchema):
+    """A file for testing."""
+
+    __test__ = False  # not a test for pytest
+
+    ignored = f"{FileSchema.ignored} num_gpu manual_seed logger"
+    unsupported: ClassVar[dict[str, str]] = {"tile": "give --tile to the command"}
+
+    datasets: dict[str, TestDataset]
+    path: _TestPaths
+    val: _TestValidation = _TestValidation()
+
+
+# --------------------------------------------------------------------------------- of training
+
+
+class _TrainDataset(_Dataset):
+    ignored = f"{_Dataset.ignored} name"
+    unsupported: ClassVar[dict[str, str]] = {
+        **_Dataset.unsupported,
+        **dict.fromkeys(
+            ("gt_sizes", "iters", "mini_batch_sizes"),
+            "take it out and give --set 'stages=[{after: STEP, patch: SIDE, batch: CROPS}]'",
+        ),
+    }
+
+    gt_size: _Size
+    use_hflip: bool
+    use_rot: bool
+    batch_size_per_gpu: _Size
+
+
+class _TrainDatasets(BaseModel):
+    train: _TrainDataset
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_phases(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            raise section_error("it must hold `key: value` lines.")
+        for key in values:
+            if key != "train" and str(key).split("_")[0] != "val":
+                raise section_error(
+                    f"there is no key {short(key)}; sets are called train, val_1, val_2 and so on."
                 )
-    return notes
+        return values
 
 
-def made_pictures(datasets: Mapping[str, TestDataset]) -> list[str]:
-    """Notes on the sets whose LR pictures are made here."""
-    return [
-        f"{dataset.name} has no dataroot_lq; its LR pictures are made by MATLAB's bicubic."
-        for dataset in datasets.values()
-        if dataset.dataroot_lq is None
+class TestDatasets(BaseModel):
+    """The datasets besides the one to train on."""
+
+    __test__ = False  # not a test for pytest
+
+    datasets: dict[str, TestDataset]
+
+
+class _TrainPaths(_Paths):
+    unsupported: ClassVar[dict[str, str]] = {
+        "resume_state": "a run goes on by itself where its folder has a state, so take the key out"
+    }
+
+    pretrain_network_g: UserPath | None = None
+    param_key_g: str | None = "params"
+
+
+class _Optimizer(Section):
+    type: Literal["AdamW", "Adam"]
+    lr: Annotated[NonNegativeFloat, Field(gt=0)]
+    betas: tuple[NonNegativeFloat, NonNegativeFloat] = (0.9, 0.999)
+    weight_decay: NonNegativeFloat | None = None
+    eps: NonNegativeFloat = ADAM_EPS
+    amsgrad: Literal[False] = False
+
+
+class _Scheduler(Section):
+    type: Literal[
+        "MultiStepLR", "MultiStepRestartLR", "CosineAnnealingRestartLR", "TrueCosineAnnealingLR"
     ]
+    milestones: tuple[_Steps, ...] | None = None
+    gamma: _Factor = 0.1
+    restarts: tuple[Literal[0]] = (0,)
+    restart_weights: tuple[_One] = (1,)
+    periods: tuple[_Steps, ...] | None = None
+    T_max: _Steps | None = None
+    eta_min: NonNegativeFloat = 0.0
+
+
+class _PixelLoss(Section):
+    type: Literal["L1Loss", "CharbonnierLoss"]
+    loss_weight: NonNegativeFloat = 1.0
+    reduction: Literal["mean"] = "mean"
+    eps: _Factor = 1e-12
+
+
+class _FourierLoss(Section):
+    type: Literal["FFTLoss"]
+    loss_weight: NonNegativeFloat = 1.0
+    reduction: Literal["mean"] = "mean"
+
+
+class TrainSchema(Section):
+    """The section `train`."""
+
+    unsupported: ClassVar[dict[str, str]] = {
+        **dict.fromkeys(
+            ("perceptual_opt", "gan_opt", "ldl_opt", "optim_d", "net_d_iters", "net_d_init_iters"),
+            "the losses here are pixel_opt and fft_opt",
+        ),
+        "mixing_augs": "crops are mirrored and transposed, never mixed",
+    }
+
+    ema_decay: Annotated[NonNegativeFloat, Field(lt=1)] = 0.0
+    optim_g: _Optimizer
+    scheduler: _Scheduler
+    total_iter: _Steps
+    warmup_iter: Annotated[int, Number, Field(ge=-1, le=1_000_000_000)] = -1
+    use_grad_clip: bool = False
+    pixel_opt: _PixelLoss
+    fft_opt: _FourierLoss | None = None
+
+
+class _TrainValidation(Section):
+    ignored = "suffix pbar use_pbar"
+
+    val_freq: _Steps
+    save_img: bool = False
+    metrics: Metrics | None = None
+
+
+class _Wandb(Section):
+    ignored = "resume_id"
+
+    project: str | None = None
+
+
+class _Logger(Section):
+    print_freq: _Steps
+    save_checkpoint_freq: _Steps
+    use_tb_logger: bool = False
+    wandb: _Wandb | None = None
+
+
+class TrainingFileSchema(FileSchema):
+    """A file for training."""
+
+    unsupported: ClassVar[dict[str, str]] = {
+        "network_d": "there is no discriminator here; the losses are train.pixel_opt and fft_opt"
+    }
+
+    num_gpu: Literal["auto"] | Annotated[int, Number, Field(ge=0, le=1_000_000)]
+    manual_seed: Annotated[int, Number, Field(ge=0)] | None = None
+    datasets: _TrainDatasets
+    path: _TrainPaths = _TrainPaths()
+    train: TrainSchema
+    val: _TrainValidation | None = None
+    logger: _Logger | None = None

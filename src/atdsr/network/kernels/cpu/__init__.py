@@ -1,16 +1,14 @@
-"""Where the C kernels run: the libraries are found, loaded and called on all threads here.
+"""The kernels in C: this module finds the libraries, loads them and calls them on all threads.
 
-They come in one library for each instruction set, made when atdsr is built (`hatch_build.py`),
-and need no compiler where atdsr runs. Where none can run, plain PyTorch computes the same;
-`status` says why. Results are the same bits whatever the number of threads.
+There is one library for each instruction set. They are made when atdsr is built
+(`hatch_build.py`), so no compiler is needed where atdsr runs. Where none can run, plain PyTorch
+computes the same; `status` says why. The results have the same bits whatever the number of threads.
 """
 
 import ctypes
-import math
 import os
 import platform
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -50,26 +48,27 @@ class Status:
 def status() -> Status:
     """Find out, once a process, whether the kernels run and on which threads."""
     threads = "Python" if _openmp() is None else "OpenMP"
-    wanted = os.environ.get(kernels.SWITCH, "").lower()
-    if wanted == kernels.UNCHECKED:  # which is about GPUs
-        wanted = ""
-    if wanted == "off":
+    requested = os.environ.get(kernels.SWITCH, "").lower()
+    if requested == kernels.UNCHECKED:  # which is about GPUs
+        requested = ""
+    if requested == "off":
         return Status(None, f"the kernels are turned off by {kernels.SWITCH}=off.", threads)
-    able = _variants()
-    if not able:
-        what = f"this processor ({platform.machine()}) has none of AVX2, AVX-512 and NEON."
-        return Status(None, what, threads)
-    if wanted and wanted not in able:
-        what = f"{kernels.SWITCH} is {wanted!r}, and this processor runs {', '.join(able)}."
-        return Status(None, what, threads)
-    for variant in (wanted,) if wanted else able:
+    variants = _variants()
+    if not variants:
+        why_not = f"this processor ({platform.machine()}) has none of AVX2, AVX-512 and NEON."
+        return Status(None, why_not, threads)
+    if requested and requested not in variants:
+        names = ", ".join(variants)
+        why_not = f"{kernels.SWITCH} is {requested!r}, and this processor runs {names}."
+        return Status(None, why_not, threads)
+    for variant in (requested,) if requested else variants:
         if _path(variant).exists():
-            why_not = _trouble(variant)
+            why_not = _why_not_loaded(variant)
             return Status(None if why_not else variant, why_not, threads)
     return Status(None, f"the kernels were not built when atdsr was installed; {_ADVICE}", threads)
 
 
-def _trouble(variant: str) -> str | None:
+def _why_not_loaded(variant: str) -> str | None:
     path = _path(variant)
     built = path.stat().st_mtime_ns
     # a function that gets a struct of another shape reads and writes anywhere
@@ -82,16 +81,27 @@ def _trouble(variant: str) -> str | None:
     return None
 
 
-def run_on(x: Tensor) -> bool:
-    """Whether kernels take this tensor: on a CPU that runs them, with numbers to be read now."""
+def supports(x: Tensor) -> bool:
+    """Tell whether kernels compute attention of these queries, keys and values."""
+    return x.dtype in (torch.float32, torch.bfloat16) and supports_device(x.device)
+
+
+def supports_device(device: torch.device) -> bool:
+    """Tell whether kernels run on this device. A trace must not depend on them."""
     return (
-        kernels.enabled()
-        and x.device.type == "cpu"
-        and type(x) is Tensor  # and nothing that only pretends to hold numbers
-        and not torch.compiler.is_compiling()
+        device.type == "cpu"
+        and kernels.enabled()
         and not torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
-        and status().variant is not None
+        and _available()
     )
+
+
+def _available() -> bool:
+    return status().variant is not None
+
+
+# `torch.compiler.assume_constant_result`, without the compiler, which takes seconds to import
+_available._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def _variants() -> tuple[str, ...]:
@@ -171,78 +181,46 @@ if hasattr(os, "register_at_fork"):  # a forked process has the pool, but not it
     os.register_at_fork(after_in_child=_python_threads.cache_clear)
 
 
-# ----------------------------------------------------------------------------------------- memory
-
-_rooms = threading.local()
+# --------------------------------------------------------------------------------------- calling
 
 
-@contextmanager
-def same_rooms() -> Iterator[None]:
-    """Let all layers of a network in use put their intermediate results in the same memory.
+class KernelArguments(ctypes.Structure):
+    """The struct that a function of C takes; it ends with the two fields that its threads share.
 
-    Freed and taken again layer by layer, blocks of many sizes leave gaps that nothing fits into:
-    the process grew to twice what was ever in use.
+    A subclass lists the fields in the order of the C header, and ends with `SHARED`.
     """
-    if torch.is_grad_enabled():  # the backward pass needs what each layer made
-        yield
-        return
-    outer, _rooms.pool = getattr(_rooms, "pool", None), {}
-    try:
-        yield
-    finally:
-        _rooms.pool = outer
 
+    SHARED = (("next", ctypes.c_int64), ("failed", ctypes.c_int32))
 
-def room(name: str, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """An uninitialised tensor; inside `same_rooms`, in the memory that had this name before."""
-    pool = getattr(_rooms, "pool", None)
-    if pool is None:
-        return torch.empty(shape, dtype=dtype, device="cpu")
-    size = math.prod(shape)
-    held = pool.get((name, dtype))
-    if held is None or held.numel() < size:
-        held = pool[name, dtype] = torch.empty(size, dtype=dtype, device="cpu")
-    return held[:size].view(shape)
-
-
-# ------------------------------------------------------------------------------------------- jobs
-
-
-class Job(ctypes.Structure):
-    """What a kernel is told; the fields of a struct of C that ends with the two of its threads."""
-
-    # every struct ends with these
-    THREADS = (("next", ctypes.c_int64), ("failed", ctypes.c_int32))
-
-    # of tensors that hold no integers
+    # the dtypes that pointers to floating-point numbers may have
     FLOATS: ClassVar[tuple[torch.dtype, ...]] = (torch.float32,)
 
     failed: int
 
     @classmethod
-    def of(cls, **fields: Any) -> "Job":
-        """With the addresses of tensors and of tuples of them; other fields as they are.
+    def of(cls, **fields: Any) -> "KernelArguments":
+        """Fill in the addresses of tensors and of tuples of them, and other fields as they are.
 
-        The tensors live as long as the job, so that a thread which still works after an interrupt
-        of the one that waits has its memory.
+        The tensors live as long as the arguments: a thread that still works after an interrupt of
+        the one that waits for it has its memory.
 
         Raises:
-            RuntimeError: the kernel would take a tensor's memory for something else.
+            RuntimeError: The kernel would misread a tensor's memory.
         """
-        job = cls()
-        job.given = fields
+        arguments = cls()
+        arguments.keep_alive = fields
         for name, value in fields.items():
             if isinstance(value, tuple):
-                value = tuple(cls._plain(name, part) for part in value)
-            setattr(job, name, cls._plain(name, value))
-        return job
+                value = tuple(cls._address(name, item) for item in value)
+            setattr(arguments, name, cls._address(name, value))
+        return arguments
 
     @classmethod
-    def _plain(cls, name: str, value: Any) -> Any:
+    def _address(cls, name: str, value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
-        floats_fit = value.dtype in cls.FLOATS or not value.is_floating_point()
-        if floats_fit and value.is_cpu and value.is_contiguous():
+        is_readable = value.dtype in cls.FLOATS or not value.is_floating_point()
+        if is_readable and value.is_cpu and value.is_contiguous():
             return value.data_ptr()
         raise RuntimeError(
             f"a kernel cannot read {name}, {value.dtype} on {value.device} with strides "
@@ -251,37 +229,37 @@ class Job(ctypes.Structure):
 
 
 def pointers(*names: str) -> tuple[tuple[str, type], ...]:
-    """Fields that are addresses."""
+    """Return fields that are addresses."""
     return tuple((name, ctypes.c_void_p) for name in names)
 
 
 def integers(*names: str) -> tuple[tuple[str, type], ...]:
-    """Fields that are 64-bit integers."""
+    """Return fields that are 64-bit integers."""
     return tuple((name, ctypes.c_int64) for name in names)
 
 
 def function(name: str) -> Any:
-    """A function of the library that runs here."""
+    """Return a function of the library that runs here."""
     variant = status().variant
-    assert variant is not None, "the caller asks `run_on` first"
-    found = getattr(_library(variant), name)
-    found.restype = None
-    return found
+    assert variant is not None, "the caller asks `supports_device` first"
+    entry = getattr(_library(variant), name)
+    entry.restype = None
+    return entry
 
 
-def run(name: str, job: Job, most: int) -> None:
+def run(name: str, arguments: KernelArguments, max_threads: int) -> None:
     """Let all threads call the function; each takes pieces of the work until none is left.
 
     Args:
-        name: of the function in C.
-        job: its only argument.
-        most: no fewer than the pieces of work; no more threads than that are woken.
+        name: Name of the function in C.
+        arguments: Its only argument.
+        max_threads: At most so many threads are woken; no fewer than there are pieces of work.
 
     Raises:
-        MemoryError: a thread had no memory to work with.
+        MemoryError: A thread had no memory to work with.
     """
-    work, pointer = function(name), ctypes.byref(job)
-    threads = min(torch.get_num_threads(), most)
+    work, pointer = function(name), ctypes.byref(arguments)
+    threads = min(torch.get_num_threads(), max_threads)
     openmp = _openmp()
     if threads <= 1:
         work(pointer)
@@ -289,5 +267,5 @@ def run(name: str, job: Job, most: int) -> None:
         openmp.GOMP_parallel(ctypes.cast(work, ctypes.c_void_p), pointer, threads, 0)
     else:
         list(_python_threads(torch.get_num_threads()).map(work, [pointer] * threads))
-    if job.failed:
+    if arguments.failed:
         raise MemoryError("out of memory in a kernel")

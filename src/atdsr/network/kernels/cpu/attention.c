@@ -20,10 +20,16 @@ enum { KEYS = 16 };
 #else
 enum { KEYS = 8 };
 #endif
-enum { ACROSS = 12 };    /* features of a head that are summed side by side, in registers */
-enum { KEYS_CACHED = 64 }; /* keys at a time in the backward pass, about what L1 holds */
+/* Features of a head that are summed side by side, in registers: the 12 of ATD-light at once, the
+   35 of ATD in three rounds. Together with a share and a value they fit AVX2's 16 registers. */
+enum { ACROSS = 12 };
+/* Keys at a time in the backward pass, about what the first cache holds: their scores are made once
+   and then used in three products. */
+enum { KEYS_CACHED = 64 };
 
-#define NEVER (-1e30f) /* the score of a key that is not there */
+/* The score of a key that is not there. A finite number, since the difference of two infinities
+   would be NaN; its exponential is 0 all the same. */
+#define NEVER (-1e30f)
 
 static const float LN_2 = 0.69314718f;
 
@@ -31,6 +37,7 @@ INLINE int round_up(int count, int unit) { return (count + unit - 1) / unit * un
 
 /* Floats from one gathered row to the next, and where rows are written as whole vectors. Both
    follow from the width, so that they are known where it is. */
+/* A multiple of 4 for `load_fours`; not of LANES, which would add a third to rows of 12. */
 INLINE int pitch_of(int d) { return round_up(d, 4); }
 INLINE int wide_pitch_of(int d) { return round_up(d, LANES); }
 
@@ -46,7 +53,7 @@ INLINE float from_bf16(uint16_t bits) {
 INLINE uint16_t to_bf16(float value) {
     uint32_t bits;
     memcpy(&bits, &value, 4);
-    if (value != value) return 0x7fc0;
+    if (value != value) return 0x7fc0; /* rounding could make infinity or zero of it */
     return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16; /* to nearest, ties to even */
 }
 
@@ -59,6 +66,8 @@ INLINE void read_row(float *to, const void *from, size_t at, int count, bool bf1
     }
     const float *row = (const float *)from + at;
     int i = 0;
+    /* copies of a known length become moves of vectors; one of an unknown `count` would be a call
+       */
     for (; i + 4 <= count; i += 4) memcpy(to + i, row + i, 16);
     for (; i < count; i++) to[i] = row[i];
 }
@@ -84,6 +93,8 @@ INLINE void add_row(void *to, size_t at, const float *from, int count, bool bf16
 /* s[j] += q . k_j, KEYS rows of k side by side. */
 INLINE void add_scores(int d, const lanes *q, const float *k, lanes *s) {
     const int pitch = pitch_of(d);
+    /* KEYS sums in registers; on AVX-512 a key's number is broadcast by the instruction that
+       multiplies it, so no register holds it */
     for (int i = 0; i < d; i++) {
         lanes qi = q[i];
         for (int j = 0; j < KEYS; j++) s[j] += qi * k[j * pitch + i];
@@ -94,6 +105,8 @@ INLINE void add_scores(int d, const lanes *q, const float *k, lanes *s) {
    `step` floats. */
 INLINE void mix_some(int width, int n, const float *p, int step, const float *v, int pitch,
                      lanes *out) {
+    /* All keys pass by while the sums stay in registers; memory is touched once before and after.
+       */
     lanes sum[ACROSS];
     for (int i = 0; i < width; i++) sum[i] = out[i];
     for (int j = 0; j < n; j++, p += step, v += pitch) {
@@ -105,6 +118,7 @@ INLINE void mix_some(int width, int n, const float *p, int step, const float *v,
 
 static void mix_rest(int width, int n, const float *p, int step, const float *v, int pitch,
                      lanes *out) {
+    /* a loop of unknown length would keep `sum` in memory, so each length gets code of its own */
 #define CASE(w) \
     case w: \
         mix_some(w, n, p, step, v, pitch, out); \
@@ -126,6 +140,8 @@ INLINE void mix(int d, int n, const float *p, int step, const float *v, lanes *o
    and the rows are of the wide pitch. */
 INLINE void spread(int d, int n, const float *p, int step, const float *x, float *rows) {
     const int pitch = pitch_of(d), wide = wide_pitch_of(d);
+    /* Sums over queries, which elsewhere stand in the lanes: with features there instead, nothing
+       has to be added across lanes. */
     for (int i = 0; i < d; i += LANES)
         for (int j = 0; j < n; j += KEYS) {
             const float *pj = p + j * step;
@@ -174,7 +190,7 @@ struct pieces {
 
 static void *take(struct pieces *from, size_t floats) {
     char *piece = from->block ? from->block + from->used : NULL;
-    from->used += (4 * floats + 63) / 64 * 64;
+    from->used += (4 * floats + 63) / 64 * 64; /* each piece begins at a cache line */
     return piece;
 }
 
@@ -250,6 +266,7 @@ INLINE void gather(const struct work *w, int d) {
             for (int part = 0; part < 3; part++) __builtin_prefetch(soon + part * c * number);
         }
         read_row(q, a->qkv, at, d, bf16);
+        /* once a query here, and not once a score */
         for (int i = 0; i < pitch; i++) q[i] *= scale;
         read_row(k, a->qkv, at + c, d, bf16);
         read_row(v, a->qkv, at + 2 * c, d, bf16);
@@ -284,6 +301,7 @@ INLINE void forward_width(const struct work *w, int d, int side) {
     lanes *s = w->s, *o = w->o, *q = w->q_columns;
     gather(w, d);
     for (int first = 0; first < w->queries; first += LANES) {
+        /* four running maxima, since one would have each comparison wait for the one before it */
         lanes most[4] = {all(NEVER), all(NEVER), all(NEVER), all(NEVER)}, sum = all(0);
         to_columns(d, w->q + first * pitch, pitch, q);
         for (int j = 0; j < keys; j += KEYS) {
@@ -294,6 +312,8 @@ INLINE void forward_width(const struct work *w, int d, int side) {
                 most[key % 4] = larger(most[key % 4], some[key]);
             }
         }
+        /* All scores of LANES queries are in the cache, so the largest is known before the first
+           exponential, and sums need not be scaled again on the way. */
         lanes largest = larger(larger(most[0], most[1]), larger(most[2], most[3]));
         for (int j = 0; j < keys; j++) {
             s[j] = exp2_lanes(s[j] - largest);
@@ -301,6 +321,7 @@ INLINE void forward_width(const struct work *w, int d, int side) {
         }
         for (int i = 0; i < d; i++) o[i] = all(0);
         mix(d, keys, (const float *)s, LANES, w->v, o);
+        /* the result is divided and not the shares: d numbers a query and not one a key */
         sum = 1.0f / sum;
         for (int i = 0; i < d; i++) o[i] *= sum;
         to_rows(d, o, w->rows, pitch);
@@ -320,8 +341,11 @@ INLINE void forward_width(const struct work *w, int d, int side) {
 INLINE void gather_grad_out(const struct work *w, int d) {
     const struct attention *a = w->a;
     const int pitch = pitch_of(d);
+    /* The sum over keys of share times gradient, which a softmax's backward pass subtracts, equals
+       out . grad_out: one product a query and no pass over the scores. */
     float *out = (float *)w->grad_q; /* free until it is summed */
     for (int j = 0; j < round_up(a->group, LANES); j++) {
+        /* queries that are padding or borrowed get shares of 2^(-1e30) = 0, and so no gradients */
         float *grad = w->grad_out + j * pitch, delta = 0, log_sum = -NEVER;
         if (j < w->queries) {
             const size_t at = ((w->row + w->order[j]) * a->heads + w->head) * d;
@@ -376,10 +400,12 @@ INLINE void backward_tile(const struct work *w, int d, int side, int first, int 
         for (int i = 0; i < run; i += KEYS) {
             lanes s[KEYS], grad_p[KEYS];
             score(w, d, side, q, first, key + j + i, s);
+            /* to memory and back: s and grad_p together do not fit in registers */
             for (int x = 0; x < KEYS; x++) store(p + (i + x) * LANES, s[x]);
             for (int x = 0; x < KEYS; x++) grad_p[x] = -delta;
             add_scores(d, grad_out, w->v + (key + j + i) * pitch, grad_p);
             for (int x = 0; x < KEYS; x++) {
+                /* made again from the scores: to keep it would take n x n numbers a head */
                 lanes share = exp2_lanes(load(p + (i + x) * LANES) - log_sum);
                 store(p + (i + x) * LANES, share);
                 store(grad_s + (i + x) * step, share * grad_p[x]);
@@ -406,7 +432,8 @@ INLINE void write_grad_qkv(const struct work *w, int d) {
     for (int j = 0; j < a->group; j++) {
         const size_t at = place_of(w, d, token_of(w, j));
         float *k = w->grad_k + j * wide_pitch_of(d), *v = w->grad_v + j * wide_pitch_of(d);
-        for (int i = 0; i < d; i++) k[i] *= LN_2;
+        for (int i = 0; i < d; i++) k[i] *= LN_2; /* q holds a factor of log2(e), as the scores do
+        */
         if (j < w->queries) {
             write_row(a->grad_qkv, at, w->q + j * pitch, d, a->bf16);
             write_row(a->grad_qkv, at + c, k, d, a->bf16);
@@ -433,10 +460,13 @@ INLINE double backward_width(const struct work *w, int d, int side, float *grad_
         to_columns(d, w->q + rows, pitch, w->q_columns + i * pitch);
         to_columns(d, w->grad_out + rows, pitch, w->grad_out_columns + i * pitch);
     }
+    /* keys outside, so that a block of them and its gradients stay in the cache for all queries */
     for (int key = 0; key < w->keys; key += cached_keys(side))
         for (int first = 0; first < w->queries; first += LANES)
             backward_tile(w, d, side, first, key, grad_table);
     for (int i = 0; i < columns * pitch; i++) {
+        /* d loss / d log(scale) is the sum of scores times their gradients, which is that of
+           queries times theirs; in double, since its terms cancel */
         lanes product = w->grad_q[i] * w->q_columns[i] * LN_2;
         for (int lane = 0; lane < LANES; lane++) grad_scale += product[lane];
         w->grad_q[i] *= a->scale * LN_2;
@@ -474,11 +504,14 @@ static void share_work(struct attention *a, bool backward) {
     const size_t tied = backward && a->tokens % a->group ? 1 : 0;
     const size_t tasks = a->pictures * (groups - tied) * a->heads;
     struct work w = {.a = a};
+    /* laid out twice, first to count: one list of buffers serves for the size and the addresses */
     struct pieces memory = {NULL, 0};
     lay_out(&w, &memory, backward);
     memory = (struct pieces){aligned_block(memory.used, &a->failed), 0};
     if (!memory.block) return;
     lay_out(&w, &memory, backward);
+    /* The number of chunks is fixed and each has sums of its own, so that the bits do not depend on
+       how many threads there are or which one is fast. */
     for (size_t chunk; (chunk = atomic_fetch_add(&a->next, 1)) < (size_t)a->chunks;)
         for (size_t t = tasks * chunk / a->chunks; t < tasks * (chunk + 1) / a->chunks; t++) {
             const size_t head = t % a->heads, unit = t / a->heads;

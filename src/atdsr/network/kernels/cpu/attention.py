@@ -1,4 +1,8 @@
-"""Attention inside groups of tokens on CPUs, forward and backward, by `attention.c`."""
+"""Attention inside groups of tokens on CPUs, forward and backward, by `attention.c`.
+
+The functions have the signatures of the operators in `atdsr.network.operators`. In addition, `out`
+may say where the result goes.
+"""
 
 import ctypes
 import math
@@ -7,17 +11,18 @@ from functools import cache, lru_cache, reduce
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from atdsr.network import windows
 from atdsr.network.kernels import cpu
 
+SIDE_MULTIPLE = 16
+"""Sides of windows must be a multiple of this, to fill the vectors of every variant."""
+
 _LOG2_E = math.log2(math.e)
-_SIDE_UNIT = 16  # sides of windows that fill vectors of every variant
-_BACKWARD_CHUNKS = 64  # a fixed number, since sums over chunks shall not follow the threads
+_BACKWARD_CHUNKS = 64  # a fixed number, so that sums over chunks do not depend on the threads
 
 
-class _Attention(cpu.Job):
+class _AttentionArguments(cpu.KernelArguments):
     """`struct attention` of `attention.h`."""
 
     FLOATS = (torch.float32, torch.bfloat16, torch.float64)
@@ -28,51 +33,49 @@ class _Attention(cpu.Job):
         *cpu.integers("chunks"),
         ("bf16", ctypes.c_int32),
         ("scale", ctypes.c_float),
-        *cpu.Job.THREADS,
+        *cpu.KernelArguments.SHARED,
     )
-
-
-def takes(qkv: Tensor) -> bool:
-    """Whether the kernels run on these queries, keys and values."""
-    return qkv.dtype in (torch.float32, torch.bfloat16) and cpu.run_on(qkv)
-
-
-def takes_windows(qkv: Tensor, side: int) -> bool:
-    """Whether they do in windows of this side, which must fill vectors."""
-    return side % _SIDE_UNIT == 0 and takes(qkv)
 
 
 @dataclass(frozen=True)
 class _Groups:
-    """What of an attention is no tensor of the network.
+    """How the tokens of `qkv` are grouped, and what is added to their scores.
 
     Attributes:
-        order: int64 tokens, group by group, `b n` or `n` for all pictures.
-        group: tokens in a group.
-        heads: number of heads.
-        scale: of the scores.
-        side: of the windows, 0 for runs of sorted tokens.
+        qkv: Contiguous queries, keys and values, `b n 3c`.
+        order: Tokens, group by group, int64 `b n`, or `n` for all pictures.
+        group: Tokens in a group.
+        heads: Number of heads.
+        scale: Factor of the scores.
+        biases: float32 `heads (2 side - 1)^2` in units of log2, for windows.
+        side: Side of the windows, 0 for runs of sorted tokens.
         penalties: float32 `kinds group group` in units of log2, for windows at the edge.
-        kinds: uint8, which penalties each group of a picture has, 0 for none.
+        kinds: uint8, the penalties that each group of a picture has, 0 for none.
     """
 
+    qkv: Tensor
     order: Tensor
     group: int
     heads: int
     scale: float
+    biases: Tensor | None = None
     side: int = 0
     penalties: Tensor | None = None
     kinds: Tensor | None = None
 
-    def job(
-        self, qkv: Tensor, table: Tensor | None, chunks: int, **tensors: Tensor | None
-    ) -> cpu.Job:
-        """The struct of a pass."""
-        b, n, c3 = qkv.shape
-        return _Attention.of(
-            qkv=qkv,
+    @property
+    def tasks(self) -> int:
+        """Number of heads of all groups; each is a piece of work."""
+        b, n, _ = self.qkv.shape
+        return b * math.ceil(n / self.group) * self.heads
+
+    def run(self, name: str, chunks: int, **tensors: Tensor | None) -> None:
+        """Run a pass, its tasks cut into so many chunks."""
+        b, n, c3 = self.qkv.shape
+        arguments = _AttentionArguments.of(
+            qkv=self.qkv,
             order=self.order,
-            table=table,
+            table=self.biases,
             penalties=self.penalties,
             kinds=self.kinds,
             **tensors,
@@ -84,86 +87,107 @@ class _Groups:
             side=self.side,
             order_pitch=n if self.order.dim() == 2 else 0,
             chunks=chunks,
-            bf16=qkv.dtype == torch.bfloat16,
+            bf16=self.qkv.dtype == torch.bfloat16,
             scale=self.scale * _LOG2_E,
         )
-
-    def tasks(self, qkv: Tensor) -> int:
-        """How many heads of groups there are."""
-        return qkv.shape[0] * math.ceil(qkv.shape[1] / self.group) * self.heads
+        cpu.run(name, arguments, chunks)
 
 
-def _forward(
-    qkv: Tensor, table: Tensor | None, groups: _Groups, keep: bool
-) -> tuple[Tensor, Tensor | None]:
-    b, n, c3 = qkv.shape
-    name = "categories" if table is None else "windows"
-    out = cpu.room(name, b, n, c3 // 3, dtype=qkv.dtype)
-    log_sums = qkv.new_empty(b, groups.heads, n, dtype=torch.float32) if keep else None
+def _forward(groups: _Groups, keep: bool, out: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the result `b n c` and, if they are to be kept, the logarithms of softmax's sums."""
+    b, n, c3 = groups.qkv.shape
+    if out is None:
+        out = groups.qkv.new_empty(b, n, c3 // 3)
+    log_sums = groups.qkv.new_empty((b, groups.heads, n) if keep else 0, dtype=torch.float32)
     # neighbours in the order of tasks share rows, so a thread takes several at a time
-    chunks = min(groups.tasks(qkv), 8 * torch.get_num_threads())
-    cpu.run("attention_forward", groups.job(qkv, table, chunks, out=out, log_sums=log_sums), chunks)
+    chunks = min(groups.tasks, 8 * torch.get_num_threads())
+    groups.run("attention_forward", chunks, out=out, log_sums=log_sums if keep else None)
     return out, log_sums
 
 
-class _Attend(torch.autograd.Function):
-    """Attention inside groups; scores are computed again in the backward pass.
+def _backward(
+    groups: _Groups, grad_out: Tensor, out: Tensor, log_sums: Tensor, scale_is_learned: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Return the gradients of qkv, of the biases and of the scale's logarithm.
 
-    `log_scale` is a number that is not used, but gets the gradient of log(scale).
+    The scores are computed again. Each chunk sums the gradient of the biases on its own.
     """
-
-    @staticmethod
-    def forward(ctx, qkv: Tensor, table: Tensor | None, log_scale: Tensor | None, groups: _Groups):
-        out, log_sums = _forward(qkv, table, groups, keep=True)
-        ctx.save_for_backward(qkv, table, out, log_sums)
-        ctx.groups = groups
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, *grad_outputs: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        qkv, table, out, log_sums = ctx.saved_tensors
-        groups: _Groups = ctx.groups
-        tasks = groups.tasks(qkv)
-        chunks = min(tasks, _BACKWARD_CHUNKS)
-        grad_out, grad_qkv = grad_outputs[0].contiguous(), torch.empty_like(qkv)
-        grad_tables = grad_scales = None
-        if table is not None:
-            grad_tables = table.new_zeros(chunks, groups.heads, table.shape[1] + 1)
-        if ctx.needs_input_grad[2]:
-            grad_scales = qkv.new_zeros(tasks, dtype=torch.float64)
-        job = groups.job(
-            qkv,
-            table,
-            chunks,
-            out=out,
-            log_sums=log_sums,
-            grad_out=grad_out,
-            grad_qkv=grad_qkv,
-            grad_table=grad_tables,
-            grad_scale=grad_scales,
-        )
-        cpu.run("attention_backward", job, chunks)
-        grad_table = grad_scale = None
-        if grad_tables is not None:
-            # one after the other, for the order of a parallel sum would follow the threads
-            grad_table = reduce(torch.add, grad_tables.unbind())[:, :-1] / _LOG2_E
-        if grad_scales is not None:
-            grad_scale = qkv.new_tensor(math.fsum(grad_scales.tolist()), dtype=torch.float32)
-        return grad_qkv, grad_table, grad_scale, None
+    chunks = min(groups.tasks, _BACKWARD_CHUNKS)
+    grad_qkv = torch.empty_like(groups.qkv)
+    grad_biases = grad_scales = None
+    if groups.biases is not None:
+        heads, size = groups.biases.shape
+        grad_biases = groups.biases.new_zeros(chunks, heads, size + 1)
+    if scale_is_learned:
+        grad_scales = groups.qkv.new_zeros(groups.tasks, dtype=torch.float64)
+    groups.run(
+        "attention_backward",
+        chunks,
+        out=out,
+        log_sums=log_sums,
+        grad_out=grad_out,
+        grad_qkv=grad_qkv,
+        grad_table=grad_biases,
+        grad_scale=grad_scales,
+    )
+    if grad_biases is not None:
+        # one after the other: the order of a parallel sum would depend on the threads
+        grad_biases = reduce(torch.add, grad_biases.unbind())[:, :-1]
+    return grad_qkv, grad_biases, grad_scales
 
 
-def _attend(qkv: Tensor, table: Tensor | None, log_scale: Tensor | None, groups: _Groups) -> Tensor:
-    qkv = qkv.contiguous()
-    learned = (qkv, table, log_scale)
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in learned):
-        return _Attend.apply(qkv, table, log_scale, groups)
-    return _forward(qkv, table, groups, keep=False)[0]
+# ---------------------------------------------------------------------------- window attention
+
+
+def window_attention(
+    qkv: Tensor, table: Tensor, side: int, shifted: bool, keep: bool, out: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Run the operator `atdsr::window_attention` on contiguous `b h w 3c`."""
+    flat_out = None if out is None else out.flatten(1, 2)
+    result, log_sums = _forward(_windows(qkv, table, side, shifted), keep, flat_out)
+    return result.view(*qkv.shape[:3], -1), log_sums
+
+
+def window_attention_backward(
+    grad_out: Tensor,
+    qkv: Tensor,
+    table: Tensor,
+    out: Tensor,
+    log_sums: Tensor,
+    side: int,
+    shifted: bool,
+    learned: bool,
+) -> tuple[Tensor, Tensor]:
+    """Run the operator `atdsr::window_attention_backward`."""
+    groups = _windows(qkv, table, side, shifted)
+    grad_qkv, grad_biases, _ = _backward(groups, grad_out, out, log_sums, False)
+    assert grad_biases is not None, "windows have biases"
+    grad_table = grad_biases.T.contiguous() if learned else table.new_empty(0)
+    return grad_qkv.view(qkv.shape), grad_table
+
+
+def _windows(qkv: Tensor, table: Tensor, side: int, shifted: bool) -> _Groups:
+    _, h, w, c3 = qkv.shape
+    heads = table.shape[1]
+    order, kinds = _window_order(h, w, side, shifted)
+    return _Groups(
+        qkv=qkv.flatten(1, 2),
+        order=order,
+        group=side**2,
+        heads=heads,
+        scale=(c3 // 3 // heads) ** -0.5,
+        biases=(table.float() * _LOG2_E).T.contiguous(),
+        side=side,
+        penalties=_penalties(side) if shifted else None,
+        kinds=kinds,
+    )
 
 
 @lru_cache(maxsize=16)
-def _windows(height: int, width: int, side: int, shifted: bool) -> tuple[Tensor, Tensor | None]:
-    """The tokens of a picture window by window, and the kind of each window where shifted."""
+def _window_order(
+    height: int, width: int, side: int, shifted: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Return the tokens of a picture window by window and, if shifted, each window's kind."""
     tokens = torch.arange(height * width, device="cpu").view(1, height, width, 1)
     if not shifted:
         return windows.partition(tokens, side).flatten(), None
@@ -174,33 +198,43 @@ def _windows(height: int, width: int, side: int, shifted: bool) -> tuple[Tensor,
 
 @cache
 def _penalties(side: int) -> Tensor:
-    with torch.device("cpu"):
-        return windows.shift_penalties(side).flatten(0, 1).float() * _LOG2_E
+    return windows.shift_penalties(side, torch.device("cpu")).flatten(0, 1) * _LOG2_E
 
 
-def window_attention(qkv: Tensor, table: Tensor, side: int, shifted: bool) -> Tensor:
-    """`attention.window_attention` of `b h w 3c` under a table of biases `(2 side - 1)^2 heads`."""
-    b, h, w, c3 = qkv.shape
-    heads = table.shape[1]
-    order, kinds = _windows(h, w, side, shifted)
-    scale = (c3 // 3 // heads) ** -0.5
-    penalties = _penalties(side) if shifted else None
-    groups = _Groups(order, side**2, heads, scale, side, penalties, kinds)
-    biases = (table.float() * _LOG2_E).T.contiguous()
-    return _attend(qkv.reshape(b, h * w, c3), biases, None, groups).view(b, h, w, -1)
+# -------------------------------------------------------------------------- category attention
 
 
 def category_attention(
-    qkv: Tensor, order: Tensor, log_scale: Tensor, heads: int, group: int
-) -> Tensor:
-    """`attention.category_attention` of `b n 3c` in a given order of tokens.
+    qkv: Tensor,
+    order: Tensor,
+    log_scale: Tensor,
+    heads: int,
+    group: int,
+    keep: bool,
+    out: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Run the operator `atdsr::category_attention` on contiguous `b n 3c`."""
+    return _forward(_runs(qkv, order, log_scale, heads, group), keep, out)
 
-    Args:
-        qkv: `b n 3c`.
-        order: int64 `b n`, tokens sorted by category.
-        log_scale: one number, the logarithm of the scale of scores.
-        heads: number of heads.
-        group: tokens in a run, at most n.
-    """
-    groups = _Groups(order, group, heads, math.exp(log_scale.item()))
-    return _attend(qkv, None, log_scale.reshape(()), groups)
+
+def category_attention_backward(
+    grad_out: Tensor,
+    qkv: Tensor,
+    order: Tensor,
+    log_scale: Tensor,
+    out: Tensor,
+    log_sums: Tensor,
+    heads: int,
+    group: int,
+    learned: bool,
+) -> tuple[Tensor, Tensor]:
+    """Run the operator `atdsr::category_attention_backward`."""
+    groups = _runs(qkv, order, log_scale, heads, group)
+    grad_qkv, _, grad_scales = _backward(groups, grad_out, out, log_sums, learned)
+    if grad_scales is None:
+        return grad_qkv, log_scale.new_empty(0)
+    return grad_qkv, log_scale.new_tensor(math.fsum(grad_scales.tolist()))
+
+
+def _runs(qkv: Tensor, order: Tensor, log_scale: Tensor, heads: int, group: int) -> _Groups:
+    return _Groups(qkv, order.long(), group, heads, math.exp(log_scale.item()))

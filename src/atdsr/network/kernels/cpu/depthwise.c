@@ -12,6 +12,8 @@ enum { ACROSS = 8 };               /* neighbours that are summed side by side, i
 
 /* Sums of ACROSS neighbours. `pitch` vectors from a row of the tile to the next. */
 INLINE void convolve(int k, const lanes *tile, int pitch, const lanes *weight, lanes *sum) {
+    /* Each weight that is loaded serves ACROSS neighbours, whose sums do not wait for each other:
+       that hides the latency of a multiplication. */
     for (int y = 0; y < k; y++) {
         const lanes *row = tile + y * pitch;
         for (int x = 0; x < k; x++) {
@@ -35,11 +37,13 @@ static void fill(const struct depthwise *a, const float *picture, struct tile *t
         for (int x = -border; x < t->columns + border; x++) {
             lanes *to = t->numbers + (y + border) * t->pitch + x + border;
             const int row = t->top + y, column = t->left + x;
+            /* all tests for the picture's border are here, once a pixel and not once a tap */
             const int inside = row >= 0 && row < a->height && column >= 0 && column < a->width;
             const size_t at = ((size_t)row * a->width + column) * a->channels + t->channel;
             *to = inside ? load_some(picture + at, t->channels) : all(0);
         }
     t->bias = load_some(a->bias + t->channel, t->channels);
+    /* copied, since the weights of two taps are as far apart as the layer is wide */
     for (int i = 0; i < a->kernel * a->kernel; i++)
         t->weight[i] = load_some(a->weight + (size_t)i * a->channels + t->channel, t->channels);
 }
@@ -51,6 +55,8 @@ INLINE void finish(const struct depthwise *a, const struct tile *t, int k, float
             lanes sum[ACROSS];
             for (int i = 0; i < ACROSS; i++) sum[i] = t->bias;
             convolve(k, t->numbers + y * t->pitch + x, t->pitch, t->weight, sum);
+            /* The GELU and the addition happen while the sums are in registers. Neighbours beyond
+               the tile were computed from the padding and are dropped. */
             for (int i = 0; i < ACROSS && x + i < t->columns; i++) {
                 const size_t pixel = (size_t)(t->top + y) * a->width + t->left + x + i;
                 lanes middle = t->numbers[(y + border) * t->pitch + x + i + border];
@@ -70,6 +76,8 @@ void depthwise_gelu(struct depthwise *a) {
     if (!t.numbers) return;
     t.weight = t.numbers + (size_t)(ROWS + k - 1) * pitch;
     for (size_t task; (task = atomic_fetch_add(&a->next, 1)) < tasks;) {
+        /* channels vary fastest, so that the same pixels are read again while they are in the
+           cache */
         const size_t tile = task / groups, place = tile % (down * across);
         const size_t picture = tile / (down * across) * a->height * a->width * a->channels;
         t.top = place / across * ROWS;

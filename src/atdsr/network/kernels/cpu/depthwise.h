@@ -1,4 +1,4 @@
-/* What `depthwise.c` is told; `layers.py` mirrors it field by field. */
+/* What `depthwise.c` is told; `tokenwise.py` mirrors it field by field. */
 
 #ifndef ATDSR_DEPTHWISE_H
 #define ATDSR_DEPTHWISE_H

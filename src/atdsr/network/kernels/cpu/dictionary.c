@@ -4,8 +4,12 @@
 
 #include "lanes.h"
 
-enum { ENTRIES = 8 };  /* side by side in registers */
-enum { GATHERED = 64 }; /* tokens at a time in `gather_shares` */
+/* Entries side by side in registers: as many independent sums hide the latency of multiplications.
+   */
+enum { ENTRIES = 8 };
+/* Tokens at a time in `gather_shares`: their exponentials stay in the first cache until they are
+   multiplied. */
+enum { GATHERED = 64 };
 
 static const float LOG2_E = 1.4426950f;
 
@@ -35,6 +39,8 @@ static void copy_keys(const struct looking *l, size_t picture) {
 INLINE int_lanes share(const struct looking *l, const float *q, int here) {
     const struct dictionary *a = l->a;
     const int d = l->reduced, given = a->reduced; /* what lies between is of earlier shares */
+    /* Tokens stand in the lanes, entries are walked: the softmax and the search for the largest
+       share need no work across lanes. Missing tokens repeat the first one, and are not stored. */
     for (int lane = 0; lane < LANES; lane++)
         memcpy(l->rows + lane * d, q + (lane < here ? lane : 0) * a->reduced, 4 * a->reduced);
     to_columns(d, l->rows, d, l->q);
@@ -42,6 +48,7 @@ INLINE int_lanes share(const struct looking *l, const float *q, int here) {
     int_lanes category = {0};
     for (int i = 0; i < given; i++) norm += l->q[i] * l->q[i];
     for (int lane = 0; lane < LANES; lane++) norm[lane] = sqrtf(norm[lane]);
+    /* log2(e) goes into the query's scale, since the exponential is one of 2 */
     lanes scale = LOG2_E / larger(norm, all(1e-12f));
     for (int i = 0; i < given; i++) l->q[i] *= scale;
     for (int first = 0; first < a->entries; first += ENTRIES) {
@@ -52,6 +59,8 @@ INLINE int_lanes share(const struct looking *l, const float *q, int here) {
             for (int j = 0; j < ENTRIES; j++) s[j] += l->q[i] * keys[j * d + i];
         for (int j = 0; j < ENTRIES && first + j < a->entries; j++) {
             lanes e = exp2_lanes(s[j]); /* cosines are small: no need to know the largest */
+            /* A strict comparison, so that the first entry wins a tie. Of exponentials, since the
+               category is the largest share after the softmax. */
             int_lanes wins = e > best;
             category = (wins & (first + j)) | (~wins & category);
             best = larger(best, e);
@@ -59,6 +68,7 @@ INLINE int_lanes share(const struct looking *l, const float *q, int here) {
             l->shares[first + j] = e;
         }
     }
+    /* one division a token and not one an entry */
     total = 1.0f / total;
     for (int j = 0; j < a->entries; j++) l->shares[j] *= total;
     return category;
@@ -72,6 +82,8 @@ INLINE void count(const struct looking *l, bool begins, int here) {
             l->pivot[j] = l->smallest[j] = l->largest[j] = all(value[0]);
             l->sum[j] = l->squares[j] = all(0);
         }
+        /* missing tokens get the pivot, which adds nothing to the sums and is in the range anyway
+           */
         for (int lane = here; lane < LANES; lane++) value[lane] = l->pivot[j][0];
         lanes distance = value - l->pivot[j];
         l->sum[j] += distance;
@@ -84,6 +96,7 @@ INLINE void count(const struct looking *l, bool begins, int here) {
 static void write_statistics(const struct looking *l, int tokens, float *out) {
     const int m = l->a->entries;
     for (int j = 0; j < m; j++) {
+        /* in double, since a difference of these is taken below */
         double sum = 0, squares = 0;
         float smallest = l->smallest[j][0], largest = l->largest[j][0];
         for (int lane = 0; lane < LANES; lane++) {
@@ -93,6 +106,8 @@ static void write_statistics(const struct looking *l, int tokens, float *out) {
             if (l->largest[j][lane] > largest) largest = l->largest[j][lane];
         }
         out[j] = l->pivot[j][0] + sum / tokens;
+        /* from the distance to the pivot to the distance to the mean; safe, since the pivot is
+           near */
         out[m + j] = squares - sum * sum / tokens;
         out[2 * m + j] = smallest;
         out[3 * m + j] = largest;
@@ -103,6 +118,8 @@ INLINE void look_up_chunk(const struct looking *l, size_t picture, size_t chunk,
     const struct dictionary *a = l->a;
     const int m = a->entries, tokens = least(a->chunk, a->tokens - chunk * a->chunk);
     const size_t begin = picture * a->tokens + chunk * a->chunk;
+    /* copied once a chunk into rows of a padded length, so that the loop over ENTRIES entries needs
+       no test for the last ones */
     copy_keys(l, picture);
     for (int first = 0; first < tokens; first += LANES) {
         const int here = least(LANES, tokens - first);
@@ -111,7 +128,8 @@ INLINE void look_up_chunk(const struct looking *l, size_t picture, size_t chunk,
         memcpy(a->categories + begin + first, &category, 4 * here);
         to_rows(m, l->shares, l->rows, round_up(m, 4));
         for (int lane = 0; lane < here; lane++)
-            memcpy(a->attention + (begin + first + lane) * m, l->rows + lane * round_up(m, 4), 4 * m);
+            memcpy(a->attention + (begin + first + lane) * m, l->rows + lane * round_up(m, 4),
+                   4 * m);
     }
     write_statistics(l, tokens, a->statistics + (picture * chunks + chunk) * 4 * m);
 }
@@ -145,6 +163,8 @@ void look_up(struct dictionary *a) {
 /* mixed[j] += sum over the tokens of e_j x, ENTRIES entries and a vector of features at a time. */
 INLINE void mix_in(const struct dictionary *a, const float *e, int pitch, const float *x,
                    int tokens, float *mixed) {
+    /* Tokens are innermost: ENTRIES sums stay in registers over GATHERED tokens, and each vector
+       of x that is loaded serves all of them. */
     for (int first = 0; first < a->entries; first += ENTRIES)
         for (int i = 0; i < a->width; i += LANES) {
             const int features = a->width - i, entries = least(ENTRIES, a->entries - first);
@@ -170,6 +190,8 @@ void gather_shares(struct dictionary *a) {
         const size_t picture = t / chunks, begin = t % chunks * a->chunk;
         const int tokens = least(a->chunk, a->tokens - begin);
         const float *factor = a->factor + picture * m, *reference = a->reference + picture * m;
+        /* Each chunk has sums of its own, which the caller adds in order. Their number depends on
+           the picture and not on the threads, and so do the bits of the result. */
         float *totals = a->totals + t * m, *mixed = a->mixed + t * m * a->width;
         for (int first = 0; first < tokens; first += GATHERED) {
             const int here = least(GATHERED, tokens - first);
@@ -180,6 +202,8 @@ void gather_shares(struct dictionary *a) {
                 lanes total = load_some(totals + j, count);
                 for (int i = 0; i < here; i++) {
                     lanes share = load_some(a->attention + (row + i) * m + j, count);
+                    /* The reference is the share with the largest exponent over all tokens, which
+                       `look_up` has found, so nothing overflows and no second pass is needed. */
                     lanes value = exp2_lanes((share - r) * f);
                     total += value;
                     store(e + i * pitch + j, value);
@@ -196,6 +220,8 @@ void gather_shares(struct dictionary *a) {
 
 void sort_by_category(const int32_t *categories, int64_t tokens, int64_t count, int64_t *ends,
                       int64_t *order) {
+    /* Counting takes two passes over the tokens where a comparison sort takes log n. Placing them
+       from the last to the first makes it stable. */
     memset(ends, 0, 8 * count);
     for (int64_t t = 0; t < tokens; t++) ends[categories[t]]++;
     for (int64_t j = 1; j < count; j++) ends[j] += ends[j - 1];

@@ -1,4 +1,4 @@
-/* What `dictionary.c` is told; `layers.py` mirrors it field by field. */
+/* What `dictionary.c` is told; `dictionary.py` mirrors it field by field. */
 
 #ifndef ATDSR_DICTIONARY_H
 #define ATDSR_DICTIONARY_H

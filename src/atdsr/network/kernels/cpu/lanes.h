@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The compiler is told one instruction set for the whole file, so the width of a vector is fixed
+   here and every loop over lanes has a known length. */
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
 #include <immintrin.h>
 #define LANES 16
@@ -20,13 +22,18 @@
 #define LANES 4
 #endif
 
+/* Always inlined, since a call would spill all vectors to memory, and since the lengths of loops
+   are known to the compiler only where it sees the arguments of the caller. */
 #define INLINE static inline __attribute__((always_inline))
 
 typedef float lanes __attribute__((vector_size(4 * LANES)));
+/* Rows of a head begin at any multiple of 4 bytes; an ordinary vector type would promise more. */
 typedef float lanes_anywhere __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t int_lanes __attribute__((vector_size(4 * LANES)));
 typedef uint32_t bit_lanes __attribute__((vector_size(4 * LANES)));
 
+/* A subtraction of zero and not an addition: it keeps the sign of -0, and so costs
+   no instruction. */
 INLINE lanes all(float value) { return value - (lanes){0}; }
 
 INLINE lanes load(const float *from) { return *(const lanes_anywhere *)from; }
@@ -37,6 +44,7 @@ INLINE void store(float *to, lanes value) { *(lanes_anywhere *)to = value; }
 INLINE lanes load_some(const float *from, int count) {
     if (count >= LANES) return load(from);
 #if LANES == 16
+    /* a masked load does not touch what lies behind the end of the array */
     return (lanes)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
 #else
     lanes value = {0};
@@ -60,6 +68,8 @@ INLINE void store_some(float *to, lanes value, int count) {
 }
 
 INLINE lanes larger(lanes a, lanes b) {
+/* Intrinsics, since compilers may not turn a comparison and a choice into one instruction: the two
+   differ where a number is NaN. */
 #if LANES == 16
     return (lanes)_mm512_max_ps((__m512)a, (__m512)b);
 #elif LANES == 8
@@ -93,7 +103,8 @@ typedef float quad_anywhere __attribute__((vector_size(16), aligned(4), may_alia
 
 #define ROW(n) (*(quad_anywhere *)(rows + 4 * (n) * pitch))
 
-/* Four numbers of each of the rows 0, 4, 8.. */
+/* Four numbers of each of the rows 0, 4, 8.. Loading every fourth row puts them where swaps inside
+   groups of four lanes are enough for a transpose; moving numbers across these groups is slower. */
 INLINE lanes load_fours(float *rows, int pitch) {
 #if LANES == 16
     typedef float eight __attribute__((vector_size(32)));
@@ -131,7 +142,8 @@ INLINE float sum_of(lanes value) {
 #endif
 }
 
-/* Swap rows and columns inside every four lanes of four vectors. */
+/* Swap rows and columns inside every four lanes of four vectors. Eight shuffles move 4 * LANES
+   numbers; one at a time would be as many loads and stores. */
 INLINE void transpose_fours(lanes x[4]) {
     lanes a = SHUFFLE(x[0], x[1], 0, 4, 1, 5), b = SHUFFLE(x[2], x[3], 0, 4, 1, 5);
     lanes c = SHUFFLE(x[0], x[1], 2, 6, 3, 7), d = SHUFFLE(x[2], x[3], 2, 6, 3, 7);
@@ -141,7 +153,10 @@ INLINE void transpose_fours(lanes x[4]) {
     x[3] = SHUFFLE(c, d, 2, 3, 6, 7);
 }
 
-/* Number i of LANES rows becomes the vector columns[i], for i below d rounded up to 4. */
+/* Number i of LANES rows becomes the vector columns[i], for i below d rounded up to 4.
+
+   With one row in each lane, sums over the features of a row need no sum across lanes, and heads
+   of a width that is no multiple of LANES waste nothing. */
 INLINE void to_columns(int d, float *rows, int pitch, lanes *columns) {
     for (int i = 0; i < d; i += 4) {
         lanes x[4];
@@ -172,6 +187,7 @@ INLINE void to_rows(int d, const lanes *columns, float *rows, int pitch) {
 
 INLINE lanes exp2_lanes(lanes x) {
 #if LANES == 16
+    /* AVX-512 takes the fraction of a number, and scales by 2^floor(x), in one instruction each */
     __mmask16 counts = _mm512_cmp_ps_mask((__m512)x, (__m512)all(LEAST_POWER), _CMP_GE_OQ);
     static const float c[] = {0.99999994f, 0.69315308f,   0.24015361f,
                               0.055826318f, 0.0089893406f, 0.0018775767f};
@@ -184,6 +200,8 @@ INLINE lanes exp2_lanes(lanes x) {
     lanes n = x + round;
     lanes f = x - (n - round);
 #endif
+    /* Horner's rule: five fused multiplications and additions. Several of these chains run side by
+       side, because callers work on independent vectors. */
     lanes p = c[5] * f + c[4];
     p = p * f + c[3];
     p = p * f + c[2];
@@ -192,7 +210,8 @@ INLINE lanes exp2_lanes(lanes x) {
 #if LANES == 16
     return (lanes)_mm512_maskz_scalef_ps(counts, (__m512)p, (__m512)x);
 #else
-    /* unsigned, for the sum overflows where x does not count */
+    /* adding n to the exponent bits multiplies by 2^n; unsigned, for the sum overflows where x
+       does not count */
     return (lanes)(((bit_lanes)p + ((bit_lanes)n << 23)) & (bit_lanes)counts);
 #endif
 }
@@ -204,6 +223,7 @@ INLINE lanes gelu_lanes(lanes x) {
                               0.003917379f, 2.8759998e-4f, 2.0117027e-6f};
     static const float q[] = {1.0f,          0.50529265f,   0.115591414f,
                               0.015270826f, 0.0011982119f, 3.7839265e-5f};
+    /* clamped first, because the rational function runs away outside of its interval */
     lanes z = smaller(larger(x * 0.70710678f, all(-3.95f)), all(3.95f)), t = z * z;
     lanes above = all(p[5]), below = all(q[5]);
     for (int i = 4; i >= 0; i--) {
@@ -217,12 +237,16 @@ INLINE lanes gelu_lanes(lanes x) {
 
 /* Zeros, aligned for vectors; NULL, and `failed` set, where there is no memory. */
 static inline void *aligned_block(size_t bytes, atomic_int *failed) {
+    /* zeros, because padding is multiplied like everything else and must not hold NaN */
     char *block = calloc(bytes + 128, 1);
     if (!block) {
         atomic_store(failed, 1);
         return NULL;
     }
-    char *aligned = block + 128 - ((uintptr_t)block & 63); /* at least 64 bytes further on */
+    /* Whole cache lines: a vector that crosses two of them takes two accesses. At least 64 bytes
+       further on, which leaves room for the address that `free` needs. C11's aligned_alloc is
+       missing on Windows. */
+    char *aligned = block + 128 - ((uintptr_t)block & 63);
     memcpy(aligned - sizeof block, &block, sizeof block);
     return aligned;
 }

@@ -13,8 +13,13 @@ enum { ROWS = 4 }; /* AVX2 has half as many registers */
 #else
 enum { ROWS = 8 };
 #endif
+/* ROWS * ACROSS sums, ACROSS weights and a feature fill the registers: 24 + 4 of AVX-512's 32, and
+   12 + 4 of AVX2's 16. Each weight that is loaded serves ROWS multiplications, each feature
+   ACROSS. */
 enum { ACROSS = 3 };
-enum { PIECE = 256 }; /* rows that a thread takes at a time */
+/* Rows that a thread takes at a time: enough to make the counter that threads share cheap, few
+   enough for all threads to end at about the same time. */
+enum { PIECE = 256 };
 
 /* The rows of a tile in each input. */
 struct tile {
@@ -27,6 +32,8 @@ struct tile {
 /* sum[row][v] += the rows' features times `vectors` vectors of weights. */
 INLINE void multiply(const float *const *rows, int width, const float *weight, int wide,
                      int vectors, lanes sum[ROWS][ACROSS]) {
+    /* Features outside, so that sums never leave their registers. `vectors` is known where this is
+       inlined, and the inner loops are unrolled. */
     for (int i = 0; i < width; i++, weight += wide) {
         lanes w[ACROSS];
         for (int v = 0; v < vectors; v++) w[v] = load(weight + v * LANES);
@@ -36,10 +43,13 @@ INLINE void multiply(const float *const *rows, int width, const float *weight, i
 }
 
 INLINE void do_columns(const struct rows *a, const struct tile *t, int column, int vectors) {
+    /* beginning with the bias saves a pass over the sums */
     lanes sum[ROWS][ACROSS];
     const float *weight = t->weight + column;
     for (int row = 0; row < ROWS; row++)
         for (int v = 0; v < vectors; v++) sum[row][v] = load(a->bias + column + v * LANES);
+    /* Inputs side by side are one product after the other into the same sums, so that nobody has to
+       copy them together. */
     for (int i = 0; i < INPUTS; i++) {
         multiply(t->rows[i], a->widths[i], weight, a->wide, vectors, sum);
         weight += a->widths[i] * a->wide;
@@ -60,6 +70,9 @@ INLINE void norm_row(const struct rows *a, const float *x, float *out) {
     lanes sum = all(0), squares = all(0);
     for (int i = 0; i < n; i += LANES) sum += load_some(x + i, n - i);
     const float mean = sum_of(sum) / n;
+    /* A second pass for the variance: the row is in the cache, and the mean of squares minus the
+       square of the mean would lose the digits of a small variance. Lanes beyond the row would
+       count with the distance of a zero. */
     for (int i = 0; i < n; i += LANES) {
         lanes distance = zero_after(load_some(x + i, n - i) - mean, n - i);
         squares += distance * distance;
@@ -72,16 +85,28 @@ INLINE void norm_row(const struct rows *a, const float *x, float *out) {
     }
 }
 
-static void do_tile(const struct rows *a, struct tile *t, float *normed) {
+/* `scratch` has room for the rows of the first input, and for those of an input that is `out`. */
+static void do_tile(const struct rows *a, struct tile *t, float *scratch) {
     for (int row = 0; row < ROWS; row++) {
+        /* rows that are missing repeat the first one: the loops keep their known lengths, and
+           `do_columns` stores only `count` rows */
         const size_t place = t->first + (row < t->count ? row : 0);
-        for (int i = 0; i < INPUTS; i++) t->rows[i][row] = a->inputs[i] + place * a->widths[i];
+        for (int i = 0; i < INPUTS; i++) {
+            t->rows[i][row] = a->inputs[i] + place * a->widths[i];
+            if (a->inputs[i] != a->out) continue;
+            /* the first columns are written before the last ones are computed from these rows */
+            float *to = scratch + row * a->out_width;
+            memcpy(to, t->rows[i][row], a->out_width * sizeof(float));
+            t->rows[i][row] = to;
+        }
         if (a->norm_weight) {
-            float *to = normed + row * a->widths[0];
+            float *to = scratch + row * a->widths[0];
             norm_row(a, t->rows[0][row], to);
             t->rows[0][row] = to;
         }
     }
+    /* the last columns take fewer vectors: computing all three would cost up to three times as much
+       where rows are narrow */
     int column = 0;
     for (; column + (ACROSS - 1) * LANES < a->out_width; column += ACROSS * LANES)
         do_columns(a, t, column, ACROSS);
@@ -93,8 +118,11 @@ static void do_tile(const struct rows *a, struct tile *t, float *normed) {
 
 void rows_linear(struct rows *a) {
     const size_t pieces = (a->rows + PIECE - 1) / PIECE;
-    float *normed = aligned_block(4 * ROWS * a->widths[0], &a->failed);
-    if (!normed) return;
+    const int64_t widest = a->widths[0] > a->out_width ? a->widths[0] : a->out_width;
+    float *scratch = aligned_block(4 * ROWS * widest, &a->failed);
+    if (!scratch) return;
+    /* Threads help themselves to the next piece, so that a slower one gets fewer. Pieces do not
+       share a sum, so who does which makes no difference to the result. */
     for (size_t task; (task = atomic_fetch_add(&a->next, 1)) < a->pictures * pieces;) {
         const size_t picture = task / pieces, begin = task % pieces * PIECE;
         const size_t end = begin + PIECE < (size_t)a->rows ? begin + PIECE : (size_t)a->rows;
@@ -102,8 +130,8 @@ void rows_linear(struct rows *a) {
         for (size_t row = begin; row < end; row += ROWS) {
             t.first = picture * a->rows + row;
             t.count = end - row < ROWS ? end - row : ROWS;
-            do_tile(a, &t, normed);
+            do_tile(a, &t, scratch);
         }
     }
-    free_block(normed);
+    free_block(scratch);
 }

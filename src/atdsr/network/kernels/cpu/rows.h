@@ -1,4 +1,4 @@
-/* What `rows.c` is told; `layers.py` mirrors it field by field. */
+/* What `rows.c` is told; `tokenwise.py` mirrors it field by field. */
 
 #ifndef ATDSR_ROWS_H
 #define ATDSR_ROWS_H
@@ -10,7 +10,7 @@ enum { INPUTS = 3 };
 
 /* out = act(norm([inputs]) weight + bias) + residual, row by row. */
 struct rows {
-    const float *inputs[INPUTS]; /* rows x widths[i] each, side by side */
+    const float *inputs[INPUTS]; /* rows x widths[i] each, side by side; one may be `out` */
     int64_t widths[INPUTS];      /* 0: none */
     const float *weight;         /* sum of widths x out_width, each row padded to `wide` numbers */
     const float *bias;           /* wide */

@@ -98,26 +98,29 @@ def notice_once(device: torch.device) -> str | None:
     return _NOT_CHECKED[0].upper() + _NOT_CHECKED[1:]
 
 
-def run_on(x: Tensor) -> bool:
-    """Whether the kernels take this tensor: on a GPU that runs them, in float32 or bfloat16."""
+def supports(x: Tensor) -> bool:
+    """Tell whether the kernels take this tensor: on such a GPU, in float32 or bfloat16."""
     return (
         x.dtype in (torch.float32, torch.bfloat16)
         and product_dtype(x) in (torch.float32, torch.bfloat16)
-        and run_on_device_of(x)
+        and supports_device(x.device)
     )
 
 
-def run_on_device_of(x: Tensor) -> bool:
-    """Whether the kernels run where this tensor of any type is."""
-    if not kernels.enabled():
-        return False
-    if x.device.type == "cpu":
+def supports_device(device: torch.device) -> bool:
+    """Tell whether the kernels may run on this device now."""
+    return kernels.enabled() and runs_on(device)
+
+
+def runs_on(device: torch.device) -> bool:
+    """Tell whether there are kernels for this device, even inside `kernels.plain`."""
+    if device.type == "cpu":
         return _interpreted
-    return x.is_cuda and _have_gpu()
+    return device.type == "cuda" and _have_gpu()
 
 
 def _have_gpu() -> bool:
-    """Whether `status` has one; a compiler that traced it would leave its graph there."""
+    """Tell whether `status` has one; a compiler that traced it would break its graph there."""
     return status().gpu is not None
 
 

@@ -357,21 +357,31 @@ def _fold(grad_biases: Tensor, side: int) -> Tensor:
 # ---------------------------------------------------------------------------- window attention
 
 
-def window_attention(qkv: Tensor, table: Tensor, side: int, shifted: bool) -> Tensor:
-    """`attention.window_attention` of `b h w 3c` under a table of biases.
+def window_attention(
+    qkv: Tensor, table: Tensor, side: int, shifted: bool, keep: bool
+) -> tuple[Tensor, Tensor]:
+    """Run the operator `atdsr::window_attention` on contiguous `b h w 3c`.
 
-    Args:
-        qkv: `b h w 3c`, channel = part * c + head * (c / heads) + i, float32 or bfloat16; h and w
-            are multiples of `side`.
-        table: `(2 side - 1)^2 heads`, the relative position biases.
-        side: even side of the windows in tokens.
-        shifted: whether the windows are moved by half their side, around the map's edges.
-
-    Returns:
-        `b h w c` in qkv's type, before the projection.
+    The side is even; the table is contiguous, in float32.
     """
-    qkv, table = qkv.contiguous(), table.float().contiguous()
-    return _window_attention(qkv, table, side, shifted, gpu.differentiates(qkv, table))[0]
+    out, log_sums = _forward(_windows(qkv, table, side, shifted), keep)
+    return out.view(*qkv.shape[:-1], -1), log_sums
+
+
+def window_attention_backward(
+    grad_out: Tensor,
+    qkv: Tensor,
+    table: Tensor,
+    out: Tensor,
+    log_sums: Tensor,
+    side: int,
+    shifted: bool,
+    learned: bool,
+) -> tuple[Tensor, Tensor]:
+    """Run the operator `atdsr::window_attention_backward`."""
+    groups = _windows(qkv, table, side, shifted)
+    grad_qkv, grad_table = _backward(groups, grad_out, out, log_sums, learned)
+    return grad_qkv.view(qkv.shape), grad_table
 
 
 def _windows(qkv: Tensor, table: Tensor, side: int, shifted: bool) -> _Groups:
@@ -388,100 +398,21 @@ def _windows(qkv: Tensor, table: Tensor, side: int, shifted: bool) -> _Groups:
     )
 
 
-@torch.library.custom_op("atdsr::window_attention", mutates_args=())
-def _window_attention(
-    qkv: Tensor, table: Tensor, side: int, shifted: bool, keep: bool
-) -> tuple[Tensor, Tensor]:
-    out, log_sums = _forward(_windows(qkv, table, side, shifted), keep)
-    return out.view(*qkv.shape[:-1], -1), log_sums
-
-
-@_window_attention.register_fake
-def _(qkv: Tensor, table: Tensor, side: int, shifted: bool, keep: bool) -> tuple[Tensor, Tensor]:
-    b, h, w, c3 = qkv.shape
-    return qkv.new_empty(b, h, w, c3 // 3), _room_for_log_sums(qkv, h * w, table.shape[1], keep)
-
-
-@torch.library.custom_op("atdsr::window_attention_backward", mutates_args=())
-def _window_attention_backward(
-    grad_out: Tensor,
-    qkv: Tensor,
-    table: Tensor,
-    out: Tensor,
-    log_sums: Tensor,
-    side: int,
-    shifted: bool,
-    learned: bool,
-) -> tuple[Tensor, Tensor]:
-    groups = _windows(qkv, table, side, shifted)
-    grad_qkv, grad_table = _backward(groups, grad_out.contiguous(), out, log_sums, learned)
-    return grad_qkv.view(qkv.shape), grad_table
-
-
-@_window_attention_backward.register_fake
-def _(grad_out, qkv, table, out, log_sums, side, shifted, learned):
-    return torch.empty_like(qkv), table.new_empty(table.shape if learned else 0)
-
-
-def _keep_window_attention(ctx, inputs, output) -> None:
-    qkv, table, ctx.side, ctx.shifted, _ = inputs
-    ctx.save_for_backward(qkv, table, *output)
-    ctx.set_materialize_grads(False)
-
-
-def _differentiate_window_attention(ctx, grad_out: Tensor | None, _: Tensor | None):
-    if grad_out is None:
-        return None, None, None, None, None
-    learned = ctx.needs_input_grad[1]
-    grad_qkv, grad_table = _window_attention_backward(
-        grad_out, *ctx.saved_tensors, ctx.side, ctx.shifted, learned
-    )
-    return grad_qkv, grad_table if learned else None, None, None, None
-
-
-_window_attention.register_autograd(
-    _differentiate_window_attention, setup_context=_keep_window_attention
-)
-
-
 # -------------------------------------------------------------------------- category attention
 
 
 def category_attention(
-    qkv: Tensor, order: Tensor, log_scale: Tensor, heads: int, group: int
-) -> Tensor:
-    """`attention.category_attention` of `b n 3c` in a given order of tokens.
-
-    Args:
-        qkv: `b n 3c`, channel = part * c + head * (c / heads) + i, float32 or bfloat16.
-        order: int32 or int64 `b n`, tokens sorted by category.
-        log_scale: one number, the logarithm of the scale of scores.
-        heads: number of heads.
-        group: tokens in a run, at most n.
-
-    Returns:
-        `b n c` in qkv's type and the tokens' own order, before the projection.
-    """
-    qkv, log_scale = qkv.contiguous(), log_scale.float().reshape(())
-    keep = gpu.differentiates(qkv, log_scale)
-    return _category_attention(qkv, order.contiguous(), log_scale, heads, group, keep)[0]
-
-
-@torch.library.custom_op("atdsr::category_attention", mutates_args=())
-def _category_attention(
     qkv: Tensor, order: Tensor, log_scale: Tensor, heads: int, group: int, keep: bool
 ) -> tuple[Tensor, Tensor]:
-    return _forward(_Groups(qkv, heads, group, order=order, log_scale=log_scale), keep)
+    """Run the operator `atdsr::category_attention` on contiguous `b n 3c`.
+
+    The order may be int32 too; the scale is in float32.
+    """
+    groups = _Groups(qkv, heads, group, order=order.contiguous(), log_scale=log_scale)
+    return _forward(groups, keep)
 
 
-@_category_attention.register_fake
-def _(qkv, order, log_scale, heads, group, keep):
-    b, n, c3 = qkv.shape
-    return qkv.new_empty(b, n, c3 // 3), _room_for_log_sums(qkv, n, heads, keep)
-
-
-@torch.library.custom_op("atdsr::category_attention_backward", mutates_args=())
-def _category_attention_backward(
+def category_attention_backward(
     grad_out: Tensor,
     qkv: Tensor,
     order: Tensor,
@@ -492,31 +423,6 @@ def _category_attention_backward(
     group: int,
     learned: bool,
 ) -> tuple[Tensor, Tensor]:
-    groups = _Groups(qkv, heads, group, order=order, log_scale=log_scale)
-    return _backward(groups, grad_out.contiguous(), out, log_sums, learned)
-
-
-@_category_attention_backward.register_fake
-def _(grad_out, qkv, order, log_scale, out, log_sums, heads, group, learned):
-    return torch.empty_like(qkv), log_scale.new_empty(() if learned else 0)
-
-
-def _keep_category_attention(ctx, inputs, output) -> None:
-    qkv, order, log_scale, ctx.heads, ctx.group, _ = inputs
-    ctx.save_for_backward(qkv, order, log_scale, *output)
-    ctx.set_materialize_grads(False)
-
-
-def _differentiate_category_attention(ctx, grad_out: Tensor | None, _: Tensor | None):
-    if grad_out is None:
-        return None, None, None, None, None, None
-    learned = ctx.needs_input_grad[2]
-    grad_qkv, grad_scale = _category_attention_backward(
-        grad_out, *ctx.saved_tensors, ctx.heads, ctx.group, learned
-    )
-    return grad_qkv, None, grad_scale if learned else None, None, None, None
-
-
-_category_attention.register_autograd(
-    _differentiate_category_attention, setup_context=_keep_category_attention
-)
+    """Run the operator `atdsr::category_attention_backward`."""
+    groups = _Groups(qkv, heads, group, order=order.contiguous(), log_scale=log_scale)
+    return _backward(groups, grad_out, out, log_sums, learned)

@@ -28,11 +28,13 @@ _PENALTY = tl.constexpr(windows.SHIFT_PENALTY * math.log2(math.e))
 def _tokens(order, picture, group, i, tokens, height, width, GROUP: tl.constexpr,
             SIDE: tl.constexpr, SHIFT: tl.constexpr, LARGE: tl.constexpr):  # fmt: skip
     """The tokens of a picture at places `i` of a group; any for padding."""
+    # Arithmetic costs less than an index in memory, which would be one more load before each load.
     if SIDE > 0:
         columns = width // SIDE
         y = group // columns * SIDE + i // SIDE + SHIFT
         x = group % columns * SIDE + i % SIDE + SHIFT
         if SHIFT > 0:
+            # a comparison and not a remainder: integer division takes dozens of instructions
             y = tl.where(y >= height, y - height, y)
             x = tl.where(x >= width, x - width, x)
         token = y * width + x
@@ -40,6 +42,7 @@ def _tokens(order, picture, group, i, tokens, height, width, GROUP: tl.constexpr
         place = group * GROUP + i
         place = tl.where(place < tokens, place, 2 * tokens - 1 - place)  # borrowed, mirrored
         token = tl.load(order + picture * tokens + place, mask=i < GROUP, other=0)
+    # 64-bit offsets take twice the registers, so only pictures that need them pay for them
     return token.to(tl.int64) if LARGE else token.to(tl.int32)
 
 
@@ -115,6 +118,8 @@ def _biases(table, head, queries, keys, HEADS: tl.constexpr, GROUP: tl.constexpr
     dx = queries % SIDE - keys % SIDE + SIDE - 1
     real = (queries < GROUP) & (keys < GROUP)
     bias = tl.load(table + (dy * (2 * SIDE - 1) + dx) * HEADS + head, mask=real, other=0.0)
+    # Padding is masked here, once a program, and not in the loop over windows. Multiplied by
+    # log2(e) once, since the exponential of the hardware is one of 2.
     return tl.where(keys < GROUP, bias * LOG2_E, float("-inf"))
 
 
@@ -134,6 +139,7 @@ def _penalised(scores, queries, keys, group, height, width, SIDE: tl.constexpr,
         columns = width // SIDE
         last_row = group // columns == height // SIDE - 1
         last_column = group % columns == columns - 1
+        # the same for all threads of a program, so windows inside the picture skip the work
         if last_row | last_column:
             apart = _region(queries, last_row, last_column, SIDE) != _region(
                 keys, last_row, last_column, SIDE
@@ -168,6 +174,8 @@ def forward_kernel(
     i = program // HEADS % BLOCKS * ROWS + tl.arange(0, ROWS)
     first = program // (HEADS * BLOCKS) * per_program
     scale = _factor(log_scale, WIDTH, SIDE) * LOG2_E
+    # A tuple and unrolled loops, since Triton keeps an array in registers only where its index is a
+    # constant. The gather from the table is paid once for all windows of the program.
     biases = ()
     for t in tl.static_range(TILES if SIDE > 0 else 0):
         j = t * COLUMNS + tl.arange(0, COLUMNS)
@@ -180,6 +188,8 @@ def forward_kernel(
         token = _tokens(order, picture, group, i, tokens, height, width, GROUP, SIDE, SHIFT, LARGE)
         real = _real(group, i, tokens, GROUP, MASKED)
         q = _load_own(start, token, real, own, 3 * C, WIDTH, PAIRS, D)
+        # The softmax is taken tile by tile: what was summed is scaled down whenever a larger score
+        # comes, so no more than one tile of scores exists at a time.
         largest = tl.full((ROWS,), float("-inf"), tl.float32)
         total = tl.zeros((ROWS,), tl.float32)
         mixed = tl.zeros((ROWS, D), tl.float32)
@@ -198,7 +208,9 @@ def forward_kernel(
                 )
                 larger = tl.maximum(largest, tl.max(scores, 1))
                 shares = tl.math.exp2(scores - larger[:, None])
-            else:  # the scale is positive
+            else:
+                # The scale is positive, so the largest score is known before scaling, and scaling
+                # and subtracting are one fused instruction a score.
                 if PADDED:
                     scores = tl.where(j[None, :] < GROUP, scores, float("-inf"))
                 larger = tl.maximum(largest, tl.max(scores, 1) * scale)
@@ -211,7 +223,9 @@ def forward_kernel(
             mixed += dot(shares.to(v.dtype), v, PRECISION)
             largest = larger
         to = out + picture * tokens * C + _start(head, WIDTH, PAIRS)
+        # divided once a result and not once a share
         _store(to, token, real, own, mixed / total[:, None], C, D)
+        # One number a query is all that the backward pass needs to make the shares again.
         if KEEP:
             to = log_sums + (picture * HEADS + head) * tokens + group * GROUP
             tl.store(to + i, largest + tl.math.log2(total), mask=real)
@@ -259,9 +273,12 @@ def queries_kernel(
         beside = picture * tokens * C + _start(head, WIDTH, PAIRS)
         q = _load_own(start, token, real, own, 3 * C, WIDTH, PAIRS, D)
         grad = _load_own(grad_out + beside, token, real, own, C, WIDTH, PAIRS, D)
+        # The sum over keys of shares times their gradients is out . grad: no pass over the scores.
+        # It is written for `keys_kernel`, by one of the programs that share the keys.
         delta = _load(out + beside, token, real, C, WIDTH, PAIRS, D).to(tl.float32)
         delta = tl.sum(delta * grad.to(tl.float32), 1)
         line = (picture * HEADS + head) * tokens + group * GROUP
+        # padding gets 2^-inf = 0 for shares, and so no gradient
         log_sum = _load_line(log_sums + line, i, real, float("inf"), MASKED)
         tl.store(deltas + line + i, delta, mask=real & (part == 0))
         mixed = tl.zeros((ROWS, D), tl.float32)
@@ -280,6 +297,7 @@ def queries_kernel(
                 )
             elif PADDED:
                 scores = tl.where(j[None, :] < GROUP, scores, float("-inf"))
+            # made again, which is faster than reading n x n numbers a head would be
             shares = tl.math.exp2(scores - log_sum[:, None])
             grad_scores = shares * (dot(grad, tl.trans(v), PRECISION) - delta[:, None])
             mixed += dot(grad_scores.to(k.dtype), k, PRECISION)
@@ -291,6 +309,8 @@ def queries_kernel(
         _store(to, token, real, own, mixed, PITCH, D)
         if SCALE_GRAD:  # a query times its own gradient: scores times theirs, summed over keys
             grad_scale += tl.sum(q.to(tl.float32) * mixed, 1)
+    # Each program writes sums of its own, to be added in one fixed order; atomic additions would
+    # come in another order, and give other bits, in each run.
     if BIAS_GRAD:
         for t in tl.static_range(TILES):
             j = (part * TILES + t) * COLUMNS + tl.arange(0, COLUMNS)
@@ -344,6 +364,8 @@ def keys_kernel(
             grad = _load(grad_out + beside, query, good, C, WIDTH, PAIRS, D)
             log_sum = _load_line(log_sums + line, j, good, float("inf"), MASKED)
             delta = _load_line(deltas + line, j, good, 0.0, MASKED)
+            # Transposed scores: sums over queries are then products, and need no atomic additions
+            # as they would in `queries_kernel`.
             scores = dot(k, tl.trans(q), PRECISION) * (factor * LOG2_E)
             if SIDE > 0:
                 scores = _penalised(
@@ -396,6 +418,7 @@ def fold_kernel(grad_biases, grad_table, HEADS: tl.constexpr, SIDE: tl.constexpr
     kx = qx - (at - (SIDE - 1))
     real = (qy < SIDE) & (qx < SIDE) & (ky >= 0) & (ky < SIDE) & (kx >= 0) & (kx < SIDE)
     place = (head * SIDE * SIDE + qy * SIDE + qx) * (SIDE * SIDE) + ky * SIDE + kx
+    # a gather, so that each number of the table is summed by one program, in one order
     found = tl.load(grad_biases + place, mask=real & (at < SPAN), other=0.0)
     row = (dy + SIDE - 1) * SPAN + tl.arange(0, 2 * BLOCK)
     to = grad_table + row * HEADS + head

@@ -26,6 +26,7 @@ def gelu_and_slope(x):
 
     erf is Abramowitz and Stegun's 7.1.26, to within 1.5e-7, whose exponential the derivative needs.
     """
+    # the math library's erf would not share its exponential with the slope
     bell = tl.math.exp2(-0.5 * LOG2_E * x * x)
     t = 1.0 / (1.0 + 0.23164189 * tl.abs(x))
     tail = t * (-0.142248368 + t * (0.710706870 + t * (-0.7265760135 + t * 0.5307027145)))

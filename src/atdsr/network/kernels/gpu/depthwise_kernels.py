@@ -29,11 +29,14 @@ def _lanes(
     """
     # told to the compiler, which sees that channels come in pairs for some numbers of them only
     PAIR: tl.constexpr = 1 if BLOCK_C % 2 or C % 2 else 2
+    # Lanes next to each other have channels next to each other, so a warp's loads are of whole
+    # lines.
     lane = tl.arange(0, ROWS * LANES)
     row = tl.max_constancy(lane // LANES, LANES)
     across = strip * LANES + lane % LANES
     channel = tl.max_contiguous(tl.multiple_of(across % BLOCK_C, PAIR), PAIR) + block * BLOCK_C
     column = tl.max_constancy(across // BLOCK_C * COLUMNS, PAIR)
+    # far to the left, so that the test for the picture's border masks them as well
     if C % BLOCK_C != 0:
         column = tl.where(channel < C, column, -(2**30))
     return row, column, channel
@@ -45,6 +48,8 @@ def _row(
 ):
     """Addresses of COUNT neighbours in row y from each lane's column + FIRST on, and masks."""
     pointers = x + (picture.to(tl.int64) * h + y) * w * C + (column * C + channel)
+    # A row outside has width 0, and a negative column is a huge unsigned number: one comparison
+    # a pixel tests all four borders.
     width = tl.where((y >= 0) & (y < h), w, 0).to(tl.uint32)
     found = ()
     for q in tl.static_range(COUNT):
@@ -80,14 +85,18 @@ def _convolution(
     COLUMNS: tl.constexpr,
 ):
     """The sums of each lane's COLUMNS neighbours in its row, as a tuple."""
+    # Tuples and unrolled loops keep the sums in registers. COLUMNS + K - 1 numbers are loaded for
+    # COLUMNS * K products of a row of taps.
     sums = ()
     for _ in tl.static_range(COLUMNS):
         sums = sums + (start,)
+    # unrolled along the rows of taps only, which keeps the code small
     for dy in range(K):
         y = top + dy - K // 2
         places = _row(x, picture, y, h, w, column, channel, -(K // 2), COLUMNS + K - 1, C)
         values = _load(places, COLUMNS + K - 1)
         for dx in tl.static_range(K):
+            # the gradient with respect to the input is a convolution with the taps turned around
             tap = K * K - 1 - dy * K - dx if FLIPPED else dy * K + dx
             weight = tl.load(taps + tap * C + channel, mask=channel < C, other=0.0)
             more = ()
@@ -144,6 +153,8 @@ def mix_kernel(
     if slope is not None:
         slope_to = _row(slope, picture, y, h, w, column, channel, 0, COLUMNS, C)
     for j in tl.static_range(COLUMNS):
+        # The slope shares its exponential with the GELU. Kept, it spares the backward pass a second
+        # convolution.
         mixed, steep = gelu_and_slope(sums[j])
         tl.store(to[j][0], (values[j] + mixed).to(out.dtype.element_ty), mask=to[j][1])
         if slope is not None:
@@ -229,6 +240,7 @@ def weight_gradient_kernel(
     """Sums over a chunk of the picture for each tap and, in a last row, for the bias."""
     picture, first, strip, block = _tile(h, w, C, BLOCK_C, LANES, ROWS * STEPS, COLUMNS)
     _, column, channel = _lanes(strip, block, C, BLOCK_C, LANES, 1, COLUMNS)
+    # K * K + 1 sums a lane, over several tiles of rows: fewer partial sums to write and to add
     sums = ()
     for _ in tl.static_range(K * K + 1):
         sums = sums + (tl.zeros((LANES,), tl.float32),)
@@ -241,6 +253,7 @@ def weight_gradient_kernel(
         for i in tl.static_range(ROWS * COLUMNS):
             total += given[i]
         sums = sums[: K * K] + (total,)
+        # Each row of x is loaded once and multiplied with all rows of gradients that it reaches.
         for i in tl.static_range(ROWS + K - 1):
             y = top + i - K // 2
             places = _row(x, picture, y, h, w, column, channel, -(K // 2), COLUMNS + K - 1, C)
@@ -254,6 +267,7 @@ def weight_gradient_kernel(
                             total += values[j + dx] * given[(i - dy) * COLUMNS + j]
                     more = more + (total,)
             sums = more + (sums[K * K],)
+    # a place for each program, added later in one order: no atomic additions
     part = tl.program_id(0) // tl.cdiv(C, BLOCK_C)
     channels = tl.program_id(0) % tl.cdiv(C, BLOCK_C) * BLOCK_C + tl.arange(0, BLOCK_C)
     for tap in tl.static_range(K * K + 1):

@@ -52,6 +52,8 @@ def _softmax(logits, scale, ENTRIES: tl.constexpr):
     M: tl.constexpr = logits.shape[1]
     if ENTRIES < M:
         logits = tl.where(tl.arange(0, M)[None, :] < ENTRIES, logits, float("-inf"))
+    # The scale is positive, so the largest logit is found before it, and scaling and subtracting
+    # are one fused instruction. The largest goes first, so that no exponential overflows.
     top = tl.max(logits, 1)
     shares = tl.math.exp2(logits * scale[:, None] - (top * scale)[:, None])
     return logits, top, shares * (1.0 / tl.sum(shares, 1))[:, None]
@@ -88,6 +90,7 @@ def _factor(weight, variance, smallest, largest, entry, ENTRIES):
     The former is in log2 units. Pointers to the statistics are those of the picture.
     """
     mask = entry < ENTRIES
+    # The smallest and largest share bound every exponent, so `gather` needs no pass for a maximum.
     factor = tl.load(weight + entry, mask=mask, other=0.0)
     factor *= tl.rsqrt(tl.load(variance + entry, mask=mask, other=0.0) + _EPSILON) * LOG2_E
     smallest = tl.load(smallest + entry, mask=mask, other=0.0)
@@ -111,8 +114,10 @@ def _query_gradient(q, inverse, keys, shares, grad_shares, PRECISION: tl.constex
     """
     inner = tl.sum(shares * grad_shares, 1)
     grad_logits = (shares * (grad_shares - inner[:, None])).to(q.dtype)
+    # made again from q: to keep unit queries would double what a step keeps of them
     unit = q.to(tl.float32) * inverse[:, None]
     grad = _product(grad_logits, keys.to(q.dtype), PRECISION)
+    # a query shorter than the limit is divided by a constant, which has no gradient
     along = tl.where(inverse < 1.0 / _SHORTEST, tl.sum(grad * unit, 1), 0.0)
     grad = (grad - unit * along[:, None]) * inverse[:, None]
     return grad, grad_logits, unit.to(q.dtype)
@@ -130,6 +135,7 @@ def _pairs(block, N: tl.constexpr, M: tl.constexpr):
 @triton.jit
 def _chunk(tokens, chunk, chunks):
     """The program's picture, its first token, and the one after its last."""
+    # int64, since it multiplies the size of a picture: offsets of a batch exceed 2^31
     picture = (tl.program_id(0) // chunks).to(tl.int64)
     first = tl.program_id(0) % chunks * chunk
     return picture, first, tl.minimum(first + chunk, tokens)
@@ -154,6 +160,8 @@ def look_up(
     row, entry, reduced = tl.arange(0, N), tl.arange(0, M), tl.arange(0, D)
     column = tl.arange(0, C)
     real = entry < ENTRIES
+    # Narrow values stay in the program for the whole chunk. Wide ones do not fit, and are loaded
+    # again from the second cache for every block of tokens.
     whole: tl.constexpr = WIDTH <= C
     q += picture * tokens * PITCH
     mixed += picture * tokens * WIDTH
@@ -173,6 +181,7 @@ def look_up(
         here = begin + row < end
         block = _load(q, begin, row, here, PITCH, reduced, REDUCED)
         logits, top, shares, _ = _look(block, k, ENTRIES, PRECISION)
+        # the smallest index among the largest logits: the first entry wins a tie, on every GPU
         found = tl.min(tl.where(logits == top[:, None], entry[None, :], M), 1)
         # where a number is not one, none is the largest
         tl.store(categories + begin + row, tl.minimum(found, ENTRIES - 1), mask=here)
@@ -208,6 +217,7 @@ def merge_statistics(
     picture = tl.cast(tl.program_id(0), tl.int64)
     entry, row = tl.arange(0, M), tl.arange(0, K)
     parts += picture * chunks * 4 * ENTRIES
+    # in float64 and in the order of the chunks: few numbers, and variances are small beside them
     total = tl.zeros((M,), tl.float64)
     for begin in range(0, chunks, K):
         here = begin + row < chunks
@@ -269,7 +279,7 @@ def look_up_backward(
     if grad_variance is not None:
         middle = tl.load(mean + picture * ENTRIES + entry, mask=real, other=0.0)
         pull = tl.load(grad_variance + picture * ENTRIES + entry, mask=real, other=0.0)
-        pull *= 2.0 / tokens
+        pull *= 2.0 / tokens  # the gradient of the variance is 2 (share - mean) / tokens
     for begin in range(first, end, N):
         here = begin + row < end
         block = _load(q, begin, row, here, PITCH, reduced, REDUCED)
@@ -332,11 +342,14 @@ def gather(
         _, _, shares, _ = _look(block, k, ENTRIES, PRECISION)
         if weight is not None:
             exponent = (shares - reference[None, :]) * factor[None, :]
+            # rows that are not there get 2^-inf = 0; their queries of zeros would gather as well
             shares = tl.math.exp2(tl.where(here[:, None], exponent, float("-inf")))
         operand = shares.to(TYPE)
         if weight is not None:  # what is summed is what is multiplied, rounded as it is
             total += tl.sum(_pairs(operand.to(tl.float32), N, M), 1)
         sum_ += _product(tl.trans(operand), rows, PRECISION)
+    # a place for each chunk, added later in one order: no atomic additions, and the same bits each
+    # run
     _store(sums + program * ENTRIES * WIDTH, 0, entry, real, column, WIDTH, sum_)
     if weight is not None and tl.program_id(1) == 0:
         tl.store(totals + program * ENTRIES + entry, tl.sum(tl.sum(total, 0), 0), mask=real)
@@ -375,6 +388,7 @@ def gather_backward(
     offset = (reference - middle) * factor + tl.log2(
         tl.load(totals + at + entry, mask=real, other=1.0)
     )
+    # gathered . grad is the same for all tokens, so it is made once a program
     inner = tl.zeros((M,), tl.float32)
     for c in range(0, WIDTH, C):
         upstream = _load(grad, 0, entry, real, WIDTH, c + column, WIDTH).to(TYPE)

@@ -71,6 +71,7 @@ def packed(weight: Tensor, dtype: torch.dtype) -> Tensor:
 
     What is read once by each of a few programs they convert themselves.
     """
+    # Loads of 16 bytes need rows that begin at a multiple of 16 bytes; those of width 210 do not.
     m, c = weight.shape
     if weight.dtype == dtype or c <= NARROW:
         return weight.contiguous()
@@ -83,6 +84,7 @@ def packed(weight: Tensor, dtype: torch.dtype) -> Tensor:
 def places(block, n, BLOCK_N: tl.constexpr):
     """The rows of a block of them, and which are there."""
     rows = block * BLOCK_N + tl.arange(0, BLOCK_N)
+    # int64, since a row times its width exceeds 2^31 for large pictures
     return rows.to(tl.int64), rows < n
 
 
@@ -135,7 +137,10 @@ def unit_rows(x, at, eps, C: tl.constexpr, BLOCK_C: tl.constexpr):
     real = tl.arange(0, BLOCK_C) < C
     block = load_rows(x, at, 0, C, BLOCK_C).to(tl.float32)
     mean = tl.sum(block, 1) / C
+    # columns of padding would count with the distance of a zero from the mean
     centred = tl.where(real[None, :], block - mean[:, None], 0.0)
+    # the mean of squared distances, since the row is in registers: the difference of two means
+    # would lose the digits of a small variance
     scale = 1.0 / tl.sqrt(tl.sum(centred * centred, 1) / C + eps)
     return centred * scale[:, None], scale
 
@@ -175,6 +180,8 @@ def _spread(
     PRECISION: tl.constexpr,
 ):
     """One or two maps of a block of rows, which are read once and normed where there is a norm."""
+    # All columns of a row in one block: the norm needs them all, and both maps use the block
+    # without loading it again.
     at = places(tl.program_id(0), n, BLOCK_N)
     if norm_weight is None:
         block = load_rows(x, at, 0, C, BLOCK_C).to(out0.dtype.element_ty)
@@ -211,6 +218,8 @@ def _map(
     PRECISION: tl.constexpr,
 ):
     """Store block @ weight^T or, transposed, block @ weight, in rounds over its columns."""
+    # in rounds, since a whole weight would not fit in shared memory; the next part is loaded while
+    # this one is multiplied
     for start in range(0, M, BLOCK_M):
         if TRANSPOSED:
             part = load_weight(weight, 0, start, C, PITCH, BLOCK_C, BLOCK_M)
@@ -250,6 +259,7 @@ def _gather(
     """A block of columns of a block of rows: x, mixed and one or two maps, in one sum."""
     at = places(tl.program_id(0), n, BLOCK_N)
     first = tl.program_id(1) * BLOCK_C
+    # One sum in registers: separate additions would read and write the rows once for each term.
     total = load_rows(x, at, first, C, BLOCK_C).to(tl.float32)
     if mixed is not None:
         total += load_rows(mixed, at, first, C, BLOCK_C).to(tl.float32)

@@ -45,6 +45,8 @@ def _folded(
     BLOCK_C: tl.constexpr,
 ):
     """A map with its norm's weight and bias in it, for `unit_rows`; a block after the other."""
+    # Folded once a program: rows then need no multiplication by the norm's weight, and `unit_rows`
+    # serve the forward value, the weight's gradient and the norm's.
     blocks, biases = (), ()
     for start in tl.static_range(0, M, BLOCK_M):
         block = load_weight(weight, start, 0, M, C, BLOCK_M, BLOCK_C).to(tl.float32)
@@ -96,10 +98,12 @@ def _through_map(
     PRECISION: tl.constexpr,
 ):
     """Add a map's part to the gradient of its rows, and these rows' to its parameters' sums."""
+    # a tuple cannot be changed in place, so the sums are built anew
     more = ()
     for i in tl.static_range(len(weights)):
         given = load_rows(gradient, at, i * BLOCK_M, M, BLOCK_M)
         if GELU:
+            # made again: to keep it would cost as much memory as the result
             before = _before_gelu(block, weights[i], biases[i], PRECISION)
             given = (given.to(tl.float32) * gelu_slope(before)).to(block.dtype)
         total += dot(given, weights[i], PRECISION)
@@ -125,6 +129,7 @@ def _store_map_sums(
     """From products of gradients and `unit_rows`: store a map's sums, add to those of its norm."""
     for i in tl.static_range(len(products)):
         outputs = i * BLOCK_M + tl.arange(0, BLOCK_M)
+        # the column of ones has summed the gradient's columns: the bias's gradient at no cost
         level = _column(products[i], C, BLOCK_C)
         block = load_weight(weight, i * BLOCK_M, 0, M, C, BLOCK_M, BLOCK_C).to(tl.float32)
         of_norm_weight += tl.sum(block * products[i], 0)
@@ -284,6 +289,8 @@ def weight_gradient(
     row, column = tl.program_id(0) * BLOCK_M, tl.program_id(1) * BLOCK_K
     of_weight = tl.zeros((BLOCK_M, BLOCK_K), tl.float32)
     of_bias = tl.zeros((BLOCK_M,), tl.float32)
+    # A fixed number of programs divides the rows, each with sums of its own that are added in one
+    # order: no atomic additions, and the same bits in each run.
     for index in range(tl.program_id(2), tl.cdiv(n, BLOCK_N), tl.num_programs(2)):
         at = places(index, n, BLOCK_N)
         given = load_rows(gradient, at, row, M, BLOCK_M)
@@ -293,7 +300,7 @@ def weight_gradient(
     sums += tl.program_id(2) * TOTAL
     outputs = row + tl.arange(0, BLOCK_M)
     store_rows(of_weight, sums + OF_WEIGHT, (outputs, outputs < M), column, K, BLOCK_K)
-    if column == 0:
+    if column == 0:  # the other blocks of columns have the same sums of the gradient
         _store_vector(of_bias, sums + OF_BIAS, row, M, BLOCK_M)
 
 

@@ -42,6 +42,7 @@ def _count(
     block = tl.program_id(0) % blocks
     token = block * T + tl.arange(0, T)
     given = tl.load(categories + picture * tokens + token, mask=token < tokens, other=-1)
+    # every pair of token and category is compared: no atomic counters, and no race for an order
     for first in range(0, COUNT, K):
         category = first + tl.arange(0, K)
         count = tl.sum((given[:, None] == category[None, :]).to(tl.int32), 0)
@@ -57,6 +58,7 @@ def _place(categories, ends, order, tokens, blocks, COUNT: tl.constexpr, T: tl.c
     row = tl.arange(0, T)
     token = block * T + row
     given = tl.load(categories + picture * tokens + token, mask=token < tokens, other=-1)
+    # T^2 comparisons in registers give each token's rank inside its block, which makes it stable
     same = (given[:, None] == given[None, :]) & (row[:, None] < row[None, :])
     before = tl.sum(same.to(tl.int32), 0)  # tokens of the block that come before, each
     run = (picture * COUNT + given) * blocks + block
@@ -67,8 +69,16 @@ def _place(categories, ends, order, tokens, blocks, COUNT: tl.constexpr, T: tl.c
     tl.store(order + picture * tokens + place, token, mask=here)
 
 
-@torch.library.custom_op("atdsr::sort_by_category", mutates_args=())
-def _sort_by_category(categories: Tensor, count: int) -> Tensor:
+def sort_by_category(categories: Tensor, count: int) -> Tensor:
+    """Return the tokens of each picture sorted by category, ties by position.
+
+    Args:
+        categories: int32 `b n`, each from 0 to count - 1; n is below 2^31.
+        count: Number of categories.
+
+    Returns:
+        int32 `b n`.
+    """
     (b, n), how = categories.shape, BLOCKS
     categories = categories.contiguous()
     blocks = math.ceil(n / how.tokens)
@@ -100,21 +110,3 @@ def _sort_by_category(categories: Tensor, count: int) -> Tensor:
         T=how.tokens,
     )
     return order
-
-
-@_sort_by_category.register_fake
-def _(categories: Tensor, count: int) -> Tensor:
-    return categories.new_empty(categories.shape)
-
-
-def sort_by_category(categories: Tensor, count: int) -> Tensor:
-    """The tokens of each picture sorted by category, ties by position.
-
-    Args:
-        categories: int32 `b n`, each from 0 to count - 1; n is below 2^31.
-        count: number of categories.
-
-    Returns:
-        int32 `b n`.
-    """
-    return _sort_by_category(categories, count)

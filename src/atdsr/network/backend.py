@@ -1,0 +1,80 @@
+"""The choice, once a forward pass, of what computes the layers.
+
+A backend computes a whole layer from its parameters, faster than the layer's modules would. There
+is one for CPUs, for inference in float32, and one for GPUs, also for training and in bfloat16.
+Without one the layers run as they are written in `model.py`, and only window and category attention
+have kernels (`operators.py`).
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
+
+from atdsr.network.fused_cpu import CPUBackend
+from atdsr.network.kernels import cpu, gpu
+
+if TYPE_CHECKING:
+    from atdsr.network.model import Layer
+
+_GPU_WIDTH = 512  # channels of a token of which the GPU kernels hold a block in registers
+
+
+class Backend(Protocol):
+    """Something that computes whole layers."""
+
+    def run_layer(self, layer: "Layer", x: Tensor, dictionary: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute `model.Layer.forward`, without running the layer's modules."""
+        ...
+
+
+def select_backend(x: Tensor, layers: Iterable[nn.Module]) -> Backend | None:
+    """Choose what computes the layers in this forward pass.
+
+    Args:
+        x: The tokens that enter the first layer, `b h w c`.
+        layers: All layers.
+
+    Returns:
+        The backend; None where the layers are to run as they are written. That is also so where
+        somebody looks inside a layer, as a hook on one of its modules does.
+    """
+    if gpu.supports(x) and x.shape[-1] <= _GPU_WIDTH and _are_closed(layers):
+        from atdsr.network.fused_gpu import GPUBackend  # which imports Triton
+
+        return GPUBackend()
+    if _runs_on_cpu(x) and _are_closed(layers):
+        return CPUBackend()
+    return None
+
+
+def _runs_on_cpu(x: Tensor) -> bool:
+    return (
+        x.dtype == torch.float32
+        and cpu.supports_device(x.device)
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and type(x) is Tensor  # a subclass need not hold numbers
+    )
+
+
+def _are_closed(layers: Iterable[nn.Module]) -> bool:
+    """Tell whether the layers consist of their own modules, and nobody looks inside."""
+    if _has_any_global_hook():
+        return False
+    inner = (module for layer in layers for child in layer.children() for module in child.modules())
+    return not any(_is_open(module) for module in inner)
+
+
+def _is_open(module: nn.Module) -> bool:
+    is_own = type(module).__module__ == "atdsr.network.model"
+    return (
+        # another class, such as a quantised or parametrised layer, computes something else
+        not (is_own or type(module) in (nn.Linear, nn.LayerNorm, nn.Conv2d))
+        or bool(module._forward_hooks or module._forward_pre_hooks)
+        or bool(module._backward_hooks or module._backward_pre_hooks)
+        or "forward" in module.__dict__  # somebody has put a function in its place
+    )

@@ -1,0 +1,178 @@
+"""The configuration of an ATD network, and those of the published models."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from atdsr.base.errors import AtdsrError, short
+
+Head = Literal["pixelshuffle", "pixelshuffledirect"]
+
+
+_LARGEST = {
+    "width": 2048,
+    "window": 32,
+    "category_size": 65_536,
+    "dictionary_size": 16_384,
+    "reduced_width": 2048,
+    "ffn_kernel": 63,
+}
+"""The largest sizes that are built, far beyond those of any published network."""
+_MOST_LAYERS = 256  # of all blocks together: one takes about 5 ms to build
+_WIDEST_FFN = 64.0
+_IMG_RANGES = (1e-3, 65_535.0)
+
+
+class ConfigError(AtdsrError):
+    """A configuration that is no ATD."""
+
+
+@dataclass(frozen=True)
+class ATDConfig:
+    """What makes an ATD, and travels with its weights.
+
+    Attributes:
+        scale: how many times the picture's sides grow: 2, 3 or 4.
+        width: channels of a token, c.
+        depths: layers in each block.
+        heads: attention heads in each block; each divides `width`.
+        window: side of an attention window in tokens.
+        category_size: tokens that attend to each other in the category attention, g.
+        dictionary_size: tokens in the dictionary, m.
+        reduced_width: channels of a query to the dictionary, d.
+        ffn_kernel: side of the feed-forward part's depthwise convolution, odd.
+        ffn_ratio: width of the feed-forward part over `width`.
+        head: "pixelshuffle" (classical) or "pixelshuffledirect" (light).
+        img_range: factor of the picture inside the network.
+    """
+
+    scale: int
+    width: int
+    depths: tuple[int, ...]
+    heads: tuple[int, ...]
+    category_size: int
+    dictionary_size: int
+    reduced_width: int
+    ffn_kernel: int
+    ffn_ratio: float
+    head: Head
+    window: int = 16
+    img_range: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built, or only at a cost beyond that of any real network.
+
+        Every configuration is checked here, whether it comes from a file's metadata, from shapes,
+        from a recipe or from an option file.
+
+        Raises:
+            ConfigError: with the name of the field that is wrong.
+        """
+        if type(self.scale) is not int or self.scale not in (2, 3, 4):
+            raise ConfigError(f"scale is {short(self.scale)}; ATD enlarges by 2, 3 or 4.")
+        if self.head not in ("pixelshuffle", "pixelshuffledirect"):
+            raise ConfigError(
+                f"head is {short(self.head)}; this version builds 'pixelshuffle' and "
+                "'pixelshuffledirect'."
+            )
+        for name, most in _LARGEST.items():
+            _check_whole(name, getattr(self, name), most)
+        if self.window % 2:
+            raise ConfigError(f"window is {self.window}; it must be even to be shifted by half.")
+        if self.ffn_kernel % 2 == 0:
+            raise ConfigError(f"ffn_kernel is {self.ffn_kernel}; it must be odd.")
+        self._check_blocks()
+        _check_number("ffn_ratio", self.ffn_ratio, 0.0, _WIDEST_FFN)
+        _check_number("img_range", self.img_range, *_IMG_RANGES)
+        if not 1 <= self.hidden <= _LARGEST["width"] * 8:
+            raise ConfigError(
+                f"ffn_ratio {self.ffn_ratio} makes {self.hidden} channels of width {self.width}; "
+                f"1 to {_LARGEST['width'] * 8} are built."
+            )
+
+    def _check_blocks(self) -> None:
+        """Check `depths` and `heads`.
+
+        Raises:
+            ConfigError: with the name of the field that is wrong.
+        """
+        for name in ("depths", "heads"):
+            value = getattr(self, name)
+            if not isinstance(value, tuple):
+                raise ConfigError(f"{name} is {short(value)}; it must be a list of numbers.")
+            if not 1 <= len(value) <= _MOST_LAYERS:
+                raise ConfigError(
+                    f"{name} has {len(value)} numbers; 1 to {_MOST_LAYERS} blocks are built."
+                )
+            for number in value:
+                _check_whole(f"a number of {name}", number, _MOST_LAYERS)
+        if len(self.depths) != len(self.heads):
+            raise ConfigError(
+                f"depths has {len(self.depths)} numbers and heads {len(self.heads)}; both must "
+                "name the same blocks."
+            )
+        if sum(self.depths) > _MOST_LAYERS:
+            raise ConfigError(
+                f"depths make {sum(self.depths)} layers; at most {_MOST_LAYERS} are built."
+            )
+        for heads in self.heads:
+            if self.width % heads:
+                raise ConfigError(f"heads {heads} does not divide width {self.width}.")
+
+    @property
+    def hidden(self) -> int:
+        """Channels of the feed-forward part."""
+        return int(self.width * self.ffn_ratio)
+
+
+def _check_whole(name: str, value: object, most: int) -> None:
+    """Refuse what is no whole number from 1 to `most`.
+
+    Raises:
+        ConfigError: with the name.
+    """
+    if type(value) is not int or not 1 <= value <= most:
+        raise ConfigError(f"{name} is {short(value)}; it must be a whole number from 1 to {most}.")
+
+
+def _check_number(name: str, value: object, least: float, most: float) -> None:
+    """Refuse what is no number from `least` to `most`; NaN lies nowhere.
+
+    Raises:
+        ConfigError: with the name.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise ConfigError(
+            f"{name} is {short(value)}; it must be a number from {least:g} to {most:g}."
+        )
+
+
+def atd(scale: int) -> ATDConfig:
+    """The classical ATD of the paper: about 20 million parameters."""
+    return ATDConfig(
+        scale=scale,
+        width=210,
+        depths=(6,) * 6,
+        heads=(6,) * 6,
+        category_size=256,
+        dictionary_size=128,
+        reduced_width=20,
+        ffn_kernel=5,
+        ffn_ratio=2.0,
+        head="pixelshuffle",
+    )
+
+
+def atd_light(scale: int) -> ATDConfig:
+    """ATD-light of the paper: about 0.75 million parameters."""
+    return ATDConfig(
+        scale=scale,
+        width=48,
+        depths=(6,) * 4,
+        heads=(4,) * 4,
+        category_size=128,
+        dictionary_size=64,
+        reduced_width=8,
+        ffn_kernel=7,
+        ffn_ratio=1.0,
+        head="pixelshuffledirect",
+    )

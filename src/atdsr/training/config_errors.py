@@ -1,0 +1,131 @@
+"""Sentences about what pydantic finds wrong with a recipe or an option file."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
+
+from atdsr.base.errors import short
+
+Keys = tuple[int | str, ...]
+"""The keys, and positions in lists, that lead to a value."""
+
+_SECTION = "section"
+_UNKNOWN_KEY = ("extra_forbidden", "invalid_key")
+_MESSAGES = {
+    "tuple_type": "input should be a list",
+    "list_type": "input should be a list",
+    "model_type": "it must hold `key: value` lines",
+    "dict_type": "it must hold `key: value` lines",
+    "path_type": "input should be a path",
+    "bool_type": "input should be true or false",
+    "bool_parsing": "input should be true or false",
+}
+"""Pydantic's messages in terms of YAML rather than Python."""
+
+
+def section_error(sentence: str) -> PydanticCustomError:
+    """Return what a validator raises to say something about a section as a whole."""
+    return PydanticCustomError(_SECTION, "{sentence}", {"sentence": sentence})
+
+
+def first_problem(
+    error: ValidationError, content: Any, sections: Mapping[Keys, Sequence[str]] | None = None
+) -> tuple[Keys, str]:
+    """Return the keys of the first problem in a content, and a sentence that names the key.
+
+    An unknown key comes first of all: often another key is missing because of it.
+
+    Args:
+        error: What pydantic raised.
+        content: What was validated.
+        sections: Known keys, see `known_keys`. They are needed if the models forbid extra keys.
+    """
+    problems = error.errors(include_url=False)
+    problem = next((p for p in problems if p["type"] in _UNKNOWN_KEY), problems[0])
+    kind, message = problem["type"], problem["msg"]
+    keys = _locate(problem["loc"], content, is_missing=kind == "missing")
+    if kind in _UNKNOWN_KEY and sections is not None:
+        return keys, unknown_key(keys, sections)
+    name = ".".join(map(str, keys))
+    if kind == "missing":
+        return keys, f"the key {name} is missing."
+    if kind != _SECTION:
+        message = _MESSAGES.get(kind) or message.removeprefix("Value error, ")
+        message = f"{message[0].lower()}{message[1:]}."
+    if kind == _SECTION or (kind == "value_error" and isinstance(problem["input"], dict)):
+        return keys, f"{name}: {message}" if name else message
+    return keys, f"{name} is {short(problem['input'])}: {message}"
+
+
+def _locate(location: Sequence[int | str], content: Any, *, is_missing: bool) -> Keys:
+    """Return the keys in pydantic's location, which also has the members of unions.
+
+    Args:
+        location: Pydantic's location.
+        content: What was validated.
+        is_missing: Whether the last part of the location is a key that the content lacks.
+    """
+    keys: list[int | str] = []
+    for number, key in enumerate(location):
+        items: Any = dict(enumerate(content)) if isinstance(content, list) else content
+        if isinstance(items, dict) and key in items:
+            content = items[key]
+        elif not (is_missing and number == len(location) - 1):
+            continue
+        keys.append(key)
+    return tuple(keys)
+
+
+# ---------------------------------------------------------------------------------- unknown keys
+
+
+def nearest(key: Any, names: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the name that a mistyped key is most like; None if none is like it at all."""
+    return next(iter(difflib.get_close_matches(str(key)[:100], names, n=1, cutoff=cutoff)), None)
+
+
+def known_keys(model: type[BaseModel], keys: Keys = ()) -> Iterator[tuple[Keys, list[str]]]:
+    """Yield the keys of a model and of all sections inside it, by the keys that lead there.
+
+    The position 0 stands for every position in a list.
+    """
+    annotations = {
+        field.alias or name: field.annotation for name, field in model.model_fields.items()
+    }
+    yield keys, list(annotations)
+    for name, annotation in annotations.items():
+        yield from _keys_of_annotation(annotation, (*keys, name))
+
+
+def _keys_of_annotation(annotation: Any, keys: Keys) -> Iterator[tuple[Keys, list[str]]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield from known_keys(annotation, keys)
+    inner = (*keys, 0) if get_origin(annotation) is tuple else keys
+    for argument in get_args(annotation):
+        yield from _keys_of_annotation(argument, inner)
+
+
+def unknown_key(keys: Keys, sections: Mapping[Keys, Sequence[str]]) -> str:
+    """Return a sentence that suggests another key for an unknown one.
+
+    The suggestion is the same key in another section, else the most similar key in this section.
+
+    Args:
+        keys: The keys that lead to the unknown one, and that itself.
+        sections: Known keys, see `known_keys`.
+    """
+    *section, key = keys
+    same_key = [
+        ".".join(map(str, (*other, key)))
+        for other, names in sections.items()
+        if key in names and 0 not in other
+    ]
+    if not same_key:
+        names = sections[tuple(0 if isinstance(part, int) else part for part in section)]
+        name = nearest(key, names, cutoff=0) or names[0]
+        same_key = [".".join(map(str, (*section, name)))]
+    name = ".".join(map(str, keys))
+    return f"there is no key {name[:100]!r}; did you mean {' or '.join(map(repr, same_key))}?"

@@ -1,0 +1,97 @@
+"""The batches of a run on the device, each drawn before it is needed."""
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from atdsr.datasets import Crops, PackedSet
+from atdsr.training.config import TrainConfig
+from atdsr.training.distributed import Distributed
+
+_MEMORY_FRACTION = 0.4  # of a device's free memory that the training set may take
+
+Batch = tuple[Tensor, Tensor]
+
+
+class CropLoader:
+    """Loads this process's share of every batch.
+
+    If the pictures are kept on the device, a batch is cut there when it is asked for. Otherwise a
+    thread draws the next batch from the mapped files during the current step.
+
+    Args:
+        config: Configuration of the run.
+        pictures: The training set.
+        distributed: The processes that share a batch.
+
+    Attributes:
+        waited: Seconds that callers have waited for batches so far.
+
+    Raises:
+        DataError: A picture is smaller than a crop.
+    """
+
+    def __init__(self, config: TrainConfig, pictures: PackedSet, distributed: Distributed) -> None:
+        self._config = config
+        self._distributed = distributed
+        data = config.data
+        make_crops = partial(
+            Crops,
+            pictures,
+            config.seed,
+            hflip=data.hflip,
+            rot=data.rot,
+            candidates=data.candidates,
+        )
+        self._crops = make_crops()
+        for patch in {data.patch, *(stage.patch for stage in config.stages)}:
+            self._crops.check(patch)
+        self._executor: ThreadPoolExecutor | None = None
+        if _fits_on_device(self._crops, data.residence, distributed.device):
+            self._crops = make_crops(device=distributed.device)
+        else:
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix="crops")
+        self._prefetched: tuple[int, Future[Batch]] | None = None
+        self.waited = 0.0
+
+    def close(self) -> None:
+        """Stop the thread and drop the prefetched batch."""
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+
+    def batch(self, step: int) -> Batch:
+        """Return LR `b 3 p p` and HR `b 3 p*scale p*scale` of a step, uint8, on the device."""
+        start = time.perf_counter()
+        if self._executor is None:
+            batch = self._draw(step)
+        else:
+            if self._prefetched is not None and self._prefetched[0] == step:
+                future = self._prefetched[1]
+            else:
+                future = self._executor.submit(self._draw, step)
+            batch = future.result()
+            if step < self._config.iterations:
+                self._prefetched = (step + 1, self._executor.submit(self._draw, step + 1))
+        self.waited += time.perf_counter() - start
+        lr, hr = (side.to(self._distributed.device, non_blocking=True) for side in batch)
+        return lr, hr
+
+    def _draw(self, step: int) -> Batch:
+        stage, first = self._config.stage(step), self._config.first_crop(step)
+        shard = self._distributed.shard(stage.batch)
+        lr, hr = self._crops.batch(range(first + shard.start, first + shard.stop), stage.patch)
+        if self._executor is not None and self._distributed.device.type == "cuda":
+            return lr.pin_memory(), hr.pin_memory()
+        return lr, hr
+
+
+def _fits_on_device(crops: Crops, residence: str, device: torch.device) -> bool:
+    if residence != "auto":
+        return residence == "device"
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return crops.nbytes < _MEMORY_FRACTION * free

@@ -1,0 +1,116 @@
+"""Turns the values of a recipe into a configuration, with a check of every key and value."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+
+from atdsr.base.errors import short
+from atdsr.network.config import ATDConfig, ConfigError, Head, atd, atd_light
+from atdsr.training.config import ConfigSection, PositiveFloat, TrainConfig
+from atdsr.training.config_errors import Keys, first_problem, known_keys, unknown_key
+from atdsr.training.recipes.partial import PartialRecipe, RecipeError
+
+PRESETS: Mapping[str, Callable[[int], ATDConfig]] = {"atd": atd, "atd-light": atd_light}
+"""The published networks by their names in recipes."""
+
+_EXPERIMENTS = Path("experiments")
+_Size = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+
+
+class NetworkFields(ConfigSection):
+    """The fields of `ATDConfig`, if `model` is not the name of a published network."""
+
+    width: _Size
+    depths: tuple[_Size, ...]
+    heads: tuple[_Size, ...]
+    category_size: _Size
+    dictionary_size: _Size
+    reduced_width: _Size
+    ffn_kernel: _Size
+    ffn_ratio: Annotated[PositiveFloat, Field(le=1_000_000)]
+    head: Head
+    window: _Size = 16
+    img_range: PositiveFloat = 1.0
+
+
+class _ModelSection(ConfigSection):
+    model: NetworkFields
+
+
+_KNOWN_KEYS = dict(known_keys(TrainConfig))
+_KNOWN_KEYS[()] = ["model", "scale", *(key for key in _KNOWN_KEYS[()] if key != "network")]
+# the fields of a network are suggested only inside `model`, which is often just a name
+_MODEL_KEYS = {**_KNOWN_KEYS, ("model",): list(NetworkFields.model_fields)}
+
+
+class _InvalidValueError(Exception):
+    """A sentence about the value that some keys lead to, before its source is known."""
+
+    def __init__(self, keys: Keys, sentence: str) -> None:
+        super().__init__(sentence)
+        self.keys = keys
+
+
+def resolve(
+    recipe: PartialRecipe, overrides: Sequence[str] = (), *, name: str, source: str
+) -> TrainConfig:
+    """Return the configuration that the values of a recipe stand for.
+
+    Args:
+        recipe: The values.
+        overrides: See `recipes.load`.
+        name: Name of the run, if the recipe does not give one.
+        source: What to name if something is missing.
+
+    Raises:
+        RecipeError: See `recipes.load`. The sentence begins with the file or the option that is
+            to blame.
+    """
+    for override in overrides:
+        recipe = recipe.override(override)
+    try:
+        return _validate({"name": name, **recipe.content})
+    except _InvalidValueError as error:
+        raise RecipeError(f"{recipe.source(error.keys) or source}: {error}") from None
+
+
+def _validate(content: dict[Any, Any]) -> TrainConfig:
+    if "base" in content:
+        raise _InvalidValueError(
+            ("base",), "base belongs into the file of a recipe; name it there."
+        )
+    if "network" in content:  # a field of TrainConfig, but no key of recipes
+        raise _InvalidValueError(("network",), unknown_key(("network",), _KNOWN_KEYS))
+    content.setdefault("output", str(_EXPERIMENTS / str(content["name"])))
+    # the network comes last: `model` may only seem to be missing because of a mistyped key
+    others = {key: value for key, value in content.items() if key not in ("model", "scale")}
+    try:
+        config = TrainConfig.model_validate(
+            {**others, "network": atd(2)}, by_alias=True, by_name=False
+        )
+    except ValidationError as error:
+        raise _InvalidValueError(*first_problem(error, content, _KNOWN_KEYS)) from None
+    for key in ("model", "scale"):
+        if key not in content:
+            raise _InvalidValueError((), f"the key {key} is missing.")
+    return config.model_copy(update={"network": _network(content["model"], content["scale"])})
+
+
+def _network(model: Any, scale: Any) -> ATDConfig:
+    if type(scale) is not int or scale not in (2, 3, 4):
+        raise _InvalidValueError(("scale",), f"scale is {short(scale)}; ATD enlarges by 2, 3 or 4.")
+    if isinstance(model, str) and model in PRESETS:
+        return PRESETS[model](scale)
+    if not isinstance(model, dict):
+        raise _InvalidValueError(
+            ("model",),
+            f"model is {short(model)}; it is {' or '.join(PRESETS)}, or the fields of a network.",
+        )
+    try:
+        return ATDConfig(scale=scale, **dict(_ModelSection.model_validate({"model": model}).model))
+    except ValidationError as error:
+        raise _InvalidValueError(*first_problem(error, {"model": model}, _MODEL_KEYS)) from None
+    except ConfigError as error:
+        raise _InvalidValueError(("model",), f"model: {error}") from None
