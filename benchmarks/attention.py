@@ -1,4 +1,4 @@
-"""CPU time of the two attentions of groups of tokens, plain and fused, in use and in training.
+"""CPU time of window and category attention, plain and fused, in inference and training.
 
     OMP_WAIT_POLICY=PASSIVE python benchmarks/attention.py
 

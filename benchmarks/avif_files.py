@@ -1,4 +1,4 @@
-"""AVIF files of odd kinds, built from what Pillow writes."""
+"""Unusual AVIF files, built from files that Pillow writes."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""What enlarging small pictures side by side saves: CPU seconds a picture, alone and in batches.
+"""CPU seconds per small picture, enlarged one by one and in batches.
 
     OMP_WAIT_POLICY=PASSIVE python benchmarks/batches.py
 

@@ -1,4 +1,4 @@
-"""Crops per second from a packed set, against a folder of PNG files through a DataLoader.
+"""Crops per second from a packed set, and from a folder of PNG files through a DataLoader.
 
     python benchmarks/crops.py PICTURES
     python benchmarks/crops.py PICTURES --batch 16 --patch 96 --rounds 5
@@ -10,6 +10,7 @@ each crop, in two worker processes. Prints the table of `docs/data.md`.
 """
 
 import argparse
+import os
 import platform
 import statistics
 import tempfile
@@ -18,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from atdsr.datasets.sources import usable_cpus
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -154,8 +154,9 @@ def main() -> None:
             slow.append(rate_of_files(files, size, 3 * WORKERS))
             fast.append(rate_of_crops(crops, size, patch, 300))
             print(f"round {number + 1}: {slow[-1]:.1f} and {fast[-1]:.0f} crops/s", flush=True)
+    processors = len(os.sched_getaffinity(0))
     print(
-        f"\n{platform.processor() or platform.machine()}, {usable_cpus()} processors, torch "
+        f"\n{platform.processor() or platform.machine()}, {processors} processors, torch "
         f"{torch.__version__}; batch {arguments.batch} of {arguments.patch}x{arguments.patch} "
         f"x{SCALE}"
     )

@@ -1,4 +1,4 @@
-"""Every call with which a file is written fails once, and once for good: what is left then?
+"""Makes each system call that writes a file fail, once or for good, and checks what is left.
 
     python benchmarks/faults.py
     python benchmarks/faults.py --only png state --every 1

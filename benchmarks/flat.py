@@ -1,4 +1,4 @@
-"""How far flat pictures drift: spandrel's network, the same one here, and what `Upscaler` makes.
+"""How far flat pictures drift in spandrel's network, in ours, and in `Upscaler`.
 
     python benchmarks/flat.py [MODEL_OR_FILE...]
 

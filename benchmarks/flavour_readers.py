@@ -1,4 +1,4 @@
-"""Readers of picture files that are not those of atdsr: what is in a file, and what it says.
+"""Readers of picture files that are independent of atdsr's: samples, metadata and colour.
 
 They are Pillow, imagecodecs, libheif and libjxl, and few lines each for TIFF and Netpbm of 16 bits.
 """

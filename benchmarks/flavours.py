@@ -1,4 +1,4 @@
-"""Every flavour of picture file that docs/pictures.md promises, through everything but the network.
+"""Sends every kind of file in docs/pictures.md through everything except the network.
 
     python benchmarks/flavours.py
     python benchmarks/flavours.py --only "TIFF gray"    # names that begin so

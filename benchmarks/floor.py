@@ -1,4 +1,4 @@
-"""What a network has to compute at the least, and how fast this processor can do such things."""
+"""The least work that a network has to do, and how fast this processor does such work."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields

@@ -1,4 +1,4 @@
-"""What a folder of 100 small pictures costs `atdsr upscale`, against another checkout.
+"""The cost of `atdsr upscale` for a folder of 100 small pictures, against another checkout.
 
     python benchmarks/folder.py --against ../before
 

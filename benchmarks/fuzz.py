@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of every reader of untrusted files that this project wrote itself.
+"""Coverage-guided fuzzing of all readers of untrusted files that this project has written.
 
     python benchmarks/fuzz.py --seconds 600                 # each target for ten minutes
     python benchmarks/fuzz.py --seconds 60 --target exif xmp

@@ -1,4 +1,4 @@
-"""What `fuzz.py` feeds with bytes: every reader of untrusted files that this project wrote itself.
+"""The targets of `fuzz.py`: all readers of untrusted files that this project has written.
 
 A target takes bytes and calls a reader. It returns, or raises an `AtdsrError` on purpose; anything
 else, a warning included, is a fault. Some targets also assert what must be true of a result.

@@ -1,4 +1,4 @@
-"""Everything about the GPU kernels in one run: right, fast, and against spandrel.
+"""All measurements of the GPU kernels in one run: correctness, speed, and against spandrel.
 
     python benchmarks/gpu.py
     python benchmarks/gpu.py --only check --only step

@@ -1,4 +1,4 @@
-"""Training with the kernels, without them and in float32, from one seed on the same crops."""
+"""Training with the kernels, without them, and in float32, from one seed on the same crops."""
 
 from importlib.resources import as_file, files
 

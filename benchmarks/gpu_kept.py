@@ -1,4 +1,4 @@
-"""What autograd keeps of a training step in bf16, counted without a GPU: ours and spandrel's.
+"""Memory that autograd keeps for a training step in bf16, counted without a GPU.
 
     python benchmarks/gpu_kept.py
 

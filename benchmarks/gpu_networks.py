@@ -1,4 +1,4 @@
-"""Both networks on a GPU: this project's, and spandrel's or what stands in for it."""
+"""The two networks to compare on a GPU: this project's, and spandrel's or a stand-in."""
 
 import copy
 import warnings

@@ -1,4 +1,4 @@
-"""Compile every GPU kernel for GPUs that need not be here, and say what it takes of each.
+"""Compiles all GPU kernels for GPUs that need not be present, and prints their resources.
 
     python benchmarks/gpu_targets.py
     python benchmarks/gpu_targets.py --target sm_90 --only depthwise

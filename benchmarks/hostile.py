@@ -1,4 +1,4 @@
-"""Thousands of damaged, lying and oversized picture files through `atdsr upscale`.
+"""Sends thousands of damaged and oversized picture files through `atdsr upscale`.
 
     python benchmarks/hostile.py
     python benchmarks/hostile.py --seed 7 --pictures 10000

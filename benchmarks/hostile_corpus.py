@@ -1,4 +1,4 @@
-"""Picture files as they should not be: small valid ones of all formats, mutated by a seed."""
+"""Damaged picture files: small valid files of all formats, mutated by a seed."""
 
 import io
 import random

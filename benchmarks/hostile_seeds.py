@@ -1,4 +1,4 @@
-"""Small valid pictures of all formats, with all that can be said of a picture, to be mutated."""
+"""Small valid pictures of all formats, with all kinds of metadata, to mutate."""
 
 import importlib
 import io

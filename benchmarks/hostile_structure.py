@@ -1,4 +1,4 @@
-"""Mutations that know how a file is built: of lengths, counts, places, and of whole parts."""
+"""Mutations that follow the structure of a file: lengths, counts, offsets and whole parts."""
 
 import random
 import struct

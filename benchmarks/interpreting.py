@@ -1,4 +1,4 @@
-"""Triton's interpreter, which runs GPU kernels in NumPy where there is no GPU.
+"""Triton's interpreter, which runs GPU kernels in NumPy if there is no GPU.
 
 Import this before anything that imports Triton: it sets TRITON_INTERPRET, which is read then.
 """

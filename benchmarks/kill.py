@@ -1,4 +1,4 @@
-"""Kill a training run without warning, again and again, and see that nothing of it is lost.
+"""Kills a training run at random moments, again and again, and checks that nothing is lost.
 
     python benchmarks/kill.py --kills 20
 

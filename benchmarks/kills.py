@@ -1,4 +1,4 @@
-"""Kill `atdsr upscale` at random moments, again and again, and count what it leaves.
+"""Kills `atdsr upscale` at random moments, again and again, and counts what it leaves.
 
     OMP_NUM_THREADS=1 python benchmarks/kills.py --kills 500
 

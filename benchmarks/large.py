@@ -1,4 +1,4 @@
-"""Peak main memory of making 100 megapixels, by the whole way from file to file.
+"""Peak memory of writing a result of 100 megapixels, from file to file.
 
     python benchmarks/large.py          # 5000x5000 -> 10000x10000, PNG
     python benchmarks/large.py 2000     # 2000x2000 -> 4000x4000

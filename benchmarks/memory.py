@@ -1,4 +1,4 @@
-"""Peak main memory while a picture is enlarged on the CPU.
+"""Peak memory of enlarging a picture on the CPU.
 
     python benchmarks/memory.py              # the networks at several sizes, then against spandrel
     python benchmarks/memory.py light 4 96 96     # one case against its estimate

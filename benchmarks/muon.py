@@ -1,4 +1,4 @@
-"""A step of Muon over the matrices of ATD-light: one by one, as PyTorch has it, and by shapes.
+"""CPU time of a Muon step over the matrices of ATD-light: PyTorch's, and ours by shapes.
 
 OMP_WAIT_POLICY=PASSIVE python benchmarks/muon.py
 """

@@ -1,4 +1,4 @@
-"""The networks that benchmarks compare: this project's, and spandrel's with the same weights."""
+"""The networks that the benchmarks compare: ours, and spandrel's with the same weights."""
 
 import os
 import warnings

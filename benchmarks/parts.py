@@ -1,4 +1,4 @@
-"""Twelve parts of test pictures of different kinds, enlarged by 2 by several methods, side by side.
+"""Twelve regions of test pictures, enlarged by 2 by several methods, side by side.
 
     python benchmarks/parts.py BENCHMARKS -o parts.png -m atd-light-x2 -m DAT_light_x2.pth
 

@@ -1,4 +1,4 @@
-"""What each choice of the protocol weighs: bicubic on Set5 and Set14, one choice at a time changed.
+"""How much each choice of the protocol matters: bicubic on Set5 and Set14, one change at a time.
 
     python benchmarks/protocol.py FOLDER
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 from atdsr import imaging
 from atdsr.evaluation import testsets
-from atdsr.imaging.metrics import luma, psnr, psnr_y, shave, ssim
+from atdsr.imaging.metrics import psnr, psnr_y, shave, ssim, y_channel
 from atdsr.imaging.resample import crop_to_multiple, downscale, upscale
 
 SETS = ("Set5", "Set14")
@@ -68,7 +68,7 @@ def measure(path: Path, scale: int) -> dict[str, float]:
         "Y in full range": compare(full_range_luma),
         "LR without antialiasing": score(upscale(plain, scale)),
         "no border shaved": psnr_y(hr, sr, 0),
-        f"{GRAY} in its own range": compare(levels if path.stem == GRAY else luma),
+        f"{GRAY} in its own range": compare(levels if path.stem == GRAY else y_channel),
         "Y rounded": compare(rounded_luma),
         "output truncated": score(unrounded.clip(0, 255).astype(np.uint8)),
         "border clamped": score(clamped),
@@ -78,7 +78,7 @@ def measure(path: Path, scale: int) -> dict[str, float]:
     return {
         "bicubic by the protocol": score(sr),
         **{choice: value - score(sr) for choice, value in decibels.items()},
-        "SSIM: Y rounded": compare(rounded_luma, ssim) - compare(luma, ssim),
+        "SSIM: Y rounded": compare(rounded_luma, ssim) - compare(y_channel, ssim),
         "% of LR that differs, Pillow": 100 * float(np.mean(pillow != lr)),
         "% of LR that differs, PyTorch": 100 * float(np.mean(pytorch != lr)),
     }
@@ -96,7 +96,7 @@ def full_range_luma(rgb: np.ndarray) -> np.ndarray:
 
 def rounded_luma(rgb: np.ndarray) -> np.ndarray:
     """Y as MATLAB's `rgb2ycbcr` gives it for integers."""
-    return np.floor(luma(rgb) + 0.5)
+    return np.floor(y_channel(rgb) + 0.5)
 
 
 def by_pillow(hr: np.ndarray, scale: int) -> np.ndarray:

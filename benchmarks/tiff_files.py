@@ -1,4 +1,4 @@
-"""TIFF files written tag by tag."""
+"""Writes TIFF files tag by tag."""
 
 import struct
 from collections.abc import Mapping, Sequence

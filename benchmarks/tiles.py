@@ -1,4 +1,4 @@
-"""What tiles cost in quality: PSNR of tiled results against HR and against the whole picture's.
+"""PSNR of tiled results, against HR and against the result of the whole picture.
 
     python benchmarks/tiles.py FOLDER/img_001.webp FOLDER/img_041.webp
     python benchmarks/tiles.py --large FOLDER/img_001.webp    # the HR picture itself is enlarged

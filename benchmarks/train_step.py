@@ -1,4 +1,4 @@
-"""Steps of the published ATD-light x2 recipe: this trainer's against spandrel's network by hand.
+"""Training steps of the published ATD-light x2 recipe: our trainer against spandrel's network.
 
     python benchmarks/train_step.py SET
     python benchmarks/train_step.py SET --device cuda --batch 32 --patch 64 --precision bf16

@@ -1,4 +1,4 @@
-"""Processes that take turns: what is compared shares a run, but neither memory nor its settings.
+"""Processes that take turns, so that they share a run but neither memory nor settings.
 
 How glibc hands out memory is a matter of the whole process, and so is its peak. So each thing to
 be measured lives in a process of its own and does something only while it is asked to.

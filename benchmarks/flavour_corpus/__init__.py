@@ -1,4 +1,4 @@
-"""A picture file of every flavour that docs/pictures.md promises to read, and what is in it.
+"""One picture file of each kind that docs/pictures.md promises to read, with its content.
 
 The files are written by Pillow, libvips, imagecodecs and libheif, and bit by bit where none of
 them can, so that the right samples are known without asking the reader that is tried.

@@ -1,4 +1,4 @@
-"""What all flavours are made of: samples, what a file says of them, and the colour they mean."""
+"""What all files of the corpus are made of: samples, metadata, and the colours they mean."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""What lies in boxes: AVIF, HEIC, JPEG XL and JPEG 2000."""
+"""Formats made of boxes: AVIF, HEIC, JPEG XL and JPEG 2000."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""JPEG and MPO: subsampling, scans, gray, inks, what segments say."""
+"""JPEG and MPO: subsampling, scans, gray, CMYK, metadata segments."""
 
 import io
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""WebP, GIF, BMP, Netpbm, ICO, and suffixes that are less usual."""
+"""WebP, GIF, BMP, Netpbm, ICO, and unusual suffixes."""
 
 import struct
 from collections.abc import Iterator

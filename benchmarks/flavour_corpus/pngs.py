@@ -1,4 +1,4 @@
-"""PNG, animated PNG too."""
+"""PNG and animated PNG."""
 
 import struct
 import zlib

@@ -1,4 +1,4 @@
-"""TIFF: depths, kinds of samples, compressions, layouts, metadata, pages."""
+"""TIFF: depths, sample types, compressions, layouts, metadata, pages."""
 
 import lzma
 import zlib

@@ -5,7 +5,9 @@
 >>> upscaler(PIL.Image.open("photo.jpg"))        # doctest: +SKIP
 """
 
-TYPE_CHECKING = False  # that of `typing` takes a while to import, in which Ctrl-C has a traceback
+TYPE_CHECKING = (
+    False  # importing it from `typing` takes a while, in which Ctrl-C prints a traceback
+)
 
 __version__ = "0.1.0"
 __all__ = ["ATD", "ATDConfig", "AtdsrError", "Upscaler", "load"]
@@ -26,7 +28,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> object:
-    """Import PyTorch only when something that needs it is asked for."""
+    """Import PyTorch only when a name that needs it is used."""
     if name not in _HOME:
         raise AttributeError(f"module 'atdsr' has no attribute {name!r}")
     from importlib import import_module

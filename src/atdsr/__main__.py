@@ -1,12 +1,12 @@
-"""`python -m atdsr` is `atdsr`: the beginning of both.
+"""The entry point of the command `atdsr` and of `python -m atdsr`.
 
-Signals come first: the modules of the command line take a moment to import.
+It sets up signals first, since importing the modules of the command line takes a moment.
 """
 
-import _signal  # pyright: ignore[reportMissingImports]  # the part of `signal` that is there
+import _signal  # pyright: ignore[reportMissingImports]  # the built-in part of `signal`
 
 if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
-    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # which ends the process without a traceback
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # ends the process without a traceback
 
 from atdsr.base import interrupts
 

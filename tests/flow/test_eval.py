@@ -147,8 +147,8 @@ def test_pictures_are_those_of_upscale(run: Run, tiny_file: Path):
     Image.fromarray(lr).save("lr.png")
     upscale = ["upscale", "lr.png", "-m", str(tiny_file), "-o", "sr.png", "--device", "cpu"]
     assert CliRunner().invoke(cli.app, upscale).exit_code == 0
-    with Image.open("sr.png") as ours, Image.open("out/Set5/bird_tiny.png") as kept:
-        assert np.array_equal(np.asarray(ours), np.asarray(kept))
+    with Image.open("sr.png") as ours, Image.open("out/Set5/bird_tiny.png") as saved:
+        assert np.array_equal(np.asarray(ours), np.asarray(saved))
 
 
 def test_ensemble_and_lanczos(run: Run, tiny_file: Path):

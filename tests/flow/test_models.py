@@ -66,9 +66,9 @@ def refused(*args: str) -> str:
 
 @pytest.fixture
 def weights() -> Weights:
-    made = Weights(TINY, lively(TINY).state_dict())
-    write_weights(made, "tiny.safetensors")
-    return made
+    weights = Weights(TINY, lively(TINY).state_dict())
+    write_weights(weights, "tiny.safetensors")
+    return weights
 
 
 def test_models_are_listed():

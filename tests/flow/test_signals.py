@@ -21,6 +21,8 @@ from atdsr.base import files
 from helpers.pictures import noise
 from helpers.upscaling import SOURCES, Run, refused, save
 
+pytestmark = pytest.mark.slow
+
 ALL = [SIGINT, SIGTERM, SIGHUP]
 
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 SLOW = (
     *("torch", "numpy", "PIL", "pyvips", "safetensors", "pydantic", "rich", "psutil", "yaml"),
-    *("gdown", "requests", "platformdirs"),
+    *("gdown", "requests", "platformdirs", "jinja2", "markupsafe", "matplotlib"),
 )
 NEVER = (
     *("torch._dynamo", "torch._inductor", "torch.onnx", "sympy", "networkx"),

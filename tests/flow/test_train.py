@@ -22,6 +22,8 @@ from atdsr.weights import Weights, official_state_dict, read_weights
 from helpers.networks import TINY, lively
 from helpers.training_runs import assert_same, pictures
 
+pytestmark = pytest.mark.slow
+
 RECIPE = """
 model: {{width: 12, depths: [2], heads: [2], category_size: 256, dictionary_size: 8,
          reduced_width: 4, ffn_kernel: 3, ffn_ratio: 1, head: pixelshuffledirect}}

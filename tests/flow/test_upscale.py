@@ -288,6 +288,7 @@ def test_an_unreadable_folder(run: Run, monkeypatch: pytest.MonkeyPatch):
     assert lines == ["error: in cannot be read: Permission denied."]
 
 
+@pytest.mark.slow
 def test_a_full_disk(tiny_file: Path):
     save("a.png", noise(3, h=30, w=30))
     process = start(

@@ -87,6 +87,7 @@ def test_scales_that_do_not_fit(run: Run, monkeypatch: pytest.MonkeyPatch):
 # Interrupts and closed streams
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished_and_nothing_else(tiny_file: Path):
     save("in/a.png")
     save("in/b.png", noise(3, h=300, w=300))

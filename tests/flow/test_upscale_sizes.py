@@ -50,6 +50,7 @@ def test_the_factor_of_the_network_is_the_network_alone(run: Run, tiny_file: Pat
     np.testing.assert_array_equal(imaging.read("b.png").samples, plain)
 
 
+@pytest.mark.slow
 def test_the_network_for_a_factor_is_chosen(run: Run, monkeypatch: pytest.MonkeyPatch):
     chosen: list[int] = []
 
@@ -96,6 +97,7 @@ def test_a_size_that_the_format_cannot_hold_is_refused_before_the_work(run: Run)
 # Tiles and memory
 
 
+@pytest.mark.slow
 def test_tiles_overlap_and_ensemble_reach_the_network(run: Run, tiny_file: Path):
     save("a.png", noise(3, h=60, w=80))
     run("a.png", "--tile", "32", "--overlap", "8", "--ensemble", "-o", "b.png")
@@ -106,6 +108,7 @@ def test_tiles_overlap_and_ensemble_reach_the_network(run: Run, tiny_file: Path)
     assert (imaging.read("whole.png").samples != expected).any()
 
 
+@pytest.mark.slow
 def test_what_is_done_for_memory_is_said(run: Run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Upscaler, "estimate", lambda _, height, width, *__: (height * width) << 30)
     monkeypatch.setattr(memory, "available_bytes", lambda: 2000 << 30)

@@ -50,6 +50,7 @@ def animation(name: str) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["png", "tiff", "jpg", "webp", "avif", "bmp", "gif"])
 def test_what_goes_through_is_what_a_file_becomes(piped: Any, run: Run, name: str):
     source = Path(save(f"a{imaging.FORMATS[name]}"))
@@ -65,6 +66,7 @@ def test_what_goes_through_is_what_a_file_becomes(piped: Any, run: Run, name: st
     assert Path(f"c{source.suffix}").read_bytes() == sent
 
 
+@pytest.mark.slow
 def test_a_format_is_asked_for(piped: Any):
     content = Path(save("a.png")).read_bytes()
     for name in imaging.FORMATS:
@@ -215,6 +217,7 @@ def process(tiny_file: Path, *args: str, stdout: IO[bytes] | int) -> subprocess.
     return subprocess.Popen(command, env=environment, stdout=stdout, stderr=subprocess.PIPE)
 
 
+@pytest.mark.slow
 def test_a_broken_pipe_ends_quietly(tiny_file: Path):
     save("a.png", noise(3, h=200, w=200))
     done = process(tiny_file, "a.png", "-o", "-", "--quiet", stdout=subprocess.PIPE)
@@ -224,6 +227,7 @@ def test_a_broken_pipe_ends_quietly(tiny_file: Path):
     assert (done.returncode, said) == (1, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_behind_standard_output(tiny_file: Path):
     save("a.png")

@@ -1,1 +1,1 @@
-"""What tests share: small networks, pictures, servers, runs."""
+"""Helpers of the tests: small networks, pictures, servers, training runs."""

@@ -1,4 +1,4 @@
-"""Small files that ask for much: time, memory or output out of all proportion to their size."""
+"""Small files that cost time, memory or output out of all proportion to their size."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""A page opened in a real browser: Debian's chromium without a window, spoken to through a pipe.
+"""Opens a page in a real browser: Debian's chromium in headless mode, controlled through a pipe.
 
 with browser.opened(path, width=390, dark=True) as page:
     assert page.evaluate("document.images.length") == 3

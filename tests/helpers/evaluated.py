@@ -1,4 +1,4 @@
-"""A small evaluation with its pictures, for tests of what is made from one."""
+"""A small evaluation with its pictures, for tests of tables and pages."""
 
 from collections.abc import Sequence
 from pathlib import Path

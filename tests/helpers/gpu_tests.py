@@ -1,4 +1,4 @@
-"""What the tests of the GPU kernels share: on a GPU where there is one, else in the interpreter."""
+"""Helpers for tests of GPU kernels, which run on a GPU or else in Triton's interpreter."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""A log as a run of days leaves it, for tests of what is made from one."""
+"""The log of a training run of several days, for tests of pages and tables."""
 
 import json
 import math

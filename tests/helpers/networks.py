@@ -1,4 +1,4 @@
-"""Networks for tests, and where the project is."""
+"""Small networks for tests, and the root folder of the project."""
 
 import warnings
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Folders of pictures to be packed, and packed sets of any size."""
+"""Folders of pictures to pack, and packed sets of any size."""
 
 import json
 import resource

@@ -1,4 +1,4 @@
-"""Pictures, profiles and files that the tests make."""
+"""Pictures, colour profiles and picture files for tests."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""A server of files that misbehaves as asked, and an official model that is small enough for it."""
+"""A file server that misbehaves on demand, and a tiny official model to download from it."""
 
 import contextlib
 import random
@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -16,8 +17,13 @@ import pytest
 
 from atdsr.network.config import ATDConfig
 from atdsr.weights import Weights, download, models, write_weights
-from atdsr.weights.models import OfficialModel
+from atdsr.weights.models import DownloadError, OfficialModel
 from helpers.networks import TINY, lively
+
+BY_HAND = (
+    "fetch https://drive.google.com/file/d/an-id/view with a browser and run `atdsr models add"
+)
+"""What the error of a failed download advises."""
 
 
 @dataclass
@@ -150,3 +156,24 @@ def prepare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str) -> Offici
     monkeypatch.setattr(inner, "CHUNK_SIZE", 4096)  # else half of the file here is one piece
     monkeypatch.setattr(inner, "DEFAULT_COOKIES_FILE", str(tmp_path / "cookies.txt"))
     return model
+
+
+def known(model: OfficialModel, content: bytes) -> OfficialModel:
+    """Return the model with a published size and hash, those of this content."""
+    return replace(model, nbytes=len(content), published_sha256=sha256(content).hexdigest())
+
+
+def refused(model: OfficialModel) -> str:
+    """Return the error of a download, which must leave no file under the model's name."""
+    with pytest.raises(DownloadError) as caught:
+        download.fetch(model)
+    assert not model.path.exists()
+    sentence = str(caught.value)
+    assert sentence.startswith("official/tiny: ")
+    assert "\n" not in sentence
+    return sentence
+
+
+def part_bytes(model: OfficialModel) -> int:
+    """Return how many bytes an interrupted download has left."""
+    return sum(path.stat().st_size for path in model.download_folder.glob("*.part"))

@@ -1,4 +1,4 @@
-"""What the tests of training share."""
+"""Tiny training sets and training runs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the tests of `atdsr upscale` share."""
+"""Helpers for tests of `atdsr upscale`."""
 
 import os
 import subprocess

@@ -16,9 +16,7 @@ from atdsr.network.model import ATD
 from atdsr.weights import Weights, official_state_dict, read_weights, write_weights
 from helpers.networks import TINY, lively, oracle
 
-pytestmark = pytest.mark.slow
-
-pytestmark = pytest.mark.usefixtures("stable_sort")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("stable_sort")]
 
 
 def shallow_atd(scale: int) -> ATDConfig:

@@ -283,6 +283,7 @@ def test_in_place_only_what_changed(compilers: Callable[..., None], sources: Pat
     assert names(sources) == ["six.c", "three.c", "three.h"]  # nothing that does not fit
 
 
+@pytest.mark.slow
 @needs_cc
 def test_a_real_library(sources: Path, tmp_path: Path) -> None:
     target = Target.here()

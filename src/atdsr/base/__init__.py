@@ -1,1 +1,1 @@
-"""What every package uses: errors, atomic files, free memory, interrupts, paths, YAML."""
+"""Used by every package: errors, atomic files, memory, signals, progress, units, YAML."""

@@ -1,22 +1,22 @@
-"""The one exception family that reaches a person as a sentence, and values in sentences."""
+"""The base class of all errors that users see, and values in error messages."""
 
 import reprlib
 from typing import Any
 
 
 class AtdsrError(Exception):
-    """What went wrong with which file or option and what to do, in one sentence.
+    """One sentence: what went wrong with which file or option, and what to do.
 
-    Every module that can fail for reasons of the user's input derives its own class from this
-    one; the command line prints the sentence and exits with 1, a library caller catches it.
+    Every module that can fail because of the user's input derives a class of its own from this
+    one. The command line prints the sentence and exits with 1; callers of the library catch it.
     """
 
 
 def short(value: Any) -> str:
-    """A value for a sentence, however large it is."""
+    """Return a value for an error message, shortened if it is long."""
     if isinstance(value, dict | list | tuple):
         return "a mapping" if isinstance(value, dict) else "a list"
     try:
         return reprlib.repr(value)
-    except ValueError:  # Python writes no integer of thousands of digits
+    except ValueError:  # Python does not print integers of thousands of digits
         return "a very large number"

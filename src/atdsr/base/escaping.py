@@ -1,8 +1,8 @@
-r"""Text from outside, such as names of files, made fit to be shown: escaped, and on one line.
+r"""Make text from outside, such as file names, safe to show: escaped, and on one line.
 
-Whoever names a file may put anything into the name: codes that a terminal obeys, marks that turn
-the direction of what follows (`photo_gpj.exe` can read as `photo_exe.jpg`), letters of no width,
-tags of HTML. What cannot be seen as what it is stands here as Python writes it, such as `\u202e`.
+A file name may hold anything: codes that a terminal obeys, marks that reverse the direction of the
+text after them (`photo_gpj.exe` can read as `photo_exe.jpg`), letters without width, HTML tags.
+Characters that cannot be seen are written as Python writes them, such as `\u202e`.
 """
 
 import re
@@ -10,8 +10,8 @@ import unicodedata
 
 # control and format characters, line and paragraph separators, halves of surrogate pairs
 _UNSEEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-# what Unicode lets a renderer leave out (Default_Ignorable_Code_Point, DerivedCoreProperties.txt)
-# in other categories: joiners, fillers, variation selectors, code points kept free for such
+# Other characters that a renderer may leave out by Unicode (Default_Ignorable_Code_Point in
+# DerivedCoreProperties.txt): joiners, fillers, variation selectors, code points reserved for such.
 _IGNORABLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
     "\U000e0000-\U000e0fff]"
@@ -21,7 +21,7 @@ _HTML_IN_MARKDOWN = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord(
 
 
 def printable(text: str) -> str:
-    r"""The text on one line, every character of which can be seen as what it is.
+    r"""Return the text on one line, with every character that cannot be seen written out.
 
     Example:
         >>> printable("a\u202egnp.\n")
@@ -41,6 +41,6 @@ def _escape(letter: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """The text as words of Markdown or as a cell of its tables: no markup, no HTML, no link."""
+    """Return the text for a paragraph or table cell of Markdown: no markup, no HTML, no link."""
     escaped = _MARKDOWN.sub(r"\\\g<0>", printable(text))
     return escaped.translate(_HTML_IN_MARKDOWN)

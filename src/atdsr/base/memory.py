@@ -1,4 +1,4 @@
-"""How the process deals with memory; what is done is for programs to choose, never on import."""
+"""Free memory, memory limits, and glibc's allocator; nothing happens on import."""
 
 import ctypes
 import gc
@@ -16,16 +16,16 @@ _PROCESS_CGROUPS = Path("/proc/self/cgroup")
 
 
 def keep_freed_memory() -> bool:
-    """Make glibc keep large blocks it was given back, for the next tensor to use.
+    """Make glibc keep large freed blocks for the next tensor.
 
     By default glibc returns every large block to the system at once, and the page faults of
-    getting it again take about half of a large network's time on a CPU. The process keeps its
-    peak size afterwards, which suits a command that ends, not every library's host.
+    allocating it again take about half of a large network's time on a CPU. Afterwards the process
+    keeps its peak size, which suits a command that ends, but not every host of a library.
 
     Returns:
-        Whether it was done; elsewhere than on Linux with glibc there is nothing to do.
+        Whether it was done. On systems other than Linux with glibc there is nothing to do.
     """
-    mallopt = _of_glibc("mallopt")
+    mallopt = _glibc_function("mallopt")
     if mallopt is None:
         return False
     results = [mallopt(_M_MMAP_THRESHOLD, 2**30), mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)]
@@ -33,19 +33,19 @@ def keep_freed_memory() -> bool:
 
 
 def release() -> None:
-    """Give back what is free but kept, after memory ran out and before less is asked for."""
+    """Return all free memory to the system, after memory ran out and before less is allocated."""
     gc.collect()
     trim()
 
 
 def trim() -> None:
-    """Give back what glibc keeps of freed memory, so that a measured peak is of what follows."""
-    malloc_trim = _of_glibc("malloc_trim")
+    """Return glibc's freed memory to the system, so that a peak measured next does not count it."""
+    malloc_trim = _glibc_function("malloc_trim")
     if malloc_trim is not None:
         malloc_trim(0)
 
 
-def _of_glibc(name: str) -> "ctypes._NamedFuncPointer | None":
+def _glibc_function(name: str) -> "ctypes._NamedFuncPointer | None":
     if not sys.platform.startswith("linux"):
         return None
     try:
@@ -55,36 +55,36 @@ def _of_glibc(name: str) -> "ctypes._NamedFuncPointer | None":
 
 
 def available_bytes() -> int:
-    """Main memory that this process can still have without swapping.
+    """Return how much more main memory this process can use without swapping.
 
-    The least of what the system has left, what the control group of a container leaves (Linux),
-    and what `ulimit -v` or `-d` leaves of this process's address space.
+    This is the least of what the system has left, what the control group of a container leaves
+    (Linux), and what `ulimit -v` or `-d` leaves of the address space of this process.
     """
-    import psutil  # takes a moment, and the command line begins with this module
+    import psutil  # slow to import, and the command line imports this module first
 
-    left = [rest for _, rest in _of_cgroups()]
-    return max(0, min([psutil.virtual_memory().available, *left, *_left_by_ulimit()]))
+    remaining = [rest for _, rest in _cgroup_limits()]
+    return max(0, min([psutil.virtual_memory().available, *remaining, *_remaining_of_ulimit()]))
 
 
 def limit_bytes() -> int | None:
-    """The most main memory that the control groups let this process have; None without a limit."""
-    return min((limit for limit, _ in _of_cgroups()), default=None)
+    """Return the memory limit of the control groups of this process; None without a limit."""
+    return min((limit for limit, _ in _cgroup_limits()), default=None)
 
 
 def control_groups(controller: str) -> list[tuple[int, Path]]:
-    """The process's control groups, which limit what a container may use (Linux).
+    """Return the control groups of the process, which limit what a container may use (Linux).
 
     Args:
         controller: "memory" or "cpu".
 
     Returns:
-        Their versions, 2 or 1, and folders, innermost first; none where there is no such thing.
+        Version, 2 or 1, and folder of each group, innermost first; empty on other systems.
     """
     try:
         lines = _PROCESS_CGROUPS.read_text().splitlines()
     except OSError:
         return []
-    found: list[tuple[int, Path]] = []
+    groups: list[tuple[int, Path]] = []
     for _, controllers, path in (line.split(":", 2) for line in lines):
         if controllers == "":
             version, root = 2, _CGROUPS
@@ -95,21 +95,23 @@ def control_groups(controller: str) -> list[tuple[int, Path]]:
         inner = root / path.lstrip("/")
         # a container sees its own group as the root, whatever the path says
         folders = (folder for folder in (inner, *inner.parents) if folder.is_relative_to(root))
-        found += [(version, folder) for folder in folders]
-    return found
+        groups += [(version, folder) for folder in folders]
+    return groups
 
 
-def _of_cgroups() -> list[tuple[int, int]]:
-    """Limits of the process's control groups and what they leave, innermost first."""
+def _cgroup_limits() -> list[tuple[int, int]]:
+    """Return limit and remaining memory of each control group, innermost first."""
     names = {
         1: ("memory.limit_in_bytes", "memory.usage_in_bytes"),
         2: ("memory.max", "memory.current"),
     }
-    found = (_of_cgroup(folder, *names[version]) for version, folder in control_groups("memory"))
-    return [group for group in found if group is not None]
+    limits = (
+        _cgroup_limit(folder, *names[version]) for version, folder in control_groups("memory")
+    )
+    return [limit for limit in limits if limit is not None]
 
 
-def _of_cgroup(folder: Path, limit_name: str, usage_name: str) -> tuple[int, int] | None:
+def _cgroup_limit(folder: Path, limit_name: str, usage_name: str) -> tuple[int, int] | None:
     try:
         text = (folder / limit_name).read_text().strip()
         usage = int((folder / usage_name).read_text())
@@ -120,32 +122,32 @@ def _of_cgroup(folder: Path, limit_name: str, usage_name: str) -> tuple[int, int
         return None
     if text == "max":
         return None
-    # pages of files that nobody needs right now are counted as used, but go when asked for
+    # cached pages of files count as used, but are freed when memory is needed
     return int(text), int(text) - usage + int(statistics.get("inactive_file", 0))
 
 
-def _left_by_ulimit() -> list[int]:
+def _remaining_of_ulimit() -> list[int]:
     try:
         import resource
     except ImportError:  # Windows
         return []
     import psutil
 
-    left: list[int] = []
-    used = psutil.Process().memory_info()
-    for kind, taken in (("RLIMIT_AS", used.vms), ("RLIMIT_DATA", getattr(used, "data", 0))):
+    remaining: list[int] = []
+    memory = psutil.Process().memory_info()
+    for kind, used in (("RLIMIT_AS", memory.vms), ("RLIMIT_DATA", getattr(memory, "data", 0))):
         limit = resource.getrlimit(getattr(resource, kind))[0]
         if limit != resource.RLIM_INFINITY:
-            left.append(limit - taken)
-    return left
+            remaining.append(limit - used)
+    return remaining
 
 
 @dataclass
-class Peak:
-    """What `peak` found.
+class PeakMemory:
+    """The result of `peak`.
 
     Attributes:
-        bytes: the most main memory that the process had during the block; None where the system
+        bytes: The most main memory that the process used during the block; None if the system
             cannot tell.
     """
 
@@ -153,19 +155,18 @@ class Peak:
 
 
 @contextmanager
-def peak() -> Iterator[Peak]:
-    """Measure the most main memory that this process has while the block runs (Linux only).
+def peak() -> Iterator[PeakMemory]:
+    """Measure the most main memory that this process uses during the block (Linux only).
 
-    The measure is of the whole process, so blocks that run beside each other in threads, or one
-    inside the other, disturb each other.
+    The whole process is measured, so concurrent or nested blocks disturb each other.
     """
-    found = Peak()
+    result = PeakMemory()
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark to what is now
+        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
     except OSError:
-        yield found
+        yield result
         return
-    yield found
+    yield result
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
-            found.bytes = int(line.split()[1]) * 1024
+            result.bytes = int(line.split()[1]) * 1024

@@ -1,9 +1,9 @@
-"""YAML text of plain values: what recipes and option files are written in.
+"""Read and write YAML of plain values, for recipes and option files.
 
-A text holds mappings, lists, text, numbers, true, false and nothing else. It runs no code, is
-never written out to more than `MOST_VALUES` values, and whatever is wrong with it is a
-`YamlError`. Numbers such as `2e-4` and `1e4`, which PyYAML takes for text, are numbers. Dates are
-text, and so are `1:30` and `010`, which YAML 1.1 takes for 90 and 8.
+A document holds mappings, lists, strings, numbers, booleans and null, and nothing else. Reading it
+runs no code and expands aliases to at most `MAX_VALUES` values; whatever is wrong with it raises a
+`YamlError`. Numbers such as `2e-4` and `1e4`, which PyYAML reads as strings, are numbers. Dates are
+strings, and so are `1:30` and `010`, which YAML 1.1 reads as 90 and 8.
 """
 
 import re
@@ -17,38 +17,40 @@ from yaml.constructor import SafeConstructor
 from atdsr.base import files
 from atdsr.base.errors import AtdsrError, short
 
-MOST_BYTES = 2**18
-MOST_VALUES = 10_000
-MOST_LEVELS = 50
-_LARGEST = 2**63
+MAX_BYTES = 2**18
+MAX_VALUES = 10_000
+MAX_LEVELS = 50
+_LARGEST_INT = 2**63
 
 _TAG = "tag:yaml.org,2002:"
-_OTHER_BASE = re.compile(r".*:|[-+]?0[0-9_]")  # of 60, or of 8, as YAML 1.1 has them
+_OTHER_BASE = re.compile(r".*:|[-+]?0[0-9_]")  # numbers to base 60 or 8 in YAML 1.1
 _EXPONENT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
 
 
 class YamlError(AtdsrError):
-    """A text that is not read; the sentence names the line."""
+    """A document that cannot be read; the sentence names the line."""
 
 
 def read(path: Path) -> dict[Any, Any]:
-    """The mapping that a file holds.
+    """Read the mapping in a file.
 
     Raises:
-        YamlError: there is no such file, or it is no YAML mapping of plain values; the sentence
-            begins with its name.
+        YamlError: There is no such file, or it is not a YAML mapping of plain values. The sentence
+            begins with the name of the file.
     """
     try:
         with files.open_regular(path) as file:
-            data = file.read(MOST_BYTES + 1)
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise YamlError(f"{path} cannot be read: {error.strerror}.") from None
-    if len(data) > MOST_BYTES:
-        raise YamlError(f"{path} is no YAML text of settings: it has more than {MOST_BYTES} bytes.")
+    if len(data) > MAX_BYTES:
+        raise YamlError(
+            f"{path} is not a YAML file of settings: it has more than {MAX_BYTES} bytes."
+        )
     try:
         content = parse(data.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        raise YamlError(f"{path} is no YAML text: it is not UTF-8.") from None
+        raise YamlError(f"{path} is not a YAML file: it is not UTF-8.") from None
     except YamlError as error:
         raise YamlError(f"{path}: {error}") from None
     if not isinstance(content, dict):
@@ -57,46 +59,48 @@ def read(path: Path) -> dict[Any, Any]:
 
 
 def parse(text: str) -> Any:
-    """The value of a YAML text: dict, list, str, int, float, bool or None.
+    """Return the value of a YAML text: dict, list, str, int, float, bool or None.
 
     Raises:
-        YamlError: it is no YAML, holds anything else, a key twice, a number that is too large,
-            or grows by its aliases.
+        YamlError: It is not YAML, holds anything else, a key twice, or a number that is too large,
+            or its aliases expand to too many values.
     """
     try:
         node = yaml.compose(text, Loader=_Loader)
         return None if node is None else _Builder().value(node)
     except yaml.MarkedYAMLError as error:
-        raise YamlError(f"{_line(error.problem_mark)} is no YAML: {error.problem}.") from None
+        raise YamlError(
+            f"{_line(error.problem_mark)} is not valid YAML: {error.problem}."
+        ) from None
     except yaml.YAMLError:  # a character that no YAML text may hold
-        raise YamlError("it is no YAML: it holds control characters.") from None
+        raise YamlError("it is not valid YAML: it holds control characters.") from None
     except (ValueError, OverflowError):  # from escapes and directives with impossible numbers
-        raise YamlError("it is no YAML: it holds an impossible number.") from None
+        raise YamlError("it is not valid YAML: it holds an impossible number.") from None
 
 
 def write(values: dict[str, Any]) -> str:
-    """The YAML text of plain values, in their order, that `parse` reads back to equal ones."""
+    """Return the YAML text of plain values, in their order; `parse` reads equal values back."""
     return yaml.dump(
         values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf")
     )
 
 
-# ------------------------------------------------------------------------------ from and to text
+# ---------------------------------------------------------------------------- PyYAML and its types
 
 
 def _plain_resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
-    """PyYAML's, by a scalar's first character: without dates, with more forms of a float."""
+    """Return PyYAML's resolvers by first character, without dates, with more forms of a float."""
     resolvers = {
-        first: [(tag, pattern) for tag, pattern in known if tag != f"{_TAG}timestamp"]
-        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        first: [(tag, pattern) for tag, pattern in patterns if tag != f"{_TAG}timestamp"]
+        for first, patterns in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
     for first in "-+.0123456789":
         resolvers.setdefault(first, []).append((f"{_TAG}float", _EXPONENT))
     return resolvers
 
 
-class _Plain(yaml.resolver.BaseResolver):
-    """Knows what kind of value a plain text is."""
+class _PlainResolver(yaml.resolver.BaseResolver):
+    """Determines the type of an unquoted scalar."""
 
     yaml_implicit_resolvers = _plain_resolvers()
 
@@ -106,7 +110,7 @@ class _Plain(yaml.resolver.BaseResolver):
         return f"{_TAG}str" if is_number and _OTHER_BASE.match(value) else tag
 
 
-class _Loader(_Plain, yaml.SafeLoader):
+class _Loader(_PlainResolver, yaml.SafeLoader):
     level = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -118,7 +122,7 @@ class _Loader(_Plain, yaml.SafeLoader):
             self.level -= 1
 
 
-class _Dumper(_Plain, yaml.SafeDumper):
+class _Dumper(_PlainResolver, yaml.SafeDumper):
     """Writes lists of scalars in one line."""
 
     def ignore_aliases(self, data: Any) -> bool:
@@ -141,31 +145,31 @@ _Dumper.add_representer(str, _Dumper.represent_str)
 
 
 class _Builder:
-    """Makes plain values of YAML's nodes, aliases written out."""
+    """Build plain values from YAML nodes, with aliases expanded."""
 
     _SCALARS = ("null", "bool", "int", "float", "str")
 
     def __init__(self) -> None:
-        self.left = MOST_VALUES
-        self.around: list[yaml.Node] = []
+        self.remaining = MAX_VALUES
+        self.ancestors: list[yaml.Node] = []
 
     def value(self, node: yaml.Node) -> Any:
-        """The value of a node.
+        """Return the value of a node.
 
         Raises:
-            YamlError: it is more than a plain value.
+            YamlError: It is not a plain value.
         """
-        self.left -= 1
-        if self.left < 0:
-            raise YamlError(f"it holds more than {MOST_VALUES} values, counting its aliases.")
-        _check_level(len(self.around), node.start_mark)  # through aliases
-        if any(node is outer for outer in self.around):
+        self.remaining -= 1
+        if self.remaining < 0:
+            raise YamlError(f"it holds more than {MAX_VALUES} values, counting its aliases.")
+        _check_level(len(self.ancestors), node.start_mark)  # aliases nest deeper than the text
+        if any(node is ancestor for ancestor in self.ancestors):
             raise YamlError(f"{_line(node.start_mark)} contains itself.")
-        self.around.append(node)
+        self.ancestors.append(node)
         try:
             return self._value(node)
         finally:
-            self.around.pop()
+            self.ancestors.pop()
 
     def _value(self, node: yaml.Node) -> Any:
         kind = node.tag.removeprefix(_TAG)
@@ -181,25 +185,25 @@ class _Builder:
         )
 
     def _items(self, node: yaml.MappingNode) -> Iterator[tuple[Any, Any]]:
-        known: set[Any] = set()
+        keys: set[Any] = set()
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise YamlError(f"{_line(key_node.start_mark)} has a key that is no plain text.")
             key = self.value(key_node)
-            if key in known:
+            if key in keys:
                 raise YamlError(
                     f"{_line(key_node.start_mark)} gives the key {short(key)} a second time; keep "
                     "one."
                 )
-            known.add(key)
+            keys.add(key)
             yield key, self.value(value_node)
 
 
 def _scalar(node: yaml.ScalarNode, kind: str) -> Any:
-    """The value of a scalar.
+    """Return the value of a scalar.
 
     Raises:
-        YamlError: the text does not fit the kind, or the number is too large.
+        YamlError: The text is not valid for the type, or the number is too large.
     """
     line = _line(node.start_mark)
     try:
@@ -209,17 +213,19 @@ def _scalar(node: yaml.ScalarNode, kind: str) -> Any:
         if isinstance(value, str):
             value.encode("utf-8", "surrogateescape")  # as names of files may need
     except (ValueError, LookupError, OverflowError):
-        raise YamlError(f"{line} is no YAML: {short(node.value)} is no !!{kind}.") from None
+        raise YamlError(
+            f"{line} is not valid YAML: {short(node.value)} is not a valid !!{kind}."
+        ) from None
     if isinstance(value, str) and "\0" in value:
         raise YamlError(f"{line} holds a NUL character, which is no text.")
-    if isinstance(value, int) and abs(value) >= _LARGEST:
+    if isinstance(value, int) and abs(value) >= _LARGEST_INT:
         raise YamlError(f"{line} holds a very large number, beyond what anything here takes.")
     return value
 
 
 def _check_level(level: int, mark: yaml.Mark | None) -> None:
-    if level > MOST_LEVELS:
-        raise YamlError(f"{_line(mark)} nests more than {MOST_LEVELS} levels deep.")
+    if level > MAX_LEVELS:
+        raise YamlError(f"{_line(mark)} nests more than {MAX_LEVELS} levels deep.")
 
 
 def _line(mark: yaml.Mark | None) -> str:

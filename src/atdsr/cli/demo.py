@@ -19,7 +19,7 @@ def demo(
 ) -> None:
     """Enlarge a sample photo and compare.
 
-    What bicubic and the network make of it is put side by side with the original.
+    Bicubic, the network and the original are put side by side.
     """
     from atdsr.reports import demo as sample
 

@@ -209,7 +209,7 @@ class _Outputs:
                 images,
                 self.html,
                 overwrite=self.overwrite,
-                progress=lambda share: bar.update(task, completed=share),
+                reporter=Reporter(lambda done: bar.update(task, completed=done)),
             )
 
 

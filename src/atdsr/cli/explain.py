@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from atdsr.base.reporter import Reporter
 from atdsr.cli.console import err, out, printable, progress_bar, say
 from atdsr.cli.options import (
     CategorySizeOption,
@@ -86,7 +87,7 @@ def explain(
             at=None if at is None else (at.x, at.y),
             max_side=max_side,
             overwrite=overwrite,
-            progress=lambda share: progress.update(task, completed=share),
+            reporter=Reporter(lambda done: progress.update(task, completed=done)),
         )
     if explanation.reduced:
         say(

@@ -27,31 +27,31 @@ _SETS = ("Set5", "Set14", "B100", "Urban100")
 
 
 def models(context: typer.Context) -> None:
-    """List the models, and fetch official ones.
+    """List the models, and download official ones.
 
-    Without a command, every model that can be named is listed: those that come with atdsr, and
-    those that the authors of ATD have published. The latter are downloaded when you ask for them.
+    Without a command, all named models are listed: those that come with atdsr, and those that the
+    authors of ATD have published. The latter are downloaded when you ask for them.
     """
     if context.invoked_subcommand is not None:
         return
     from atdsr.weights import models
 
-    lines = []
+    rows = []
     for model in (*models.BUNDLED, *models.OFFICIAL):
         figures = _figures(model)
-        where = "in atdsr"
+        location = "in atdsr"
         if isinstance(model, models.OfficialModel):
-            where = "here" if model.is_here else "to fetch"
-        lines.append(
+            location = "here" if model.is_here else "to fetch"
+        rows.append(
             [
                 model.name,
                 f"x{model.config.scale}",
                 f"{model.parameters:,}",
                 *(f"{figures[name]:.2f}" if name in figures else "" for name in _SETS),
-                where,
+                location,
             ]
         )
-    print_table(["name", "scale", "parameters", *_SETS, "weights"], lines, len(models.BUNDLED))
+    print_table(["name", "scale", "parameters", *_SETS, "weights"], rows, len(models.BUNDLED))
     say(out, "PSNR-Y in dB, of official models as published. `atdsr info NAME` says more.")
 
 
@@ -61,13 +61,14 @@ def fetch(
 ) -> None:
     """Download official models.
 
-    NAME is one that `atdsr models` lists as official/..., or all. An interrupted download goes on
-    with the same command. What comes is checked; what is here already is not fetched again.
+    NAME is one that `atdsr models` lists as official/..., or all. The same command continues an
+    interrupted download. Files are checked; those that are here already are not downloaded again.
     """
     from atdsr.weights import models
 
-    wanted = [model.name for model in models.OFFICIAL] if names == ["all"] else names
-    for model in [models.find_official(name) for name in dict.fromkeys(wanted)]:
+    if names == ["all"]:
+        names = [model.name for model in models.OFFICIAL]
+    for model in [models.find_official(name) for name in dict.fromkeys(names)]:
         line = f"{model.name}: already here, {model.path}"
         if not model.is_intact:
             _download(model, quiet)
@@ -85,10 +86,10 @@ def add(
         ),
     ] = None,
 ) -> None:
-    """Add an official model that was fetched by hand.
+    """Add an official model that you have downloaded by hand.
 
-    FILE is a .pth file as the authors ship it. It is checked and copied to where `atdsr models
-    fetch` puts such files.
+    FILE is a .pth file as the authors ship it. It is checked and copied to the folder that `atdsr
+    models fetch` uses.
     """
     from atdsr.weights import models
 
@@ -100,7 +101,7 @@ def info(
     name: Annotated[str, argument("NAME|FILE")],
     category_size: CategorySizeOption = None,
 ) -> None:
-    """Describe a model or a file of weights.
+    """Describe a model or a weight file.
 
     NAME is one that `atdsr models` lists, FILE a .safetensors or .pth file. No code in it is
     ever run.
@@ -127,9 +128,9 @@ def convert(
 ) -> None:
     """Convert weights between .pth and .safetensors.
 
-    IN is a file or a name that `atdsr models` lists; the suffix of OUT decides. A .pth is written
-    with `params_ema`, for the official code; a .safetensors carries the configuration. Both load
-    in spandrel, chaiNNer and ComfyUI.
+    IN is a file or a name that `atdsr models` lists; the suffix of OUT selects the format. A .pth
+    file holds `params_ema`, for the official code; a .safetensors file carries the configuration.
+    Both load in spandrel, chaiNNer and ComfyUI.
     """
     from atdsr.weights import models, write_weights
 
@@ -140,15 +141,15 @@ def convert(
 
 
 def ensure_here(names: Sequence[str], *, yes: bool, quiet: bool) -> None:
-    """Download those official models of these names that are not here, if the person agrees.
+    """Download the official models among these names that are not here, if the user agrees.
 
     Args:
-        names: of any models or files.
-        yes: whether not to ask.
-        quiet: whether to show no bar.
+        names: Names of models, or weight files.
+        yes: Whether to download without asking.
+        quiet: Whether to show no progress bar.
 
     Raises:
-        AtdsrError: nobody agrees, or a download fails.
+        AtdsrError: The user does not agree, or a download fails.
     """
     if not names:
         return
@@ -169,16 +170,16 @@ def ensure_here(names: Sequence[str], *, yes: bool, quiet: bool) -> None:
 
 
 def _on_terminal() -> bool:
-    """Whether there is somebody to ask."""
+    """Whether there is a user to ask."""
     return sys.stdin.isatty() and err.console.is_terminal
 
 
 def _download(model: "OfficialModel", quiet: bool) -> None:
-    """Fetch a model, showing how far it is.
+    """Download a model with a progress bar.
 
     Raises:
-        AtdsrError: it fails.
-        typer.Exit: with 128 + the signal after one, as Ctrl-C is.
+        AtdsrError: The download fails.
+        typer.Exit: A signal such as Ctrl-C has interrupted it; the exit code is 128 + signal.
     """
     from atdsr.weights import download
 
@@ -195,7 +196,7 @@ def _download(model: "OfficialModel", quiet: bool) -> None:
 
 @contextmanager
 def _bytes_bar(quiet: bool) -> Iterator[Any]:
-    """A bar on standard error that counts bytes, where that is a terminal."""
+    """Yield a progress bar for bytes; it is shown only if standard error is a terminal."""
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -222,7 +223,7 @@ def _size(model: "OfficialModel") -> str:
 
 
 def _facts(model: "BundledModel | OfficialModel") -> dict[str, object]:
-    """What is known of a named model."""
+    """Return the facts about a named model, by their labels."""
     from atdsr.weights import models
 
     rows: dict[str, object] = {
@@ -241,7 +242,7 @@ def _facts(model: "BundledModel | OfficialModel") -> dict[str, object]:
 
 
 def _figures(model: "BundledModel | OfficialModel") -> dict[str, float]:
-    """PSNR in dB on the test sets: measured, of official models as published."""
+    """Return PSNR in dB by test set: measured, or of official models as published."""
     from atdsr.evaluation import published
     from atdsr.weights import models
 

@@ -7,12 +7,14 @@ import typer
 
 from atdsr.base import units
 from atdsr.base.errors import AtdsrError
+from atdsr.base.reporter import Reporter
 from atdsr.cli.console import err, out, print_table, say
 from atdsr.cli.options import OverwriteOption, argument
 
 if TYPE_CHECKING:
     from atdsr.reports.training_runs import TrainingRun
 
+_REPORTER = Reporter(notice=lambda sentence: say(err, f"left out: {sentence}"))
 _MOST_CELLS = 10_000  # of the table of validations; printing so many takes a second
 
 
@@ -38,7 +40,7 @@ def show(
     for path in (png, html):
         if path is not None:
             files.check_target(path, overwrite=overwrite)
-    runs = training_runs.find(folder, _warn)
+    runs = training_runs.find(folder, _REPORTER)
     if not training_runs.is_run(folder):
         if png is not None or html is not None:
             raise AtdsrError(f"{folder} holds several runs; name one for --png and --html.")
@@ -65,11 +67,7 @@ def list_runs(folder: Annotated[Path, argument("DIR")] = Path("experiments")) ->
     """
     from atdsr.reports import training_runs
 
-    _print_list(training_runs.find(folder, _warn))
-
-
-def _warn(sentence: str) -> None:
-    say(err, f"left out: {sentence}")
+    _print_list(training_runs.find(folder, _REPORTER))
 
 
 def _print_run(run: "TrainingRun") -> None:

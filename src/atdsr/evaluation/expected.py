@@ -103,23 +103,23 @@ def compare(evaluation: Evaluation, expected: Expected) -> Agreement:
     """
     measured = {(row.model, row.dataset, row.scale): row.psnr_y for row in evaluation.rows}
     # of two rows for one figure, the last one counts
-    wanted = {(row.model, row.dataset, row.scale): row.psnr_y for row in expected.rows}
-    both = [key for key in wanted if key in measured]
-    if not both:
-        model, dataset, scale = next(iter(wanted))
+    targets = {(row.model, row.dataset, row.scale): row.psnr_y for row in expected.rows}
+    common = [key for key in targets if key in measured]
+    if not common:
+        model, dataset, scale = next(iter(targets))
         raise ExpectError(
             "no expected figure is of a model, set and scale that were measured; the first is of "
             f"{model} on {dataset}, x{scale}."
         )
     differing = []
-    for key in both:
-        target = math.inf if (figure := wanted[key]) is None else figure
+    for key in common:
+        target = math.inf if (figure := targets[key]) is None else figure
         if not _close(measured[key], target, expected.tolerance):
             model, dataset, scale = key
             differing.append(
                 f"{model} on {dataset}, x{scale}: {measured[key]:.4f} dB, expected {target:.4f}"
             )
-    return Agreement(len(both), len(wanted) - len(both), expected.tolerance, tuple(differing))
+    return Agreement(len(common), len(targets) - len(common), expected.tolerance, tuple(differing))
 
 
 def _close(measured: float, target: float, tolerance: float) -> bool:

@@ -37,12 +37,12 @@ def error_maps(
     Returns:
         One map `h w` for each picture, in float32, which is exact enough for display.
     """
-    truth = metrics.luma(original)
+    truth = metrics.y_channel(original)
     maps = []
     for samples in enlarged:
         error_map = np.zeros(truth.shape, np.float32)
         inner = metrics.shave(error_map, border)
-        inner[...] = np.abs(metrics.shave(metrics.luma(samples) - truth, border))
+        inner[...] = np.abs(metrics.shave(metrics.y_channel(samples) - truth, border))
         maps.append(error_map)
     return maps
 
@@ -73,7 +73,7 @@ def most_different_region(maps: Iterable[np.ndarray], size: tuple[int, int], ste
 def fit_region_size(size: tuple[int, int], original: np.ndarray, scale: int) -> tuple[int, int]:
     """Reduce a height and width to at most a picture's own, in whole pixels of LR."""
     height, width = (
-        max(min(wanted, available) // scale, 1) * scale
-        for wanted, available in zip(size, original.shape[:2], strict=True)
+        max(min(length, available) // scale, 1) * scale
+        for length, available in zip(size, original.shape[:2], strict=True)
     )
     return height, width

@@ -1,6 +1,6 @@
-"""BT.601 luma, PSNR and SSIM as the super-resolution literature takes them.
+"""The Y channel of BT.601, PSNR and SSIM as the super-resolution literature computes them.
 
-Every function is pure and works in float64. `docs/protocol.md` says why each choice is as it is.
+Every function is pure and works in float64. `docs/protocol.md` explains each choice.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ Plane = NDArray[np.float64]
 Picture = NDArray[np.uint8]
 
 _PEAK = 255.0
-_LUMA_WEIGHTS = np.array([65.481, 128.553, 24.966]) / 255
+_Y_WEIGHTS = np.array([65.481, 128.553, 24.966]) / 255
 _WINDOW = 11
 _SIGMA = 1.5
 _C1 = (0.01 * _PEAK) ** 2
@@ -22,11 +22,11 @@ _C2 = (0.03 * _PEAK) ** 2
 
 
 class MetricError(AtdsrError):
-    """Two pictures that cannot be compared, or one too small to be measured."""
+    """Two pictures cannot be compared, or one is too small to be measured."""
 
 
-def luma(rgb: Picture) -> Plane:
-    """Y of ITU-R BT.601 in studio range, not rounded: what MATLAB's `rgb2ycbcr` calls Y.
+def y_channel(rgb: Picture) -> Plane:
+    """Return Y of ITU-R BT.601 in studio range, not rounded: what MATLAB's `rgb2ycbcr` calls Y.
 
     Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255
 
@@ -37,21 +37,21 @@ def luma(rgb: Picture) -> Plane:
         Plane (h, w), float64, from 16 (black) to 235 (white).
 
     Raises:
-        MetricError: Not an 8-bit picture of three channels.
+        MetricError: The picture does not have three channels of 8 bits.
 
-    >>> luma(np.zeros((1, 1, 3), np.uint8)).item()
+    >>> y_channel(np.zeros((1, 1, 3), np.uint8)).item()
     16.0
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise MetricError(
-            f"Y is taken from uint8 RGB of shape (h, w, 3), not {rgb.dtype} of shape {rgb.shape}; "
+            f"Y needs uint8 RGB of shape (h, w, 3), not {rgb.dtype} of shape {rgb.shape}; "
             "replicate a gray picture to three channels and round to 8 bits first"
         )
-    return rgb @ _LUMA_WEIGHTS + 16.0
+    return rgb @ _Y_WEIGHTS + 16.0
 
 
 def shave(samples: NDArray[Any], border: int) -> NDArray[Any]:
-    """Cut `border` pixels from each of the four sides of (h, w, ...); a view, not a copy.
+    """Cut `border` pixels off each of the four sides of (h, w, ...); a view, not a copy.
 
     Raises:
         MetricError: The border is negative, or nothing would be left.
@@ -62,13 +62,13 @@ def shave(samples: NDArray[Any], border: int) -> NDArray[Any]:
     height, width = samples.shape[:2]
     if border < 0 or min(height, width) <= 2 * border:
         raise MetricError(
-            f"{border} pixels cannot be shaved from each side of a picture of {width}x{height}"
+            f"{border} pixels cannot be shaved off each side of a picture of {width}x{height}"
         )
     return samples[border : height - border, border : width - border]
 
 
 def psnr(a: Plane, b: Plane) -> float:
-    """Peak signal-to-noise ratio in dB, 10 log10(255^2 / mean((a - b)^2)).
+    """Return the peak signal-to-noise ratio in dB, 10 log10(255^2 / mean((a - b)^2)).
 
     Args:
         a: Plane (h, w), float64, in 0..255.
@@ -91,19 +91,19 @@ def psnr(a: Plane, b: Plane) -> float:
 
 
 def ssim(a: Plane, b: Plane) -> float:
-    """Structural similarity (Wang et al. 2004), the mean over all positions of the window.
+    """Return the structural similarity (Wang et al. 2004), averaged over all window positions.
 
     SSIM = (2 mu_a mu_b + C1) (2 s_ab + C2) / ((mu_a^2 + mu_b^2 + C1) (s_a^2 + s_b^2 + C2))
 
     with means mu, population variances s^2 and covariance s_ab under a Gaussian window of 11x11
-    and sigma 1.5 that lies wholly inside the plane, C1 = (0.01 * 255)^2, C2 = (0.03 * 255)^2.
+    and sigma 1.5 that lies entirely inside the plane, C1 = (0.01 * 255)^2, C2 = (0.03 * 255)^2.
 
     Args:
         a: Plane (h, w), float64, in 0..255, at least 11x11.
         b: Plane of the same shape and range.
 
     Returns:
-        At most 1, which identical planes have; negative where structure is inverted.
+        At most 1, for identical planes; negative where structure is inverted.
 
     Raises:
         MetricError: The shapes differ, or the planes are smaller than the window.
@@ -132,35 +132,35 @@ def ssim(a: Plane, b: Plane) -> float:
 
 
 def psnr_y(hr: Picture, sr: Picture, border: int) -> float:
-    """`psnr` on `luma` of two pictures (h, w, 3), uint8, shaved by `border` pixels.
+    """Return `psnr` on Y of two pictures (h, w, 3), uint8, shaved by `border` pixels.
 
     >>> picture = np.zeros((9, 9, 3), np.uint8)
     >>> psnr_y(picture, picture, border=2)
     inf
     """
-    return psnr(*_shaved_luma(hr, sr, border))
+    return psnr(*_shaved_y(hr, sr, border))
 
 
 def ssim_y(hr: Picture, sr: Picture, border: int) -> float:
-    """`ssim` on `luma` of two pictures (h, w, 3), uint8, shaved by `border` pixels.
+    """Return `ssim` on Y of two pictures (h, w, 3), uint8, shaved by `border` pixels.
 
     >>> picture = np.zeros((15, 15, 3), np.uint8)
     >>> ssim_y(picture, picture, border=2)
     1.0
     """
-    return ssim(*_shaved_luma(hr, sr, border))
+    return ssim(*_shaved_y(hr, sr, border))
 
 
 def window_sums(values: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    """The sum over every window that lies wholly inside, in one pass (an integral image).
+    """Return the sum over every window that lies entirely inside, in one pass (integral image).
 
     Args:
         values: Plane (h, w) of numbers.
-        height: Of the window, at most h.
-        width: Of the window, at most w.
+        height: Height of the window, at most h.
+        width: Width of the window, at most w.
 
     Returns:
-        Plane (h - height + 1, w - width + 1): the window's sum at its top left corner.
+        Plane (h - height + 1, w - width + 1) with each window's sum at its top left corner.
 
     >>> window_sums(np.array([[1, 2, 3], [4, 5, 6]]), 2, 2)
     array([[12, 16]])
@@ -170,25 +170,25 @@ def window_sums(values: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     return below[:, width:] - above[:, width:] - below[:, :-width] + above[:, :-width]
 
 
-def _shaved_luma(hr: Picture, sr: Picture, border: int) -> tuple[Plane, Plane]:
+def _shaved_y(hr: Picture, sr: Picture, border: int) -> tuple[Plane, Plane]:
     _require_same_shape(hr, sr)  # before shaving, so that the error names the pictures' own sizes
-    return luma(shave(hr, border)), luma(shave(sr, border))
+    return y_channel(shave(hr, border)), y_channel(shave(sr, border))
 
 
 def _require_same_shape(a: NDArray[Any], b: NDArray[Any]) -> None:
     if a.shape != b.shape:
         raise MetricError(
-            f"only pictures of one shape can be compared, not {a.shape} with {b.shape}; "
+            f"only pictures of the same shape can be compared, not {a.shape} with {b.shape}; "
             "crop HR to a multiple of the scale first"
         )
 
 
 def _blur(plane: Plane) -> Plane:
-    """The Gaussian window of SSIM in valid mode, (h, w) -> (h - 10, w - 10)."""
+    """Apply the Gaussian window of SSIM in valid mode, (h, w) -> (h - 10, w - 10)."""
     offsets = np.arange(_WINDOW) - _WINDOW // 2
     window = np.exp(-(offsets**2) / (2 * _SIGMA**2))
     window /= window.sum()
-    for _ in range(2):  # the window is a product: filter the rows, transpose, filter the columns
+    for _ in range(2):  # the window is separable: filter the rows, transpose, filter the columns
         length = plane.shape[0] - _WINDOW + 1
         filtered = np.zeros((length, plane.shape[1]))
         for k, weight in enumerate(window):

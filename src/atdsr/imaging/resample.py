@@ -1,7 +1,7 @@
 """Antialiased bicubic resampling that agrees with MATLAB's `imresize` bit for bit.
 
-The field makes its low-resolution pictures with MATLAB, so a PSNR can be compared with a
-published one only where the bicubic is the same. MATLAB's recipe: the cubic kernel with
+The field creates its low-resolution pictures with MATLAB, so a PSNR can be compared with a
+published one only where the bicubic is the same. MATLAB's algorithm: the cubic kernel with
 a = -0.5 (Keys, "Cubic convolution interpolation for digital image processing", 1981), widened
 by the inverse of the scale when shrinking; the border mirrored with the edge sample repeated;
 rows first, then columns, with integers rounded half up and clamped after *each* of the two.
@@ -19,14 +19,14 @@ Samples = NDArray[Any]
 
 # Samples in a block of rows: the few arrays of this size that are alive at once fit in cache.
 _BLOCK_SAMPLES = 1 << 17
-# Of 1: half a level of 8 bits. What is less visible than this has no colour to speak of.
+# Half a level of 8 bits, relative to 1. What is less visible than this has no usable colour.
 _LEAST_ALPHA = 1 / 510
-# Fewer rows than this would make the runs of memory in the pass over columns too short.
+# With fewer rows, the contiguous memory in the pass over columns would be too short.
 _BLOCK_ROWS = 32
 
 
 class Readable(Protocol):
-    """Samples h w c that are read part by part; an array is one."""
+    """Samples h w c that are read in pieces; an array is one."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -35,20 +35,20 @@ class Readable(Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the samples."""
+        """Type of the samples."""
         ...
 
-    def __getitem__(self, part: tuple[slice, slice], /) -> Samples:
-        """Some rows and columns."""
+    def __getitem__(self, rows_and_columns: tuple[slice, slice], /) -> Samples:
+        """Return some rows and columns."""
         ...
 
 
 class ResampleError(AtdsrError):
-    """A picture or a size that cannot be resampled."""
+    """A picture cannot be resampled, or not to that size."""
 
 
 def crop_to_multiple(samples: Samples, scale: int) -> Samples:
-    """Cut (h, w, c) at the bottom and right to multiples of `scale`; a view, not a copy.
+    """Crop (h, w, c) at the bottom and right to multiples of `scale`; a view, not a copy.
 
     Raises:
         ResampleError: The scale is below 1, or the picture is smaller than the scale.
@@ -63,7 +63,7 @@ def crop_to_multiple(samples: Samples, scale: int) -> Samples:
 
 
 def downscale(samples: Samples, scale: int) -> Samples:
-    """The low-resolution picture of a benchmark: `crop_to_multiple`, then 1/`scale`.
+    """Return the low-resolution picture of a benchmark: `crop_to_multiple`, then 1/`scale`.
 
     >>> downscale(np.full((5, 7, 3), 9, np.uint8), 2).shape
     (2, 3, 3)
@@ -73,17 +73,17 @@ def downscale(samples: Samples, scale: int) -> Samples:
 
 
 def upscale(samples: Samples, scale: int) -> Samples:
-    """Bicubic enlargement (h, w, c) -> (h * scale, w * scale, c), the baseline of every table."""
+    """Enlarge (h, w, c) to (h * scale, w * scale, c) by bicubic, the baseline of every table."""
     return resize(samples, samples.shape[0] * scale, samples.shape[1] * scale)
 
 
 def resize(samples: Samples, height: int, width: int) -> Samples:
-    """Resample a picture (h, w, c) to (`height`, `width`, c), the dtype kept.
+    """Resample a picture (h, w, c) to (`height`, `width`, c) of the same dtype.
 
-    The scale of an axis is the ratio of its two lengths, so that the picture is stretched over
-    exactly the new grid. Where MATLAB is given a scale and rounds the new length up, the two
-    differ; they agree on every length that is a multiple of the scale, which is all the protocol
-    uses.
+    The scale of an axis is the ratio of its two lengths, so the picture covers the new grid
+    exactly. MATLAB, where it is called with a scale, rounds the new length up, and then the two
+    differ. They agree on every length that is a multiple of the scale, and the protocol uses only
+    those.
 
     Args:
         samples: uint8 or uint16, or floating point of any range (neither rounded nor clamped).
@@ -91,7 +91,7 @@ def resize(samples: Samples, height: int, width: int) -> Samples:
         width: New width, at least 1.
 
     Raises:
-        ResampleError: Not an (h, w, c) picture of such samples, or a size below 1.
+        ResampleError: The picture is not (h, w, c) of such samples, or the size is below 1.
     """
     if samples.ndim != 3 or 0 in samples.shape:
         raise ResampleError(f"a picture must be (h, w, c) and not empty, not {samples.shape}")
@@ -110,15 +110,16 @@ def resize(samples: Samples, height: int, width: int) -> Samples:
 
 
 def resize_colours(colours: Readable, alpha: Samples, height: int, width: int) -> Samples:
-    """Resample the colours of a picture with alpha, each counting as much as it is visible.
+    """Resample the colours of a picture with alpha, each weighted by its visibility.
 
-    It is the resampling of the colours times alpha, divided by that of alpha; where that is next
-    to nothing, the resampling of the colours alone. Constant alpha leaves nothing of this but
-    `resize` with the rounding at the end.
+    The result is the resampled product of colours and alpha, divided by the resampled alpha. Where
+    the latter is almost 0, it is the resampled colours alone. With constant alpha this is the same
+    as `resize` with a single rounding at the end.
 
     Args:
-        colours: h w c, an array or what gives one for two slices; as `resize` has them.
-        alpha: h w 1, of any of those dtypes.
+        colours: Colours h w c of a dtype that `resize` accepts; an array, or what returns one for
+            two slices.
+        alpha: Alpha h w 1 of any of those dtypes.
         height: New height, at least 1.
         width: New width, at least 1.
 
@@ -136,15 +137,15 @@ def resize_colours(colours: Readable, alpha: Samples, height: int, width: int) -
         plain = colours[low:high, :].astype(np.float64)
         weight = alpha[low:high].astype(np.float64) / opaque
         stacked = np.concatenate((plain * weight, plain, weight), axis=2)
-        made = _both_ways(stacked, _Taps(taps.indices - low, taps.weights), horizontal)
-        total, plain, weight = np.split(made, (count, 2 * count), axis=2)
-        found = np.divide(total, weight, out=plain, where=weight > _LEAST_ALPHA)
-        resized[block] = _rounded(found, resized.dtype)
+        stacked = _both_ways(stacked, _Taps(taps.indices - low, taps.weights), horizontal)
+        total, plain, weight = np.split(stacked, (count, 2 * count), axis=2)
+        divided = np.divide(total, weight, out=plain, where=weight > _LEAST_ALPHA)
+        resized[block] = _rounded(divided, resized.dtype)
     return resized
 
 
 def _blocks(shape: tuple[int, ...], height: int, width: int) -> Iterator[slice]:
-    """Rows of a result that are made of a picture of that shape at a time."""
+    """Yield the rows of a result that are computed at a time from a picture of that shape."""
     row_samples = max(shape[1], width) * shape[2]
     step = max(_BLOCK_ROWS, _BLOCK_SAMPLES // row_samples)
     for top in range(0, height, step):
@@ -152,18 +153,18 @@ def _blocks(shape: tuple[int, ...], height: int, width: int) -> Iterator[slice]:
 
 
 class _Taps(NamedTuple):
-    """Which source samples (outputs, taps) make each output sample, and with which weights."""
+    """Which source samples (outputs, taps) contribute to each output sample, and their weights."""
 
     indices: NDArray[np.intp]
     weights: NDArray[np.float64]
 
     def of(self, outputs: slice) -> "_Taps":
-        """The taps of some of the output samples."""
+        """Return the taps of some of the output samples."""
         return _Taps(self.indices[outputs], self.weights[outputs])
 
 
 def _taps(length: int, new_length: int) -> _Taps:
-    """MATLAB's `contributions`, in its order of operations, with indices counted from 0."""
+    """Return MATLAB's `contributions`, in its order of operations, with indices from 0."""
     scale = new_length / length
     stretch = min(scale, 1.0)
     reach = 4 / stretch
@@ -179,23 +180,23 @@ def _taps(length: int, new_length: int) -> _Taps:
 
 
 def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Keys' cubic convolution kernel with a = -0.5, zero from |x| = 2 on."""
+    """Evaluate Keys' cubic convolution kernel with a = -0.5, which is zero from |x| = 2 on."""
     x = np.abs(x)
-    # Products instead of powers: a power may be off by one last bit, differently on each machine.
+    # Products instead of powers: the last bit of a power may differ from machine to machine.
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
     return near * (x <= 1) + far * ((x > 1) & (x <= 2))
 
 
 def _both_ways(samples: Samples, vertical: _Taps, horizontal: _Taps) -> Samples:
-    """Rows first, then columns."""
+    """Resample rows first, then columns."""
     rows = _weigh(samples, vertical)
     columns = np.ascontiguousarray(rows.swapaxes(0, 1))
     return _weigh(columns, horizontal).swapaxes(0, 1)
 
 
 def _weigh(rows: Samples, taps: _Taps) -> Samples:
-    """Sum `rows` (n, ...) by the taps to (outputs, ...), tap after tap, as MATLAB does."""
+    """Sum `rows` (n, ...) to (outputs, ...), tap by tap in the order of MATLAB."""
     working = _working_dtype(rows.dtype, taps.weights)
     weights = taps.weights.astype(working)[:, :, None, None]
     total = np.zeros((len(weights), *rows.shape[1:]), working)
@@ -207,7 +208,7 @@ def _weigh(rows: Samples, taps: _Taps) -> Samples:
 
 
 def _rounded(values: Samples, dtype: np.dtype[Any]) -> Samples:
-    """Floating point, overwritten, as samples: integers half up and clamped, floats unchanged."""
+    """Return floats as samples: integers rounded half up and clamped; `values` is overwritten."""
     if dtype.kind == "f":
         return values.astype(dtype)
     np.floor(np.add(values, 0.5, out=values), out=values)
@@ -215,7 +216,7 @@ def _rounded(values: Samples, dtype: np.dtype[Any]) -> Samples:
 
 
 def _working_dtype(samples: np.dtype[Any], weights: NDArray[np.float64]) -> type[np.floating[Any]]:
-    """Single precision where it is exact, double precision elsewhere.
+    """Return single precision where it is exact, and double precision elsewhere.
 
     Weights at scales such as 2 and 4 are multiples of 2^-14, and their magnitudes add up to less
     than 4. With 8-bit samples each partial sum is then such a multiple below 2^10: 24 bits, which

@@ -12,8 +12,8 @@ from atdsr.base.reporter import SILENT, Reporter
 from atdsr.imaging import Picture, metrics, resample
 from atdsr.inference.upscaler import Upscaler
 
-_DETAIL = (96, 64)  # width and height in pixels of the part that is shown magnified
-_MAGNIFIED = 5
+_DETAIL = (96, 64)  # width and height in pixels of what is shown magnified
+_MAGNIFICATION = 5
 _MARGIN = 12
 _LABEL = 30
 _PAPER, _INK = (250, 250, 248), (40, 40, 40)
@@ -21,11 +21,11 @@ _PAPER, _INK = (250, 250, 248), (40, 40, 40)
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo made.
+    """The results of the demo.
 
     Attributes:
-        enlarged: file with the network's picture.
-        comparison: file with bicubic, the network and the original side by side.
+        enlarged: File with the picture that the network enlarged.
+        comparison: File with bicubic, the network and the original side by side.
         psnr_y: PSNR on Y in dB, by method.
     """
 
@@ -35,10 +35,10 @@ class Demo:
 
 
 def run(upscaler: Upscaler, folder: Path, reporter: Reporter = SILENT) -> Demo:
-    """Reduce the sample photo, enlarge it again, and write what came out into a folder.
+    """Reduce the sample photo, enlarge it again, and write the results into a folder.
 
     Raises:
-        FileError: the folder or a file in it cannot be written.
+        FileError: The folder or a file in it cannot be written.
     """
     with as_file(files("atdsr.reports") / "sample" / "coffee.png") as path:
         original = resample.crop_to_multiple(imaging.read(path).samples, upscaler.scale)
@@ -63,41 +63,45 @@ def run(upscaler: Upscaler, folder: Path, reporter: Reporter = SILENT) -> Demo:
 
 
 def side_by_side(pictures: dict[str, np.ndarray]) -> np.ndarray:
-    """Labelled pictures of one size in a row, each above the same magnified part of it.
+    """Put labelled pictures side by side, each above the same magnified detail of it.
+
+    The detail is where the error of the second picture is furthest below that of the first.
 
     Args:
-        pictures: uint8 `h w 3`, by label, the last being the original; the part shown is where
-            the second's error falls furthest below the first's.
+        pictures: Pictures uint8 `h w 3` of one size, by label; the last one is the original.
 
     Returns:
         One picture, uint8 `h w 3`.
     """
     first, second, *_, original = pictures.values()
     top, left = _most_gained(first, second, original)
-    width, height = _DETAIL[0] * _MAGNIFIED, _DETAIL[1] * _MAGNIFIED
-    shown = first.shape[0] * width // first.shape[1]
-    sheet = Image.new(
+    width, height = _DETAIL[0] * _MAGNIFICATION, _DETAIL[1] * _MAGNIFICATION
+    reduced_height = first.shape[0] * width // first.shape[1]
+    canvas = Image.new(
         "RGB",
-        (_MARGIN + len(pictures) * (width + _MARGIN), _LABEL + shown + height + 2 * _MARGIN),
+        (
+            _MARGIN + len(pictures) * (width + _MARGIN),
+            _LABEL + reduced_height + height + 2 * _MARGIN,
+        ),
         _PAPER,
     )
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=18)
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=18)
     for column, (label, samples) in enumerate(pictures.items()):
         x = _MARGIN + column * (width + _MARGIN)
-        whole = Image.fromarray(samples)
-        part = whole.crop((left, top, left + _DETAIL[0], top + _DETAIL[1]))
+        picture = Image.fromarray(samples)
+        detail = picture.crop((left, top, left + _DETAIL[0], top + _DETAIL[1]))
         draw.text((x, 5), label, _INK, font)
-        frame = ImageDraw.Draw(whole)
+        frame = ImageDraw.Draw(picture)
         frame.rectangle((left, top, left + _DETAIL[0], top + _DETAIL[1]), outline=(255, 210, 60))
-        sheet.paste(whole.resize((width, shown), Image.Resampling.LANCZOS), (x, _LABEL))
-        sheet.paste(
-            part.resize((width, height), Image.Resampling.NEAREST), (x, _LABEL + shown + _MARGIN)
-        )
-    return np.asarray(sheet)
+        picture = picture.resize((width, reduced_height), Image.Resampling.LANCZOS)
+        detail = detail.resize((width, height), Image.Resampling.NEAREST)
+        canvas.paste(picture, (x, _LABEL))
+        canvas.paste(detail, (x, _LABEL + reduced_height + _MARGIN))
+    return np.asarray(canvas)
 
 
 def _most_gained(first: np.ndarray, second: np.ndarray, original: np.ndarray) -> tuple[int, int]:
-    """Top and left of the part in which the squared error falls most from first to second."""
+    """Return top and left of the detail in which the second picture's error falls most."""
     before, after = ((p.astype(np.int64) - original) ** 2 for p in (first, second))
     gain = (before - after).sum(axis=2)
     width, height = _DETAIL

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from PIL import Image
 from atdsr import imaging
 from atdsr.base import units
 from atdsr.base.errors import AtdsrError
+from atdsr.base.reporter import SILENT, Reporter
 from atdsr.evaluation import Evaluation, Row, Score, image_path, regions
 from atdsr.evaluation.testsets import Pair, TestSet
 from atdsr.imaging import metrics, resample
@@ -155,7 +156,7 @@ class Gallery:
         evaluation: Scores.
         sets: Test sets; the rows of other sets have no pictures.
         images: Folder with the enlarged pictures, by `evaluation.image_path`.
-        progress: Called with the share of the pictures that are done, from 0 to 1.
+        reporter: Receives the progress.
 
     Attributes:
         groups: Pictures by set and scale, in the order of the evaluation's rows.
@@ -166,11 +167,11 @@ class Gallery:
         evaluation: Evaluation,
         sets: Sequence[TestSet],
         images: Path,
-        progress: Callable[[float], None] = lambda _: None,
+        reporter: Reporter = SILENT,
     ) -> None:
         self.groups = _groups(evaluation, sets)
         self._images = images
-        self._progress = progress
+        self._reporter = reporter
         self._total = sum(len(group.pairs) for group in self.groups)
         methods = max((len(group.rows) for group in self.groups), default=0)
         self._size = crop_size(self._total, methods)
@@ -186,7 +187,7 @@ class Gallery:
         for pair in group.pairs:
             yield _compare(group, pair, self._images, self._size, self._done + 1)
             self._done += 1
-            self._progress(self._done / self._total)
+            self._reporter.progress(self._done / self._total)
 
 
 def _groups(evaluation: Evaluation, sets: Sequence[TestSet]) -> list[Group]:

@@ -1,7 +1,7 @@
 """An evaluation as one web page: a table, plots, and the pictures of all methods side by side."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 import atdsr
 from atdsr.base import units
+from atdsr.base.reporter import SILENT, Reporter
 from atdsr.evaluation import Evaluation, Row
 from atdsr.evaluation.published import PublishedRow
 from atdsr.evaluation.testsets import TestSet
@@ -67,7 +68,7 @@ def write(
     path: Path,
     *,
     overwrite: bool,
-    progress: Callable[[float], None] = lambda _: None,
+    reporter: Reporter = SILENT,
 ) -> None:
     """Write the report of an evaluation as an HTML file.
 
@@ -78,14 +79,14 @@ def write(
         images: Folder with the enlarged pictures, by `evaluation.image_path`.
         path: File to write.
         overwrite: Whether an existing file may be replaced.
-        progress: Called with the share of the pictures that are done, from 0 to 1.
+        reporter: Receives the progress.
 
     Raises:
         ReportError: An enlarged picture is missing, or is not of the size it should be.
         TestSetError, PictureError: A picture cannot be read.
         FileError: The file cannot be written.
     """
-    pictures = gallery.Gallery(evaluation, sets, images, progress)
+    pictures = gallery.Gallery(evaluation, sets, images, reporter)
     datasets = list(dict.fromkeys(row.dataset for row in evaluation.rows))
     scales = list(dict.fromkeys(row.scale for row in evaluation.rows))
     facts = {**evaluation.machine, "atdsr": atdsr.__version__}

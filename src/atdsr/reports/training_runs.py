@@ -17,6 +17,7 @@ from typing import Any
 from atdsr.base import files, units
 from atdsr.base.errors import AtdsrError
 from atdsr.base.files import FileError
+from atdsr.base.reporter import SILENT, Reporter
 from atdsr.training.events import LogEntry, Notice, Saved, Started, Validated
 from atdsr.training.run_log import LOG_FILE, read_lines
 
@@ -136,12 +137,12 @@ def is_run(folder: Path) -> bool:
     return (folder / LOG_FILE).is_file()
 
 
-def find(folder: Path, notify: Callable[[str], None] = lambda _: None) -> list[TrainingRun]:
+def find(folder: Path, reporter: Reporter = SILENT) -> list[TrainingRun]:
     """Read the runs in the folders of a folder, the last one written to first, or its own run.
 
     Args:
         folder: Folder of a run, or of several such folders.
-        notify: Called with a sentence for each of several runs whose log cannot be read.
+        reporter: Receives a notice for each of several runs whose log cannot be read.
 
     Raises:
         TrainingRunError: There is no run, or none that can be read.
@@ -165,7 +166,7 @@ def find(folder: Path, notify: Callable[[str], None] = lambda _: None) -> list[T
             ),
         )
     for error in errors:
-        notify(str(error))
+        reporter.notice(str(error))
     return sorted(runs, key=lambda run: -run.written)
 
 

@@ -198,10 +198,13 @@ def _errors_as_sentences(model: OfficialModel) -> Iterator[None]:
         ) from None
     except Exception as error:  # Google's pages change, and parsing them can fail in any way
         part = _unfinished(model)
-        kept = part.stat().st_size if part is not None else 0
-        resume = f"{units.byte_size(kept)} are kept and the same command goes on from there, or "
+        kept_bytes = part.stat().st_size if part is not None else 0
+        resume = (
+            f"{units.byte_size(kept_bytes)} are kept and the same command goes on from there, or "
+        )
         raise DownloadError(
-            f"{model.name}: {_reason(model, error)}; {resume if kept else ''}{_by_hand(model)}"
+            f"{model.name}: {_reason(model, error)}; "
+            f"{resume if kept_bytes else ''}{_by_hand(model)}"
         ) from error
 
 

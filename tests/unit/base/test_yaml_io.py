@@ -43,15 +43,15 @@ from atdsr.base.yaml_io import YamlError
     ],
 )
 def test_values(text: str, value: Any) -> None:
-    found = yaml_io.parse(text)
-    assert found == value
-    assert type(found) is type(value)
+    parsed = yaml_io.parse(text)
+    assert parsed == value
+    assert type(parsed) is type(value)
 
 
 def test_an_alias_is_a_value_of_its_own() -> None:
-    found = yaml_io.parse("a: &x [1]\nb: *x")
-    found["a"].append(2)
-    assert found["b"] == [1]
+    parsed = yaml_io.parse("a: &x [1]\nb: *x")
+    parsed["a"].append(2)
+    assert parsed["b"] == [1]
 
 
 BOMB = "\n".join(
@@ -63,10 +63,10 @@ BOMB = "\n".join(
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("a: [", "line 1 is no YAML: expected the node content"),
-        ("a: 1\nb: }", "line 2 is no YAML"),
-        ("a: *b", "line 1 is no YAML: found undefined alias 'b'"),
-        ("a: 1\n---\nb: 2", "line 2 is no YAML"),
+        ("a: [", "line 1 is not valid YAML: expected the node content"),
+        ("a: 1\nb: }", "line 2 is not valid YAML"),
+        ("a: *b", "line 1 is not valid YAML: found undefined alias 'b'"),
+        ("a: 1\n---\nb: 2", "line 2 is not valid YAML"),
         ("a: \x07", "control characters"),
         ('"\\Uffffffff"', "impossible number"),
         ("[" * 2_000, "line 1 nests more than 50 levels deep"),
@@ -75,14 +75,14 @@ BOMB = "\n".join(
             "a: &a " + "[" * 30 + "]" * 30 + "\nb: " + "[" * 30 + "*a" + "]" * 30,
             "line 1 nests more",
         ),
-        ("a: !!bool x", "line 1 is no YAML: 'x' is no !!bool"),
-        ("a: !!int ''", "'' is no !!int"),
-        ("a: !!float 1:" + ":".join(["59"] * 300), "is no !!float"),
-        ("a: " + "9" * 5000, "is no !!int"),
+        ("a: !!bool x", "line 1 is not valid YAML: 'x' is not a valid !!bool"),
+        ("a: !!int ''", "'' is not a valid !!int"),
+        ("a: !!float 1:" + ":".join(["59"] * 300), "is not a valid !!float"),
+        ("a: " + "9" * 5000, "is not a valid !!int"),
         ("a: 0x" + "f" * 5000, "a very large number"),
-        ("a: !!int 1:30", "'1:30' is no !!int"),
-        ("a: !!int 010", "'010' is no !!int"),
-        ('a: "\\uD800"', "is no !!str"),
+        ("a: !!int 1:30", "'1:30' is not a valid !!int"),
+        ("a: !!int 010", "'010' is not a valid !!int"),
+        ('a: "\\uD800"', "is not a valid !!str"),
         ('a: "\\0"', "NUL"),
         ("a: !!python/object/apply:os.getcwd []", "more than plain values.*python/object/apply:os"),
         ("a: !mine 3", "more than plain values, which is not read: !mine"),
@@ -154,9 +154,9 @@ _KEYS = st.text("abcdefghij -#:'", min_size=1)
     )
 )
 def test_what_is_written_is_read_back(values: dict[str, Any]) -> None:
-    found = yaml_io.parse(yaml_io.write(values))
-    assert found == values
-    assert repr(found) == repr(values)  # so that 1 is not 1.0, in the same order
+    parsed = yaml_io.parse(yaml_io.write(values))
+    assert parsed == values
+    assert repr(parsed) == repr(values)  # so that 1 is not 1.0, in the same order
 
 
 def test_a_list_of_scalars_is_one_line() -> None:
@@ -173,11 +173,11 @@ def test_files(tmp_path: Path) -> None:
     with pytest.raises(YamlError, match="cannot be read: Is a directory"):
         yaml_io.read(tmp_path)
     for data, sentence in {
-        b"a: \xff": r"a\.yaml is no YAML text: it is not UTF-8",
+        b"a: \xff": r"a\.yaml is not a YAML file: it is not UTF-8",
         b"- a": r"a\.yaml must hold `key: value` lines",
         b"": r"a\.yaml must hold `key: value` lines",
-        b"a: [": r"a\.yaml: line 1 is no YAML",
-        b"#" * 2**19: r"a\.yaml is no YAML text of settings: it has more than 262144 bytes",
+        b"a: [": r"a\.yaml: line 1 is not valid YAML",
+        b"#" * 2**19: r"a\.yaml is not a YAML file of settings: it has more than 262144 bytes",
     }.items():
         path.write_bytes(data)
         with pytest.raises(YamlError, match=sentence):

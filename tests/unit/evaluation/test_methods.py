@@ -77,8 +77,8 @@ def test_a_named_model() -> None:
 
 def test_each_scale_has_its_baselines(tmp_path: Path) -> None:
     names = [weights(tmp_path / "a.safetensors", 4), "lanczos", weights(tmp_path / "b.pth", 2)]
-    found = methods.named(names, config=CPU, category_size=256)
-    assert [(method.name, method.scale) for method in found] == [
+    compared = methods.named(names, config=CPU, category_size=256)
+    assert [(method.name, method.scale) for method in compared] == [
         ("bicubic-x2", 2),
         ("lanczos-x2", 2),
         ("bicubic-x4", 4),

@@ -47,14 +47,16 @@ def oracle(spandrel: ModuleType, path: Path) -> Any:
 
 
 @pytest.mark.slow
-def test_a_peer_is_what_spandrel_makes_of_the_file(spandrel: ModuleType, swinir: Path) -> None:
+def test_another_network_is_what_spandrel_makes_of_the_file(
+    spandrel: ModuleType, swinir: Path
+) -> None:
     bicubic, swin = methods.named([str(swinir)], config=CPU)
     assert [bicubic.name, swin.name, swin.scale] == ["bicubic", "swin", 2]
     theirs = oracle(spandrel, swinir)
     assert swin.parameters == sum(p.numel() for p in theirs.model.parameters())
     samples = np.random.default_rng(1).integers(0, 256, (16, 24, 3), np.uint8)
-    made = theirs.eval()(imaging.to_tensor(samples))
-    assert np.array_equal(swin.enlarge(samples), imaging.to_array(made))
+    enlarged = theirs.eval()(imaging.to_tensor(samples))
+    assert np.array_equal(swin.enlarge(samples), imaging.to_array(enlarged))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 17), (16, 9)])
@@ -72,14 +74,14 @@ def test_ensemble_is_the_mean_over_flips_and_turns(spandrel: ModuleType, swinir:
     assert plus.name == "swin+"
     theirs = oracle(spandrel, swinir).eval()
     samples = np.random.default_rng(3).integers(0, 256, (16, 24, 3), np.uint8)
-    made = []
+    results = []
     for turns in range(4):
         for flip in (False, True):
-            seen = np.rot90(samples[:, ::-1] if flip else samples, turns)
-            out = theirs(imaging.to_tensor(np.ascontiguousarray(seen)))[0].permute(1, 2, 0)
+            turned = np.rot90(samples[:, ::-1] if flip else samples, turns)
+            out = theirs(imaging.to_tensor(np.ascontiguousarray(turned)))[0].permute(1, 2, 0)
             back = np.rot90(out.numpy(), -turns)
-            made.append(back[:, ::-1] if flip else back)
-    mean = torch.from_numpy(np.mean(made, axis=0)).permute(2, 0, 1)[None]
+            results.append(back[:, ::-1] if flip else back)
+    mean = torch.from_numpy(np.mean(results, axis=0)).permute(2, 0, 1)[None]
     difference = imaging.to_array(mean).astype(int) - plus.enlarge(samples)
     assert abs(difference).max() <= 1  # the order of a sum
     assert (difference != 0).mean() < 0.01

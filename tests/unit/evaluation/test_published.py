@@ -6,15 +6,15 @@ from atdsr.evaluation import published
 
 
 def test_the_row_of_a_table() -> None:
-    found = {(row.model, row.dataset): row for row in published.rows(2, ["Set5", "Urban100"])}
-    light = found["ATD-light", "Set5"]
+    rows = {(row.model, row.dataset): row for row in published.rows(2, ["Set5", "Urban100"])}
+    light = rows["ATD-light", "Set5"]
     assert light == published.PublishedRow(
         "ATD-light", "Set5", 2, 753_000, "light", 38.29, 0.9616, 38.285
     )
-    assert found["ATD", "Urban100"].parameters == 20_100_000
-    assert found["ATD", "Urban100"].group == "classical"
-    assert found["IPT", "Set5"].ssim_y is None
-    assert found["HAT", "Set5"].exact_psnr_y is None
+    assert rows["ATD", "Urban100"].parameters == 20_100_000
+    assert rows["ATD", "Urban100"].group == "classical"
+    assert rows["IPT", "Set5"].ssim_y is None
+    assert rows["HAT", "Set5"].exact_psnr_y is None
 
 
 def test_only_what_was_asked_for() -> None:

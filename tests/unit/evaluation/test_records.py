@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 import atdsr
-from atdsr.evaluation import records
-from atdsr.evaluation.records import Records, RecordsError
+from atdsr.evaluation.records import Records, RecordsError, cache_folder
 
 HOLD = """
 import sys, pathlib
@@ -20,60 +19,60 @@ with Records(pathlib.Path(sys.argv[1])):
 
 
 def test_what_was_added_is_there_again(tmp_path: Path) -> None:
-    with Records(tmp_path / "kept") as kept:
-        assert kept.get(("a", "b")) is None
-        kept.add(("a", "b"), {"psnr_y": 30.5})
-        kept.add(("a", "c"), {"psnr_y": float("inf")})
-        kept.add(("a", "b"), {"psnr_y": 31.5})
-        assert len(kept) == 2
-    with Records(tmp_path / "kept") as kept:
-        assert kept.get(("a", "b")) == {"psnr_y": 31.5}
-        assert kept.get(("a", "c")) == {"psnr_y": float("inf")}
+    with Records(tmp_path / "kept") as records:
+        assert records.get(("a", "b")) is None
+        records.add(("a", "b"), {"psnr_y": 30.5})
+        records.add(("a", "c"), {"psnr_y": float("inf")})
+        records.add(("a", "b"), {"psnr_y": 31.5})
+        assert len(records) == 2
+    with Records(tmp_path / "kept") as records:
+        assert records.get(("a", "b")) == {"psnr_y": 31.5}
+        assert records.get(("a", "c")) == {"psnr_y": float("inf")}
 
 
 @pytest.mark.parametrize(
     "tail", [b'{"key": ["c"], "rec', b"\x00\xff\x00", b'{"key": 3}\n', b"[]\n"]
 )
 def test_a_damaged_last_line_is_dropped(tmp_path: Path, tail: bytes) -> None:
-    with Records(tmp_path) as kept:
-        kept.add(("a",), {"value": 1})
+    with Records(tmp_path) as records:
+        records.add(("a",), {"value": 1})
     file = tmp_path / "records.jsonl"
-    whole = file.read_bytes()
-    file.write_bytes(whole + tail)
-    with Records(tmp_path) as kept:
-        assert len(kept) == 1
-        kept.add(("b",), {"value": 2})
-    assert file.read_bytes().startswith(whole)
-    with Records(tmp_path) as kept:
-        assert [kept.get(("a",)), kept.get(("b",))] == [{"value": 1}, {"value": 2}]
+    intact = file.read_bytes()
+    file.write_bytes(intact + tail)
+    with Records(tmp_path) as records:
+        assert len(records) == 1
+        records.add(("b",), {"value": 2})
+    assert file.read_bytes().startswith(intact)
+    with Records(tmp_path) as records:
+        assert [records.get(("a",)), records.get(("b",))] == [{"value": 1}, {"value": 2}]
 
 
 def test_every_cut_of_the_file_is_read(tmp_path: Path) -> None:
-    with Records(tmp_path) as kept:
+    with Records(tmp_path) as records:
         for number in range(3):
-            kept.add((str(number),), {"value": number})
+            records.add((str(number),), {"value": number})
     file = tmp_path / "records.jsonl"
     content = file.read_bytes()
     for length in range(len(content)):
         tmp_path.mkdir(exist_ok=True)
         file.write_bytes(content[:length])
-        with Records(tmp_path) as kept:
-            assert len(kept) == content[:length].count(b"\n")
+        with Records(tmp_path) as records:
+            assert len(records) == content[:length].count(b"\n")
 
 
 def test_restart_and_removal(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
-    with Records(folder) as kept:
-        kept.add(("a",), {})
+    with Records(folder) as records:
+        records.add(("a",), {})
         (folder / "images").mkdir()
         (folder / "images" / "a.png").write_text("picture")
-    with Records(folder, restart=True) as kept:
-        assert len(kept) == 0
+    with Records(folder, restart=True) as records:
+        assert len(records) == 0
         assert not (folder / "images").exists()
-        kept.remove()
+        records.remove()
     assert not folder.exists()
-    with Records(folder) as kept:
-        assert len(kept) == 0
+    with Records(folder) as records:
+        assert len(records) == 0
     assert not folder.exists()
 
 
@@ -108,7 +107,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_where_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert records.cache_folder() == tmp_path / "atdsr" / "eval"
+    assert cache_folder() == tmp_path / "atdsr" / "eval"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert records.cache_folder() == tmp_path / "home" / ".cache" / "atdsr" / "eval"
+    assert cache_folder() == tmp_path / "home" / ".cache" / "atdsr" / "eval"

@@ -20,8 +20,8 @@ def picture(path: Path, height: int = 24, width: int = 28, mode: str = "RGB") ->
     return path
 
 
-def names(found: testsets.TestSet) -> list[str]:
-    return [pair.name for pair in found.pairs]
+def names(test_set: testsets.TestSet) -> list[str]:
+    return [pair.name for pair in test_set.pairs]
 
 
 @pytest.mark.parametrize(
@@ -48,18 +48,18 @@ def test_layouts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hr: str, data:
         picture(Path(hr) / f"{name}.png")
     (Path(hr) / "readme.txt").write_text("not a picture")
     (Path(hr) / "._baby.png").write_text("not a picture either, whatever it is called")
-    (found,) = testsets.find(data, 2)
-    assert found.name == "Set5"
-    assert names(found) == ["baby", "woman"]
-    assert found.pairs[0].lr is None
+    (test_set,) = testsets.find(data, 2)
+    assert test_set.name == "Set5"
+    assert names(test_set) == ["baby", "woman"]
+    assert test_set.pairs[0].lr is None
 
 
 @pytest.mark.parametrize("form", ["{}", "{}x2", "{}_x2", "{}_HR_x2", "{}_SRF_2_HR", "{}-HR"])
 def test_marks_that_all_file_names_bear_are_left_out(tmp_path: Path, form: str) -> None:
     for name in ("baby", "img_001"):
         picture(tmp_path / (form.format(name) + ".png"))
-    (found,) = testsets.find(tmp_path, 2)
-    assert names(found) == ["baby", "img_001"]
+    (test_set,) = testsets.find(tmp_path, 2)
+    assert names(test_set) == ["baby", "img_001"]
 
 
 def test_a_mark_that_only_some_bear_or_of_another_scale_is_part_of_the_name(
@@ -78,11 +78,11 @@ def test_several_sets_in_a_tree(tmp_path: Path) -> None:
         picture(tmp_path / "HR" / name / "x3" / "a.png")
         picture(tmp_path / "LR/LRBI" / name / "x2" / "a.png", 12, 14)
     (tmp_path / "HR" / "empty").mkdir()
-    found = testsets.find(tmp_path, 2)
-    assert [each.name for each in found] == ["B100", "Set14", "Set5"]
-    assert {each.scale for each in found} == {2}
-    assert [each.pairs[0].hr.parent.name for each in found] == ["x2"] * 3
-    assert [each.name for each in testsets.find(tmp_path / "HR/Set5/x2", 3)] == ["Set5"]
+    test_sets = testsets.find(tmp_path, 2)
+    assert [test_set.name for test_set in test_sets] == ["B100", "Set14", "Set5"]
+    assert {test_set.scale for test_set in test_sets} == {2}
+    assert [test_set.pairs[0].hr.parent.name for test_set in test_sets] == ["x2"] * 3
+    assert [test_set.name for test_set in testsets.find(tmp_path / "HR/Set5/x2", 3)] == ["Set5"]
     with pytest.raises(TestSetError, match="x2 holds pictures for scale 2, not for 4"):
         testsets.find(tmp_path / "HR/Set5/x2", 4)
 
@@ -96,7 +96,7 @@ def test_a_name_is_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         testsets.find("Set5", 2)
     monkeypatch.setenv(testsets.BENCHMARKS, str(tmp_path / "sets"))
     for name, known in (("B100", "B100"), ("BSD100", "B100"), ("Set5", "Set5")):
-        assert [each.name for each in testsets.find(name, 2)] == [known]
+        assert [test_set.name for test_set in testsets.find(name, 2)] == [known]
     with pytest.raises(TestSetError, match="'Set14' here, nor in the folder that ATDSR_BENCH"):
         testsets.find("Set14", 2)
 
@@ -115,9 +115,9 @@ def test_a_name_is_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_lr_of_a_folder(tmp_path: Path, small: str, lr: str) -> None:
     hr = picture(tmp_path / "Set5" / "HR" / "baby.png", 25, 28)
     path = picture(tmp_path / small, 12, 14)
-    (found,) = testsets.find(tmp_path / "Set5", 2, lr.format(tmp_path))
-    assert found == testsets.TestSet("Set5", (Pair("baby", hr, path),), 2)
-    high, low = found.pairs[0].load(2)
+    (test_set,) = testsets.find(tmp_path / "Set5", 2, lr.format(tmp_path))
+    assert test_set == testsets.TestSet("Set5", (Pair("baby", hr, path),), 2)
+    high, low = test_set.pairs[0].load(2)
     assert np.array_equal(high, np.asarray(Image.open(hr))[:24])
     assert np.array_equal(low, np.asarray(Image.open(path)))
 
@@ -125,16 +125,16 @@ def test_lr_of_a_folder(tmp_path: Path, small: str, lr: str) -> None:
 def test_official_names_of_hr_and_lr(tmp_path: Path) -> None:
     hr = picture(tmp_path / "HR" / "Set5" / "x2" / "baby_HR_x2.png")
     lr = picture(tmp_path / "LR" / "LRBI" / "Set5" / "x2" / "baby_LRBI_x2.png", 12, 14)
-    (found,) = testsets.find(tmp_path / "HR" / "Set5", 2, tmp_path / "LR" / "LRBI")
-    assert found.pairs == (Pair("baby", hr, lr),)
+    (test_set,) = testsets.find(tmp_path / "HR" / "Set5", 2, tmp_path / "LR" / "LRBI")
+    assert test_set.pairs == (Pair("baby", hr, lr),)
 
 
 def test_lr_by_the_recipe_of_a_cropped_picture(tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png", 26, 29, "L")
     hr, lr = Pair("a", path).load(3)
-    whole = np.asarray(Image.open(path).convert("RGB"))
-    assert np.array_equal(hr, whole[:24, :27])
-    assert np.array_equal(lr, resample.downscale(whole, 3))
+    uncropped = np.asarray(Image.open(path).convert("RGB"))
+    assert np.array_equal(hr, uncropped[:24, :27])
+    assert np.array_equal(lr, resample.downscale(uncropped, 3))
 
 
 def test_sizes_that_do_not_fit(tmp_path: Path) -> None:

@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from atdsr.imaging.metrics import MetricError, luma, psnr, psnr_y, shave, ssim, ssim_y, window_sums
+from atdsr.imaging.metrics import (
+    MetricError,
+    psnr,
+    psnr_y,
+    shave,
+    ssim,
+    ssim_y,
+    window_sums,
+    y_channel,
+)
 
 
 def planes(height: int, width: int, seed: int = 0) -> tuple[NDArray[np.float64], ...]:
@@ -48,7 +57,7 @@ def naive_ssim(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     ],
 )
 def test_luma_is_studio_range_and_not_rounded(rgb: tuple[int, int, int], y: float) -> None:
-    assert luma(np.array([[rgb]], np.uint8)).item() == pytest.approx(y, abs=1e-12)
+    assert y_channel(np.array([[rgb]], np.uint8)).item() == pytest.approx(y, abs=1e-12)
 
 
 @pytest.mark.parametrize("size", [(11, 11), (11, 20), (17, 13)])
@@ -93,7 +102,7 @@ def test_the_border_is_not_scored() -> None:
 
 def test_y_measures_are_the_plane_measures_of_luma() -> None:
     hr, sr = picture(20, 24), picture(20, 24, seed=1)
-    a, b = shave(luma(hr), 2), shave(luma(sr), 2)
+    a, b = shave(y_channel(hr), 2), shave(y_channel(sr), 2)
     assert psnr_y(hr, sr, 2) == pytest.approx(psnr(a, b), rel=1e-12)
     assert ssim_y(hr, sr, 2) == pytest.approx(ssim(a, b), rel=1e-12)
 
@@ -112,14 +121,14 @@ def test_a_border_that_leaves_nothing_is_refused(border: int) -> None:
 
 def test_other_shapes_and_types_are_refused() -> None:
     rgb = picture(20, 20)
-    with pytest.raises(MetricError, match="one shape"):
+    with pytest.raises(MetricError, match="the same shape"):
         psnr_y(rgb, rgb[:-1], 2)
     with pytest.raises(MetricError, match="at least 11x11"):
         ssim_y(rgb, rgb, 5)
     with pytest.raises(MetricError, match="uint8 RGB"):
-        luma(rgb[:, :, :1])
+        y_channel(rgb[:, :, :1])
     with pytest.raises(MetricError, match="uint8 RGB"):
-        luma(rgb / np.float64(255))  # pyright: ignore[reportArgumentType]
+        y_channel(rgb / np.float64(255))  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 2), (7, 9)])

@@ -592,6 +592,7 @@ def test_no_memory_is_an_error_that_tiles_know(monkeypatch: pytest.MonkeyPatch) 
         tokenwise.depthwise_gelu(torch.randn(1, 1, 1, 1), nn.Conv2d(1, 1, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("switch", "words"),
     [("off", "turned off by ATDSR_KERNELS=off"), ("sse9", "ATDSR_KERNELS is 'sse9'")],

@@ -97,6 +97,7 @@ def test_gradients_reach_every_trained_parameter(tiny: ATD) -> None:
     assert all(name.endswith("refinement.bias") for name in frozen)
 
 
+@pytest.mark.slow
 def test_activation_checkpointing_changes_no_gradient() -> None:
     plain = lively(TINY).double()
     frugal = ATD(TINY, activation_checkpointing=True).double()
@@ -111,6 +112,7 @@ def test_activation_checkpointing_changes_no_gradient() -> None:
             assert torch.equal(a.grad, b.grad)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_compiles_to_the_same_function() -> None:
     """One graph, without a break; the eager backend keeps the test off a C++ compiler."""

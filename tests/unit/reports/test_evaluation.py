@@ -15,6 +15,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from atdsr.base.files import FileError
+from atdsr.base.reporter import Reporter
 from atdsr.evaluation import image_path, regions
 from atdsr.evaluation.testsets import Pair
 from atdsr.reports import evaluation_gallery as gallery
@@ -291,7 +292,7 @@ def test_pictures_are_read_one_at_a_time(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Pair, "load", counted)
     shares: list[float] = []
-    parts = gallery.Gallery(evaluation, [test_set], images, shares.append)
+    parts = gallery.Gallery(evaluation, [test_set], images, Reporter(shares.append))
     pictures = parts.pictures(parts.groups[0])
     assert loaded == []
     for number in (1, 2, 3):

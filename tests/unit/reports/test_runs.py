@@ -18,6 +18,7 @@ from PIL import Image
 
 from atdsr.base import files, units
 from atdsr.base.files import FileError
+from atdsr.base.reporter import Reporter
 from atdsr.reports import plots, run_curves, run_page, training_runs
 from atdsr.reports.training_runs import TrainingRun, TrainingRunError
 from atdsr.training.events import LogEntry, Started, Validated
@@ -223,7 +224,9 @@ def test_one_log_of_several_that_cannot_be_read_is_named(tmp_path: Path):
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe" / "log.jsonl")  # nobody writes, and none waits for that
     told: list[str] = []
-    assert [run.name for run in training_runs.find(tmp_path, told.append)] == ["good"]
+    assert [run.name for run in training_runs.find(tmp_path, Reporter(notice=told.append))] == [
+        "good"
+    ]
     assert len(told) == 1
     assert "bad" in told[0]
 

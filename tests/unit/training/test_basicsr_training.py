@@ -353,7 +353,7 @@ def test_files_for_testing_and_for_training_name_each_other(tmp_path: Path) -> N
     [
         ("", "key: value"),
         ("- a\n", "key: value"),
-        ("a: [", "no YAML"),
+        ("a: [", "not valid YAML"),
         ("[" * 2_000, "line 1 nests more than 50 levels"),
         ("datasets: 3\n", "the key name is missing"),
         ("name: a\nname: b\n", "line 2 gives the key 'name' a second time"),

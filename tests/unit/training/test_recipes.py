@@ -210,7 +210,7 @@ def test_names(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (GOOD + "base: 3\n", "base is 3; it is the file or the name"),
         (GOOD + "base: [a.yaml, [b]]\n", "base is a list"),
         ("- a\n- b\n", "key: value"),
-        ("a: [", "no YAML"),
+        ("a: [", "not valid YAML"),
         ("a: !!python/name:os.system", "more than plain values"),
         ("", "key: value"),
     ],
@@ -269,8 +269,8 @@ def test_an_override_of_a_network_and_of_what_is_missing(write: Write) -> None:
         ("optim.lr", "write it as key=value"),
         ("=3", "write it as key=value"),
         ("optim..lr=3", "write it as key=value"),
-        ("data.template={}x2", "no YAML.* Put quotes around text"),
-        ("a: b=[", "no YAML"),
+        ("data.template={}x2", "not valid YAML.* Put quotes around text"),
+        ("a: b=[", "not valid YAML"),
         ("iterations=0x" + "f" * 30, "the value holds a very large number"),
         ("optm.lr=3", "there is no key 'optm'; did you mean 'optim'"),
         ("optim.lrr=3", r"no key 'optim\.lrr'; did you mean 'optim\.lr'"),
@@ -340,7 +340,7 @@ def test_what_is_wrong_in_a_base_is_said_of_the_base(write: Write) -> None:
     with pytest.raises(RecipeError, match=rf"^{inner}: there is no key 'optim\.lrr'"):
         recipes.load(path)
     write("a: [\n", "inner.yaml")
-    with pytest.raises(RecipeError, match=rf"^{inner}: line 2 is no YAML"):
+    with pytest.raises(RecipeError, match=rf"^{inner}: line 2 is not valid YAML"):
         recipes.load(path)
     write("base: innermost.yaml\n", "inner.yaml")
     with pytest.raises(RecipeError, match=rf"^{inner}: base: there is no recipe .*innermost\.yaml"):

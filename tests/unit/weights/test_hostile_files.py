@@ -54,17 +54,21 @@ def archive(
     path: Path, data: bytes, more: dict[str, bytes] | None = None, compression: int = 0
 ) -> None:
     """A file as `torch.save` writes it, with a pickle of one's own."""
-    with zipfile.ZipFile(path, "w", compression) as made:
+    with zipfile.ZipFile(path, "w", compression) as zip_file:
         entries = {"data.pkl": data, "version": b"3\n", "byteorder": b"little", **(more or {})}
         for name, content in entries.items():
-            made.writestr(f"m/{name}", content)
+            zip_file.writestr(f"m/{name}", content)
 
 
 def patched(path: Path, *changes: tuple[bytes, bytes]) -> None:
     """Change the pickle inside a file that `torch.save` has written."""
-    with zipfile.ZipFile(path) as made:
-        data = made.read(next(name for name in made.namelist() if name.endswith("data.pkl")))
-        storages = {n.partition("/")[2]: made.read(n) for n in made.namelist() if "/data/" in n}
+    with zipfile.ZipFile(path) as zip_file:
+        data = zip_file.read(
+            next(name for name in zip_file.namelist() if name.endswith("data.pkl"))
+        )
+        storages = {
+            n.partition("/")[2]: zip_file.read(n) for n in zip_file.namelist() if "/data/" in n
+        }
     for old, new in changes:
         assert old in data
         data = data.replace(old, new)
@@ -177,10 +181,12 @@ def test_storages_that_claim_more_than_is_there(
 
 def tuples_of_tuples() -> bytes:
     """A key whose hash takes 2^199 steps."""
-    made = b"\x80\x02}K\x01\x85q\x01"
+    pickled = b"\x80\x02}K\x01\x85q\x01"
     for number in range(2, 200):
-        made += b"h" + bytes([number - 1]) + b"h" + bytes([number - 1]) + b"\x86q" + bytes([number])
-    return made + b"K\x01s."
+        pickled += (
+            b"h" + bytes([number - 1]) + b"h" + bytes([number - 1]) + b"\x86q" + bytes([number])
+        )
+    return pickled + b"K\x01s."
 
 
 @pytest.mark.parametrize(
@@ -226,10 +232,10 @@ def test_a_dictionary_with_attributes_of_its_own(tmp_path: Path) -> None:
 
 class Call:
     def __init__(self, function: Callable[..., object], *arguments: object) -> None:
-        self.made = function, arguments
+        self.reduced = function, arguments
 
     def __reduce__(self):
-        return self.made
+        return self.reduced
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -270,9 +276,9 @@ def test_archives_that_pytorch_has_not_made(tmp_path: Path) -> None:
     path = tmp_path / "m.pth"
     archive(path, b"\x80\x02}.", {"data/0": bytes(10**8)}, zipfile.ZIP_DEFLATED)
     assert "its entries are compressed" in refusal(path)
-    with zipfile.ZipFile(path, "w") as made:
+    with zipfile.ZipFile(path, "w") as zip_file:
         for folder in ("a", "b"):
-            made.writestr(f"{folder}/data.pkl", b"\x80\x02}.")
+            zip_file.writestr(f"{folder}/data.pkl", b"\x80\x02}.")
     assert "or occur twice" in refusal(path)
 
 
@@ -282,6 +288,7 @@ def test_archives_that_pytorch_has_not_made(tmp_path: Path) -> None:
 FIELDS = {**{name: getattr(TINY, name) for name in TINY.__dataclass_fields__}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "value"),
     [(field, value) for field in ("width", "window", "category_size", "dictionary_size",

@@ -46,6 +46,8 @@ _STALE_TEXTS = ("Thumb::", "exif:", "icc:", "jpeg:", "png:", "tiff:")
 
 def clean_metadata(metadata: Metadata, width: int, height: int) -> Metadata:
     """Return the metadata for an upright picture of that size, without what is malformed."""
+    if not (metadata.exif or metadata.xmp or metadata.text):
+        return Metadata(dpi=metadata.dpi)
     size, old_size = (width, height), metadata.size or (width, height)
     turned = orientation(metadata.exif, metadata.xmp) > 1
     exif = metadata.exif and _clean_exif(metadata, size, old_size, turned)
@@ -129,6 +131,8 @@ def tiff_tags_from_exif(
 
 def orientation(exif: bytes | None, packet: bytes | None = None) -> int:
     """Return the orientation, 1 (upright) to 8, by EXIF, or by XMP where EXIF does not say."""
+    if not exif and not packet:
+        return 1
     numbers = _first_table(exif).get(_ORIENTATION)
     if numbers and 1 <= numbers[0] <= 8:
         return numbers[0]
@@ -137,6 +141,8 @@ def orientation(exif: bytes | None, packet: bytes | None = None) -> int:
 
 def resolution(exif: bytes | None) -> tuple[float, float] | None:
     """Return dots per inch along x and y, if EXIF states them."""
+    if not exif:
+        return None
     main = _first_table(exif)
     x, y, unit = main.get(_X, ()), main.get(_Y, ()), main.get(_UNIT, (2,))
     if len(x) != 2 or len(y) != 2 or 0 in (x[1], y[1]):
@@ -158,8 +164,6 @@ def plausible_dpi(x: float, y: float) -> tuple[float, float] | None:
 
 def _first_table(exif: bytes | None) -> dict[int, tuple[int, ...]]:
     """Return orientation and resolution from the first table."""
-    if not exif:
-        return {}
     try:
         data = without_exif_prefix(exif)
         layout = tags.layout_of(data)

@@ -5,7 +5,7 @@ puts everything into one page for a browser.
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from PIL import Image
 from atdsr import imaging
 from atdsr.base import memory, units
 from atdsr.base.files import atomic_write_all, check_target
+from atdsr.base.reporter import SILENT, Reporter
 from atdsr.imaging import resample
 from atdsr.inference.upscaler import Upscaler
 from atdsr.reports.explain import figures
@@ -60,7 +61,7 @@ def run(
     at: tuple[int, int] | None = None,
     max_side: int = MAX_SIDE,
     overwrite: bool = False,
-    progress: Callable[[float], None] = lambda _: None,
+    reporter: Reporter = SILENT,
 ) -> Explanation:
     """Look into one layer while the network works on a picture, and draw what happens there.
 
@@ -76,7 +77,7 @@ def run(
             attends most to what looks like it and is far away (`View.most_telling_pixel`).
         max_side: Longer side in pixels to which a larger picture is reduced.
         overwrite: Whether existing files may be replaced.
-        progress: Called with the share of the network's work that is done, from 0 to 1.
+        reporter: Receives the progress of the network.
 
     Raises:
         ExplainError: There is no such layer, the place is outside the picture, or the picture is
@@ -100,7 +101,7 @@ def run(
     _check_memory(upscaler, source, seen)
     weights = next(upscaler.model.parameters())
     image = imaging.to_tensor(photo).to(weights.device, weights.dtype)
-    view = View(record(upscaler.model, image, layer, progress), photo)
+    view = View(record(upscaler.model, image, layer, reporter.progress), photo)
     place = view.most_telling_pixel() if at is None else _moved(at, (width, height), seen)
     place_in_file = at or _moved(place, seen, (width, height))
     images = (

@@ -75,8 +75,8 @@ class _Reader:
             raise RecipeError(
                 f"{path}: the bases go round in a circle: {' -> '.join(map(str, circle))}."
             )
-        if len(self._open) > yaml_io.MOST_LEVELS:
-            raise RecipeError(f"{path}: more than {yaml_io.MOST_LEVELS} bases build on each other.")
+        if len(self._open) > yaml_io.MAX_LEVELS:
+            raise RecipeError(f"{path}: more than {yaml_io.MAX_LEVELS} bases build on each other.")
         if resolved not in self._recipes:
             self._open.append(resolved)
             self._recipes[resolved] = self._read_file(path)
