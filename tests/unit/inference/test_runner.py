@@ -275,6 +275,7 @@ def test_running_out_of_memory_as_a_whole(error: Callable[[], Exception]) -> Non
     assert np.array_equal(small(picture), upscaler(tile=48)(picture))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tile", "halves"), [("auto", ["48", "32"]), ("off", []), (32, [])])
 def test_running_out_of_memory_again_and_again_ends(tile, halves: list[str]) -> None:
     small = upscaler(tile=tile)

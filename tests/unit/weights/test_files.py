@@ -253,6 +253,7 @@ def test_metadata_that_is_no_configuration(tmp_path: Path, text: str) -> None:
 HEAD = ["upsample.0.weight", "upsample.0.bias"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "scale", "interpolated", "left"),
     [

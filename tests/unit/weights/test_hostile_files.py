@@ -288,6 +288,7 @@ def test_archives_that_pytorch_has_not_made(tmp_path: Path) -> None:
 FIELDS = {**{name: getattr(TINY, name) for name in TINY.__dataclass_fields__}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "value"),
     [(field, value) for field in ("width", "window", "category_size", "dictionary_size",
