@@ -24,7 +24,7 @@ from PIL import Image
 from atdsr import datasets
 from atdsr.base.reporter import Reporter
 from atdsr.training import checkpoints
-from atdsr.training.run import CHECKPOINT_FOLDER, OFFICIAL, WEIGHTS
+from atdsr.training.trainer import CHECKPOINT_FOLDER, OFFICIAL, WEIGHTS
 from atdsr.weights import read_weights
 
 RECIPE = """

@@ -39,7 +39,7 @@ from atdsr.network.model import ATD
 from atdsr.training import TrainConfig
 from atdsr.training.crop_loader import CropLoader
 from atdsr.training.distributed import Distributed, describe
-from atdsr.training.run import TrainingRun
+from atdsr.training.trainer import Trainer
 from networks_compared import AS_IS, FUSED, PLAIN, TINY, TUNED, Side, official
 from turns import Worker, machine, timed
 
@@ -53,7 +53,7 @@ class Ours:
 
     def __init__(self, settings: TrainConfig, pictures: PackedSet, device: torch.device) -> None:
         alone = Distributed(0, 1, device)
-        self._run = TrainingRun(settings, alone)
+        self._run = Trainer(settings, alone)
         self._loader = CropLoader(settings, pictures, alone)
 
     @property

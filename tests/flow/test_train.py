@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from atdsr import cli
 from atdsr.base.reporter import Reporter
 from atdsr.training import checkpoints
-from atdsr.training.run import CHECKPOINT_FOLDER, OFFICIAL, WEIGHTS
+from atdsr.training.trainer import CHECKPOINT_FOLDER, OFFICIAL, WEIGHTS
 from atdsr.weights import Weights, official_state_dict, read_weights
 from helpers.networks import TINY, lively
 from helpers.training_runs import assert_same, pictures

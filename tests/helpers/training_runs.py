@@ -8,7 +8,7 @@ from PIL import Image
 
 from atdsr import datasets
 from atdsr.training import TrainConfig, checkpoints
-from atdsr.training.run import CHECKPOINT_FOLDER
+from atdsr.training.trainer import CHECKPOINT_FOLDER
 from helpers.networks import TINY
 
 

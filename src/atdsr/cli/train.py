@@ -82,7 +82,7 @@ def train(
         _print_recipes()
         return
     quiet = quiet or not leads()
-    changes = [*_of_data(data), *(overrides or [])]
+    changes = [*_data_overrides(data), *(overrides or [])]
     config = _load_config(context, recipe, opt, changes, quiet=quiet)
     where = choose_device(device.value)
     if dry_run:
@@ -94,8 +94,8 @@ def train(
     _run(config, where, quiet=quiet)
 
 
-def _of_data(folder: Path | None) -> list[str]:
-    """What makes a recipe take other pictures, their LR made or packed with them."""
+def _data_overrides(folder: Path | None) -> list[str]:
+    """Return overrides for other pictures, whose LR is made or packed with them."""
     if folder is None:
         return []
     return [f"data.train={json.dumps(str(folder))}", "data.lr=null", "data.template='{}'"]
@@ -109,11 +109,11 @@ def _load_config(
     *,
     quiet: bool,
 ) -> "TrainConfig":
-    """What the recipe or the option file says, with its notes printed.
+    """Return the configuration of the recipe or the option file, and print its notes.
 
     Raises:
-        BadParameter: neither of them is given, or both.
-        AtdsrError: it cannot be read.
+        BadParameter: Neither of them is given, or both.
+        AtdsrError: It cannot be read.
     """
     from atdsr.training import basicsr, recipes
 
@@ -136,21 +136,21 @@ def _run(config: "TrainConfig", device: "torch.device", *, quiet: bool) -> None:
     """Train, and say where the weights are.
 
     Raises:
-        Exit: with 128 + the signal where the run was asked to stop.
+        Exit: With 128 + the signal if the run was asked to stop.
     """
     from atdsr import training
-    from atdsr.cli.watching import watching
+    from atdsr.cli.run_display import show_run
     from atdsr.training import Started
 
     try:
-        with watching(config.output, quiet=quiet) as shown:
+        with show_run(config.output, quiet=quiet) as display:
 
-            def watch(event: "Event") -> None:
+            def callback(event: "Event") -> None:
                 if isinstance(event, Started):  # from here on the folder is this run's
-                    _keep_recipe(config)
-                shown(event)
+                    _write_recipe(config)
+                display(event)
 
-            weights = training.fit(config, device=device, callback=watch)
+            weights = training.fit(config, device=device, callback=callback)
     except training.StoppedError as stopped:
         if leads():
             say(err, str(stopped))
@@ -163,7 +163,7 @@ def _run(config: "TrainConfig", device: "torch.device", *, quiet: bool) -> None:
     say(out, str(weights))
 
 
-def _keep_recipe(config: "TrainConfig") -> None:
+def _write_recipe(config: "TrainConfig") -> None:
     """Write the resolved recipe into the run's folder."""
     from atdsr.base import files
     from atdsr.training import recipes
@@ -175,13 +175,13 @@ def _keep_recipe(config: "TrainConfig") -> None:
 def _set_aside(folder: Path, *, quiet: bool) -> None:
     from atdsr.reports import training_runs
 
-    kept = training_runs.set_aside(folder)
-    if kept is not None and not quiet:
-        say(err, f"the run that was in {folder} is now {kept}")
+    moved_to = training_runs.set_aside(folder)
+    if moved_to is not None and not quiet:
+        say(err, f"the run that was in {folder} is now {moved_to}")
 
 
 def _print_plan(config: "TrainConfig", device: "torch.device") -> None:
-    """A recipe that could be used as such, what it takes and how long in its comments."""
+    """Print a recipe that can be used as it is, with the costs of the run as comments."""
     from atdsr.training import recipes
     from atdsr.training.estimate import estimate
 
@@ -193,7 +193,7 @@ def _print_plan(config: "TrainConfig", device: "torch.device") -> None:
 
 
 def _print_recipes() -> None:
-    """The recipes that come with atdsr, and what each does."""
+    """Print a table of the recipes that come with atdsr."""
     from atdsr.training import recipes
 
     header = ["recipe", "network", "scale", "steps", "batch", "patch", "lr", "begins with"]
@@ -218,12 +218,12 @@ def _print_recipes() -> None:
 
 
 def _origin(weights: Path | None) -> str:
-    """Where a run's first weights come from: the name of another run, or of a file."""
+    """Return where a run's initial weights come from: the name of another run, or of a file."""
     if weights is None:
         return "fresh weights"
     return weights.parent.parent.name if weights.parent.name == "models" else weights.name
 
 
 def _first_start() -> bool:
-    """Whether torchrun has not started it again after a failure."""
+    """Return whether torchrun has not restarted this process after a failure."""
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from atdsr.network.model import Layer
 
 _GPU_WIDTH = 512  # channels of a token of which the GPU kernels hold a block in registers
+_FUSED_CLASSES = frozenset(
+    {"WindowAttention", "DictionaryAttention", "CategoryAttention", "Refinement", "ConvFFN"}
+)
+"""Classes of `model.py` that backends compute from their parameters."""
 
 
 class Backend(Protocol):
@@ -70,10 +74,11 @@ def _are_closed(layers: Iterable[nn.Module]) -> bool:
 
 
 def _is_open(module: nn.Module) -> bool:
-    is_own = type(module).__module__ == "atdsr.network.model"
+    kind = type(module)
+    is_fused = kind.__module__ == "atdsr.network.model" and kind.__name__ in _FUSED_CLASSES
     return (
         # another class, such as a quantised or parametrised layer, computes something else
-        not (is_own or type(module) in (nn.Linear, nn.LayerNorm, nn.Conv2d))
+        not (is_fused or kind in (nn.Linear, nn.LayerNorm, nn.Conv2d))
         or bool(module._forward_hooks or module._forward_pre_hooks)
         or bool(module._backward_hooks or module._backward_pre_hooks)
         or "forward" in module.__dict__  # somebody has put a function in its place

@@ -255,6 +255,17 @@ def _refuse_gradients(keep: bool) -> None:
         )
 
 
+def _refuse_second_derivative(_ctx: Any, *_gradients: Any) -> None:
+    raise RuntimeError(
+        "the attention kernels can be differentiated once, not twice; inside "
+        "`atdsr.network.kernels.plain()` the network runs without them."
+    )
+
+
+for _name in ("window_attention_backward", "category_attention_backward"):
+    torch.library.register_autograd(f"atdsr::{_name}", _refuse_second_derivative)
+
+
 # ------------------------------------------------------------------------ for the network's use
 
 

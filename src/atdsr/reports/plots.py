@@ -249,9 +249,20 @@ def _add_labels(axes: Axes, points: Sequence[Point], colours: Colours) -> None:
             label.update_positions(renderer)
             box = Text.get_window_extent(label, renderer).padded(1)  # without the line
             is_inside = area.x0 <= box.x0 and box.x1 <= area.x1 and area.y0 <= box.y0
-            if is_inside and box.y1 <= area.y1 and not box.count_overlaps(occupied):
-                occupied.append(box)
-                if distance > _LABEL_DISTANCES[0]:
+            is_far = distance > _LABEL_DISTANCES[0]
+            x, y = centres[number]
+            line = [  # dots on the line to the point, which must not cross another label either
+                Bbox.from_bounds(x + share * right * pixels, y + share * up * pixels, 1, 1)
+                for share in ((0.4, 0.6, 0.8) if is_far else ())
+            ]
+            boxes = [box, *line]
+            if (
+                is_inside
+                and box.y1 <= area.y1
+                and not any(b.count_overlaps(occupied) for b in boxes)
+            ):
+                occupied += boxes
+                if is_far:
                     _add_line(axes, point, (right, up), colours)
                 break
         else:

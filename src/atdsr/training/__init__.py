@@ -1,10 +1,10 @@
 """Training: a loop that can be stopped at any moment, on one device or many.
 
-`config` says what a run does, `loop.fit` trains. A `run` is a network with its averaged weights and
-optimizers, and takes one `step` at a time on the crops of `crop_loader`, minimising one of
-`losses`. `checkpoints` and `run_log` are what stays on disk, `validation` measures, `distributed`
-joins several processes, and `events` are what callbacks such as `trackers` get. `recipes` and
-`basicsr` read configurations from files.
+`config` says what a run does, and `loop.fit` trains. A `trainer` holds the network, its averaged
+weights and the optimizers; it takes one `step` at a time on the crops of `crop_loader`, minimising
+one of `losses`. `checkpoints` and `run_log` are what stays on disk, `validation` measures,
+`distributed` joins several processes, and `events` are what callbacks such as `trackers` get.
+`recipes` and `basicsr` read configurations from files.
 """
 
 from atdsr.training.config import TrainConfig
@@ -20,7 +20,7 @@ from atdsr.training.events import (
     Validated,
 )
 from atdsr.training.loop import StoppedError, fit
-from atdsr.training.run import TrainingError
+from atdsr.training.trainer import TrainingError
 
 __all__ = [
     "Callback",

@@ -25,19 +25,19 @@ from atdsr.training.events import (
     Stepped,
     Validated,
 )
-from atdsr.training.run import (
+from atdsr.training.run_log import LOG_FILE, RunLog
+from atdsr.training.trackers import trackers
+from atdsr.training.trainer import (
     BEST,
     CHECKPOINT_FOLDER,
     MODELS,
     OFFICIAL,
     OFFICIAL_BEST,
     WEIGHTS,
+    Trainer,
     TrainingError,
-    TrainingRun,
     out_of_memory_as_error,
 )
-from atdsr.training.run_log import LOG_FILE, RunLog
-from atdsr.training.trackers import trackers
 from atdsr.training.validation import VALIDATION_FOLDER, Validator
 
 
@@ -76,51 +76,51 @@ def fit(
         run_log = RunLog(config.output)
         emit = Callbacks((run_log, callback) if distributed.is_main_process else ())
 
-        reporter = Reporter(notice=lambda text: emit(Notice(run.step, text)))
+        reporter = Reporter(notice=lambda text: emit(Notice(trainer.step, text)))
 
         _check_memory(config, distributed)
-        run = TrainingRun(config, distributed, reporter)
+        trainer = Trainer(config, distributed, reporter)
         distributed.on_main(lambda: stack.enter_context(_locked_folder(config.output)))
-        run.start()
+        trainer.start()
         validator = distributed.on_main(lambda: Validator(config, distributed.device, reporter))
         packed_folder = _prepare_dataset(config, distributed, reporter)
         pictures = datasets.PackedSet(packed_folder, config.network.scale)
-        distributed.on_main(lambda: run_log.open(run.step, run.validated))
+        distributed.on_main(lambda: run_log.open(trainer.step, trainer.validated))
         loader = stack.enter_context(closing(CropLoader(config, pictures, distributed)))
         tracker = distributed.on_main(
-            lambda: stack.enter_context(trackers(config, run.step, reporter))
+            lambda: stack.enter_context(trackers(config, trainer.step, reporter))
         )
         if tracker is not None:
             emit = Callbacks((run_log, callback, tracker))
-        emit(_started(run, config, distributed, len(pictures.records)))
-        meter = _Meter(run, loader, distributed, config)
+        emit(_started(trainer, config, distributed, len(pictures.records)))
+        meter = _Meter(trainer, loader, distributed, config)
         stop_requested = stack.enter_context(interrupts.stop_requests())
 
         while True:
-            if _validation_is_due(run, config):
+            if _validation_is_due(trainer, config):
                 with meter.paused():
-                    _save(run, distributed, emit)
-                    _validate(run, distributed, validator, stop_requested, emit)
-            if run.step >= config.iterations or distributed.any(stop_requested()):
+                    _save(trainer, distributed, emit)
+                    _validate(trainer, distributed, validator, stop_requested, emit)
+            if trainer.step >= config.iterations or distributed.any(stop_requested()):
                 break
-            run.advance(loader.batch(run.step + 1))
+            trainer.advance(loader.batch(trainer.step + 1))
             meter.steps += 1
-            emit(Stepped(run.step))
-            if run.step % config.log.every == 0 or run.step == config.iterations:
+            emit(Stepped(trainer.step))
+            if trainer.step % config.log.every == 0 or trainer.step == config.iterations:
                 emit(meter.entry())
-                run.check()
-            if run.step % config.save.every == 0:
+                trainer.check()
+            if trainer.step % config.save.every == 0:
                 with meter.paused():
-                    _save(run, distributed, emit)
+                    _save(trainer, distributed, emit)
         if meter.steps:
             emit(meter.entry())
-        _save(run, distributed, emit)
+        _save(trainer, distributed, emit)
 
-    if run.step < config.iterations or _validation_is_due(run, config):
+    if trainer.step < config.iterations or _validation_is_due(trainer, config):
         outcome = f"its state is saved in {config.output}, and the same command goes on from there"
-        if not run.has_learned:
+        if not trainer.has_learned:
             outcome = "no step has changed anything, so the saved states are as before"
-        raise StoppedError(f"stopped at step {run.step} of {config.iterations}; {outcome}.")
+        raise StoppedError(f"stopped at step {trainer.step} of {config.iterations}; {outcome}.")
     return config.output / WEIGHTS
 
 
@@ -195,13 +195,13 @@ def _prepare_dataset(config: TrainConfig, distributed: Distributed, reporter: Re
 
 
 def _started(
-    run: TrainingRun, config: TrainConfig, distributed: Distributed, pictures: int
+    trainer: Trainer, config: TrainConfig, distributed: Distributed, pictures: int
 ) -> Started:
     return Started(
-        step=run.step,
+        step=trainer.step,
         iterations=config.iterations,
         name=config.name,
-        parameters=sum(parameter.numel() for parameter in run.model.parameters()),
+        parameters=sum(parameter.numel() for parameter in trainer.model.parameters()),
         pictures=pictures,
         device=describe(distributed.device),
         ranks=distributed.world_size,
@@ -211,34 +211,34 @@ def _started(
 # --------------------------------------------------------------------------------- between steps
 
 
-def _save(run: TrainingRun, distributed: Distributed, emit: Callback) -> None:
+def _save(trainer: Trainer, distributed: Distributed, emit: Callback) -> None:
     """Save the run unless its state is on disk already, or no step has changed anything.
 
     Raises:
         TrainingError: The weights are not finite; nothing is written.
         FileError: It cannot be written; the checkpoints before are intact.
     """
-    if run.is_saved or not run.has_learned:
+    if trainer.is_saved or not trainer.has_learned:
         return
-    path = distributed.from_main(run.save)
-    run.mark_saved()
-    emit(Saved(run.step, path))
+    path = distributed.from_main(trainer.save)
+    trainer.mark_saved()
+    emit(Saved(trainer.step, path))
 
 
-def _validation_is_due(run: TrainingRun, config: TrainConfig) -> bool:
+def _validation_is_due(trainer: Trainer, config: TrainConfig) -> bool:
     """Return whether the weights of this step are to be measured and were not yet.
 
     A validation is due at intervals, at the end, and at the beginning of a fine-tuning.
     """
-    if not config.validation.sets or run.validated == run.step:
+    if not config.validation.sets or trainer.validated == trainer.step:
         return False
-    is_start = run.step == 0 and config.init_from is not None
-    is_regular = run.step > 0 and run.step % config.validation.every == 0
-    return is_start or is_regular or run.step >= config.iterations
+    is_start = trainer.step == 0 and config.init_from is not None
+    is_regular = trainer.step > 0 and trainer.step % config.validation.every == 0
+    return is_start or is_regular or trainer.step >= config.iterations
 
 
 def _validate(
-    run: TrainingRun,
+    trainer: Trainer,
     distributed: Distributed,
     validator: Validator | None,
     stop_requested: Callable[[], bool],
@@ -248,16 +248,16 @@ def _validate(
 
     def measure() -> Validated | None:
         assert validator is not None, "the main process has one"
-        with suppress(_ValidationStopped), _stoppable(run.average, stop_requested):
-            return validator.measure(run.step, run.average, run.best)
+        with suppress(_ValidationStopped), _stoppable(trainer.average, stop_requested):
+            return validator.measure(trainer.step, trainer.average, trainer.best)
         return None
 
     result = distributed.from_main(measure)
     if result is None:
         return
-    run.record_validation(result)
+    trainer.record_validation(result)
     if result.best:
-        distributed.on_main(run.save_best)
+        distributed.on_main(trainer.save_best)
     emit(result)
 
 
@@ -290,12 +290,12 @@ class _Meter:
 
     def __init__(
         self,
-        run: TrainingRun,
+        trainer: Trainer,
         loader: CropLoader,
         distributed: Distributed,
         config: TrainConfig,
     ) -> None:
-        self._run, self._loader, self._distributed = run, loader, distributed
+        self._trainer, self._loader, self._distributed = trainer, loader, distributed
         self._config = config
         self._reset()
 
@@ -316,8 +316,8 @@ class _Meter:
 
     def entry(self) -> LogEntry:
         """Return the log entry of all steps since the last one, and start again."""
-        run, step = self._run, self._run.step
-        stats = run.stats()
+        trainer, step = self._trainer, self._trainer.step
+        stats = trainer.stats()
         stage = self._config.stage(step)
         entry = LogEntry(
             step=step,

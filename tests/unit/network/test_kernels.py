@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from atdsr.network import attention, kernels, operators
+from atdsr.network import attention, kernels, model, operators
 from atdsr.network.backend import select_backend
 from atdsr.network.fused_cpu import CPUBackend
 from atdsr.network.kernels import cpu
@@ -572,6 +572,9 @@ def test_layers_with_other_modules_run_as_they_are_written() -> None:
         patched = layer.ffn.fc2 = copy.copy(original)
         patched.forward = Doubled.forward.__get__(patched)
         assert torch.allclose(network(x), expected, atol=1e-5)
+        layer.ffn.fc2 = original
+        layer.ffn.__class__ = type("OtherFFN", (type(layer.ffn),), {"__module__": model.__name__})
+        assert select_backend(torch.randn(1, 16, 16, 12), network.layers) is None
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")

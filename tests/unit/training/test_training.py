@@ -32,10 +32,11 @@ from atdsr.training import (
     Validated,
     fit,
     loop,
-    run,
+    trainer,
 )
 from atdsr.training.distributed import Distributed
 from atdsr.training.step import TrainStep, build_optimizers
+from atdsr.training.trainer import Trainer
 from atdsr.weights import (
     WRITE_SUFFIXES,
     Weights,
@@ -126,7 +127,7 @@ def test_train_40_is_train_20_and_resume_20(
     assert state_of(parted)["step"] == half
     fit(parted)
     assert_same_run(parted, whole)
-    for name in (run.WEIGHTS, run.OFFICIAL):
+    for name in (trainer.WEIGHTS, trainer.OFFICIAL):
         assert_same(*(read_tensors(each.output / name)[0] for each in (parted, whole)))
 
 
@@ -136,7 +137,7 @@ def test_a_damaged_state_costs_one_interval(train: Path, tmp_path: Path) -> None
     fit(whole)
     with pytest.raises(StoppedError):
         fit(damaged, callback=stop_after(3))
-    newest = max((damaged.output / run.CHECKPOINT_FOLDER).iterdir())
+    newest = max((damaged.output / trainer.CHECKPOINT_FOLDER).iterdir())
     newest.write_bytes(newest.read_bytes()[:-1])
     said = told(damaged)
     assert any("damaged" in text and newest.name in text for text in said)
@@ -185,9 +186,7 @@ def test_a_restart_goes_by_the_new_settings_of_the_optimizer(
 ) -> None:
     before = changed(settings, iterations=1, optim={"name": optimizer})
     fit(before)
-    again = run.TrainingRun(
-        changed(before, optim={"betas": [0.5, 0.6], "weight_decay": 0.25}), ALONE
-    )
+    again = Trainer(changed(before, optim={"betas": [0.5, 0.6], "weight_decay": 0.25}), ALONE)
     again.start()
     groups = [group for each in again._optimizers for group in each.param_groups]
     assert [group["weight_decay"] for group in groups] == [0.25] * len(groups)
@@ -200,7 +199,7 @@ def test_a_restart_leaves_the_learning_rate_where_a_recorded_step_reads_it(
     settings: TrainConfig,
 ) -> None:
     fit(changed(settings, iterations=1))
-    again = run.TrainingRun(settings, ALONE)
+    again = Trainer(settings, ALONE)
     rate = torch.zeros(())
     groups = [group for each in again._optimizers for group in each.param_groups]
     for group in groups:
@@ -250,7 +249,7 @@ def test_a_second_process_keeps_out(settings: TrainConfig) -> None:
 
 @pytest.mark.slow
 def test_what_a_kill_left_half_written_is_swept(settings: TrainConfig) -> None:
-    for part in (".", run.CHECKPOINT_FOLDER, run.MODELS, "validation"):
+    for part in (".", trainer.CHECKPOINT_FOLDER, trainer.MODELS, "validation"):
         (settings.output / part).mkdir(parents=True, exist_ok=True)
         (settings.output / part / ".0123456789abcdef.part").touch()
     fit(settings)
@@ -263,7 +262,7 @@ def test_training_off_the_main_thread_leaves_signals_alone(settings: TrainConfig
     thread = threading.Thread(target=lambda: done.append(fit(settings)))
     thread.start()
     thread.join()
-    assert done == [settings.output / run.WEIGHTS]
+    assert done == [settings.output / trainer.WEIGHTS]
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -323,7 +322,7 @@ def test_two_steps_by_hand(settings: TrainConfig, tmp_path: Path) -> None:
 def test_training_lowers_the_loss(settings: TrainConfig) -> None:
     found = losses(changed(settings, iterations=40, save={"every": 40}, log={"every": 10}))
     assert found[-1] < 0.7 * found[0]
-    loaded = read_weights(settings.output / run.WEIGHTS)
+    loaded = read_weights(settings.output / trainer.WEIGHTS)
     assert loaded.config == TINY
     assert_same(loaded.state, dict(state_of(settings)["average"]))
 
@@ -357,7 +356,7 @@ def test_activation_checkpointing_and_bf16_train_the_same(train: Path, tmp_path:
 
 
 def test_clipping_shortens_the_gradient(train: Path, tmp_path: Path) -> None:
-    model = run.TrainingRun(tiny_config(train, tmp_path, optim={"clip": 1e-3}), ALONE)
+    model = Trainer(tiny_config(train, tmp_path, optim={"clip": 1e-3}), ALONE)
     lengths: list[float] = []
     for optimizer in model._optimizers:
         optimizer.register_step_pre_hook(
@@ -387,7 +386,7 @@ def test_muon_takes_the_matrices_and_adamw_the_rest(settings: TrainConfig) -> No
 # ------------------------------------------------------------------------- a loss that is no number
 
 
-def poisoned(model: run.TrainingRun, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+def poisoned(model: Trainer, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
     """A step in which the network's output has one number too many."""
     handle = model.model.register_forward_hook(lambda *args: args[-1] * math.inf)
     try:
@@ -397,7 +396,7 @@ def poisoned(model: run.TrainingRun, batch: tuple[torch.Tensor, torch.Tensor]) -
 
 
 def test_a_step_without_a_finite_loss_changes_nothing(train: Path, tmp_path: Path) -> None:
-    model = run.TrainingRun(tiny_config(train, tmp_path, skip_limit=3), ALONE)
+    model = Trainer(tiny_config(train, tmp_path, skip_limit=3), ALONE)
     batch = Crops(PackedSet(train, 2), 0).batch(range(2), 16)
     model.advance(batch)
 
@@ -553,7 +552,7 @@ def test_weights_that_became_no_numbers_are_not_saved(
     with pytest.raises(TrainingError, match=words):
         fit(changed(settings, iterations=6))
     assert files_of(settings) == before
-    model = run.TrainingRun(settings, ALONE)
+    model = Trainer(settings, ALONE)
     model._train_step._averages[0].data.fill_(math.nan)
     with pytest.raises(TrainingError, match="no finite numbers after step 0"):
         model.save_best()
@@ -595,14 +594,14 @@ def test_a_larger_scale_starts_from_a_smaller_one(settings: TrainConfig, tmp_pat
     light = save_start(tmp_path / "x2.safetensors")
     settings = changed(settings, network={"scale": 3}, init_from=tmp_path / "x2.safetensors")
     said: list[str] = []
-    started = run.TrainingRun(settings, ALONE, Reporter(notice=said.append))
+    started = Trainer(settings, ALONE, Reporter(notice=said.append))
     started.start()
     for network in (started.model, started.average):
         assert torch.equal(network.conv_first.weight, light.conv_first.weight)
         assert network.state_dict()["head.0.weight"].shape[0] == 27
     assert said == ["upsample.0.weight, upsample.0.bias of another scale: interpolated."]
     with pytest.raises(TrainingError, match=r"has no upsample\.0\.weight of its shape"):
-        run.TrainingRun(changed(settings, init_strict=True), ALONE).start()
+        Trainer(changed(settings, init_strict=True), ALONE).start()
 
 
 def test_what_a_file_lacks_begins_fresh_and_is_named(settings: TrainConfig, tmp_path: Path) -> None:
@@ -611,7 +610,7 @@ def test_what_a_file_lacks_begins_fresh_and_is_named(settings: TrainConfig, tmp_
         lively(changed(settings, network={"ffn_kernel": TINY.ffn_kernel + 2}).network),
     )
     said: list[str] = []
-    run.TrainingRun(
+    Trainer(
         changed(settings, init_from=tmp_path / "narrow.safetensors"),
         ALONE,
         Reporter(notice=said.append),
@@ -626,9 +625,7 @@ def test_both_sets_of_an_official_file_are_taken(settings: TrainConfig, tmp_path
     write_weights(
         Weights(TINY, average.state_dict()), tmp_path / "net_g.pth", trained=trained.state_dict()
     )
-    started = run.TrainingRun(
-        changed(settings, init_from=tmp_path / "net_g.pth", init_strict=True), ALONE
-    )
+    started = Trainer(changed(settings, init_from=tmp_path / "net_g.pth", init_strict=True), ALONE)
     started.start()
     assert_same(started.model.state_dict(), trained.state_dict())
     assert_same(started.average.state_dict(), average.state_dict())
@@ -639,7 +636,7 @@ def test_a_run_starts_from_a_named_model(settings: TrainConfig) -> None:
     (model,) = models.BUNDLED[:1]
     network = dataclasses.asdict(model.config)
     changes = {"network": network, "init_from": model.name, "init_strict": True}
-    started = run.TrainingRun(changed(settings, **changes), ALONE)
+    started = Trainer(changed(settings, **changes), ALONE)
     started.start()
     for trained in (started.model, started.average):
         assert_same(dict(trained.state_dict()), dict(model.load().build().state_dict()))
@@ -652,9 +649,9 @@ def test_a_run_leaves_a_file_that_another_starts_from(
     fit(settings)
     state = state_of(settings)
     following = changed(
-        settings, output=tmp_path / "next", init_from=settings.output / run.OFFICIAL
+        settings, output=tmp_path / "next", init_from=settings.output / trainer.OFFICIAL
     )
-    started = run.TrainingRun(following, ALONE)
+    started = Trainer(following, ALONE)
     started.start()
     assert_same(dict(started.model.state_dict()), dict(state["model"]))
     assert_same(dict(started.average.state_dict()), dict(state["average"]))
@@ -665,7 +662,7 @@ def test_weights_that_fit_nowhere_are_refused(settings: TrainConfig, tmp_path: P
         changed(settings, network={"width": 20, "dictionary_size": 9, "reduced_width": 5}).network
     )
     save_start(tmp_path / "wide.safetensors", wide)
-    started = run.TrainingRun(
+    started = Trainer(
         changed(settings, init_from=tmp_path / "wide.safetensors", init_strict=True), ALONE
     )
     with pytest.raises(TrainingError, match="does not fit the network"):
@@ -704,10 +701,10 @@ def test_the_best_weights_are_kept(validated: TrainConfig) -> None:
         callback=lambda event: found.append(event) if isinstance(event, Validated) else None,
     )
     assert [(each.step, each.best) for each in found] == [(2, True), (4, True), (5, False)]
-    best = read_weights(validated.output / run.BEST).state
-    official = read_weights(validated.output / run.OFFICIAL_BEST, category_size=256)
+    best = read_weights(validated.output / trainer.BEST).state
+    official = read_weights(validated.output / trainer.OFFICIAL_BEST, category_size=256)
     assert_same(best, official.state)
-    last = read_weights(validated.output / run.WEIGHTS).state
+    last = read_weights(validated.output / trainer.WEIGHTS).state
     assert not torch.equal(best["conv_first.weight"], last["conv_first.weight"])
     assert state_of(validated)["best"] == 32.0
 
@@ -776,7 +773,7 @@ def test_a_folder_of_pictures_is_packed_at_the_first_start(
     assert_same_run(again, of_folder)
 
 
-@pytest.mark.parametrize("name", [run.WEIGHTS, run.OFFICIAL, "log.jsonl"])
+@pytest.mark.parametrize("name", [trainer.WEIGHTS, trainer.OFFICIAL, "log.jsonl"])
 def test_what_cannot_be_written_in_the_end_is_told_at_once(
     settings: TrainConfig, name: str
 ) -> None:
@@ -791,7 +788,7 @@ def test_pictures_smaller_than_a_later_crop_are_named_at_once(settings: TrainCon
         datasets.DataError, match=r"0\.png is 72x60, smaller than a crop of 128x128"
     ):
         fit(settings)
-    assert not (settings.output / run.CHECKPOINT_FOLDER).exists()
+    assert not (settings.output / trainer.CHECKPOINT_FOLDER).exists()
 
 
 @pytest.mark.gpu

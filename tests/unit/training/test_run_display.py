@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from atdsr.cli.watching import Pace, Watching
+from atdsr.cli.run_display import RunDisplay, StepTimer
 from atdsr.reports import training_runs
 from atdsr.training.events import LogEntry, Notice, Saved, Started, Stepped, Validated
 from helpers import logs
@@ -37,7 +37,7 @@ def validated(step: int, psnr: float, *, best: bool) -> Validated:
 
 def watcher(
     folder: Path, clock: Clock, width: int, *, terminal: bool = False
-) -> tuple[Watching, Console]:
+) -> tuple[RunDisplay, Console]:
     console = Console(
         file=io.StringIO(),
         width=width,
@@ -48,7 +48,7 @@ def watcher(
         highlight=False,
         soft_wrap=True,
     )
-    return Watching(console, folder, clock), console
+    return RunDisplay(console, folder, clock), console
 
 
 def printed(console: Console) -> list[str]:
@@ -63,7 +63,7 @@ def printed(console: Console) -> list[str]:
 
 
 def test_the_pace_is_that_of_the_lines_but_the_first():
-    pace = Pace(Clock())
+    pace = StepTimer(Clock())
     pace(NEW)
     pace(line(100, 300.0))  # the machine warms up
     assert pace.seconds == 3.0
@@ -75,7 +75,7 @@ def test_the_pace_is_that_of_the_lines_but_the_first():
 
 def test_before_the_first_line_the_steps_tell_without_what_is_between_them():
     clock = Clock()
-    pace = Pace(clock)
+    pace = StepTimer(clock)
     for event, seconds in (
         (NEW, 5.0),
         (Stepped(1), 60.0),  # compiles
@@ -91,14 +91,14 @@ def test_before_the_first_line_the_steps_tell_without_what_is_between_them():
 
 
 def test_a_restart_in_the_middle_of_a_line_counts_its_own_steps():
-    pace = Pace(Clock())
+    pace = StepTimer(Clock())
     pace(Started(150, 500_000, "a run", 753_204, 800, "cpu", 1))
     pace(line(200, 50.0))
     assert pace.seconds == 1.0
 
 
 def test_other_crops_have_a_pace_of_their_own():
-    pace = Pace(Clock())
+    pace = StepTimer(Clock())
     for event in (NEW, line(100), line(200), line(300, 200.0, patch=96)):
         pace(event)
     assert pace.seconds == 2.0
@@ -142,7 +142,7 @@ def test_control_codes_in_a_name_do_not_reach_the_terminal(tmp_path: Path):
 # ------------------------------------------------------------------------------------ in a terminal
 
 
-def bar(watch: Watching, console: Console) -> list[str]:
+def bar(watch: RunDisplay, console: Console) -> list[str]:
     """The lines at the bottom, as they are now."""
     console.print(watch, soft_wrap=False)
     return [text.rstrip() for text in printed(console)]
@@ -162,7 +162,7 @@ def test_the_bar_has_every_figure_where_there_is_room(tmp_path: Path):
     assert figures == (
         "loss 0.01812   2.00 it/s   Set5 37.94, best 38.01   lr 5.00e-04   data 0.3%   2.0 GiB"
     )
-    watch.farewell()
+    watch.close()
     (left,) = printed(console)
     assert left.startswith("step 250,100/500,000  loss 0.01812")
 

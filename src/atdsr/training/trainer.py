@@ -1,4 +1,4 @@
-"""A network in training with its average and optimizers, one step at a time, and its files."""
+"""Trains a network step by step, and writes and restores its checkpoints and weights."""
 
 import copy
 import math
@@ -39,8 +39,8 @@ class TrainingError(AtdsrError):
     """A run that cannot start or go on."""
 
 
-class TrainingRun:
-    """A network in training.
+class Trainer:
+    """A network in training, with its averaged weights and its optimizers.
 
     Args:
         config: Configuration of the run.
