@@ -7,8 +7,8 @@
 from atdsr.batch.config import (
     BatchConfig,
     BatchError,
-    Box,
     Factor,
+    TargetBox,
     TargetSize,
     choose_network_scale,
 )
@@ -24,12 +24,12 @@ __all__ = [
     "BatchConfig",
     "BatchError",
     "BatchItem",
-    "Box",
     "Factor",
     "Outcome",
     "Plan",
     "Result",
     "Streams",
+    "TargetBox",
     "TargetSize",
     "Template",
     "choose_network_scale",

@@ -32,7 +32,7 @@ class Factor:
 
 
 @dataclass(frozen=True)
-class Box:
+class TargetBox:
     """A result as large as fits into a box.
 
     Attributes:
@@ -61,7 +61,7 @@ class Box:
         return _rounded(width * vertical), self.height or 1
 
 
-TargetSize = Factor | Box
+TargetSize = Factor | TargetBox
 """How large a result is to be."""
 
 

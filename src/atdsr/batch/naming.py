@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Formatter
 
 from atdsr import imaging
-from atdsr.batch.config import BatchConfig, BatchError, Box
+from atdsr.batch.config import BatchConfig, BatchError, TargetBox
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _TEXT = r"[^/]+"
@@ -53,7 +53,7 @@ class Template:
         """
         text = config.template
         if text is None:
-            label = config.size.label if isinstance(config.size, Box) else "x{scale}"
+            label = config.size.label if isinstance(config.size, TargetBox) else "x{scale}"
             text = f"{{stem}}_{label}"
         _check(text)
         suffix = _SUFFIX.search(text)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from atdsr import imaging
 from atdsr.base.errors import AtdsrError
-from atdsr.batch.config import BatchConfig, BatchError, Box
+from atdsr.batch.config import BatchConfig, BatchError, TargetBox
 from atdsr.batch.inputs import find, identity, is_folder_or_glob
 from atdsr.batch.naming import Template
 
@@ -129,7 +129,7 @@ def _name(source: Path, template: Template, config: BatchConfig) -> Path:
     size = config.size
     if "ext" in template.fields:
         values["ext"] = _suffix(source, config)
-    if not isinstance(size, Box):
+    if not isinstance(size, TargetBox):
         values["scale"] = f"{size.factor:g}"
     if template.fields & ({"width", "height", "scale"} - values.keys()):
         frames = _open(source)

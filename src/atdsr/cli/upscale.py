@@ -187,7 +187,7 @@ def _target_size(
         raise typer.BadParameter("--outscale and --size exclude each other; give one of them.")
     if outscale is not None:
         return batch.Factor(outscale)
-    return None if size is None else batch.Box(*size)
+    return None if size is None else batch.TargetBox(*size)
 
 
 def _run(

@@ -8,7 +8,7 @@ import pytest
 
 from atdsr import batch, imaging
 from atdsr.base.errors import AtdsrError
-from atdsr.batch import BatchConfig, BatchError, BatchItem, Box, Factor, Plan, TargetSize
+from atdsr.batch import BatchConfig, BatchError, BatchItem, Factor, Plan, TargetBox, TargetSize
 from atdsr.imaging import Picture
 from helpers.upscaling import touch
 
@@ -265,14 +265,14 @@ def test_templates_follow_the_goal_and_the_format():
     template = "{stem}_{scale}_{width}{ext}"
     for target_size, name in (
         (Factor(3.5), "a_3.5_14.png"),
-        (Box(10, 10), "a_2.5_10.png"),
-        (Box(None, 1), "a_0.5_2.png"),
+        (TargetBox(10, 10), "a_2.5_10.png"),
+        (TargetBox(None, 1), "a_0.5_2.png"),
     ):
         assert pairs("a.png", target_size=target_size, template=template) == {"a.png": name}
     assert pairs("a.png", template="{stem}_b", format_name="jpg") == {"a.png": "a_b.jpg"}
     assert pairs("a.png", template="{stem}.jpeg", format_name="jpg") == {"a.png": "a.jpeg"}
-    assert pairs("a.png", target_size=Box(9, 9)) == {"a.png": "a_9x9.png"}
-    assert pairs("a.png", target_size=Box(None, 9)) == {"a.png": "a_x9.png"}
+    assert pairs("a.png", target_size=TargetBox(9, 9)) == {"a.png": "a_9x9.png"}
+    assert pairs("a.png", target_size=TargetBox(None, 9)) == {"a.png": "a_x9.png"}
     assert pairs("a.png", target_size=Factor(2.5)) == {"a.png": "a_x2.5.png"}
 
 
@@ -374,13 +374,13 @@ def test_a_quality_is_for_outputs_that_can_use_it(suffix: str):
         (Factor(2), (200, 102)),
         (Factor(3.5), (350, 179)),
         (Factor(1.004), (100, 51)),
-        (Box(1920, 1080), (1920, 979)),
-        (Box(1920, 100), (196, 100)),
-        (Box(1920, None), (1920, 979)),
-        (Box(None, 1080), (2118, 1080)),
-        (Box(50, 50), (50, 26)),
-        (Box(1, 1), (1, 1)),
-        (Box(7, 900, exact=True), (7, 900)),
+        (TargetBox(1920, 1080), (1920, 979)),
+        (TargetBox(1920, 100), (196, 100)),
+        (TargetBox(1920, None), (1920, 979)),
+        (TargetBox(None, 1080), (2118, 1080)),
+        (TargetBox(50, 50), (50, 26)),
+        (TargetBox(1, 1), (1, 1)),
+        (TargetBox(7, 900, exact=True), (7, 900)),
     ],
 )
 def test_sizes(target_size: TargetSize, size: tuple[int, int]):
@@ -408,4 +408,4 @@ def test_the_network_is_the_one_with_the_fewest_steps(
 
 
 def test_a_box_leaves_the_network_open():
-    assert batch.choose_network_scale(Box(100, 100), [2, 3, 4]) is None
+    assert batch.choose_network_scale(TargetBox(100, 100), [2, 3, 4]) is None

@@ -168,7 +168,7 @@ def test_a_result_of_too_many_pixels_is_refused():
 
 def test_the_target_size_decides_on_the_size():
     item = square("a.png")
-    (result,) = run(item, config=BatchConfig(batch.Box(7, 5, exact=True)))
+    (result,) = run(item, config=BatchConfig(batch.TargetBox(7, 5, exact=True)))
     assert (result.width, result.height, result.frames) == (7, 5, 1)
     assert imaging.read(item.target).samples.shape == (5, 7, 3)
 
