@@ -195,8 +195,8 @@ def outcomes(tried: Sequence[Flavour], folder: Path, format_name: str | None) ->
     (folder / "in").mkdir(exist_ok=True)
     for source, flavour in zip(sources, tried, strict=True):
         source.write_bytes(flavour.data)
-    order = batch.Order(batch.Times(2), format_name=format_name, template="{stem}")
-    plan = batch.plan([*map(str, sources)], str(folder / (format_name or "same")), order)
+    config = batch.BatchConfig(batch.Factor(2), format_name=format_name, template="{stem}")
+    plan = batch.plan([*map(str, sources)], str(folder / (format_name or "same")), config)
     results = {result.source: result for result in batch.run(plan, Bicubic())}
     found = []
     for source, flavour in zip(sources, tried, strict=True):

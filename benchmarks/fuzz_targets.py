@@ -28,8 +28,8 @@ import atdsr
 from atdsr import imaging
 from atdsr.base import yaml_io
 from atdsr.base.errors import AtdsrError
+from atdsr.batch.config import BatchConfig, Factor
 from atdsr.batch.naming import Template
-from atdsr.batch.order import Order, Times
 from atdsr.datasets.packed_set import INDEX, Index
 from atdsr.evaluation.records import Records
 from atdsr.imaging import Picture, colour, formats, metadata, vips
@@ -450,7 +450,7 @@ def _(data: bytes) -> None:
 @_target("names", lambda: [b"{stem}_x{scale}{ext}", b"{parent}/{name}{width}.png", b"a{{b}}.jpg"])
 def _(data: bytes) -> None:
     text = data.decode("utf-8", "surrogateescape")
-    template = Template.of(Order(Times(2), template=text))
+    template = Template.from_config(BatchConfig(Factor(2), template=text))
     values = {"scale": "2", "width": 20, "height": 30, "model": "atd", "ext": ".png"}
     path = template.render(Path("a/b.png"), values)
     assert not path.is_absolute()

@@ -48,7 +48,7 @@ def main() -> None:
         with memory.peak() as before:
             pass
         start = time.perf_counter()
-        plan = batch.plan([str(source)], str(target), batch.Order(batch.Times(2)))
+        plan = batch.plan([str(source)], str(target), batch.BatchConfig(batch.Factor(2)))
         with memory.peak() as peak:
             (result,) = batch.run(plan, upscaler)
         seconds = time.perf_counter() - start

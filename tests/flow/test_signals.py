@@ -208,7 +208,7 @@ def test_what_another_process_is_making_is_passed_over(tiny_file: Path):
     with files.output_lock(Path("out/b_x2.png")):
         *lines, summary = call("in", "-o", "out")
         assert lines[1] == "in/b.png: out/b_x2.png is being made by another process"
-        assert summary.startswith("2 of 3 pictures done, 1 kept, in ")
+        assert summary.startswith("2 of 3 pictures done, 1 skipped, in ")
         call("in", "-o", "out", "--overwrite")
         assert not Path("out/b_x2.png").exists()
         (said,) = call("in/b.png", "-o", "out/", code=1)
@@ -228,7 +228,7 @@ def test_what_another_process_has_made_meanwhile_is_kept(run: Run, monkeypatch: 
 
     monkeypatch.setattr(imaging, "write", late)
     *_, summary = run("in", "-o", "out")
-    assert summary == "0 of 2 pictures done, 2 kept"
+    assert summary == "0 of 2 pictures done, 2 skipped"
     assert Path("out/a_x2.png").read_bytes() == b"of another process"
     assert "exists and is kept" in run("in/a.png", "-o", "c.png", code=1)[0]
 

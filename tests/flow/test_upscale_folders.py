@@ -45,7 +45,7 @@ def test_a_folder_is_continued_and_not_enlarged_again(run: Run):
         "in/a.png: in/a_x2.png exists and is kept",
         "in/b.png -> in/b_x2.png",
         "in/c.png -> in/c_x2.png",
-        "2 of 3 pictures done, 1 kept",
+        "2 of 3 pictures done, 1 skipped",
     ]
     assert Path("in/a_x2.png").stat().st_mtime_ns == before
     assert run("in/*.png", "--overwrite")[-1] == "3 of 3 pictures done"
@@ -85,7 +85,7 @@ def test_a_tree_of_folders(run: Run):
         "in/p/q/c.png -> in/out/p/q/c_x2.png",
         "3 of 3 pictures done",
     ]
-    assert run("--recursive", "in", "-o", "in/out")[-1] == "0 of 3 pictures done, 3 kept"
+    assert run("--recursive", "in", "-o", "in/out")[-1] == "0 of 3 pictures done, 3 skipped"
     assert run("-r", "in")[-1] == "6 of 6 pictures done"  # the outputs as well, now that none is
 
 
@@ -133,7 +133,7 @@ def test_a_folder_is_continued_by_template(run: Run):
     assert run("in", "--name", "{stem}-large") == [
         "in/a.png: in/a-large.png exists and is kept",
         "in/b.png -> in/b-large.png",
-        "2 of 2 pictures done, 1 kept".replace("2 of", "1 of"),
+        "2 of 2 pictures done, 1 skipped".replace("2 of", "1 of"),
     ]
 
 
@@ -189,10 +189,10 @@ def test_json_lines(tiny_file: Path):
     assert lines[2]["source"] == "in/c\n.png"
     assert (lines[3]["total"], lines[3]["done"], lines[3]["failed"]) == (3, 2, 1)
     assert not lines[3]["interrupted"]
-    assert all(line["format"] == 1 for line in lines)
+    assert all(line["format"] == 2 for line in lines)
     assert "error: in/b.png" in said
     lines, said = records("in", "--quiet", code=1)
-    assert [line.get("outcome") for line in lines] == ["kept", "failed", "kept", None]
+    assert [line.get("outcome") for line in lines] == ["skipped", "failed", "skipped", None]
     assert said.startswith("error: in/b.png")
     lines, said = records("none/*.png", code=1)
     assert not lines

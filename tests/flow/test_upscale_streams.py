@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from atdsr import batch, cli, imaging
-from atdsr.batch import piping
+from atdsr.batch import streams
 from helpers.pictures import noise
 from helpers.upscaling import SOURCES, Run, save
 
@@ -101,7 +101,7 @@ def test_what_is_no_picture_ends_in_a_sentence(piped: Any, content: bytes, words
 
 
 def test_an_input_has_a_bound(piped: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(piping, "MOST_BYTES", 100)
+    monkeypatch.setattr(streams, "MOST_BYTES", 100)
     sent, lines = piped("-", "-o", "-", sent=Path(save("a.png")).read_bytes(), code=1)
     assert not sent
     assert lines == ["error: standard input holds more than 100 bytes; save it as a file first."]
@@ -170,7 +170,7 @@ def test_ctrl_c_sends_nothing(piped: Any, monkeypatch: pytest.MonkeyPatch):
     assert line.startswith("interrupted: 0 of 1 picture done")
 
 
-X2 = batch.Order(batch.Times(2))
+X2 = batch.BatchConfig(batch.Factor(2))
 STREAMS = [("stdin", ["-"], "b.png"), ("stdout", ["a.png"], "-")]
 
 
@@ -179,7 +179,10 @@ def test_a_closed_stream_takes_no_picture(
     monkeypatch: pytest.MonkeyPatch, stream: str, inputs: list[str], out: str
 ):
     monkeypatch.setattr(sys, stream, None)
-    with pytest.raises(batch.JobError, match=r"is closed; send "), batch.streams(inputs, out, X2):
+    with (
+        pytest.raises(batch.BatchError, match=r"is closed; send "),
+        batch.open_streams(inputs, out, X2),
+    ):
         pass
 
 
@@ -193,8 +196,8 @@ def test_a_terminal_takes_no_picture(
         monkeypatch.setattr(sys, stream, terminal)
         name = stream.replace("std", "standard ") + "put"
         with (
-            pytest.raises(batch.JobError, match=f"^{name} is a terminal; send "),
-            batch.streams(inputs, out, X2),
+            pytest.raises(batch.BatchError, match=f"^{name} is a terminal; send "),
+            batch.open_streams(inputs, out, X2),
         ):
             pass
 

@@ -1,33 +1,41 @@
-"""Which picture file becomes which, and doing so: one bad file never stops the others.
+"""Enlarging many picture files: which file becomes which, and doing so.
 
-`plan` turns what a person types, an `Order`, into a `Plan` of `Job`s, and `run` does them.
+`plan` turns what a person types, together with a `BatchConfig`, into a `Plan` of `BatchItem`s, and
+`run` enlarges them. One bad file never stops the others.
 """
 
+from atdsr.batch.config import (
+    BatchConfig,
+    BatchError,
+    Factor,
+    TargetBox,
+    TargetSize,
+    choose_network_scale,
+)
 from atdsr.batch.naming import FIELDS, Template
-from atdsr.batch.order import Box, Goal, JobError, Order, Times, network_scale
-from atdsr.batch.piping import STREAM, Streams, streams
-from atdsr.batch.planning import Job, Plan, plan
+from atdsr.batch.planning import BatchItem, Plan, plan
 from atdsr.batch.running import LARGE, Outcome, Result, run, summary, totals
+from atdsr.batch.streams import STREAM, Streams, open_streams
 
 __all__ = [
     "FIELDS",
     "LARGE",
     "STREAM",
-    "Box",
-    "Goal",
-    "Job",
-    "JobError",
-    "Order",
+    "BatchConfig",
+    "BatchError",
+    "BatchItem",
+    "Factor",
     "Outcome",
     "Plan",
     "Result",
     "Streams",
+    "TargetBox",
+    "TargetSize",
     "Template",
-    "Times",
-    "network_scale",
+    "choose_network_scale",
+    "open_streams",
     "plan",
     "run",
-    "streams",
     "summary",
     "totals",
 ]

@@ -38,7 +38,7 @@ class Command(TyperCommand):
         return [*(str(argument.metavar) for argument in arguments), "[OPTIONS]"]
 
 
-class Group(TyperGroup):
+class CommandGroup(TyperGroup):
     """A group of commands whose help screens need not wait for pydantic."""
 
     def get_help_option(self, ctx: Any) -> Any:
@@ -63,7 +63,7 @@ def _printable_usage() -> Iterator[None]:
         raise
 
 
-class Commands(Group):
+class Commands(CommandGroup):
     """The commands, and the place where a foreseen failure becomes a sentence and an exit code."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
@@ -102,7 +102,7 @@ app = typer.Typer(
 )
 app.command(cls=Command, epilog=upscale.EXAMPLES)(upscale.upscale)
 models_app = typer.Typer(
-    cls=Group,
+    cls=CommandGroup,
     invoke_without_command=True,
     rich_markup_mode=None,
     callback=models.models,
@@ -116,13 +116,16 @@ app.command(cls=Command)(models.convert)
 app.command(cls=Command, name="eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(cls=Command, epilog=train.EXAMPLES)(train.train)
 data_app = typer.Typer(
-    cls=Group, no_args_is_help=True, rich_markup_mode=None, help="Make and check training sets."
+    cls=CommandGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Make and check training sets.",
 )
 app.add_typer(data_app, name="data")
 data_app.command(cls=Command)(data.pack)
 data_app.command(cls=Command)(data.check)
 runs_app = typer.Typer(
-    cls=Group, no_args_is_help=True, rich_markup_mode=None, help="Look at training runs."
+    cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None, help="Look at training runs."
 )
 app.add_typer(runs_app, name="runs")
 runs_app.command(cls=Command)(runs.show)

@@ -14,7 +14,7 @@ from atdsr.cli.console import out, print_table, printable, progress_bar, say
 from atdsr.cli.options import flag
 
 if TYPE_CHECKING:
-    from atdsr.network.kernels.cpu import Status
+    from atdsr.network.kernels.cpu import CPUStatus
     from atdsr.network.kernels.gpu.checks import KernelCheck
     from atdsr.reports.doctor import Advice, Machine
 
@@ -217,7 +217,7 @@ def _running(machine: "Machine") -> dict[str, str]:
     return rows
 
 
-def _path(kernels: "Status") -> str:
+def _path(kernels: "CPUStatus") -> str:
     if kernels.variant is None:
         return f"plain: {kernels.why_not}"
     return f"kernels for {_SETS[kernels.variant]}, on threads of {kernels.threads}"

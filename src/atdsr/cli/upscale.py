@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atdsr.base import interrupts
+from atdsr.base.reporter import Reporter
 from atdsr.cli.console import err, out, printable, progress_bar, say
 from atdsr.cli.models import ensure_here
 from atdsr.cli.options import (
@@ -34,7 +35,7 @@ from atdsr.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from atdsr.batch import Goal, Plan, Result, Streams
+    from atdsr.batch import BatchItem, Plan, Result, Streams, TargetSize
     from atdsr.inference.upscaler import Upscaler
 
 EXAMPLES = """\b
@@ -143,9 +144,12 @@ def upscale(
 
     if json_lines and output == batch.STREAM:
         raise typer.BadParameter("--json and -o - both write to standard output; drop one of them.")
-    goal = _goal(outscale, size)
-    if model is None and scale is None and goal is not None:
-        scale = _network_scale(goal)
+    target_size = _target_size(outscale, size)
+    if model is None and scale is None and target_size is not None:
+        from atdsr.weights import models
+
+        scales = [bundled.config.scale for bundled in models.BUNDLED]
+        scale = batch.choose_network_scale(target_size, scales)
     ensure_here([model] if model else [], yes=yes, quiet=quiet)
     upscaler = load_upscaler(
         model,
@@ -157,8 +161,8 @@ def upscale(
         overlap=overlap,
         ensemble=ensemble,
     )
-    order = batch.Order(
-        goal or batch.Times(upscaler.scale),
+    config = batch.BatchConfig(
+        target_size or batch.Factor(upscaler.scale),
         format_name=format_name,
         template=name,
         model=Path(model).stem if model else default_name(scale),
@@ -167,40 +171,33 @@ def upscale(
         quality=quality,
         strip_metadata=strip_metadata,
     )
-    with batch.streams(inputs, output, order) as streams:
-        plan = batch.plan(streams.inputs, streams.out, order)
-        results, interrupted = _enlarge(plan, upscaler, streams, json_lines, quiet)
+    with batch.open_streams(inputs, output, config) as streams:
+        plan = batch.plan(streams.inputs, streams.out, config)
+        results, interrupted = _run(plan, upscaler, streams, json_lines, quiet)
         _conclude(plan, results, interrupted, json_lines, quiet)
 
 
-def _goal(
+def _target_size(
     outscale: float | None, size: tuple[int | None, int | None, bool] | None
-) -> "Goal | None":
-    """How large the results are to be; None is as large as the network makes them."""
+) -> "TargetSize | None":
+    """Return how large the results are to be; None is as large as the network makes them."""
     from atdsr import batch
 
     if outscale is not None and size is not None:
         raise typer.BadParameter("--outscale and --size exclude each other; give one of them.")
     if outscale is not None:
-        return batch.Times(outscale)
-    return None if size is None else batch.Box(*size)
+        return batch.Factor(outscale)
+    return None if size is None else batch.TargetBox(*size)
 
 
-def _network_scale(goal: "Goal") -> int | None:
-    from atdsr import batch
-    from atdsr.weights import models
-
-    return batch.network_scale(goal, [model.config.scale for model in models.BUNDLED])
-
-
-def _enlarge(
+def _run(
     plan: "Plan", upscaler: "Upscaler", streams: "Streams", json_lines: bool, quiet: bool
 ) -> tuple[list["Result"], bool]:
-    """Do what is planned and show how it goes.
+    """Run a plan and show its progress.
 
     Returns:
-        What became of the jobs, and whether Ctrl-C came before the end. Failures are not shown
-        yet: at the end nobody misses them.
+        The results, and whether Ctrl-C came before the end. Failures are not shown yet: at the
+        end nobody misses them.
     """
     from atdsr import batch
 
@@ -209,28 +206,26 @@ def _enlarge(
     with progress_bar(quiet or json_lines) as progress:
         task = progress.add_task("", total=plan.total)
 
-        def show(job: batch.Job, done: float) -> None:
-            progress.update(task, description=printable(job.source.name), completed=done)
-
-        def tell(line: str) -> None:
+        def show(line: str) -> None:
             if not quiet:
-                say(progress.console, streams.words(line))
+                say(progress.console, streams.restore_names(line))
+
+        def reporter_for(item: "BatchItem") -> Reporter:
+            name = printable(item.source.name)
+            return Reporter(
+                lambda done: progress.update(task, description=name, completed=done),
+                lambda sentence: show(f"{item.source}: {sentence}"),
+            )
 
         for path in plan.left_out:
-            tell(f"{path}: left out as an earlier output; name it alone to enlarge it")
-        done = batch.run(
-            plan,
-            upscaler,
-            progress=show,
-            tell=lambda job, sentence: tell(f"{job.source}: {sentence}"),
-        )
+            show(f"{path}: left out as an earlier output; name it alone to enlarge it")
         try:
-            for result in map(streams.named, done):
+            for result in map(streams.restore_result, batch.run(plan, upscaler, reporter_for)):
                 results.append(result)
                 if json_lines:
                     say(out, json.dumps(result.record()))
                 if result.outcome != batch.Outcome.FAILED:
-                    tell(result.message)
+                    show(result.message)
         except KeyboardInterrupt:
             return results, True
     return results, False
@@ -239,10 +234,10 @@ def _enlarge(
 def _conclude(
     plan: "Plan", results: list["Result"], interrupted: bool, json_lines: bool, quiet: bool
 ) -> None:
-    """Say what failed and what it comes to.
+    """Show what failed, and the summary.
 
     Raises:
-        typer.Exit: with 1 if a picture failed, with 128 + the signal after one, as Ctrl-C is.
+        typer.Exit: With 1 if a picture failed, and with 128 + the signal after one, such as Ctrl-C.
     """
     from atdsr import batch
 

@@ -26,7 +26,6 @@ class Frames:
         height: Height of the first picture in pixels, upright. The frames of an animation all
             have one size, the pages of a TIFF file may differ.
         width: Width of the first picture in pixels, upright.
-        format_name: The format of the file, which its content tells.
         durations: How long each frame is shown, in milliseconds; None for pages, and for a file
             of one picture.
         loop: How often an animation is shown; 0 is forever.
@@ -35,10 +34,15 @@ class Frames:
     path: Path
     height: int
     width: int
-    format_name: str
     durations: tuple[int, ...] | None = None
     loop: int = 1
     _contents: list[Still] | Animation = field(default_factory=list, repr=False)
+    _format_name: str = ""
+
+    @property
+    def format_name(self) -> str:
+        """The format of the file, which its content tells."""
+        return self._format_name
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -116,10 +120,10 @@ def open_frames(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
             _check_sizes([(timeline.width, timeline.height)] * len(timeline.durations), max_pixels)
             width, height = contents.upright_size()
             durations, loop = timeline.durations, timeline.loop
-            return Frames(path, height, width, name, durations, loop, contents)
+            return Frames(path, height, width, durations, loop, contents, name)
         _check_sizes([(still.width, still.height) for still in contents], max_pixels)
         first = contents[0]
-        return Frames(path, first.height, first.width, name, _contents=contents)
+        return Frames(path, first.height, first.width, _contents=contents, _format_name=name)
 
 
 def _load(path: Path) -> tuple[bytes, str]:

@@ -50,7 +50,7 @@ class ReportError(AtdsrError):
 
 
 @dataclass(frozen=True)
-class Group:
+class PictureGroup:
     """The pictures of one test set at one scale.
 
     Attributes:
@@ -177,7 +177,7 @@ class Gallery:
         self._size = crop_size(self._total, methods)
         self._done = 0
 
-    def pictures(self, group: Group) -> Iterator[Comparison]:
+    def pictures(self, group: PictureGroup) -> Iterator[Comparison]:
         """Yield the pictures of a group, each read when it is asked for.
 
         Raises:
@@ -190,7 +190,7 @@ class Gallery:
             self._reporter.progress(self._done / self._total)
 
 
-def _groups(evaluation: Evaluation, sets: Sequence[TestSet]) -> list[Group]:
+def _groups(evaluation: Evaluation, sets: Sequence[TestSet]) -> list[PictureGroup]:
     groups = []
     for dataset, scale in dict.fromkeys((row.dataset, row.scale) for row in evaluation.rows):
         rows = tuple(r for r in evaluation.rows if (r.dataset, r.scale) == (dataset, scale))
@@ -201,7 +201,7 @@ def _groups(evaluation: Evaluation, sets: Sequence[TestSet]) -> list[Group]:
     return groups
 
 
-def _group(dataset: str, scale: int, rows: tuple[Row, ...], test_set: TestSet) -> Group:
+def _group(dataset: str, scale: int, rows: tuple[Row, ...], test_set: TestSet) -> PictureGroup:
     common = set.intersection(*({score.name for score in row.pictures} for row in rows))
     pairs = tuple(pair for pair in test_set.pairs if pair.name in common)
     baseline = next((row for row in rows if _is_baseline(row.model, scale)), None)
@@ -211,7 +211,7 @@ def _group(dataset: str, scale: int, rows: tuple[Row, ...], test_set: TestSet) -
         before, after = _by_name(baseline), _by_name(best)
         gains = {pair.name: _gain(before[pair.name], after[pair.name]) for pair in pairs}
         pairs = tuple(sorted(pairs, key=lambda pair: -gains[pair.name]))
-    return Group(dataset, scale, rows, pairs, gains)
+    return PictureGroup(dataset, scale, rows, pairs, gains)
 
 
 def _by_name(row: Row) -> dict[str, Score]:
@@ -239,7 +239,7 @@ def crop_size(pictures: int, methods: int) -> tuple[int, int]:
 
 
 def _compare(
-    group: Group, pair: Pair, images: Path, size: tuple[int, int], number: int
+    group: PictureGroup, pair: Pair, images: Path, size: tuple[int, int], number: int
 ) -> Comparison:
     """Crop one region from one picture of all methods."""
     original, small = pair.load(group.scale)
@@ -287,7 +287,7 @@ def _compare(
 
 
 def _results(
-    group: Group, pair: Pair, images: Path, original: np.ndarray, small: np.ndarray
+    group: PictureGroup, pair: Pair, images: Path, original: np.ndarray, small: np.ndarray
 ) -> list[_Result]:
     """Return bicubic, measured before or made here, and the methods in the order of the rows."""
     results = []
@@ -322,7 +322,7 @@ def _read(path: Path, original: np.ndarray) -> np.ndarray:
 
 
 def _compared(
-    group: Group, results: Sequence[_Result], errors: Sequence[np.ndarray]
+    group: PictureGroup, results: Sequence[_Result], errors: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
     """Return the errors that the region is chosen by: those of the networks if there are two.
 

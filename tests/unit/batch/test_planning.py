@@ -8,11 +8,11 @@ import pytest
 
 from atdsr import batch, imaging
 from atdsr.base.errors import AtdsrError
-from atdsr.batch import Box, Job, JobError, Order, Plan, Times
+from atdsr.batch import BatchConfig, BatchError, BatchItem, Factor, Plan, TargetBox, TargetSize
 from atdsr.imaging import Picture
 from helpers.upscaling import touch
 
-X2 = Order(Times(2))
+X2 = BatchConfig(Factor(2))
 
 
 @pytest.fixture(autouse=True)
@@ -21,18 +21,20 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def plan(*inputs: str, out: str | None = None, goal: batch.Goal = X2.goal, **order: Any) -> Plan:
-    return batch.plan(inputs, out, Order(goal, **order))
+def plan(
+    *inputs: str, out: str | None = None, target_size: TargetSize = X2.size, **config: Any
+) -> Plan:
+    return batch.plan(inputs, out, BatchConfig(target_size, **config))
 
 
-def pairs(*inputs: str, **order: Any) -> dict[str, str]:
-    return {str(job.source): str(job.target) for job in plan(*inputs, **order).jobs}
+def pairs(*inputs: str, **config: Any) -> dict[str, str]:
+    return {str(item.source): str(item.target) for item in plan(*inputs, **config).items}
 
 
 def test_one_picture_goes_beside_itself_or_where_it_is_told():
     touch("p/a.png", "folder/b.png")
     assert pairs("p/a.png") == {"p/a.png": "p/a_x2.png"}
-    assert pairs("p/a.png", goal=Times(3)) == {"p/a.png": "p/a_x3.png"}
+    assert pairs("p/a.png", target_size=Factor(3)) == {"p/a.png": "p/a_x3.png"}
     assert pairs("p/a.png", out="new.jpg") == {"p/a.png": "new.jpg"}
     assert pairs("p/a.png", out="new/") == {"p/a.png": "new/a_x2.png"}
     assert pairs("p/a.png", out="folder") == {"p/a.png": "folder/a_x2.png"}
@@ -55,7 +57,7 @@ def test_suffixes_stay_unless_a_format_is_named():
     assert pairs("a.PNG", out="new", format_name="webp") == {"a.PNG": "new.webp"}
     assert pairs("a.PNG", out="new.WEBP", format_name="webp") == {"a.PNG": "new.WEBP"}
     assert pairs("a.PNG", out="new.tif", format_name="tiff") == {"a.PNG": "new.tif"}
-    with pytest.raises(JobError, match=r"new\.jpg does not end in \.webp"):
+    with pytest.raises(BatchError, match=r"new\.jpg does not end in \.webp"):
         plan("a.PNG", out="new.jpg", format_name="webp")
 
 
@@ -91,8 +93,8 @@ def test_a_picture_named_twice_is_done_once():
 def test_earlier_outputs_are_left_out_of_lists(named: tuple[str, ...]):
     touch("f/a.png", "f/a_x2.png", "f/a_x3.jpg")
     made = plan(*named)
-    assert made.jobs == (Job(Path("f/a.png"), Path("f/a_x2.png")),)
-    assert made.left_out == (Path("f/a_x3.jpg"),)  # a_x2.png is kept or replaced by its job
+    assert made.items == (BatchItem(Path("f/a.png"), Path("f/a_x2.png")),)
+    assert made.left_out == (Path("f/a_x3.jpg"),)  # a_x2.png is kept or replaced by its own item
 
 
 def test_what_only_looks_like_an_output_is_taken():
@@ -136,14 +138,14 @@ def test_what_cannot_be_is_refused_before_anything_is_done(
     Path("empty").mkdir()
     Path("link.png").symlink_to("a.png")
     Path("hard.png").hardlink_to("a.png")
-    with pytest.raises(JobError, match=words):
+    with pytest.raises(BatchError, match=words):
         plan(*inputs, out=out)
 
 
 def test_two_outputs_that_are_one_file_by_links_are_refused():
     touch("a.png", "b.png", "f/a_x2.png")
     Path("f/b_x2.png").symlink_to("a_x2.png")
-    with pytest.raises(JobError, match="would both become"):
+    with pytest.raises(BatchError, match="would both become"):
         plan("a.png", "b.png", out="f")
 
 
@@ -158,7 +160,7 @@ def test_an_unreadable_folder_is_a_sentence(monkeypatch: pytest.MonkeyPatch):
 
     Path("f").mkdir()
     monkeypatch.setattr(Path, "iterdir", refuse)
-    with pytest.raises(JobError, match="f cannot be read: Permission denied"):
+    with pytest.raises(BatchError, match="f cannot be read: Permission denied"):
         plan("f")
 
 
@@ -167,9 +169,9 @@ def test_an_unreadable_folder_is_a_sentence(monkeypatch: pytest.MonkeyPatch):
 )
 def test_every_usual_name_is_known_again(name: str):
     touch("f/a.png", f"f/{name}")
-    made = plan("f", goal=Times(4))
+    made = plan("f", target_size=Factor(4))
     assert made.left_out == (Path("f", name),)
-    assert [job.source for job in made.jobs] == [Path("f/a.png")]
+    assert [item.source for item in made.items] == [Path("f/a.png")]
 
 
 # Folders inside folders
@@ -195,9 +197,9 @@ def test_recursion_keeps_the_tree():
 def test_recursion_knows_earlier_outputs_and_leaves_out_their_folder():
     touch("in/a.png", "in/a_x2.png", "in/p/a_x2.png", "in/big/a_x2.png", "in/big/p/a_x2_x2.png")
     made = plan("in", recursive=True, out="in/big")
-    assert [str(job.source) for job in made.jobs] == ["in/a.png", "in/p/a_x2.png"]
+    assert [str(item.source) for item in made.items] == ["in/a.png", "in/p/a_x2.png"]
     assert made.left_out == (Path("in/a_x2.png"),)
-    assert len(plan("in", recursive=True, out="in").jobs) == 4  # outputs among the inputs
+    assert len(plan("in", recursive=True, out="in").items) == 4  # outputs among the inputs
 
 
 def test_links_to_folders_are_not_entered_but_may_be_named():
@@ -222,16 +224,16 @@ def test_a_folder_inside_that_cannot_be_read_is_a_problem_of_its_own(
     touch("in/a.png", "in/secret/b.png")
     monkeypatch.setattr(Path, "iterdir", refuse)
     made = plan("in", recursive=True)
-    assert made.jobs == (Job(Path("in/a.png"), Path("in/a_x2.png")),)
+    assert made.items == (BatchItem(Path("in/a.png"), Path("in/a_x2.png")),)
     assert made.problems == ((Path("in/secret"), "in/secret cannot be read: Permission denied."),)
     assert made.total == 2
 
 
 def test_a_folder_with_folders_only_tells_of_recursion():
     touch("in/p/a.png")
-    with pytest.raises(JobError, match=r"in is a folder without pictures; --recursive looks into"):
+    with pytest.raises(BatchError, match="folder without pictures; --recursive looks into"):
         plan("in")
-    assert len(plan("in", recursive=True).jobs) == 1
+    assert len(plan("in", recursive=True).items) == 1
 
 
 # Names
@@ -261,17 +263,17 @@ def test_templates(template: str, name: str):
 def test_templates_follow_the_goal_and_the_format():
     imaging.write(Picture(np.zeros((2, 4, 3), np.uint8)), "a.png")
     template = "{stem}_{scale}_{width}{ext}"
-    for goal, name in (
-        (Times(3.5), "a_3.5_14.png"),
-        (Box(10, 10), "a_2.5_10.png"),
-        (Box(None, 1), "a_0.5_2.png"),
+    for target_size, name in (
+        (Factor(3.5), "a_3.5_14.png"),
+        (TargetBox(10, 10), "a_2.5_10.png"),
+        (TargetBox(None, 1), "a_0.5_2.png"),
     ):
-        assert pairs("a.png", goal=goal, template=template) == {"a.png": name}
+        assert pairs("a.png", target_size=target_size, template=template) == {"a.png": name}
     assert pairs("a.png", template="{stem}_b", format_name="jpg") == {"a.png": "a_b.jpg"}
     assert pairs("a.png", template="{stem}.jpeg", format_name="jpg") == {"a.png": "a.jpeg"}
-    assert pairs("a.png", goal=Box(9, 9)) == {"a.png": "a_9x9.png"}
-    assert pairs("a.png", goal=Box(None, 9)) == {"a.png": "a_x9.png"}
-    assert pairs("a.png", goal=Times(2.5)) == {"a.png": "a_x2.5.png"}
+    assert pairs("a.png", target_size=TargetBox(9, 9)) == {"a.png": "a_9x9.png"}
+    assert pairs("a.png", target_size=TargetBox(None, 9)) == {"a.png": "a_x9.png"}
+    assert pairs("a.png", target_size=Factor(2.5)) == {"a.png": "a_x2.5.png"}
 
 
 @pytest.mark.parametrize(
@@ -283,8 +285,8 @@ def test_templates_follow_the_goal_and_the_format():
         ("{width:05}", r"unknown field \{width:05\}"),
         ("{}", r"unknown field \{\}"),
         ("{0}", r"unknown field \{0\}"),
-        ("{stem", "a brace without its like"),
-        ("stem}", "a brace without its like"),
+        ("{stem", "an unmatched brace"),
+        ("stem}", "an unmatched brace"),
         ("", "names no file; .* fields"),
         ("  ", "names no file"),
         ("{ext}", "names no file"),
@@ -306,15 +308,15 @@ def test_templates_that_make_no_names(template: str, words: str):
 
 def test_a_name_of_dots_does_not_lead_out():
     touch("f/...png")  # its stem is two dots
-    with pytest.raises(JobError, match="no name here"):
+    with pytest.raises(BatchError, match="no name here"):
         plan("f/...png", template="{stem}/b")
 
 
 def test_a_template_and_the_rest_of_the_command():
     touch("a.png")
-    with pytest.raises(JobError, match=r"ends in \.webp; let it end in \{ext\}, or drop --format"):
+    with pytest.raises(BatchError, match=r"ends in \.webp; let it end in \{ext\}, or drop "):
         plan("a.png", template="{stem}.webp", format_name="png")
-    with pytest.raises(JobError, match="with --name, -o names a folder"):
+    with pytest.raises(BatchError, match="with --name, -o names a folder"):
         plan("a.png", template="{stem}_b", out="b.png")
     assert pairs("a.png", template="{stem}_b", out="b.png/") == {"a.png": "b.png/a_b.png"}
 
@@ -334,7 +336,7 @@ def test_a_template_and_the_rest_of_the_command():
 def test_earlier_outputs_of_a_template_are_left_out(template: str, outputs: list[str]):
     others = ["b-big.png", "b/a.png", "big_c_2_2.png", "x/a/b.png"]
     touch("f/a.png", *(f"f/{name}" for name in others + outputs))
-    found = batch.Template.of(Order(Times(2), template=template)).earlier_outputs(
+    found = batch.Template.from_config(BatchConfig(Factor(2), template=template)).earlier_outputs(
         [path for path in Path("f").rglob("*.*") if path.is_file()]
     )
     assert found == {Path("f", name) for name in outputs}
@@ -344,7 +346,7 @@ def test_a_picture_of_unknown_size_gets_no_name_that_tells_it():
     imaging.write(Picture(np.zeros((2, 4, 3), np.uint8)), "f/a.png")
     Path("f/b.png").write_bytes(b"no picture")
     made = plan("f", template="{stem}_{width}")
-    assert [job.target.name for job in made.jobs] == ["a_8.png"]
+    assert [item.target.name for item in made.items] == ["a_8.png"]
     (problem,) = made.problems
     assert problem[0] == Path("f/b.png")
     assert "f/b.png: not a picture" in problem[1]
@@ -356,33 +358,33 @@ def test_a_picture_of_unknown_size_gets_no_name_that_tells_it():
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".webp", ".avif"])
 def test_a_quality_is_for_outputs_that_can_use_it(suffix: str):
     touch("f/a.png", f"g/a{suffix}", "g/b.png")
-    assert len(plan("g", quality=50).jobs) == 2
-    with pytest.raises(JobError, match="--quality applies only to JPEG, WebP, AVIF and JPEG XL"):
+    assert len(plan("g", quality=50).items) == 2
+    with pytest.raises(BatchError, match="--quality applies only to JPEG, WebP, AVIF and JPEG XL"):
         plan("f", quality=50)
     name = imaging.format_of(Path(f"a{suffix}"))
-    assert len(plan("f", quality=50, format_name=name).jobs) == 1
+    assert len(plan("f", quality=50, format_name=name).items) == 1
 
 
 # Sizes
 
 
 @pytest.mark.parametrize(
-    ("goal", "size"),
+    ("target_size", "size"),
     [
-        (Times(2), (200, 102)),
-        (Times(3.5), (350, 179)),
-        (Times(1.004), (100, 51)),
-        (Box(1920, 1080), (1920, 979)),
-        (Box(1920, 100), (196, 100)),
-        (Box(1920, None), (1920, 979)),
-        (Box(None, 1080), (2118, 1080)),
-        (Box(50, 50), (50, 26)),
-        (Box(1, 1), (1, 1)),
-        (Box(7, 900, exact=True), (7, 900)),
+        (Factor(2), (200, 102)),
+        (Factor(3.5), (350, 179)),
+        (Factor(1.004), (100, 51)),
+        (TargetBox(1920, 1080), (1920, 979)),
+        (TargetBox(1920, 100), (196, 100)),
+        (TargetBox(1920, None), (1920, 979)),
+        (TargetBox(None, 1080), (2118, 1080)),
+        (TargetBox(50, 50), (50, 26)),
+        (TargetBox(1, 1), (1, 1)),
+        (TargetBox(7, 900, exact=True), (7, 900)),
     ],
 )
-def test_sizes(goal: batch.Goal, size: tuple[int, int]):
-    assert goal.size(100, 51) == size
+def test_sizes(target_size: TargetSize, size: tuple[int, int]):
+    assert target_size.resolve(100, 51) == size
 
 
 @pytest.mark.parametrize(
@@ -402,8 +404,8 @@ def test_sizes(goal: batch.Goal, size: tuple[int, int]):
 def test_the_network_is_the_one_with_the_fewest_steps(
     factor: float, scales: list[int], chosen: int | None
 ):
-    assert batch.network_scale(Times(factor), scales) == chosen
+    assert batch.choose_network_scale(Factor(factor), scales) == chosen
 
 
 def test_a_box_leaves_the_network_open():
-    assert batch.network_scale(Box(100, 100), [2, 3, 4]) is None
+    assert batch.choose_network_scale(TargetBox(100, 100), [2, 3, 4]) is None

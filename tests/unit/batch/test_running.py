@@ -1,4 +1,4 @@
-"""What becomes of planned jobs: results, failures, progress, Ctrl-C."""
+"""What becomes of planned pictures: results, failures, progress, Ctrl-C."""
 
 import json
 import signal
@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from atdsr import batch, imaging
-from atdsr.batch import Job, Order, Outcome, Plan, Result, Times, running
+from atdsr.base.reporter import Reporter
+from atdsr.batch import BatchConfig, BatchItem, Factor, Outcome, Plan, Result, running
 from atdsr.imaging import Picture
 from atdsr.inference import UpscaleError, Upscaler
 
-X2 = Order(Times(2))
+X2 = BatchConfig(Factor(2))
 
 
 @pytest.fixture(autouse=True)
@@ -61,23 +62,33 @@ class Refuser(Upscaler):
         raise self.error
 
 
-def square(name: str) -> Job:
+def square(name: str) -> BatchItem:
     imaging.write(Picture(np.zeros((2, 2, 3), np.uint8)), name)
-    return Job(Path(name), Path(f"big_{name}"))
+    return BatchItem(Path(name), Path(f"big_{name}"))
 
 
-def run(*made: Job, upscaler: Upscaler | None = None, order: Order = X2, **options: Any):
+def run(
+    *items: BatchItem, upscaler: Upscaler | None = None, config: BatchConfig = X2, **options: Any
+):
     several = options.pop("several", False)
-    plan = Plan(made, (), several, order, **options)
+    plan = Plan(items, (), several, config, **options)
     return list(batch.run(plan, upscaler or Repeater()))
 
 
-def test_jobs_go_on_past_failures_and_report_their_share():
-    good, bad, last = square("a.png"), Job(Path("none.png"), Path("none_x2.png")), square("c.png")
+def test_pictures_go_on_past_failures_and_report_their_share():
+    good, bad, last = (
+        square("a.png"),
+        BatchItem(Path("none.png"), Path("none_x2.png")),
+        square("c.png"),
+    )
     seen: list[tuple[str, float]] = []
-    made = Plan((good, bad, last), (), several=True, order=X2)
+    plan = Plan((good, bad, last), (), several=True, config=X2)
     results = list(
-        batch.run(made, Repeater(), progress=lambda job, done: seen.append((job.source.name, done)))
+        batch.run(
+            plan,
+            Repeater(),
+            lambda item: Reporter(lambda done: seen.append((item.source.name, done))),
+        )
     )
     assert [result.outcome for result in results] == ["done", "failed", "done"]
     assert results[0].message == "a.png -> big_a.png"
@@ -95,10 +106,10 @@ def test_jobs_go_on_past_failures_and_report_their_share():
 
 
 def test_what_could_not_be_planned_fails_first():
-    job = square("a.png")
+    item = square("a.png")
     seen: list[float] = []
-    made = Plan((job,), (), True, X2, problems=((Path("f"), "f cannot be read."),))
-    first, second = batch.run(made, Repeater(), progress=lambda _, done: seen.append(done))
+    plan = Plan((item,), (), True, X2, problems=((Path("f"), "f cannot be read."),))
+    first, second = batch.run(plan, Repeater(), lambda _: Reporter(seen.append))
     assert first == Result(Path("f"), None, Outcome.FAILED, "f cannot be read.")
     assert second.outcome is Outcome.DONE
     assert seen == [1, 1.5, 2]
@@ -106,15 +117,15 @@ def test_what_could_not_be_planned_fails_first():
 
 @pytest.mark.parametrize("several", [False, True])
 def test_an_existing_output_is_kept_unless_told(several: bool):
-    job = square("a.png")
-    job.target.write_text("mine")
-    (result,) = run(job, several=several)
-    assert result.outcome is (Outcome.KEPT if several else Outcome.FAILED)
+    item = square("a.png")
+    item.target.write_text("mine")
+    (result,) = run(item, several=several)
+    assert result.outcome is (Outcome.SKIPPED if several else Outcome.FAILED)
     assert "big_a.png exists and is kept" in result.message
-    assert job.target.read_text() == "mine"
-    (result,) = run(job, several=several, order=replace(X2, overwrite=True))
+    assert item.target.read_text() == "mine"
+    (result,) = run(item, several=several, config=replace(X2, overwrite=True))
     assert result.outcome is Outcome.DONE
-    assert imaging.read(job.target).samples.shape == (4, 4, 3)
+    assert imaging.read(item.target).samples.shape == (4, 4, 3)
 
 
 @pytest.mark.parametrize(
@@ -127,12 +138,12 @@ def test_an_existing_output_is_kept_unless_told(several: bool):
     ids=type,
 )
 def test_a_failure_while_enlarging_names_the_file(error: Exception):
-    job = square("a.png")
-    (result,) = run(job, upscaler=Refuser(error))
+    item = square("a.png")
+    (result,) = run(item, upscaler=Refuser(error))
     assert result.outcome is Outcome.FAILED
     assert result.message.startswith("a.png")
     assert "too large" in result.message
-    assert not job.target.exists()
+    assert not item.target.exists()
 
 
 def test_no_memory_for_the_picture_itself(monkeypatch: pytest.MonkeyPatch):
@@ -144,22 +155,22 @@ def test_no_memory_for_the_picture_itself(monkeypatch: pytest.MonkeyPatch):
     assert result.message == "a.png is too large for the memory of this machine."
 
 
-def test_an_output_name_that_is_too_long_fails_its_job_only():
-    long = Job(square("a.png").source, Path(f"x_{'n' * 249}.png_x2"))
+def test_an_output_name_that_is_too_long_fails_only_its_picture():
+    long = BatchItem(square("a.png").source, Path(f"x_{'n' * 249}.png_x2"))
     results = run(long, square("b.png"), several=True)
     assert [result.outcome for result in results] == ["failed", "done"]
 
 
 def test_a_result_of_too_many_pixels_is_refused():
-    (result,) = run(square("a.png"), order=Order(Times(40_000)))
+    (result,) = run(square("a.png"), config=BatchConfig(Factor(40_000)))
     assert "the result would be 80000x80000, more than the limit" in result.message
 
 
-def test_the_goal_decides_on_the_size():
-    job = square("a.png")
-    (result,) = run(job, order=Order(batch.Box(7, 5, exact=True)))
+def test_the_target_size_decides_on_the_size():
+    item = square("a.png")
+    (result,) = run(item, config=BatchConfig(batch.TargetBox(7, 5, exact=True)))
     assert (result.width, result.height, result.frames) == (7, 5, 1)
-    assert imaging.read(job.target).samples.shape == (5, 7, 3)
+    assert imaging.read(item.target).samples.shape == (5, 7, 3)
 
 
 def test_a_large_result_is_gathered_in_a_file(monkeypatch: pytest.MonkeyPatch):
@@ -177,7 +188,7 @@ def test_a_large_result_is_gathered_in_a_file(monkeypatch: pytest.MonkeyPatch):
     assert result.outcome is Outcome.DONE
     assert not monitored
     large = square("b.png")
-    (result,) = run(large, upscaler=upscaler, order=Order(Times(3)))
+    (result,) = run(large, upscaler=upscaler, config=BatchConfig(Factor(3)))
     assert result.outcome is Outcome.DONE
     assert monitored == [(large.target, (6, 6, 3), np.uint8)]
     assert [out is None for out in upscaler.outs] == [True, False]
@@ -194,13 +205,15 @@ def test_a_large_result_that_fails_leaves_no_file(monkeypatch: pytest.MonkeyPatc
 
 
 def test_notices_come_once_and_are_remembered():
-    told: list[tuple[str, str]] = []
-    made = Plan((square("a.png"),), (), False, X2)
+    notices: list[tuple[str, str]] = []
+    plan = Plan((square("a.png"),), (), False, X2)
     (result,) = batch.run(
-        made, Repeater(), tell=lambda job, sentence: told.append((job.source.name, sentence))
+        plan,
+        Repeater(),
+        lambda item: Reporter(notice=lambda sentence: notices.append((item.source.name, sentence))),
     )
     assert result.notices == (f"{4 / 7} GiB are free.",)
-    assert told == [("a.png", result.notices[0])]
+    assert notices == [("a.png", result.notices[0])]
 
 
 def test_what_the_format_cannot_hold_is_told_once():
@@ -213,18 +226,18 @@ def test_what_the_format_cannot_hold_is_told_once():
         *(("a.png", "a.jpg", "jpg"), ("a.png", "b.tiff", "tiff"), ("b.png", "c.webp", "webp")),
         ("a.png", "d.png", None),
     ):
-        (result,) = run(Job(Path(source), Path(target)))
+        (result,) = run(BatchItem(Path(source), Path(target)))
         assert set(result.notices) == {free, *([kept.format(format_name)] if format_name else [])}
 
 
 def test_records_are_plain_json():
-    good, bad = square("a.png"), Job(Path("\udcff.png"), Path("b.png"))
+    good, bad = square("a.png"), BatchItem(Path("\udcff.png"), Path("b.png"))
     results = run(good, bad, several=True)
     records = [json.loads(json.dumps(result.record())) for result in results]
     assert records[0].pop("seconds") >= 0
     assert records[0] == {
         "event": "picture",
-        "format": 1,
+        "format": 2,
         "source": "a.png",
         "target": "big_a.png",
         "outcome": "done",
@@ -242,10 +255,10 @@ def test_records_are_plain_json():
     assert totals.pop("seconds") >= 0
     assert totals == {
         "event": "summary",
-        "format": 1,
+        "format": 2,
         "total": 2,
         "done": 1,
-        "kept": 0,
+        "skipped": 0,
         "failed": 1,
         "interrupted": False,
         "left_out": ["a_x2.png"],
@@ -264,14 +277,14 @@ def test_records_are_plain_json():
     ],
 )
 def test_the_summary_counts_and_tells_the_time(seconds: float, words: str):
-    job = Job(Path("a.png"), Path("a_x2.png"))
-    assert batch.summary([], Plan((job,), (), False, X2)) == "0 of 1 picture done, in 0 s"
+    item = BatchItem(Path("a.png"), Path("a_x2.png"))
+    assert batch.summary([], Plan((item,), (), False, X2)) == "0 of 1 picture done, in 0 s"
     results = [
-        Result(Path(), None, Outcome(name), "") for name in ("done", "kept", "kept", "failed")
+        Result(Path(), None, Outcome(name), "") for name in ("done", "skipped", "skipped", "failed")
     ]
     results[0] = replace(results[0], seconds=seconds)
-    five = Plan((job,) * 5, (), True, X2)
-    said = f"1 of 5 pictures done, 2 kept, 1 failed, in {words}"
+    five = Plan((item,) * 5, (), True, X2)
+    said = f"1 of 5 pictures done, 2 skipped, 1 failed, in {words}"
     assert batch.summary(results, five) == said
     unread = {"HEIC": 3, "PSD": 1}
     assert batch.summary(results, replace(five, unread=unread)) == (
@@ -281,8 +294,8 @@ def test_the_summary_counts_and_tells_the_time(seconds: float, words: str):
 
 @pytest.mark.parametrize("moment", ["open_frames", "write"])
 def test_ctrl_c_waits_for_libvips_which_would_lose_it(monkeypatch: pytest.MonkeyPatch, moment: str):
-    job = square("a.png")
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a batch job may ignore it
+    item = square("a.png")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
     function, over = getattr(imaging, moment), []
 
     def disturbed(*args: Any, **options: Any) -> Any:
@@ -294,97 +307,36 @@ def test_ctrl_c_waits_for_libvips_which_would_lose_it(monkeypatch: pytest.Monkey
     monkeypatch.setattr(imaging, moment, disturbed)
     try:
         with pytest.raises(KeyboardInterrupt):
-            run(job)
+            run(item)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
     assert over == [moment]
-    assert job.target.exists() == (moment == "write")
+    assert item.target.exists() == (moment == "write")
 
 
 def test_where_ctrl_c_is_ignored_it_stays_so(monkeypatch: pytest.MonkeyPatch):
-    job, read = square("a.png"), imaging.open_frames
+    item, read = square("a.png"), imaging.open_frames
     monkeypatch.setattr(
         imaging, "open_frames", lambda path: (signal.raise_signal(signal.SIGINT), read(path))[1]
     )
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        run(job)
+        run(item)
     finally:
         signal.signal(signal.SIGINT, handler)
-    assert job.target.exists()
+    assert item.target.exists()
 
 
-def test_jobs_may_run_in_any_thread():
-    job = square("a.png")
+def test_pictures_may_run_in_any_thread():
+    item = square("a.png")
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(run, job).result()
-    assert job.target.exists()
-
-
-# ------------------------------------------------------------------------------------------ batches
-
-
-class Batcher(Repeater):
-    """Counts what is enlarged side by side."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        super().__init__()
-        self.batches: list[int] = []
-        self.error = error
-
-    def batch(
-        self,
-        pictures: Any,
-        *,
-        size: Any = None,
-        progress: Any = None,
-        tell: Any = None,
-    ) -> Any:
-        self.batches.append(len(pictures))
-        if self.error is not None:
-            raise self.error
-        return [self(picture, size=size, progress=progress, tell=tell) for picture in pictures]
-
-
-def coloured(name: str, side: int, colour: int) -> Job:
-    imaging.write(Picture(np.full((side, side, 3), colour, np.uint8)), name)
-    return Job(Path(name), Path(f"big_{name}"))
-
-
-def test_small_pictures_of_one_size_are_done_side_by_side_in_their_order():
-    made = [coloured(f"{n}.png", 32 if n < 4 else 30, n) for n in range(6)]
-    made.insert(2, Job(Path("none.png"), Path("none_x2.png")))
-    made.append(coloured("large.png", 80, 9))
-    upscaler = Batcher()
-    seen: list[float] = []
-    plan = Plan(tuple(made), (), several=True, order=X2)
-    results = list(batch.run(plan, upscaler, progress=lambda _, done: seen.append(done)))
-    assert upscaler.batches == [2, 2, 2]
-    assert [result.source for result in results] == [job.source for job in made]
-    assert [result.outcome for result in results] == ["done"] * 2 + ["failed"] + ["done"] * 5
-    for n in range(6):
-        assert (imaging.read(f"big_{n}.png").samples == n).all()
-    assert results[0].width == 64
-    assert all(result.seconds > 0 for result in results)
-    assert seen[-1] == len(made)
-
-
-def test_a_batch_has_an_end():
-    upscaler = Batcher()
-    run(*(coloured(f"{n}.png", 32, n) for n in range(17)), upscaler=upscaler, several=True)
-    assert upscaler.batches == [16]  # the last is alone
-
-
-@pytest.mark.parametrize("error", [UpscaleError("no."), MemoryError()])
-def test_a_batch_that_fails_is_done_one_by_one(error: Exception):
-    made = [coloured(f"{n}.png", 8, n) for n in range(3)]
-    results = run(*made, upscaler=Batcher(error), several=True)
-    assert [result.outcome for result in results] == ["done"] * 3
+        pool.submit(run, item).result()
+    assert item.target.exists()
 
 
 def test_what_cannot_be_written_fails_alone(monkeypatch: pytest.MonkeyPatch):
-    made = [coloured(f"{n}.png", 8, n) for n in range(3)]
+    items = [square(f"{number}.png") for number in range(3)]
     write = imaging.write
 
     def refuse(picture: Any, path: Any, **options: Any) -> None:
@@ -393,5 +345,5 @@ def test_what_cannot_be_written_fails_alone(monkeypatch: pytest.MonkeyPatch):
         write(picture, path, **options)
 
     monkeypatch.setattr(imaging, "write", refuse)
-    results = run(*made, upscaler=Batcher(), several=True)
+    results = run(*items, several=True)
     assert [result.outcome for result in results] == ["done", "failed", "done"]

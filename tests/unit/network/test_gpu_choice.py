@@ -11,8 +11,8 @@ from atdsr.network.kernels import gpu
 
 def test_compiled_code_does_not_look_for_a_gpu_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     @cache
-    def status() -> gpu.Status:  # which a compiler cannot follow
-        return gpu.Status(str(importlib.util.find_spec("triton")), None)
+    def status() -> gpu.GPUStatus:  # which a compiler cannot follow
+        return gpu.GPUStatus(str(importlib.util.find_spec("triton")), None)
 
     monkeypatch.setattr(gpu, "status", status)
     compiled = torch.compile(

@@ -34,7 +34,7 @@ def _prepared(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.manual_seed(0)
     torch.use_deterministic_algorithms(True)
     if DEVICE == "cpu":  # the interpreter's time follows the number of blocks
-        monkeypatch.setattr(dictionary, "GENERAL", dictionary.Blocks(64, 128, 4, 2, 4))
+        monkeypatch.setattr(dictionary, "GENERAL", dictionary.DictionaryBlocks(64, 128, 4, 2, 4))
         monkeypatch.setattr(dictionary, "SUMMED", 4096)
     with gpu.interpreted():
         yield
@@ -167,7 +167,7 @@ def test_queries_between_other_columns() -> None:
 
 
 def test_several_blocks_in_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dictionary, "GENERAL", dictionary.Blocks(16, 16, 4, 2, 4))
+    monkeypatch.setattr(dictionary, "GENERAL", dictionary.DictionaryBlocks(16, 16, 4, 2, 4))
     check(learned(inputs(50, 20, 4, 24), *[torch.float32] * 5), SINGLE)
 
 

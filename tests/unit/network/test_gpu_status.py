@@ -75,7 +75,7 @@ def test_kernels_run_once_they_have_passed():
     checks.save(HERE, [PASSED])
     assert gpu.status().gpu is None  # found out once a process
     gpu.status.cache_clear()
-    assert gpu.status() == gpu.Status("A GPU", None, cuda_graphs=True)
+    assert gpu.status() == gpu.GPUStatus("A GPU", None, cuda_graphs=True)
 
 
 def test_a_kernel_that_failed_is_named():
@@ -89,12 +89,12 @@ def test_a_kernel_that_failed_is_named():
 
 def test_without_cuda_graphs_kernels_still_run():
     checks.save(HERE, [PASSED, KernelCheck("CUDA graph", failure="it cannot be recorded")])
-    assert gpu.status() == gpu.Status("A GPU", None, cuda_graphs=False)
+    assert gpu.status() == gpu.GPUStatus("A GPU", None, cuda_graphs=False)
 
 
 def test_developers_run_kernels_that_have_not_been_checked(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ATDSR_KERNELS", "unchecked")
-    assert gpu.status() == gpu.Status("A GPU", None, cuda_graphs=True)
+    assert gpu.status() == gpu.GPUStatus("A GPU", None, cuda_graphs=True)
 
 
 def test_a_notice_comes_once_a_process():

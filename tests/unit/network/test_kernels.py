@@ -261,7 +261,7 @@ def test_depthwise_gelu(batch, height, width, channels, kernel) -> None:
 
 def look_up(
     q: Tensor, k: Tensor, scale: Tensor
-) -> tuple[Tensor, Tensor, dictionary_kernels.Statistics]:
+) -> tuple[Tensor, Tensor, dictionary_kernels.CPUStatistics]:
     return dictionary_kernels.look_up(q, attention.scaled_keys(k, scale))
 
 

@@ -15,7 +15,7 @@ from atdsr.base import memory
 from atdsr.inference.upscaler import Upscaler
 from atdsr.network import kernels
 from atdsr.network.kernels import cpu
-from atdsr.network.kernels.cpu import Status
+from atdsr.network.kernels.cpu import CPUStatus
 from atdsr.reports import doctor
 from atdsr.reports.doctor import machine, measuring, probes
 from atdsr.reports.doctor.machine import (
@@ -44,7 +44,7 @@ WELL = Machine(
     allocator=Allocator("glibc", keeps=True),
     threads=Of(4, 8, None, None, None),
     busy=0.02,
-    kernels=Status("avx2", None, "OpenMP"),
+    kernels=CPUStatus("avx2", None, "OpenMP"),
     forced=None,
     device="cpu",
     damaged=(),
@@ -87,7 +87,7 @@ def test_where_all_is_well_or_unknown_there_is_nothing_to_change():
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        ({"kernels": Status(None, "they were not built.", "OpenMP")}, "they were not built."),
+        ({"kernels": CPUStatus(None, "they were not built.", "OpenMP")}, "they were not built."),
         (
             {"forced": "avx2", "processor": Processor("New", 4, 8, ("AVX2", "AVX-512"))},
             "ATDSR_KERNELS=avx2 keeps this processor from using its AVX-512",
@@ -382,7 +382,7 @@ def test_both_paths_are_measured_in_turns(tiny: Upscaler, monkeypatch: pytest.Mo
         yield
         plain = False
 
-    monkeypatch.setattr(cpu, "status", lambda: Status("avx2", None, "OpenMP"))
+    monkeypatch.setattr(cpu, "status", lambda: CPUStatus("avx2", None, "OpenMP"))
     monkeypatch.setattr(kernels, "plain", by_the_plain_path)
     tiny.model.forward = lambda image: ran.append(plain) or image.repeat(1, 1, 2, 2)
     shares: list[float] = []
@@ -396,7 +396,7 @@ def test_both_paths_are_measured_in_turns(tiny: Upscaler, monkeypatch: pytest.Mo
 
 
 def test_the_plain_path_alone_is_measured_once(tiny: Upscaler, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cpu, "status", lambda: Status(None, "not built.", "OpenMP"))
+    monkeypatch.setattr(cpu, "status", lambda: CPUStatus(None, "not built.", "OpenMP"))
     found = measuring.measured(WELL).measurement
     assert found is not None
     assert found.plain_seconds is None

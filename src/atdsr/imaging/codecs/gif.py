@@ -54,7 +54,7 @@ def _decode(data: bytes) -> Picture:
 
 
 @dataclass(frozen=True)
-class Block:
+class GifBlock:
     """A block of a file.
 
     Attributes:
@@ -68,7 +68,7 @@ class Block:
     end: int
 
 
-def iterate_blocks(data: bytes) -> Iterator[Block]:
+def iterate_blocks(data: bytes) -> Iterator[GifBlock]:
     """Yield the blocks between the header and the trailer.
 
     Raises:
@@ -87,7 +87,7 @@ def iterate_blocks(data: bytes) -> Iterator[Block]:
         while data[at]:  # a byte with a length, and as many bytes
             at += 1 + data[at]
         at += 1
-        yield Block(kind, start, at)
+        yield GifBlock(kind, start, at)
 
 
 def _palette_size(flags: int) -> int:

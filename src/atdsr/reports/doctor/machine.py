@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from atdsr.network.kernels.cpu import Status
+    from atdsr.network.kernels.cpu import CPUStatus
 
 PHOTO = (1000, 1000)
 """Height and width of the picture that time and memory are reported for: a megapixel."""
@@ -165,7 +165,7 @@ class Machine:
     allocator: Allocator | None
     threads: Threads | None
     busy: float | None
-    kernels: "Status | None"
+    kernels: "CPUStatus | None"
     forced: str | None
     device: str | None
     damaged: tuple[str, ...] | None

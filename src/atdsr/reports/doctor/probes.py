@@ -27,7 +27,7 @@ from atdsr.reports.doctor.machine import (
 
 if TYPE_CHECKING:
     from atdsr.inference.upscaler import Upscaler
-    from atdsr.network.kernels.cpu import Status
+    from atdsr.network.kernels.cpu import CPUStatus
 
 T = TypeVar("T")
 
@@ -213,7 +213,7 @@ def _busy() -> float:
     return psutil.cpu_percent(interval=0.5) / 100  # this process sleeps meanwhile
 
 
-def _kernels() -> "Status":
+def _kernels() -> "CPUStatus":
     from atdsr.network.kernels import cpu
 
     return cpu.status()

@@ -30,7 +30,7 @@ _ADVICE = "in a clone, `python hatch_build.py` builds them."
 
 
 @dataclass(frozen=True)
-class Status:
+class CPUStatus:
     """Whether the kernels run here.
 
     Attributes:
@@ -45,27 +45,29 @@ class Status:
 
 
 @cache
-def status() -> Status:
+def status() -> CPUStatus:
     """Find out, once a process, whether the kernels run and on which threads."""
     threads = "Python" if _openmp() is None else "OpenMP"
     requested = os.environ.get(kernels.SWITCH, "").lower()
     if requested == kernels.UNCHECKED:  # which is about GPUs
         requested = ""
     if requested == "off":
-        return Status(None, f"the kernels are turned off by {kernels.SWITCH}=off.", threads)
+        return CPUStatus(None, f"the kernels are turned off by {kernels.SWITCH}=off.", threads)
     variants = _variants()
     if not variants:
         why_not = f"this processor ({platform.machine()}) has none of AVX2, AVX-512 and NEON."
-        return Status(None, why_not, threads)
+        return CPUStatus(None, why_not, threads)
     if requested and requested not in variants:
         names = ", ".join(variants)
         why_not = f"{kernels.SWITCH} is {requested!r}, and this processor runs {names}."
-        return Status(None, why_not, threads)
+        return CPUStatus(None, why_not, threads)
     for variant in (requested,) if requested else variants:
         if _path(variant).exists():
             why_not = _why_not_loaded(variant)
-            return Status(None if why_not else variant, why_not, threads)
-    return Status(None, f"the kernels were not built when atdsr was installed; {_ADVICE}", threads)
+            return CPUStatus(None if why_not else variant, why_not, threads)
+    return CPUStatus(
+        None, f"the kernels were not built when atdsr was installed; {_ADVICE}", threads
+    )
 
 
 def _why_not_loaded(variant: str) -> str | None:

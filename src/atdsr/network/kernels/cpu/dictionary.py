@@ -39,7 +39,7 @@ class _DictionaryArguments(cpu.KernelArguments):
 
 
 @dataclass(frozen=True)
-class Statistics:
+class CPUStatistics:
     """Statistics of the shares that the tokens of a picture give to each entry of the dictionary.
 
     Attributes:
@@ -61,7 +61,7 @@ def _chunks(tokens: int) -> tuple[int, int]:
 
 def look_up(
     q: Tensor, keys: Tensor, out: Tensor | None = None
-) -> tuple[Tensor, Tensor, Statistics]:
+) -> tuple[Tensor, Tensor, CPUStatistics]:
     """Return the map A of `attention.attention_map`, its categories and its statistics.
 
     Args:
@@ -88,10 +88,12 @@ def look_up(
     means = mean.double()
     total_mean = (means * sizes).sum(1, keepdim=True) / n
     variance = (squares.double() + sizes * (means - total_mean) ** 2).sum(1) / n
-    return attention, categories, Statistics(variance.float(), smallest.amin(1), largest.amax(1))
+    return attention, categories, CPUStatistics(variance.float(), smallest.amin(1), largest.amax(1))
 
 
-def gather_tokens(attention: Tensor, x: Tensor, weight: Tensor, statistics: Statistics) -> Tensor:
+def gather_tokens(
+    attention: Tensor, x: Tensor, weight: Tensor, statistics: CPUStatistics
+) -> Tensor:
     """Compute `attention.gather_tokens`.
 
     Args:

@@ -29,7 +29,7 @@ _notified = False
 
 
 @dataclass(frozen=True)
-class Status:
+class GPUStatus:
     """Whether the kernels run here.
 
     Attributes:
@@ -46,30 +46,30 @@ class Status:
 
 
 @cache
-def status() -> Status:
+def status() -> GPUStatus:
     """Find out, once a process, whether the kernels run on the current GPU."""
     switch = os.environ.get(kernels.SWITCH, "").lower()
     if switch == "off":
-        return Status(None, f"the kernels are turned off by {kernels.SWITCH}=off.")
+        return GPUStatus(None, f"the kernels are turned off by {kernels.SWITCH}=off.")
     if (why_not := unsupported()) is not None:
-        return Status(None, why_not)
+        return GPUStatus(None, why_not)
     name = torch.cuda.get_device_name()
     if switch == kernels.UNCHECKED:
-        return Status(name, None, cuda_graphs=True)
+        return GPUStatus(name, None, cuda_graphs=True)
     results = checks.load(checks.environment())
     if results is None:
-        return Status(None, _NOT_CHECKED, checked=False)
+        return GPUStatus(None, _NOT_CHECKED, checked=False)
     failed = {check.kernel: check.failure for check in results if check.failure is not None}
     cuda_graphs = checks.CUDA_GRAPH not in failed
     if wrong := [kernel for kernel in failed if kernel != checks.CUDA_GRAPH]:
         names = ", ".join(wrong)
-        return Status(
+        return GPUStatus(
             None,
             f"of the GPU kernels, these failed their check on this machine: {names}; "
             "`atdsr doctor --gpu` checks them again.",
             cuda_graphs,
         )
-    return Status(name, None, cuda_graphs)
+    return GPUStatus(name, None, cuda_graphs)
 
 
 def unsupported() -> str | None:

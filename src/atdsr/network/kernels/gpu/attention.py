@@ -22,7 +22,7 @@ from atdsr.network.kernels.gpu.attention_kernels import (
 
 
 @dataclass(frozen=True)
-class Blocks:
+class AttentionBlocks:
     """How a kernel is cut.
 
     Attributes:
@@ -44,33 +44,45 @@ class Blocks:
 class _Cut:
     """How the three kernels are cut for one type and padded head width."""
 
-    forward: Blocks
-    queries: Blocks
-    keys: Blocks
+    forward: AttentionBlocks
+    queries: AttentionBlocks
+    keys: AttentionBlocks
 
 
 _WINDOWS = {
-    (torch.bfloat16, 16): _Cut(Blocks(64, 128), Blocks(64, 64, parts=2), Blocks(64, 64)),
-    (torch.bfloat16, 64): _Cut(
-        Blocks(128, 64, warps=8), Blocks(128, 32, warps=8, parts=4), Blocks(128, 32, warps=8)
+    (torch.bfloat16, 16): _Cut(
+        AttentionBlocks(64, 128), AttentionBlocks(64, 64, parts=2), AttentionBlocks(64, 64)
     ),
-    (torch.float32, 16): _Cut(Blocks(32, 64, warps=8), Blocks(32, 32, parts=4), Blocks(32, 32)),
+    (torch.bfloat16, 64): _Cut(
+        AttentionBlocks(128, 64, warps=8),
+        AttentionBlocks(128, 32, warps=8, parts=4),
+        AttentionBlocks(128, 32, warps=8),
+    ),
+    (torch.float32, 16): _Cut(
+        AttentionBlocks(32, 64, warps=8), AttentionBlocks(32, 32, parts=4), AttentionBlocks(32, 32)
+    ),
     (torch.float32, 64): _Cut(
-        Blocks(16, 64, warps=8, stages=1),
-        Blocks(16, 32, warps=8, stages=1, parts=4),
-        Blocks(16, 32, warps=8, stages=1),
+        AttentionBlocks(16, 64, warps=8, stages=1),
+        AttentionBlocks(16, 32, warps=8, stages=1, parts=4),
+        AttentionBlocks(16, 32, warps=8, stages=1),
     ),
 }
 _CATEGORIES = {
-    (torch.bfloat16, 16): _Cut(Blocks(64, 128), Blocks(64, 128), Blocks(64, 128)),
-    (torch.bfloat16, 64): _Cut(
-        Blocks(128, 64, warps=8), Blocks(128, 64, warps=8), Blocks(128, 64, warps=8)
+    (torch.bfloat16, 16): _Cut(
+        AttentionBlocks(64, 128), AttentionBlocks(64, 128), AttentionBlocks(64, 128)
     ),
-    (torch.float32, 16): _Cut(Blocks(32, 64), Blocks(32, 32), Blocks(32, 32)),
+    (torch.bfloat16, 64): _Cut(
+        AttentionBlocks(128, 64, warps=8),
+        AttentionBlocks(128, 64, warps=8),
+        AttentionBlocks(128, 64, warps=8),
+    ),
+    (torch.float32, 16): _Cut(
+        AttentionBlocks(32, 64), AttentionBlocks(32, 32), AttentionBlocks(32, 32)
+    ),
     (torch.float32, 64): _Cut(
-        Blocks(16, 64, warps=8, stages=1),
-        Blocks(16, 32, warps=8, stages=1),
-        Blocks(16, 32, warps=8, stages=1),
+        AttentionBlocks(16, 64, warps=8, stages=1),
+        AttentionBlocks(16, 32, warps=8, stages=1),
+        AttentionBlocks(16, 32, warps=8, stages=1),
     ),
 }
 _ROUNDS = 4
@@ -183,7 +195,7 @@ class _Groups:
         """The last arguments of every kernel."""
         return self.total, grid.per_program, self.shape[1], self.height, self.width
 
-    def constants(self, blocks: Blocks, tiles: int) -> dict[str, Any]:
+    def constants(self, blocks: AttentionBlocks, tiles: int) -> dict[str, Any]:
         """The compile-time parameters of every kernel, and its launch options."""
         width = self.shape[2] // self.heads
         wide = self.padded_width >= _WIDE
@@ -210,7 +222,7 @@ def _padded(size: int) -> int:
     return max(16, 1 << (size - 1).bit_length())
 
 
-def _fit(blocks: Blocks, groups: _Groups, parts: int = 1) -> tuple[Blocks, _Grid]:
+def _fit(blocks: AttentionBlocks, groups: _Groups, parts: int = 1) -> tuple[AttentionBlocks, _Grid]:
     """Launch constants for groups of this size, and the grid."""
     padded = _padded(groups.group)
     rows, columns = min(blocks.rows, padded), min(blocks.columns, padded)

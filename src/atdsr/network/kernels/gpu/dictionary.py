@@ -18,7 +18,7 @@ from atdsr.network.kernels.gpu import dictionary_kernels as kernels
 
 
 @dataclass(frozen=True)
-class Blocks:
+class DictionaryBlocks:
     """How the work of a kernel is cut.
 
     Attributes:
@@ -37,7 +37,7 @@ class Blocks:
 
 
 @dataclass(frozen=True)
-class Statistics:
+class GPUStatistics:
     """Of the shares that the tokens of a picture give to each entry of the dictionary.
 
     Attributes:
@@ -54,18 +54,24 @@ class Statistics:
 
 
 BLOCKS = {
-    ("look_up", 64): Blocks(tokens=64, width=64, warps=4, stages=2, programs=528),
-    ("look_up", 128): Blocks(tokens=16, width=256, warps=8, stages=2, programs=264),
-    ("look_up_backward", 64): Blocks(tokens=64, width=64, warps=4, stages=2, programs=264),
-    ("look_up_backward", 128): Blocks(tokens=16, width=64, warps=4, stages=2, programs=264),
-    ("gather", 64): Blocks(tokens=64, width=64, warps=4, stages=3, programs=264),
-    ("gather", 128): Blocks(tokens=32, width=256, warps=8, stages=2, programs=132),
-    ("gather_backward", 64): Blocks(tokens=64, width=64, warps=4, stages=2, programs=264),
-    ("gather_backward", 128): Blocks(tokens=16, width=64, warps=4, stages=2, programs=264),
+    ("look_up", 64): DictionaryBlocks(tokens=64, width=64, warps=4, stages=2, programs=528),
+    ("look_up", 128): DictionaryBlocks(tokens=16, width=256, warps=8, stages=2, programs=264),
+    ("look_up_backward", 64): DictionaryBlocks(
+        tokens=64, width=64, warps=4, stages=2, programs=264
+    ),
+    ("look_up_backward", 128): DictionaryBlocks(
+        tokens=16, width=64, warps=4, stages=2, programs=264
+    ),
+    ("gather", 64): DictionaryBlocks(tokens=64, width=64, warps=4, stages=3, programs=264),
+    ("gather", 128): DictionaryBlocks(tokens=32, width=256, warps=8, stages=2, programs=132),
+    ("gather_backward", 64): DictionaryBlocks(tokens=64, width=64, warps=4, stages=2, programs=264),
+    ("gather_backward", 128): DictionaryBlocks(
+        tokens=16, width=64, warps=4, stages=2, programs=264
+    ),
 }
 """For bfloat16, by the kernel and the most entries; GENERAL is for all else."""
 
-GENERAL = Blocks(tokens=16, width=64, warps=8, stages=2, programs=264)
+GENERAL = DictionaryBlocks(tokens=16, width=64, warps=8, stages=2, programs=264)
 
 SUMMED = 256
 """Numbers of a program that sums over chunks."""
@@ -93,7 +99,7 @@ class _Plan:
         width: c.
     """
 
-    how: Blocks
+    how: DictionaryBlocks
     chunk: int
     chunks: int
     pitch: int
@@ -282,7 +288,7 @@ def _look_up_gradients(
 _look_up_op.register_autograd(_look_up_gradients, setup_context=_keep_looked_up)
 
 
-def look_up(q: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Statistics]:
+def look_up(q: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, GPUStatistics]:
     """What tokens find in the dictionary: softmax(normalise(q) @ keys^T) @ values.
 
     Args:
@@ -296,7 +302,7 @@ def look_up(q: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, St
         of the statistics the variance.
     """
     mixed, categories, *statistics = _look_up_op(q, keys.float(), values)
-    return mixed, categories, Statistics(*statistics)
+    return mixed, categories, GPUStatistics(*statistics)
 
 
 # ---------------------------------------------------------------------------------------- gather
@@ -419,7 +425,7 @@ _gather_op.register_autograd(_gather_gradients, setup_context=_keep_gathered)
 
 
 def gather_shares(
-    q: Tensor, keys: Tensor, x: Tensor, weight: Tensor, statistics: Statistics
+    q: Tensor, keys: Tensor, x: Tensor, weight: Tensor, statistics: GPUStatistics
 ) -> Tensor:
     """What each entry of the dictionary gathers from the tokens.
 

@@ -16,7 +16,7 @@ from atdsr.network.kernels import gpu
 
 
 @dataclass(frozen=True)
-class Blocks:
+class SortingBlocks:
     """How the work is cut.
 
     Attributes:
@@ -30,7 +30,7 @@ class Blocks:
     warps: int
 
 
-BLOCKS = Blocks(tokens=128, categories=64, warps=4)
+BLOCKS = SortingBlocks(tokens=128, categories=64, warps=4)
 
 
 @triton.jit

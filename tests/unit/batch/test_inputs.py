@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from atdsr import batch
-from atdsr.batch import JobError, Order, Times
-from atdsr.batch.finding import unread_words
+from atdsr.batch import BatchConfig, BatchError, Factor
+from atdsr.batch.inputs import describe_unread
 from helpers.upscaling import touch
 
 
@@ -17,12 +17,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def plan(*inputs: str, out: str | None = None, **order: Any) -> batch.Plan:
-    return batch.plan(inputs, out, Order(Times(2), **order))
+def plan(*inputs: str, out: str | None = None, **config: Any) -> batch.Plan:
+    return batch.plan(inputs, out, BatchConfig(Factor(2), **config))
 
 
-def sources(*inputs: str, **order: Any) -> list[str]:
-    return [str(job.source) for job in plan(*inputs, **order).jobs]
+def sources(*inputs: str, **config: Any) -> list[str]:
+    return [str(item.source) for item in plan(*inputs, **config).items]
 
 
 JUNK = (
@@ -93,7 +93,7 @@ def test_a_glob_leaves_out_the_folder_of_outputs_and_reports_one_that_cannot_be_
     touch("p/a.png", "p/out/a_x2.png", "p/secret/b.png")
     monkeypatch.setattr(Path, "iterdir", refuse)
     made = plan("p/**/*.png", out="p/out")
-    assert [str(job.source) for job in made.jobs] == ["p/a.png"]
+    assert [str(item.source) for item in made.items] == ["p/a.png"]
     assert made.problems == ((Path("p/secret"), "p/secret cannot be read: Permission denied."),)
     assert sources("p/*/a*.png") == ["p/out/a_x2.png"]
 
@@ -102,7 +102,7 @@ def test_globs_from_the_root_and_without_a_match(here: Path):
     touch("p/a.png", "p/b.txt")
     assert sources(f"{here}/*/[ab].*") == [f"{here}/p/a.png"]
     for pattern in ("p/**/*.txt", "none/**/*.png", "p/a.png/*", "q*/a.png"):
-        with pytest.raises(JobError, match="no picture matches"):
+        with pytest.raises(BatchError, match="no picture matches"):
             plan(pattern)
 
 
@@ -112,16 +112,16 @@ def test_kinds_that_nobody_reads_are_counted_once(inputs: list[str], recursive: 
     Path("p/folder.psd").mkdir()
     made = plan(*inputs, recursive=recursive)
     assert made.unread == {"PSD": 2}
-    assert [str(job.source) for job in made.jobs] == ["p/a.png"]
+    assert [str(item.source) for item in made.items] == ["p/a.png"]
 
 
 def test_a_folder_of_kinds_that_nobody_reads_says_so():
     touch("p/1.psd", "p/2.psd", "q/notes.txt")
     for name in ("p", "p/*", "p/*.psd"):
-        with pytest.raises(JobError) as caught:
+        with pytest.raises(BatchError) as caught:
             plan(name)
         assert str(caught.value) == f"{name}: 2 PSD not read."
-    with pytest.raises(JobError, match=r"^q is a folder without pictures; --recursive"):
+    with pytest.raises(BatchError, match=r"^q is a folder without pictures; --recursive"):
         plan("q")
 
 
@@ -141,4 +141,4 @@ def test_a_folder_of_kinds_that_nobody_reads_says_so():
     ],
 )
 def test_words_about_kinds_that_nobody_reads(unread: dict[str, int], words: str):
-    assert unread_words(unread) == words
+    assert describe_unread(unread) == words

@@ -1,0 +1,121 @@
+"""What a command asks for, the same for all pictures of a batch."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from atdsr.base.errors import AtdsrError
+
+
+class BatchError(AtdsrError):
+    """The inputs name nothing, or the outputs cannot be made as asked."""
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A result whose sides are a multiple of the picture's.
+
+    Attributes:
+        factor: The multiple, above 0; it need not be whole.
+    """
+
+    factor: float
+
+    @property
+    def label(self) -> str:
+        """The size in the name of an output, such as "x2" or "x3.5"."""
+        return f"x{self.factor:g}"
+
+    def resolve(self, width: int, height: int) -> tuple[int, int]:
+        """Return width and height of the result in pixels, rounded half up, at least 1."""
+        return _rounded(width * self.factor), _rounded(height * self.factor)
+
+
+@dataclass(frozen=True)
+class TargetBox:
+    """A result as large as fits into a box.
+
+    Attributes:
+        width: Width of the box in pixels. None sets no bound.
+        height: Height of the box in pixels. None sets no bound, but only one of the two may be.
+        exact: Fill the box, even where that changes the picture's proportions.
+    """
+
+    width: int | None
+    height: int | None
+    exact: bool = False
+
+    @property
+    def label(self) -> str:
+        """The size in the name of an output: "1920x1080", "1920x" or "x1080"."""
+        return f"{self.width or ''}x{self.height or ''}"
+
+    def resolve(self, width: int, height: int) -> tuple[int, int]:
+        """Return width and height of the result: both exact, or one exact and one in proportion."""
+        if self.exact and self.width and self.height:
+            return self.width, self.height
+        horizontal = self.width / width if self.width else math.inf
+        vertical = self.height / height if self.height else math.inf
+        if horizontal <= vertical:
+            return self.width or 1, _rounded(height * horizontal)
+        return _rounded(width * vertical), self.height or 1
+
+
+TargetSize = Factor | TargetBox
+"""How large a result is to be."""
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """What a command asks for.
+
+    Attributes:
+        size: How large the results are to be.
+        format_name: A name in `imaging.FORMATS`. None takes the format from the input, the template
+            or the output.
+        template: The names of outputs, as `naming.Template` reads them. None is the usual name.
+        model: The name of the model, for templates.
+        recursive: Whether folders inside of folders are entered.
+        overwrite: Whether existing outputs are replaced.
+        quality: 1 to 100 for lossy formats. None is what `imaging.write` chooses.
+        strip_metadata: Whether what tells of the camera, the place and the author is left out.
+    """
+
+    size: TargetSize
+    format_name: str | None = None
+    template: str | None = None
+    model: str = ""
+    recursive: bool = False
+    overwrite: bool = False
+    quality: int | None = None
+    strip_metadata: bool = False
+
+
+def choose_network_scale(size: TargetSize, scales: Iterable[int]) -> int | None:
+    """Return the best network scale for a target size.
+
+    It is the scale that has to be applied the fewest times, and among those the one that
+    overshoots least: a larger step sees more of the picture's own pixels, and every pixel beyond
+    the target costs time for nothing.
+
+    Args:
+        size: How large the results are to be.
+        scales: The scales of the available networks, each at least 2.
+
+    Returns:
+        None for a box, whose factor differs from picture to picture, and where there is no scale.
+    """
+    if not isinstance(size, Factor):
+        return None
+
+    def cost(scale: int) -> tuple[int, int]:
+        passes = 1
+        while scale**passes < size.factor:
+            passes += 1
+        return passes, scale**passes
+
+    return min(scales, key=cost, default=None)
+
+
+def _rounded(length: float) -> int:
+    return max(1, math.floor(length + 0.5))
