@@ -8,7 +8,7 @@ import typer
 from atdsr.base import units
 from atdsr.base.reporter import Reporter
 from atdsr.cli.console import err, out, printable, progress_bar, say
-from atdsr.cli.options import QuietOption, argument, at_least_1, parse_scale
+from atdsr.cli.options import SCALE_METAVAR, QuietOption, argument, at_least_1, parse_scale
 
 
 def pack(
@@ -21,7 +21,7 @@ def pack(
         typer.Option(
             "-s",
             "--scale",
-            metavar="2|3|4",
+            metavar=SCALE_METAVAR,
             parser=parse_scale,
             help="A scale to train for; may be given again.  [default: 2]",
         ),

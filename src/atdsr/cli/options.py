@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from atdsr.base.errors import AtdsrError
+from atdsr.base.scales import SCALES, list_scales
 
 if TYPE_CHECKING:
     from atdsr.inference.upscaler import Upscaler
@@ -33,10 +34,13 @@ class Precision(StrEnum):
     bf16 = "bf16"
 
 
+SCALE_METAVAR = "|".join(map(str, SCALES))
+
+
 def parse_scale(text: str) -> int:
     """The scale in what a person typed."""
-    if text not in ("2", "3", "4"):
-        raise typer.BadParameter(f"{text!r} is not 2, 3 or 4.")
+    if text not in map(str, SCALES):
+        raise typer.BadParameter(f"{text!r} is not {list_scales()}.")
     return int(text)
 
 
@@ -126,7 +130,7 @@ ScaleOption = Annotated[
     typer.Option(
         "-s",
         "--scale",
-        metavar="2|3|4",
+        metavar=SCALE_METAVAR,
         parser=parse_scale,
         help="How many times the sides grow.  [default: 2, or what the model does]",
     ),

@@ -1,12 +1,13 @@
 """A packed training set: its index, its mapped pixels, and a check of all of it.
 
 A packed set is a folder: `hr.bin` with the pixels of every picture one after another (uint8, HWC,
-sides cut to a multiple of 12), `lr_x2.bin` and so on with their LR pictures in the same order, and
-`index.json`, which is written last. The files are mapped into memory, so a crop costs one small
-copy and opening costs nothing.
+sides cut to a multiple of all scales), `lr_x2.bin` and so on with their LR pictures in the same
+order, and `index.json`, which is written last. The files are mapped into memory, so a crop costs
+one small copy and opening costs nothing.
 """
 
 import hashlib
+import math
 import re
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,16 +30,16 @@ from pydantic import (
 from atdsr.base import files
 from atdsr.base.errors import AtdsrError
 from atdsr.base.reporter import SILENT, Reporter
+from atdsr.base.scales import SCALES
 
-SIDE_MULTIPLE = 12
-"""HR sides are cut to a multiple of this, so that every scale (2, 3, 4) divides them."""
+SIDE_MULTIPLE = math.lcm(*SCALES)
+"""HR sides are cut to a multiple of this, so that every scale divides them."""
 
 INDEX = "index.json"
 FORMAT = 2
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _MAX_NAME = 4096  # letters
-_SCALES = {"hr": 1, "x2": 2, "x3": 3, "x4": 4}  # by resolution
 _CHUNK_BYTES = 1 << 22
 
 
@@ -75,7 +76,14 @@ def _check_name(text: str) -> str:
     return text
 
 
-_Side = Annotated[int, Field(ge=SIDE_MULTIPLE, lt=2**31, multiple_of=SIDE_MULTIPLE)]
+def _check_scale(scale: int) -> int:
+    if scale not in SCALES:
+        raise ValueError("no scale of a network")
+    return scale
+
+
+_Scale = Annotated[int, AfterValidator(_check_scale)]
+_Side = Annotated[int, Field(gt=0, lt=2**31)]
 _Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}\z")]
 
 
@@ -103,9 +111,17 @@ class ImageRecord(_StrictModel):
     blake2b: dict[str, _Hash]
     sources: dict[str, tuple[int, int]]
 
+    @model_validator(mode="after")
+    def _check_sides(self) -> Self:
+        # not against SIDE_MULTIPLE: sets that were packed for fewer scales stay valid
+        for scale in SCALES:
+            if lr_resolution(scale) in self.blake2b and (self.height % scale or self.width % scale):
+                raise ValueError(f"{self.name} has sides that {scale} does not divide")
+        return self
+
     def span(self, resolution: str) -> tuple[int, int]:
         """Return the first pixel and the number of pixels in the file of a resolution."""
-        area = _SCALES[resolution] ** 2
+        area = 1 if resolution == "hr" else int(resolution.removeprefix("x")) ** 2
         return self.offset // area, self.height * self.width // area
 
 
@@ -120,7 +136,7 @@ class Index(_StrictModel):
     """
 
     format: Literal[2]
-    scales: Annotated[tuple[Literal[2, 3, 4], ...], Field(min_length=1)]
+    scales: Annotated[tuple[_Scale, ...], Field(min_length=1)]
     lr: Literal["matlab", "given"]
     pictures: Annotated[tuple[ImageRecord, ...], Field(min_length=1)]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from atdsr.base import files, units
 from atdsr.base.reporter import SILENT, Reporter
+from atdsr.base.scales import SCALES, list_scales
 from atdsr.datasets import source_images
 from atdsr.datasets.pack_writer import JOURNAL, PackWriter
 from atdsr.datasets.packed_set import INDEX, DataError, Index, PackedSet
@@ -39,7 +40,7 @@ def pack(
     Args:
         folder: Folder with pictures of known suffixes; hidden files are skipped.
         out: The packed set to make; must not exist.
-        scales: Scales of the LR pictures to store, out of 2, 3 and 4.
+        scales: Scales of the LR pictures to store, out of `base.scales`.
         lr: Folder of the LR pictures of a single scale, or with a folder `x2`, `X3` ... for each;
             None makes them by MATLAB's bicubic.
         template: Name of an LR picture without its suffix; `{}` stands for the HR picture's. With
@@ -57,8 +58,8 @@ def pack(
         FileError: A folder or file cannot be made.
     """
     folder, out = Path(folder), Path(out)
-    if not scales or not {2, 3, 4}.issuperset(scales) or len(set(scales)) < len(scales):
-        raise DataError(f"scales {tuple(scales)} must be among 2, 3 and 4, each once.")
+    if not scales or not set(SCALES).issuperset(scales) or len(set(scales)) < len(scales):
+        raise DataError(f"scales {tuple(scales)} must be among {list_scales('and')}, each once.")
     _check_free(out)
     sources = source_images.find(folder, scales, None if lr is None else Path(lr), template)
     lr_origin = "matlab" if lr is None else "given"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from atdsr.base.errors import AtdsrError, short
+from atdsr.base.scales import SCALES, list_scales
 
 Head = Literal["pixelshuffle", "pixelshuffledirect"]
 
@@ -31,7 +32,7 @@ class ATDConfig:
     """What makes an ATD, and travels with its weights.
 
     Attributes:
-        scale: how many times the picture's sides grow: 2, 3 or 4.
+        scale: how many times the picture's sides grow, one of `base.scales`.
         width: channels of a token, c.
         depths: layers in each block.
         heads: attention heads in each block; each divides `width`.
@@ -67,8 +68,7 @@ class ATDConfig:
         Raises:
             ConfigError: with the name of the field that is wrong.
         """
-        if type(self.scale) is not int or self.scale not in (2, 3, 4):
-            raise ConfigError(f"scale is {short(self.scale)}; ATD enlarges by 2, 3 or 4.")
+        check_scale(self.scale)
         if self.head not in ("pixelshuffle", "pixelshuffledirect"):
             raise ConfigError(
                 f"head is {short(self.head)}; this version builds 'pixelshuffle' and "
@@ -122,6 +122,16 @@ class ATDConfig:
     def hidden(self) -> int:
         """Channels of the feed-forward part."""
         return int(self.width * self.ffn_ratio)
+
+
+def check_scale(scale: object) -> None:
+    """Refuse a scale that no network has.
+
+    Raises:
+        ConfigError: The sentence names the scale and those that there are.
+    """
+    if type(scale) is not int or scale not in SCALES:
+        raise ConfigError(f"scale is {short(scale)}; ATD enlarges by {list_scales()}.")
 
 
 def _check_whole(name: str, value: object, most: int) -> None:

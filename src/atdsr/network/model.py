@@ -262,12 +262,17 @@ class LightHead(nn.Sequential):
 
 
 class ClassicalHead(nn.Module):
-    """Convolution to 64 channels, pixel shuffles by 2 or 3, convolution to RGB."""
+    """Convolution to 64 channels, pixel shuffles, convolution to RGB.
+
+    There is one shuffle by the scale, or several by 2 if the scale is a power of 2.
+    """
 
     def __init__(self, config: ATDConfig) -> None:
         super().__init__()
         self.reduce = nn.Sequential(nn.Conv2d(config.width, 64, 3, padding=1), nn.LeakyReLU(0.01))
-        factors = (2, 2) if config.scale == 4 else (config.scale,)
+        scale = config.scale
+        is_power_of_2 = scale.bit_count() == 1
+        factors = (2,) * (scale.bit_length() - 1) if is_power_of_2 else (scale,)
         self.enlarge = nn.Sequential()
         for factor in factors:
             self.enlarge.append(nn.Conv2d(64, 64 * factor**2, 3, padding=1))

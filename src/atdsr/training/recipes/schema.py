@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from atdsr.base.errors import short
-from atdsr.network.config import ATDConfig, ConfigError, Head, atd, atd_light
+from atdsr.network.config import ATDConfig, ConfigError, Head, atd, atd_light, check_scale
 from atdsr.training.config import ConfigSection, PositiveFloat, TrainConfig
 from atdsr.training.config_errors import Keys, first_problem, known_keys, unknown_key
 from atdsr.training.recipes.partial import PartialRecipe, RecipeError
@@ -99,8 +99,10 @@ def _validate(content: dict[Any, Any]) -> TrainConfig:
 
 
 def _network(model: Any, scale: Any) -> ATDConfig:
-    if type(scale) is not int or scale not in (2, 3, 4):
-        raise _InvalidValueError(("scale",), f"scale is {short(scale)}; ATD enlarges by 2, 3 or 4.")
+    try:
+        check_scale(scale)
+    except ConfigError as error:
+        raise _InvalidValueError(("scale",), str(error)) from None
     if isinstance(model, str) and model in PRESETS:
         return PRESETS[model](scale)
     if not isinstance(model, dict):
