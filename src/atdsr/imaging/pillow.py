@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from atdsr.imaging import colour, vips
-from atdsr.imaging.metadata.exif import clean_metadata, orientation, plausible_dpi
+from atdsr.imaging.metadata import clean_metadata, orientation, plausible_dpi
 from atdsr.imaging.picture import Metadata, Picture, PictureError, to_uint8
 
 _GRAY = ("1", "L", "LA", "La")

@@ -10,7 +10,7 @@ from atdsr.imaging import colour, vips
 from atdsr.imaging.codecs import FRAME_WRITERS, WRITERS, tiff
 from atdsr.imaging.codecs.interface import AnimationOptions, check_frames
 from atdsr.imaging.formats import TABLE, check_fits, format_of, load_extra
-from atdsr.imaging.metadata.exif import clean_metadata, with_text_in_exif
+from atdsr.imaging.metadata import clean_metadata, with_text_in_exif
 from atdsr.imaging.picture import Picture, PictureError, replicate_gray, split_alpha
 
 _MOST_KEYWORDS = 5  # in a notice

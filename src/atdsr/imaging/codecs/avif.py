@@ -25,8 +25,7 @@ from atdsr.imaging.codecs.interface import Animation, AnimationOptions, Still, T
 from atdsr.imaging.codecs.isobmff import items, tracks
 from atdsr.imaging.codecs.isobmff.av1 import Nclx
 from atdsr.imaging.codecs.isobmff.items import PrimaryItem
-from atdsr.imaging.metadata import xmp
-from atdsr.imaging.metadata.exif import orientation, resolution
+from atdsr.imaging.metadata import orientation, resolution, xmp
 from atdsr.imaging.picture import (
     CodePoints,
     DamagedError,

@@ -16,7 +16,7 @@ from atdsr.imaging.codecs.interface import Still
 from atdsr.imaging.codecs.isobmff import items
 from atdsr.imaging.codecs.isobmff.items import PrimaryItem
 from atdsr.imaging.formats import load_extra
-from atdsr.imaging.metadata.exif import clean_metadata, resolution
+from atdsr.imaging.metadata import clean_metadata, resolution
 from atdsr.imaging.picture import (
     DamagedError,
     Metadata,

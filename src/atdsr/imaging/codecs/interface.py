@@ -14,7 +14,7 @@ import numpy as np
 from PIL import ImageFile
 
 from atdsr.imaging import colour, pillow, vips
-from atdsr.imaging.metadata.exif import orientation
+from atdsr.imaging.metadata import orientation
 from atdsr.imaging.picture import (
     DamagedError,
     Metadata,

@@ -17,7 +17,7 @@ from atdsr.imaging.codecs import libvips
 from atdsr.imaging.codecs.interface import Still
 from atdsr.imaging.codecs.isobmff.boxes import top_level
 from atdsr.imaging.formats import load_extra
-from atdsr.imaging.metadata.exif import clean_metadata, resolution, without_exif_prefix
+from atdsr.imaging.metadata import clean_metadata, resolution, without_exif_prefix
 from atdsr.imaging.picture import (
     MAXIMUM,
     DamagedError,

@@ -4,7 +4,7 @@ from typing import Any
 
 from atdsr.imaging import colour, vips
 from atdsr.imaging.formats import TABLE
-from atdsr.imaging.metadata.exif import (
+from atdsr.imaging.metadata import (
     clean_metadata,
     exif_from_dpi,
     is_adobe_rgb,

@@ -28,7 +28,7 @@ from atdsr.imaging.codecs.interface import (
     encode_frames,
 )
 from atdsr.imaging.colour import Chromaticities
-from atdsr.imaging.metadata.exif import resolution
+from atdsr.imaging.metadata import resolution
 from atdsr.imaging.picture import (
     CodePoints,
     DamagedError,

@@ -15,8 +15,7 @@ from atdsr.imaging.codecs.tiff.colour import profile_from_tags, to_gray_or_rgb
 from atdsr.imaging.codecs.tiff.page import Page
 from atdsr.imaging.codecs.tiff.samples import check, read_samples
 from atdsr.imaging.formats import MAX_FRAMES
-from atdsr.imaging.metadata import tags
-from atdsr.imaging.metadata.exif import clean_metadata, exif_of_page, is_adobe_rgb, resolution
+from atdsr.imaging.metadata import clean_metadata, exif_of_page, is_adobe_rgb, resolution, tags
 from atdsr.imaging.picture import (
     MAXIMUM,
     Metadata,

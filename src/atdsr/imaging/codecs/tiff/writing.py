@@ -10,8 +10,7 @@ from typing import BinaryIO
 
 from atdsr.imaging import vips
 from atdsr.imaging.codecs import libvips
-from atdsr.imaging.metadata import tags
-from atdsr.imaging.metadata.exif import tiff_tags_from_exif
+from atdsr.imaging.metadata import tags, tiff_tags_from_exif
 from atdsr.imaging.metadata.tags import Entry, Layout, Table
 from atdsr.imaging.picture import Picture
 
