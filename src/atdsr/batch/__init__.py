@@ -12,14 +12,12 @@ from atdsr.batch.config import (
     TargetSize,
     choose_network_scale,
 )
-from atdsr.batch.naming import FIELDS, Template
+from atdsr.batch.naming import Template
 from atdsr.batch.planning import BatchItem, Plan, plan
-from atdsr.batch.running import LARGE, Outcome, Result, run, summary, totals
+from atdsr.batch.running import Outcome, Result, run, summary, totals
 from atdsr.batch.streams import STREAM, Streams, open_streams
 
 __all__ = [
-    "FIELDS",
-    "LARGE",
     "STREAM",
     "BatchConfig",
     "BatchError",

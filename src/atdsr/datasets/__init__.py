@@ -9,8 +9,6 @@ from atdsr.datasets.packed_set import (
     SIDE_MULTIPLE,
     CheckResult,
     DataError,
-    ImageRecord,
-    Index,
     PackedSet,
     check,
 )
@@ -21,8 +19,6 @@ __all__ = [
     "CheckResult",
     "Crops",
     "DataError",
-    "ImageRecord",
-    "Index",
     "PackedSet",
     "check",
     "pack",

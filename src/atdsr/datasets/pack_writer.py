@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Literal, Self
 
 from pydantic import ValidationError
@@ -84,12 +83,7 @@ class PackWriter:
         """Return the writer, whose files are open already."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Keep what is packed; if nothing is, leave nothing behind."""
         with self._open_files:
             if kind is not None:

@@ -10,28 +10,21 @@ a look. `atdsr.reports.evaluation_page` makes a page of it.
 
 from atdsr.evaluation.protocol import (
     EvaluationError,
-    EvaluationProgress,
-    ResultCallback,
     count_recorded,
-    describe_machine,
     evaluate,
     evaluation_id,
     image_path,
 )
-from atdsr.evaluation.results import Enlarge, Evaluation, Method, Metric, Row, Score
+from atdsr.evaluation.results import Evaluation, Method, Metric, Row, Score
 
 __all__ = [
-    "Enlarge",
     "Evaluation",
     "EvaluationError",
-    "EvaluationProgress",
     "Method",
     "Metric",
-    "ResultCallback",
     "Row",
     "Score",
     "count_recorded",
-    "describe_machine",
     "evaluate",
     "evaluation_id",
     "image_path",

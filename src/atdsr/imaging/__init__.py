@@ -29,7 +29,6 @@ from atdsr.imaging.conversion import (
 from atdsr.imaging.formats import (
     EXTRA_KINDS,
     FORMATS,
-    MAX_FRAMES,
     READABLE_SUFFIXES,
     WRITABLE_SUFFIXES,
     format_of,
@@ -50,14 +49,12 @@ from atdsr.imaging.picture import (
     without_metadata,
 )
 from atdsr.imaging.pillow import from_pil, to_pil
-from atdsr.imaging.reading import MAX_PIXELS, Frames, open_frames, read
+from atdsr.imaging.reading import Frames, open_frames, read
 from atdsr.imaging.writing import check_target, notices, write, write_frames
 
 __all__ = [
     "EXTRA_KINDS",
     "FORMATS",
-    "MAX_FRAMES",
-    "MAX_PIXELS",
     "READABLE_SUFFIXES",
     "WRITABLE_SUFFIXES",
     "CodePoints",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from atdsr.base import files
 from atdsr.imaging import vips
-from atdsr.imaging.codecs import OPENERS, Animation, Still
+from atdsr.imaging.codecs import OPENERS
+from atdsr.imaging.codecs.interface import Animation, Still
 from atdsr.imaging.formats import HEAD_BYTES, MAX_FRAMES, TABLE, check_allowed, recognise
 from atdsr.imaging.picture import DamagedError, Picture, PictureError
 

@@ -7,13 +7,8 @@ from pathlib import Path
 
 from atdsr.base import files
 from atdsr.imaging import colour, vips
-from atdsr.imaging.codecs import (
-    FRAME_WRITERS,
-    WRITERS,
-    AnimationOptions,
-    check_frames,
-    write_pages,
-)
+from atdsr.imaging.codecs import FRAME_WRITERS, WRITERS, tiff
+from atdsr.imaging.codecs.interface import AnimationOptions, check_frames
 from atdsr.imaging.formats import TABLE, check_fits, format_of, load_extra
 from atdsr.imaging.metadata import clean_metadata, with_text_in_exif
 from atdsr.imaging.picture import Picture, PictureError, replicate_gray, split_alpha
@@ -165,7 +160,7 @@ def write_frames(
     with files.atomic_write(path, overwrite=overwrite) as temporary:
         fitting = _check_each(pictures, path, name)
         if durations is None:
-            write_pages(fitting, temporary, path)
+            tiff.write_pages(fitting, temporary, path)
             return
         longest = TABLE[name].longest_frame
         durations = [max(0, min(duration, longest)) for duration in durations]

@@ -59,18 +59,10 @@ def _(qkv: Tensor, table: Tensor, side: int, shifted: bool, keep: bool) -> tuple
 
 @torch.library.impl("atdsr::window_attention_backward", "default")
 def _window_attention_backward(
-    grad_out: Tensor,
-    qkv: Tensor,
-    table: Tensor,
-    out: Tensor,
-    log_sums: Tensor,
-    side: int,
-    shifted: bool,
-    learned: bool,
+    grad_out: Tensor, qkv: Tensor, *others: Any
 ) -> tuple[Tensor, Tensor]:
-    return _backward_kernels(qkv).window_attention_backward(
-        grad_out.contiguous(), qkv, table, out, log_sums, side, shifted, learned
-    )
+    module = _backward_kernels(qkv)
+    return module.window_attention_backward(grad_out.contiguous(), qkv, *others)
 
 
 @torch.library.register_fake("atdsr::window_attention_backward")
@@ -136,19 +128,10 @@ def _(qkv, order, log_scale, heads, group, keep) -> tuple[Tensor, Tensor]:
 
 @torch.library.impl("atdsr::category_attention_backward", "default")
 def _category_attention_backward(
-    grad_out: Tensor,
-    qkv: Tensor,
-    order: Tensor,
-    log_scale: Tensor,
-    out: Tensor,
-    log_sums: Tensor,
-    heads: int,
-    group: int,
-    learned: bool,
+    grad_out: Tensor, qkv: Tensor, *others: Any
 ) -> tuple[Tensor, Tensor]:
-    return _backward_kernels(qkv).category_attention_backward(
-        grad_out.contiguous(), qkv, order, log_scale, out, log_sums, heads, group, learned
-    )
+    module = _backward_kernels(qkv)
+    return module.category_attention_backward(grad_out.contiguous(), qkv, *others)
 
 
 @torch.library.register_fake("atdsr::category_attention_backward")

@@ -9,8 +9,6 @@ one of `losses`. `checkpoints` and `run_log` are what stays on disk, `validation
 
 from atdsr.training.config import TrainConfig
 from atdsr.training.events import (
-    Callback,
-    Callbacks,
     Event,
     LogEntry,
     Notice,
@@ -23,8 +21,6 @@ from atdsr.training.loop import StoppedError, fit
 from atdsr.training.trainer import TrainingError
 
 __all__ = [
-    "Callback",
-    "Callbacks",
     "Event",
     "LogEntry",
     "Notice",

@@ -10,9 +10,7 @@ its size explains.
 
 from atdsr.weights.config import infer_config
 from atdsr.weights.files import (
-    READ_SUFFIXES,
     WRITE_SUFFIXES,
-    check_file_type,
     read_tensors,
     read_torch_file,
     read_weights,
@@ -30,12 +28,10 @@ from atdsr.weights.state_dict import (
 )
 
 __all__ = [
-    "READ_SUFFIXES",
     "WRITE_SUFFIXES",
     "StateDict",
     "Weights",
     "WeightsError",
-    "check_file_type",
     "first_non_finite",
     "infer_config",
     "initialise_from",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from atdsr.imaging.codecs import avif, bmp, gif, heif, jp2, jpeg, jxl, netpbm, png, tiff, webp
-from atdsr.imaging.codecs.interface import Animation, AnimationOptions, Still, check_frames
+from atdsr.imaging.codecs.interface import Animation, AnimationOptions, Still
 from atdsr.imaging.picture import Picture
 
 OPENERS: dict[str, Callable[[bytes], list[Still] | Animation]] = {
@@ -48,16 +48,3 @@ FRAME_WRITERS: dict[str, Callable[[BinaryIO, Iterator[Picture], AnimationOptions
     "gif": gif.write_frames,
 }
 """What writes an animation in each format."""
-
-write_pages = tiff.write_pages
-
-__all__ = [
-    "FRAME_WRITERS",
-    "OPENERS",
-    "WRITERS",
-    "Animation",
-    "AnimationOptions",
-    "Still",
-    "check_frames",
-    "write_pages",
-]

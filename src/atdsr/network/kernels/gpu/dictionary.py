@@ -219,9 +219,7 @@ def _look_up_op(
 
 
 @_look_up_op.register_fake
-def _(
-    q: Tensor, keys: Tensor, values: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _(q, keys, values):
     (b, n, _), (m, c) = q.shape, values.shape[1:]
     mean, variance, smallest, largest = (keys.new_empty(b, m) for _ in range(4))
     categories = q.new_empty(b, n, dtype=torch.int32)
@@ -259,14 +257,7 @@ def _look_up_backward_op(
 
 
 @_look_up_backward_op.register_fake
-def _(
-    q: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    mean: Tensor,
-    grad_mixed: Tensor | None,
-    grad_variance: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(q, keys, values, *_):
     return q.new_empty(q.shape), keys.new_empty(keys.shape), values.new_empty(values.shape)
 
 
@@ -333,16 +324,7 @@ def _gather_op(
 
 
 @_gather_op.register_fake
-def _(
-    q: Tensor,
-    keys: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    mean: Tensor,
-    variance: Tensor,
-    smallest: Tensor,
-    largest: Tensor,
-) -> tuple[Tensor, Tensor]:
+def _(q, keys, x, *_):
     b, m, c = *keys.shape[:2], x.shape[2]
     return keys.new_empty(b, m, c), keys.new_empty(b, m)
 
@@ -388,26 +370,8 @@ def _gather_backward_op(
 
 
 @_gather_backward_op.register_fake
-def _(
-    q: Tensor,
-    keys: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    mean: Tensor,
-    variance: Tensor,
-    smallest: Tensor,
-    largest: Tensor,
-    totals: Tensor,
-    gathered: Tensor,
-    grad: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return (
-        q.new_empty(q.shape),
-        keys.new_empty(keys.shape),
-        x.new_empty(x.shape),
-        weight.new_empty(weight.shape),
-        variance.new_empty(variance.shape),
-    )
+def _(q, keys, x, weight, mean, variance, *_):
+    return tuple(tensor.new_empty(tensor.shape) for tensor in (q, keys, x, weight, variance))
 
 
 def _keep_gathered(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:

@@ -171,16 +171,7 @@ def normed_maps_op(
 
 
 @normed_maps_op.register_fake
-def _(
-    x: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    eps: float,
-    weights: list[Tensor],
-    biases: list[Tensor],
-    with_gelu: bool,
-    dtype: torch.dtype,
-) -> list[Tensor]:
+def _(x, norm_weight, norm_bias, eps, weights, biases, with_gelu, dtype) -> list[Tensor]:
     return [x.new_empty(*x.shape[:-1], len(weight), dtype=dtype) for weight in weights]
 
 

@@ -97,17 +97,7 @@ def normed_maps_backward_op(
 
 
 @normed_maps_backward_op.register_fake
-def _(
-    x: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    eps: float,
-    weights: list[Tensor],
-    biases: list[Tensor],
-    with_gelu: bool,
-    through: Tensor,
-    gradients: list[Tensor],
-) -> tuple[Tensor, Tensor]:
+def _(x, norm_weight, norm_bias, eps, weights, biases, *_) -> tuple[Tensor, Tensor]:
     size = sum(part.numel() for part in (*weights, *biases, norm_weight, norm_bias))
     found = torch.empty_like(x, memory_format=torch.contiguous_format)
     return found, x.new_empty(size, dtype=torch.float32)
@@ -273,9 +263,7 @@ def add_maps_backward_op(
 
 
 @add_maps_backward_op.register_fake
-def _(
-    gradient: Tensor, rows: list[Tensor], weights: list[Tensor], with_copy: bool
-) -> tuple[list[Tensor], Tensor]:
+def _(gradient, rows, weights, with_copy) -> tuple[list[Tensor], Tensor]:
     found = [torch.empty_like(part, memory_format=torch.contiguous_format) for part in rows]
     if with_copy:
         found.append(gradient.new_empty(gradient.shape, dtype=rows[0].dtype))
