@@ -90,8 +90,7 @@ class TrainStep:
         optimizers: The optimizers of its parameters, see `build_optimizers`.
         config: How to compute the step.
         world_size: Number of processes that share a batch.
-        reporter: Receives a notice if a step cannot be recorded as a CUDA graph, or if GPU kernels
-            are unchecked.
+        reporter: Receives a notice if a step cannot be recorded as a CUDA graph.
     """
 
     def __init__(
@@ -115,8 +114,6 @@ class TrainStep:
         )
         self._batch_size = 0
         self._update_step: Callable[[Tensor, Tensor], object] = self._update
-        if (notice := gpu.notice_once(self._device)) is not None:
-            reporter.notice(notice)
         is_alone_on_gpu = self._device.type == "cuda" and world_size == 1
         if is_alone_on_gpu and config.cuda_graph and gpu.status().cuda_graphs:
             self._record_graph(reporter)

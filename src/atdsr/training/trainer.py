@@ -12,6 +12,7 @@ import torch
 from atdsr.base.errors import AtdsrError
 from atdsr.base.reporter import SILENT, Reporter
 from atdsr.inference.budget import is_out_of_memory
+from atdsr.network.kernels import gpu
 from atdsr.network.model import ATD
 from atdsr.training import checkpoints
 from atdsr.training.config import TrainConfig
@@ -45,7 +46,7 @@ class Trainer:
     Args:
         config: Configuration of the run.
         distributed: The processes that share a batch.
-        reporter: Receives notices.
+        reporter: Receives notices, from `start` on.
 
     Attributes:
         model: The network.
@@ -100,6 +101,8 @@ class Trainer:
             self._restore(state)
         elif config.init_from is not None:
             self._initialise(config.init_from)
+        if (notice := gpu.notice_once(self._distributed.device)) is not None:
+            self._reporter.notice(notice)
 
     def _initialise(self, source: Path) -> None:
         """Take the weights of a model or a file.

@@ -20,6 +20,7 @@ from atdsr.base import memory
 from atdsr.base.files import FileError
 from atdsr.base.reporter import Reporter
 from atdsr.datasets import Crops, PackedSet
+from atdsr.network.kernels import gpu
 from atdsr.network.model import ATD
 from atdsr.training import (
     Event,
@@ -101,6 +102,13 @@ def save_start(path: Path, model: ATD | None = None) -> ATD:
     model = model or lively(TINY)
     write_weights(Weights(model.config, model.state_dict()), path)
     return model
+
+
+def test_a_notice_about_unchecked_kernels_is_an_event(
+    settings: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "notice_once", lambda device: f"unchecked on {device}")
+    assert "unchecked on cpu" in told(changed(settings, iterations=1))
 
 
 # ---------------------------------------------------------------------------------------- restart
