@@ -6,6 +6,7 @@ these functions. Window attention is here twice: once written as its equation.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +48,7 @@ def window_attention_reference(qkv: Tensor, table: Tensor, side: int, shifted: b
         rows, columns = scores.shape[1:3]
         last_row = torch.arange(rows, device=qkv.device) == rows - 1
         last_column = torch.arange(columns, device=qkv.device) == columns - 1
-        penalties = shift_penalties(side, qkv.device).to(bias.dtype)
+        penalties = _constant(shift_penalties, side, qkv.device).to(bias.dtype)
         scores = scores + penalties[last_row.long()[:, None], last_column.long()][:, :, None]
     out = merge(join_heads(scores.softmax(-1) @ v), side)
     return unshift(out, side) if shifted else out
@@ -63,7 +64,7 @@ def window_attention(qkv: Tensor, table: Tensor, side: int, shifted: bool) -> Te
     if not shifted:
         return merge(_biased_attention(partition(qkv, side), bias), side)
     windows = partition(shift(qkv, side), side)  # b rows columns n 3c
-    penalties = shift_penalties(side, qkv.device).to(bias.dtype)
+    penalties = _constant(shift_penalties, side, qkv.device).to(bias.dtype)
     attended_rows = []
     for last_row, rows in enumerate(_all_but_last_and_last(windows.shape[1])):
         rectangles = [
@@ -76,7 +77,30 @@ def window_attention(qkv: Tensor, table: Tensor, side: int, shifted: bool) -> Te
 
 def position_bias(table: Tensor, side: int) -> Tensor:
     """Return the bias `heads n n` of all pairs of tokens in a window, n = side * side."""
-    return table[position_index(side, table.device)].permute(2, 0, 1)  # n n heads -> heads n n
+    index = _constant(position_index, side, table.device)
+    return table[index].permute(2, 0, 1)  # n n heads -> heads n n
+
+
+_constants: dict[tuple[object, int, torch.device], Tensor] = {}
+
+
+def _constant(
+    make: Callable[[int, torch.device], Tensor], side: int, device: torch.device
+) -> Tensor:
+    """Return what a function of `windows.py` returns, computed once for each device.
+
+    A layer would otherwise spend most of a millisecond on it in every forward pass.
+    """
+    if torch.compiler.is_compiling():  # a compiled graph has constants of its own
+        return make(side, device)
+    key = make, side, device
+    if key not in _constants:
+        with torch.inference_mode(False):  # training may need it later
+            constant = make(side, device)
+        if type(constant) is not Tensor:  # a stand-in without numbers, of a tracer
+            return constant
+        _constants[key] = constant
+    return _constants[key]
 
 
 def _all_but_last_and_last(count: int) -> tuple[slice, slice]:

@@ -161,3 +161,16 @@ def test_category_attention_gradients() -> None:
         lambda q, s: operators.category_attention(q, categories, s, heads=2, group=4, count=3),
         (qkv, scale),
     )
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_inference_leaves_nothing_behind_that_training_cannot_use(
+    monkeypatch: pytest.MonkeyPatch, shifted: bool
+) -> None:
+    monkeypatch.setattr(attention, "_constants", {})
+    qkv, table = torch.randn(1, 16, 16, 12), torch.randn(15**2, 2, requires_grad=True)
+    with torch.inference_mode():
+        attention.window_attention(qkv, table, 8, shifted)
+    attention.window_attention(qkv, table, 8, shifted).sum().backward()
+    assert table.grad is not None
+    assert len(attention._constants) == 1 + shifted
