@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from atdsr.network import attention
-from atdsr.network.kernels import cpu, gpu
+from atdsr.network.kernels import cpu, gpu, needs_gradients
 from atdsr.network.kernels.cpu import attention as cpu_attention
 from atdsr.network.kernels.cpu import dictionary as cpu_dictionary
 
@@ -212,11 +212,9 @@ def _has_kernel(qkv: Tensor, side: int = cpu_attention.SIDE_MULTIPLE) -> bool:
 
 def _kernels(qkv: Tensor, side: int = cpu_attention.SIDE_MULTIPLE) -> ModuleType | None:
     """Return the module whose kernels take these tensors; None where plain PyTorch does."""
-    if not _has_kernel(qkv, side):
-        return None
     if gpu.supports(qkv):
         return import_module("atdsr.network.kernels.gpu.attention")  # which imports Triton
-    return cpu_attention
+    return cpu_attention if _has_kernel(qkv, side) else None
 
 
 def _backward_kernels(qkv: Tensor) -> ModuleType:
@@ -257,7 +255,7 @@ def window_attention(qkv: Tensor, table: Tensor, side: int, shifted: bool) -> Te
     if not _has_kernel(qkv, side):
         return attention.window_attention(qkv, table, side, shifted)
     qkv, table = qkv.contiguous(), table.float().contiguous()
-    keep = _needs_gradients(qkv, table)
+    keep = needs_gradients(qkv, table)
     return torch.ops.atdsr.window_attention(qkv, table, side, shifted, keep)[0]
 
 
@@ -284,7 +282,7 @@ def category_attention(
     if not _has_kernel(qkv):
         return attention.category_attention(qkv, order, log_scale, heads, group)
     qkv, log_scale = qkv.contiguous(), log_scale.float().reshape(())
-    keep = _needs_gradients(qkv, log_scale)
+    keep = needs_gradients(qkv, log_scale)
     return torch.ops.atdsr.category_attention(qkv, order, log_scale, heads, group, keep)[0]
 
 
@@ -301,8 +299,3 @@ def sort_by_category(categories: Tensor, count: int) -> Tensor:
     if gpu.supports_device(categories.device) or cpu.supports_device(categories.device):
         return torch.ops.atdsr.sort_by_category(categories, count)
     return categories.sort(dim=1, stable=True).indices
-
-
-def _needs_gradients(*inputs: Tensor) -> bool:
-    """Tell whether the backward pass will need what the forward pass can keep for it."""
-    return torch.is_grad_enabled() and any(x.requires_grad for x in inputs)

@@ -6,6 +6,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+from torch import Tensor
+
 SWITCH = "ATDSR_KERNELS"
 """Environment variable: `off`, `unchecked`, or the name of the variant to run on CPUs."""
 
@@ -29,3 +32,8 @@ def plain() -> Iterator[None]:
         yield
     finally:
         _enabled = before
+
+
+def needs_gradients(*inputs: Tensor) -> bool:
+    """Tell whether a backward pass can follow work on these tensors."""
+    return torch.is_grad_enabled() and any(x.requires_grad for x in inputs)

@@ -134,11 +134,6 @@ def product_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
-def differentiates(*inputs: Tensor) -> bool:
-    """Whether a backward pass can follow work on these tensors."""
-    return torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
-
-
 @contextmanager
 def interpreted() -> Iterator[None]:
     """Take tensors on the CPU inside the block, for tests.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atdsr.network.kernels import gpu
+from atdsr.network.kernels import gpu, needs_gradients
 from atdsr.network.kernels.gpu.depthwise_kernels import (
     input_gradient_kernel,
     mix_kernel,
@@ -58,7 +58,7 @@ def depthwise_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         `b h w c` in x's type.
     """
     taps, bias = weight.float().flatten(1).T.contiguous(), bias.float()
-    learning = gpu.differentiates(x, weight, bias)
+    learning = needs_gradients(x, weight, bias)
     return _forward(x, taps, bias, weight.shape[-1], learning)[0]
 
 
