@@ -92,7 +92,7 @@ def network_config(options: FileSchema) -> ATDConfig:
     return ATDConfig(**{field: getattr(network, key) for field, key in NETWORK_KEYS.items()})
 
 
-def test_folders(datasets: Mapping[str, TestDataset], file: Path) -> tuple[TestFolder, ...]:
+def find_test_folders(datasets: Mapping[str, TestDataset], file: Path) -> tuple[TestFolder, ...]:
     """Return the test sets by their folders, each where it is found.
 
     Args:
@@ -117,7 +117,7 @@ def test_folders(datasets: Mapping[str, TestDataset], file: Path) -> tuple[TestF
     )
 
 
-def test_notes(
+def evaluation_notes(
     test_sets: Sequence[TestFolder], metrics: Metrics | None, scale: int
 ) -> Iterator[str]:
     """Yield a note for each metric that is not measured, and for each set without LR pictures.

@@ -131,8 +131,8 @@ def read_test(path: str | Path) -> TestOptions:
         options = TestFileSchema.model_validate(content)
         if not options.datasets:
             raise BasicSRError("datasets is empty; name a test set.")
-        datasets = reading.test_folders(options.datasets, path)
-        notes = [*reading.test_notes(datasets, options.val.metrics, options.scale)]
+        datasets = reading.find_test_folders(options.datasets, path)
+        notes = [*reading.evaluation_notes(datasets, options.val.metrics, options.scale)]
         if not options.path.strict_load_g:
             notes.append("path.strict_load_g is false; weights are held to network_g all the same.")
         return TestOptions(

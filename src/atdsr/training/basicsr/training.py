@@ -63,8 +63,8 @@ def read_training(path: str | Path, overrides: Sequence[str] = ()) -> TrainingOp
         if options.val is not None:
             others = {key: value for key, value in content["datasets"].items() if key != "train"}
             datasets = TestDatasets.model_validate({"datasets": others}).datasets
-            sets = reading.test_folders(datasets, path)
-            notes += reading.test_notes(sets, options.val.metrics, options.scale)
+            sets = reading.find_test_folders(datasets, path)
+            notes += reading.evaluation_notes(sets, options.val.metrics, options.scale)
             recipe["validate"] = {
                 "every": options.val.val_freq,
                 "sets": [test_set.model_dump(mode="json") for test_set in sets],
