@@ -103,12 +103,10 @@ class Upscaler:
         reporter = Reporter(progress, tell)
         accepted = imaging.convert_input(picture)
         content = accepted.content
-        if isinstance(content, Tensor):
-            if out is not None:
-                raise UpscaleError("`out` is for arrays of uint8 or uint16; leave it out.")
-            return accepted.restore(self._enlarge_floats(content, size, reporter))
-        if out is not None and isinstance(picture, Tensor):
+        if out is not None and (isinstance(picture, Tensor) or isinstance(content, Tensor)):
             raise UpscaleError("`out` is for arrays of uint8 or uint16; leave it out.")
+        if isinstance(content, Tensor):
+            return accepted.restore(self._enlarge_floats(content, size, reporter))
         return accepted.restore(self._enlarge_samples(content, size, reporter, out))
 
     def batch(
@@ -221,10 +219,8 @@ class Upscaler:
             for number, target in enumerate(targets):
                 rows = target[top : top + band.shape[-2]]
                 rows[...] = imaging.to_array(band[number : number + 1], target.dtype)
-                if isinstance(target, np.memmap):
-                    imaging.release_memory(
-                        target
-                    )  # otherwise all of it would be in memory at the end
+                if isinstance(target, np.memmap):  # all of it would be in memory at the end
+                    imaging.release_memory(target)
 
     def _enlarge_floats(
         self, image: Tensor, size: tuple[int, int] | None, reporter: Reporter
