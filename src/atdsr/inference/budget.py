@@ -18,9 +18,10 @@ def estimate(
 ) -> int:
     """Return the main memory in bytes that the network takes at its peak for one picture.
 
-    Fitted to what `benchmarks/memory.py` measures on a CPU in float32: per pixel 2.8 kB for the
+    Fitted to what `benchmarks/memory.py` measured on a CPU in float32: per pixel 2.8 kB for the
     light network and 11 kB for the classical one with the kernels, 6.7 and 24 kB in plain
-    PyTorch; at x4 the end of the classical one takes most, 16 kB.
+    PyTorch; at x4 the end of the classical one takes most, 16 kB. The light network has come to
+    take less (docs/speed.md), so for large pictures the estimate is too high.
 
     Args:
         config: Configuration of the network.
