@@ -13,13 +13,13 @@ def duration(seconds: float | None) -> str:
     """Return a duration in its two largest units.
 
     Example:
-        >>> duration(3.25), duration(245), duration(11_100), duration(255_600)
-        ('3.2 s', '4 min 5 s', '3 h 5 min', '2 d 23 h')
+        >>> duration(0.042), duration(3.25), duration(245), duration(11_100), duration(255_600)
+        ('0.04 s', '3.2 s', '4 min 5 s', '3 h 5 min', '2 d 23 h')
     """
     if seconds is None or not math.isfinite(seconds):
         return UNKNOWN
     if seconds < 9.95:
-        return f"{round(seconds, 1):g} s"
+        return f"{round(seconds, 1 if seconds >= 0.1 else 2):g} s"
     # Round to the smaller of the two units first, so that 3599.9 s become 1 h and not 59 min 60 s.
     step = 3600 if seconds >= 86_400 else 60 if seconds >= 3600 else 1
     rest, parts = round(seconds / step) * step, []

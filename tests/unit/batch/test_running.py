@@ -269,7 +269,7 @@ def test_records_are_plain_json():
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (0.04, "0 s"),
+        (0.04, "0.04 s"),
         (59.94, "1 min"),
         (61, "1 min 1 s"),
         (3599, "59 min 59 s"),
