@@ -1,5 +1,6 @@
 """Packing and checking through the command line."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,3 +113,30 @@ def test_stopped_and_called_again(tmp_path: Path, number: signal.Signals) -> Non
     assert (done.returncode, done.stdout, done.stderr) == (0, "7 pictures -> set\n", "")
     assert atdsr("pack", str(tmp_path / "pictures"), "-o", str(tmp_path / "whole")).exit_code == 0
     assert content(tmp_path / "set") == content(tmp_path / "whole")
+
+
+def test_a_test_set_is_identified_by_its_pixels(here: Path, benchmarks: Path) -> None:
+    """Whatever files hold them: other names and formats, cropped for a scale or not."""
+    hr = benchmarks / "Set14" / "HR"
+    for scale in (2, 3, 4):
+        folder = here / "copy" / "HR" / "Fourteen" / f"x{scale}"
+        folder.mkdir(parents=True)
+        for number, path in enumerate(sorted(hr.iterdir())):
+            picture = Image.open(path).convert("RGB")
+            size = (picture.width // scale * scale, picture.height // scale * scale)
+            picture.crop((0, 0, *size)).save(folder / f"{number}.png", compress_level=1)
+    for data in (hr, here / "copy"):
+        done = atdsr("identify", str(data))
+        assert done.exit_code == 0
+        assert done.stdout.count("(the Set14 of papers)") == len(done.stdout.splitlines()) == 3
+    one = here / "copy" / "HR" / "Fourteen" / "x2" / "3.png"
+    changed = Image.open(one)
+    changed.putpixel((5, 5), (1, 2, 3))
+    changed.save(one)
+    shutil.rmtree(one.parents[1] / "x3")
+    lines = atdsr("identify", str(one.parent)).stdout.splitlines()
+    assert len(lines) == 2  # x2 and its sibling x4
+    assert lines[0].startswith("Fourteen, 14 pictures, x2: ")
+    assert lines[0].endswith("(no set known to atdsr)")
+    assert lines[1].endswith("(the Set14 of papers)")
+    assert "there is no folder 'gone' here" in atdsr("identify", "gone").stderr

@@ -119,11 +119,12 @@ data_app = typer.Typer(
     cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Make and check training sets.",
+    help="Make and check training sets; identify test sets.",
 )
 app.add_typer(data_app, name="data")
 data_app.command(cls=Command)(data.pack)
 data_app.command(cls=Command)(data.check)
+data_app.command(cls=Command)(data.identify)
 runs_app = typer.Typer(
     cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None, help="Look at training runs."
 )

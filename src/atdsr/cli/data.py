@@ -1,4 +1,4 @@
-"""`atdsr data pack` and `atdsr data check`."""
+"""`atdsr data pack`, `atdsr data check` and `atdsr data identify`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -88,3 +88,30 @@ def check(folder: Annotated[Path, argument("SET")], quiet: QuietOption = False) 
         say(out, sentence)
     say(err, f"error: {folder} ({contents}) is damaged; pack the pictures anew.")
     raise typer.Exit(1)
+
+
+def identify(data: Annotated[str, argument("DATA")], quiet: QuietOption = False) -> None:
+    """Tell whether a test set is the one that papers use.
+
+    DATA is a test set as for `atdsr eval`. Its name, number of pictures and a SHA-256 for each
+    scale are printed. The hash depends on the pixels alone, not on names or file formats.
+    """
+    from atdsr.base.scales import SCALES
+    from atdsr.evaluation import standard_sets, testsets
+
+    sets, errors = [], []
+    for scale in SCALES:
+        try:
+            sets += [(test_set, scale) for test_set in testsets.find(data, scale)]
+        except testsets.TestSetError as error:  # DATA may have the pictures of one scale only
+            errors.append(error)
+    if not sets:
+        raise errors[0]
+    for test_set, scale in sets:
+        with progress_bar(quiet) as progress:
+            pairs = progress.track(test_set.pairs, description=printable(test_set.name))
+            pictures = [standard_sets.picture_digest(pair.load_hr(scale)) for pair in pairs]
+        digest = standard_sets.set_digest(pictures)
+        standard = standard_sets.identify(digest, scale)
+        verdict = f"the {standard.name} of papers" if standard else "no set known to atdsr"
+        say(out, f"{test_set.name}, {len(pictures)} pictures, x{scale}: {digest} ({verdict})")

@@ -48,21 +48,31 @@ class Pair:
             TestSetError: The sizes do not match, or a picture has transparency.
             PictureError: A file cannot be read.
         """
-        uncropped = pairs.read_rgb8(self.hr)
-        try:
-            hr = resample.crop_to_multiple(uncropped, scale)
-        except resample.ResampleError as error:
-            raise TestSetError(f"{self.hr}: {error}.") from None
+        hr = self.load_hr(scale)
         if self.lr is None:
             return hr, resample.downscale(hr, scale)
         lr = pairs.read_rgb8(self.lr)
         if (lr.shape[0] * scale, lr.shape[1] * scale) != hr.shape[:2]:
+            height, width = pairs.read_rgb8(self.hr).shape[:2]
             raise TestSetError(
                 f"{self.lr} is {lr.shape[1]}x{lr.shape[0]} and {self.hr} is "
-                f"{uncropped.shape[1]}x{uncropped.shape[0]}, which is no pair for scale {scale}; "
+                f"{width}x{height}, which is no pair for scale {scale}; "
                 "let atdsr make LR (--lr matlab)."
             )
         return hr, lr
+
+    @pairs.errors_as(TestSetError)
+    def load_hr(self, scale: int) -> np.ndarray:
+        """Return the HR picture, cropped to a multiple of the scale, as samples h w 3 of uint8.
+
+        Raises:
+            TestSetError: It is smaller than the scale, or has transparency.
+            PictureError: The file cannot be read.
+        """
+        try:
+            return resample.crop_to_multiple(pairs.read_rgb8(self.hr), scale)
+        except resample.ResampleError as error:
+            raise TestSetError(f"{self.hr}: {error}.") from None
 
 
 @dataclass(frozen=True)
