@@ -45,7 +45,7 @@ def loss_function(config: LossConfig) -> Loss:
     return loss
 
 
-def _import(path: str) -> Loss:
+def _import(path: str) -> Callable[[Tensor, Tensor], object]:
     """Import a function from where `package.module:function` says.
 
     Raises:
