@@ -15,7 +15,7 @@ import yaml
 from yaml.constructor import SafeConstructor
 
 from atdsr.base import files
-from atdsr.base.errors import AtdsrError, short
+from atdsr.base.errors import AtdsrError, missing, short
 
 MAX_BYTES = 2**18
 MAX_VALUES = 10_000
@@ -41,6 +41,8 @@ def read(path: Path) -> dict[Any, Any]:
     try:
         with files.open_regular(path) as file:
             data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise YamlError(missing(path)) from None
     except OSError as error:
         raise YamlError(f"{path} cannot be read: {error.strerror}.") from None
     if len(data) > MAX_BYTES:

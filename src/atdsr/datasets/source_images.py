@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atdsr import imaging
+from atdsr.base.errors import no_folder
 from atdsr.datasets import pairs
 from atdsr.datasets.packed_set import (
     SIDE_MULTIPLE,
@@ -69,7 +70,7 @@ def find(
             picture, or a name cannot be stored.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder.")
+        raise DataError(no_folder(folder))
     hr_paths = pairs.tree(folder)
     if not hr_paths:
         raise DataError(f"{folder} holds no pictures.")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from atdsr.base import files, units
-from atdsr.base.errors import AtdsrError
+from atdsr.base.errors import AtdsrError, no_folder
 from atdsr.base.files import FileError
 from atdsr.base.reporter import SILENT, Reporter
 from atdsr.training.events import LogEntry, Notice, Saved, Started, Validated
@@ -150,7 +150,7 @@ def find(folder: Path, reporter: Reporter = SILENT) -> list[TrainingRun]:
     if is_run(folder):
         return [read(folder)]
     if not folder.is_dir():
-        raise TrainingRunError(f"there is no folder {str(folder)!r}; name the folder of a run.")
+        raise TrainingRunError(no_folder(folder))
     runs: list[TrainingRun] = []
     errors: list[TrainingRunError] = []
     for log in sorted(folder.glob(f"*/{LOG_FILE}")):

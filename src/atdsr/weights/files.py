@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from atdsr.base.errors import missing
 from atdsr.base.files import atomic_write
 from atdsr.network.config import ATDConfig, ConfigError
 from atdsr.network.model import ATD
@@ -197,7 +198,7 @@ def _read_head(path: Path) -> tuple[bytes, int]:
     if path.is_dir():
         raise WeightsError(f"{path} is a folder; {_NAME_A_FILE}")
     if not exists:
-        raise WeightsError(f"{path} does not exist; {_NAME_A_FILE}")
+        raise WeightsError(missing(path))
     if not path.is_file():
         raise WeightsError(f"{path} is not a regular file; {_NAME_A_FILE}")
     with path.open("rb") as file:
