@@ -1,21 +1,21 @@
 """The options that several commands share, and what they stand for."""
 
-import re
+from collections.abc import Callable
 from enum import StrEnum
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from atdsr.base import option_values
 from atdsr.base.errors import AtdsrError
-from atdsr.base.scales import SCALES, list_scales
+from atdsr.base.scales import SCALES
 
 if TYPE_CHECKING:
     from atdsr.inference.upscaler import Upscaler
 
-
-MOST_TIMES = 64
-"""The largest factor that --outscale takes."""
+T = TypeVar("T")
 
 
 class Device(StrEnum):
@@ -37,72 +37,34 @@ class Precision(StrEnum):
 SCALE_METAVAR = "|".join(map(str, SCALES))
 
 
-def parse_scale(text: str) -> int:
-    """The scale in what a person typed."""
-    if text not in map(str, SCALES):
-        raise typer.BadParameter(f"{text!r} is not {list_scales()}.")
-    return int(text)
+def _typed(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Let a function that parses a text raise what Typer shows beside the name of the option."""
+
+    @wraps(parse)
+    def parse_option(text: str) -> T:
+        try:
+            return parse(text)
+        except AtdsrError as error:
+            raise typer.BadParameter(str(error)) from error
+
+    return parse_option
 
 
-def at_least_1(text: str) -> int:
-    """The whole number, from 1 on, in what a person typed."""
-    if not text.isdecimal() or int(text) < 1:
-        raise typer.BadParameter(f"{text!r} is not a whole number from 1 on.")
-    return int(text)
-
-
-def at_least_0(text: str) -> int:
-    """The whole number, from 0 on, in what a person typed."""
-    return 0 if text == "0" else at_least_1(text)
-
-
-def parse_quality(text: str) -> int:
-    """The quality, from 1 to 100, in what a person typed."""
-    if at_least_1(text) > 100:
-        raise typer.BadParameter(f"{text!r} is not a whole number from 1 to 100.")
-    return int(text)
-
-
-def parse_format(text: str) -> str:
-    """The name of a format, of `imaging.FORMATS`, in what a person typed: a name or a suffix."""
+def _format_of(text: str) -> str:
+    """Return the name of a format, of `imaging.FORMATS`; the text is a name or a suffix."""
     from atdsr import imaging
 
-    try:
-        return imaging.format_of(Path(f"a.{text.removeprefix('.')}"))
-    except imaging.PictureError as error:
-        raise typer.BadParameter(str(error)) from error
+    return imaging.format_of(Path(f"a.{text.removeprefix('.')}"))
 
 
-def parse_tile(text: str) -> int | Literal["auto", "off"]:
-    """The side of a tile, or when to use tiles, in what a person typed."""
-    if text == "auto" or text == "off":
-        return text
-    if not text.isdecimal():
-        raise typer.BadParameter(f"{text!r} is neither auto nor off nor a number of pixels.")
-    return at_least_1(text)
-
-
-def parse_factor(text: str) -> float:
-    """How many times the sides grow, in what a person typed."""
-    try:
-        factor = float(text)
-    except ValueError:
-        factor = 0.0
-    if not 1 < factor <= MOST_TIMES:
-        raise typer.BadParameter(f"{text!r} is not a number above 1 and up to {MOST_TIMES}.")
-    return factor
-
-
-def parse_size(text: str) -> tuple[int | None, int | None, bool]:
-    """Width, height and whether they are exact, in what a person typed, such as 1920x1080."""
-    match = re.fullmatch(r"(\d{0,6})x(\d{0,6})(!?)", text, re.ASCII)
-    width, height = (
-        (int(side) if side else None for side in match.groups()[:2]) if match else (0, 0)
-    )
-    exact = text.endswith("!")
-    if 0 in (width, height) or (width or height) is None or (exact and None in (width, height)):
-        raise typer.BadParameter(f"{text!r} is not like 1920x1080, 1920x, x1080 or 1920x1080!.")
-    return width, height, exact
+parse_scale = _typed(option_values.parse_scale)
+at_least_1 = _typed(option_values.at_least_1)
+at_least_0 = _typed(option_values.at_least_0)
+parse_quality = _typed(option_values.parse_quality)
+parse_tile = _typed(option_values.parse_tile)
+parse_factor = _typed(option_values.parse_factor)
+parse_size = _typed(option_values.parse_size)
+parse_format = _typed(_format_of)
 
 
 def flag(*names: str, **settings: Any) -> Any:
