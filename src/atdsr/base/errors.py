@@ -57,6 +57,15 @@ def missing(path: Path) -> str:
     return f"{path} does not exist; {advice}"
 
 
+def unreadable(path: Path, error: OSError) -> str:
+    """Return a sentence about a file or folder that the system refuses to read."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return missing(path)
+    if path.is_dir() and not isinstance(error, PermissionError):
+        return f"{path} is a folder; name a file."
+    return f"{path} cannot be read: {error.strerror or error}."
+
+
 def no_folder(path: Path) -> str:
     """Return a sentence about a path that should be a folder and is none."""
     return f"{path} is a file; name a folder." if path.exists() else missing(path)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atdsr import imaging
-from atdsr.base.errors import no_folder
+from atdsr.base.errors import no_folder, unreadable
 from atdsr.datasets import pairs
 from atdsr.datasets.packed_set import (
     SIDE_MULTIPLE,
@@ -103,7 +103,7 @@ def _stamp(path: Path) -> Stamp:
     try:
         status = path.stat()
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+        raise DataError(unreadable(path, error)) from None
     return status.st_size, status.st_mtime_ns
 
 

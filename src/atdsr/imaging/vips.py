@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from atdsr.base.errors import missing
+from atdsr.base.errors import unreadable
 from atdsr.imaging import memmap
 from atdsr.imaging.picture import PictureError
 
@@ -78,8 +78,8 @@ def named_errors(subject: object, failure: str) -> Iterator[None]:
         raise PictureError(f"{subject}: {error}") from error.__cause__
     # what Python, Pillow (also SyntaxError and ValueError, for damaged headers) and libvips raise
     except (OSError, SyntaxError, ValueError, load().Error) as error:
-        if isinstance(error, FileNotFoundError) and isinstance(subject, Path):
-            raise PictureError(missing(subject)) from error
+        if isinstance(error, FileNotFoundError | IsADirectoryError) and isinstance(subject, Path):
+            raise PictureError(unreadable(subject, error)) from error
         # libvips adds a line at each level; the last one that is not about bytes it tried says why
         lines = [
             line.strip() for line in (getattr(error, "strerror", None) or str(error)).split("\n")

@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from atdsr.base import units
 from atdsr.base.errors import AtdsrError
 
 _T = TypeVar("_T")

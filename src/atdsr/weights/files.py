@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from atdsr.base.errors import missing
+from atdsr.base.errors import missing, unreadable
 from atdsr.base.files import atomic_write
 from atdsr.network.config import ATDConfig, ConfigError
 from atdsr.network.model import ATD
@@ -90,7 +90,7 @@ def read_tensors(path: Path, prefer: str = "params_ema") -> tuple[StateDict, dic
         else:
             content, metadata = _read_safetensors(path)
     except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise WeightsError(unreadable(path, error)) from None
     except safetensors.SafetensorError:
         raise WeightsError(
             f"{path} is not a safetensors file, or it is damaged; fetch it again."

@@ -128,7 +128,8 @@ def find(name: str) -> BundledModel | OfficialModel:
     models = {model.name: model for model in (*BUNDLED, *OFFICIAL)}
     if name in models:
         return models[name]
-    names = {known.rpartition("/")[2]: known for known in models}  # also without "official/"
+    # by the name without "official/" too; of two with one such name, the one that comes with atdsr
+    names = {known.rpartition("/")[2]: known for known in reversed(models)}
     meant = names.get(errors.nearest(name.rpartition("/")[2], names) or "")
     raise WeightsError(
         f"there is neither a file nor a model called {name!r}"
