@@ -93,7 +93,7 @@ def test_curves_and_page_are_written_and_not_replaced_unasked(experiments: Path,
 
 def test_what_is_no_run_ends_in_a_sentence(experiments: Path, tmp_path: Path):
     assert str(tmp_path) in atdsr("show", tmp_path, code=1).stderr
-    assert "no folder" in atdsr("list", tmp_path / "none", code=1).stderr
+    assert "none does not exist" in atdsr("list", tmp_path / "none", code=1).stderr
     said = atdsr("show", experiments, "--png", tmp_path / "a.png", code=1).stderr
     assert "several runs" in said
     assert not (tmp_path / "a.png").exists()

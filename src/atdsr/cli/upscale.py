@@ -1,6 +1,7 @@
 """`atdsr upscale`."""
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -173,8 +174,10 @@ def upscale(
     )
     with batch.open_streams(inputs, output, config) as streams:
         plan = batch.plan(streams.inputs, streams.out, config)
+        start = time.perf_counter()
         results, interrupted = _run(plan, upscaler, streams, json_lines, quiet)
-        _conclude(plan, results, interrupted, json_lines, quiet)
+        seconds = time.perf_counter() - start
+        _conclude(plan, results, seconds, interrupted, json_lines, quiet)
 
 
 def _target_size(
@@ -232,9 +235,14 @@ def _run(
 
 
 def _conclude(
-    plan: "Plan", results: list["Result"], interrupted: bool, json_lines: bool, quiet: bool
+    plan: "Plan",
+    results: list["Result"],
+    seconds: float,
+    interrupted: bool,
+    json_lines: bool,
+    quiet: bool,
 ) -> None:
-    """Show what failed, and the summary.
+    """Show what failed, and the summary, with the time that it all took.
 
     Raises:
         typer.Exit: With 1 if a picture failed, and with 128 + the signal after one, such as Ctrl-C.
@@ -246,7 +254,7 @@ def _conclude(
         say(err, f"error: {failure}")
     if json_lines:
         say(out, json.dumps(batch.totals(results, plan, interrupted=interrupted)))
-    summary = batch.summary(results, plan)
+    summary = batch.summary(results, plan, seconds)
     if interrupted:
         say(err, f"interrupted: {summary}")
         raise typer.Exit(interrupts.exit_code())
