@@ -50,10 +50,12 @@ def missing(path: Path) -> str:
         if folder != path.parent:
             lacking = path.parents[path.parents.index(folder) - 1]
             return f"{path} does not exist: there is no folder {lacking}; check the name."
-        meant = nearest(path.name, (entry.name for entry in folder.iterdir()))
+        # without suffixes, which make any two pictures alike
+        entries = {entry.stem: entry for entry in folder.iterdir()}
+        meant = entries.get(nearest(path.stem, entries) or "")
     except (OSError, StopIteration):  # a folder that may not be read
         meant = None
-    advice = f"did you mean {path.with_name(meant)}?" if meant else "check the name."
+    advice = f"did you mean {meant}?" if meant else "check the name."
     return f"{path} does not exist; {advice}"
 
 

@@ -92,7 +92,7 @@ def test_pictures_go_on_past_failures_and_report_their_share():
     )
     assert [result.outcome for result in results] == ["done", "failed", "done"]
     assert results[0].message == "a.png -> big_a.png"
-    assert results[1].message.startswith("none.png: ")
+    assert results[1].message.startswith("none.png does not exist; ")
     assert seen == [
         ("a.png", 0),
         ("a.png", 0.5),
