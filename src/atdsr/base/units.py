@@ -1,4 +1,4 @@
-"""How figures are written for people: durations, sizes in bytes, large numbers, decibels.
+"""How figures are written for people: counts, durations, sizes in bytes, large numbers, decibels.
 
 A figure that is not known (None, NaN, an infinite duration or size) is written as `UNKNOWN`.
 """
@@ -7,6 +7,16 @@ import math
 
 UNKNOWN = "-"
 """Stands for a figure that is not known."""
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things, whose plural ends in s.
+
+    Example:
+        >>> counted(1, "picture"), counted(1200, "thread")
+        ('1 picture', '1,200 threads')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def duration(seconds: float | None) -> str:

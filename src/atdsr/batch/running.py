@@ -314,14 +314,19 @@ def totals(results: Sequence[Result], plan: Plan, *, interrupted: bool) -> dict[
     }
 
 
-def summary(results: Sequence[Result], plan: Plan) -> str:
+def summary(results: Sequence[Result], plan: Plan, seconds: float) -> str:
     """Return how many pictures are done, skipped, failed and not read, and how long it took.
+
+    Args:
+        results: What became of the pictures so far.
+        plan: The plan that they are from.
+        seconds: Time since the beginning, also of a picture that was interrupted.
 
     Example: "2 of 4 pictures done, 1 skipped, in 3.2 s; 1 PSD not read".
     """
     counts = Counter(result.outcome for result in results)
-    parts = [f"{counts[Outcome.DONE]} of {plan.total} picture{'s' * (plan.total != 1)} done"]
+    parts = [f"{counts[Outcome.DONE]} of {units.counted(plan.total, 'picture')} done"]
     parts += [f"{counts[o]} {o}" for o in (Outcome.SKIPPED, Outcome.FAILED) if counts[o]]
-    parts.append(f"in {units.duration(sum(result.seconds for result in results))}")
+    parts.append(f"in {units.duration(seconds)}")
     line = ", ".join(parts)
     return f"{line}; {describe_unread(plan.unread)}" if plan.unread else line

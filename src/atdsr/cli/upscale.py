@@ -1,6 +1,7 @@
 """`atdsr upscale`."""
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -185,8 +186,10 @@ def upscale(
         if dry_run:
             _forecast(plan, networks, streams, json_lines, quiet)
             return
+        start = time.perf_counter()
         results, interrupted = _run(plan, networks, streams, json_lines, quiet)
-        _conclude(plan, results, interrupted, json_lines, quiet)
+        seconds = time.perf_counter() - start
+        _conclude(plan, results, seconds, interrupted, json_lines, quiet)
 
 
 def _target_size(
@@ -279,9 +282,14 @@ def _run(
 
 
 def _conclude(
-    plan: "Plan", results: list["Result"], interrupted: bool, json_lines: bool, quiet: bool
+    plan: "Plan",
+    results: list["Result"],
+    seconds: float,
+    interrupted: bool,
+    json_lines: bool,
+    quiet: bool,
 ) -> None:
-    """Show what failed, and the summary.
+    """Show what failed, and the summary, with the time that it all took.
 
     Raises:
         typer.Exit: With 1 if a picture failed, and with 128 + the signal after one, such as Ctrl-C.
@@ -293,7 +301,7 @@ def _conclude(
         say(err, f"error: {failure}")
     if json_lines:
         say(out, json.dumps(batch.totals(results, plan, interrupted=interrupted)))
-    summary = batch.summary(results, plan)
+    summary = batch.summary(results, plan, seconds)
     if interrupted:
         say(err, f"interrupted: {summary}")
         raise typer.Exit(interrupts.exit_code())

@@ -401,9 +401,7 @@ def test_sizes(target_size: TargetSize, size: tuple[int, int]):
         (16, [2, 3, 4], 4),
     ],
 )
-def test_the_network_for_a_factor(
-    factor: float, scales: list[int], chosen: int
-):
+def test_the_network_for_a_factor(factor: float, scales: list[int], chosen: int):
     assert batch.choose_network_scale(factor, scales) == chosen
 
 
@@ -454,7 +452,7 @@ def test_results_of_another_size_are_known_by_a_template_without_the_inputs_name
 def test_an_input_that_another_would_become_is_never_overwritten():
     for name in ("in/a.png", "in/b.png", "in/out/a2.png"):
         imaging.write(Picture(np.zeros((4, 4, 3), np.uint8)), name)
-    options = {"template": "{stem}{scale}", "out": "in/out"}
+    options: dict[str, Any] = {"template": "{stem}{scale}", "out": "in/out"}
     assert pairs("in", "in/out", **options) == {
         "in/a.png": "in/out/a2.png",
         "in/b.png": "in/out/b2.png",

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -276,7 +277,7 @@ def test_importing_the_package_does_not_import_pytorch() -> None:
     ("options", "size"), [({}, None), ({"tile": 32}, None), ({"tile": 32}, (130, 90)), ({}, (9, 9))]
 )
 def test_the_workload_is_what_the_network_is_given(
-    monkeypatch: pytest.MonkeyPatch, options: dict[str, int], size: tuple[int, int] | None
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], size: tuple[int, int] | None
 ) -> None:
     upscaler = Upscaler(lively(TINY), device="cpu", **options)
     given: list[tuple[int, int]] = []
