@@ -17,6 +17,7 @@ from atdsr.base import memory
 from atdsr.cli import explain as explain_command
 from atdsr.imaging import Picture
 from atdsr.inference import upscaler
+from atdsr.imaging import montage
 from atdsr.reports import explain
 from atdsr.reports.explain.trace import record
 from helpers import browser
@@ -255,6 +256,23 @@ def test_the_page_is_whole_and_quiet(page: Page, html: Path):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.requests == [html.as_uri()]
     assert page.errors == []
+
+
+def test_figures_have_the_colours_of_the_screen_and_letters_of_a_legible_size(html: Path):
+    corner = (
+        "Promise.all([...document.querySelectorAll('figure img')].map(async i => {"
+        "await i.decode(); const c = new OffscreenCanvas(1, 1).getContext('2d');"
+        "c.drawImage(i, 0, 0); return c.getImageData(0, 0, 1, 1).data[0]; }))"
+    )
+    for is_dark, paper in ((False, montage.LIGHT.paper), (True, montage.DARK.paper)):
+        with browser.opened(html, width=390, dark=is_dark) as page:
+            assert page.evaluate(corner) == [paper[0]] * len(explain.FIGURES)
+            widths = page.evaluate(
+                "[...document.querySelectorAll('figure img')].map(i => i.clientWidth)"
+            )
+            assert min(widths) > 800  # scrolled sideways, the page itself is not
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            assert page.errors == []
 
 
 def test_pointing_at_a_pixel_shows_its_category(page: Page, html: Path):
