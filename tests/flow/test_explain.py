@@ -15,9 +15,8 @@ from typer.testing import CliRunner
 from atdsr import cli, imaging
 from atdsr.base import memory
 from atdsr.cli import explain as explain_command
-from atdsr.imaging import Picture
+from atdsr.imaging import Picture, montage
 from atdsr.inference import upscaler
-from atdsr.imaging import montage
 from atdsr.reports import explain
 from atdsr.reports.explain.trace import record
 from helpers import browser
@@ -134,7 +133,7 @@ def test_the_size_by_default_is_the_one_of_the_library():
         (["a.png", "--layer", "first"], "there is no layer first; "),
         (["a.png", "--at", "37,0"], "37,0 is outside a.png, which is 37x20; columns are 0 to 36"),
         (["a.png", "--at", "0,20"], "0,20 is outside"),
-        (["missing.png"], "missing.png: "),
+        (["missing.png"], "missing.png does not exist"),
         (["text.png"], "text.png: .*not a picture"),
     ],
 )
