@@ -1,5 +1,6 @@
 """`atdsr upscale`."""
 
+import itertools
 import json
 import time
 from pathlib import Path
@@ -249,6 +250,7 @@ def _run(
     with progress_bar(quiet or json_lines) as progress:
         fraction = (lambda _: 0.0) if progress.disable else batch.work_done(plan, networks)
         task = progress.add_task("", total=1)
+        numbers = itertools.count(1 + plan.total - len(plan.items))
 
         def show(line: str) -> None:
             if not quiet:
@@ -256,11 +258,11 @@ def _run(
 
         def reporter_for(item: "BatchItem") -> Reporter:
             name = printable(item.source.name)
+            count = f"{next(numbers)} of {plan.total}  " if plan.total > 1 else ""
+            progress.update(task, description=count + name, refresh=True)
 
             def show_progress(done: float) -> None:
-                number = min(int(done) + 1, plan.total)
-                count = f"{number} of {plan.total}  " if plan.total > 1 else ""
-                progress.update(task, description=count + name, completed=fraction(done))
+                progress.update(task, completed=fraction(done))
 
             return Reporter(
                 show_progress,
