@@ -59,6 +59,19 @@ def byte_size(count: float | None) -> str:
     return f"{value:,.1f} {unit}" if value < 99.95 else f"{value:,.0f} {unit}"
 
 
+def picture_size(width: int | None, height: int | None, frames: int | None = 1) -> str:
+    """Return the size of a picture in pixels, or of so many frames.
+
+    Example:
+        >>> picture_size(2048, 1536), picture_size(640, 480, 24)
+        ('2048x1536', '24 frames of 640x480')
+    """
+    if None in (width, height, frames):
+        return UNKNOWN
+    size = f"{width}x{height}"
+    return size if frames == 1 else f"{frames:,} frames of {size}"
+
+
 def short_number(value: float | None) -> str:
     """Return a number to three digits, in thousands, millions or billions where it is large.
 

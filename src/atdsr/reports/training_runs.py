@@ -70,8 +70,12 @@ class TrainingRun:
 
     @property
     def name(self) -> str:
-        """Name of the run, or else of its folder."""
-        name = (self.starts[-1].name if self.starts else "") or self.folder.resolve().name
+        """Name of the run, or else of its folder, as for a run that `set_aside` has renamed."""
+        folder_name = self.folder.resolve().name
+        name = (self.starts[-1].name if self.starts else "") or folder_name
+        stem, _, number = folder_name.rpartition(".")
+        if stem == name and number.isdecimal():
+            name = folder_name
         return _shortened(name, _LONGEST_NAME)
 
     @property

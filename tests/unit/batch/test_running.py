@@ -28,6 +28,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 class Repeater(Upscaler):
     """Repeats pixels, and tells of half of the work on the way."""
 
+    scale = 2
+
     def __init__(self) -> None:
         self.outs: list[np.ndarray | None] = []
 
@@ -54,6 +56,8 @@ class Repeater(Upscaler):
 
 class Refuser(Upscaler):
     """Fails as it is told."""
+
+    scale = 2
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
