@@ -288,7 +288,7 @@ def _word(node: ast.expr) -> str:
     if isinstance(node, ast.Call):
         function = ast.unparse(node.func).rpartition(".")[2]
         if function == "list_scales":
-            return list_scales(*(argument.value for argument in node.args))
+            return list_scales(*(ast.literal_eval(argument) for argument in node.args))
         if function == "_line":
             return "line N"
         if function == "len":
