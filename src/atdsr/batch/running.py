@@ -109,15 +109,38 @@ def run(
         What became of each picture, those first that could not be planned. A failure does not
         stop the others.
     """
+    return run_each(_enlarge_file, plan, upscaler, reporter_for)
+
+
+MakeFile = Callable[[BatchItem, Plan, Networks, Reporter], tuple[int, int, int]]
+"""Makes one file of a plan; returns its width and height, and its number of frames."""
+
+
+def run_each(
+    make: MakeFile,
+    plan: Plan,
+    upscaler: Upscaler | Networks,
+    reporter_for: Callable[[BatchItem], Reporter],
+) -> Iterator[Result]:
+    """Make the files of a plan, one after another, as `run` does.
+
+    Args:
+        make: Makes one of them, or raises an error that becomes its result.
+        plan: As for `run`.
+        upscaler: As for `run`.
+        reporter_for: As for `run`.
+    """
     networks = upscaler if isinstance(upscaler, Networks) else Networks.single(upscaler)
     for source, sentence in plan.problems:
         yield Result(source, None, Outcome.FAILED, sentence)
     for number, item in enumerate(plan.items, len(plan.problems)):
-        yield _run_item(item, plan, networks, reporter_for(item).part(number, number + 1))
+        yield _run_item(make, item, plan, networks, reporter_for(item).part(number, number + 1))
 
 
-def _run_item(item: BatchItem, plan: Plan, networks: Networks, reporter: Reporter) -> Result:
-    """Enlarge one picture; a failure becomes its result."""
+def _run_item(
+    make: MakeFile, item: BatchItem, plan: Plan, networks: Networks, reporter: Reporter
+) -> Result:
+    """Make one file; a failure becomes its result."""
     notices: dict[str, str] = {}
 
     def notice_once(sentence: str) -> None:
@@ -130,9 +153,7 @@ def _run_item(item: BatchItem, plan: Plan, networks: Networks, reporter: Reporte
     reporter.progress(0)
     width = height = frames = None
     try:
-        width, height, frames = _enlarge_file(
-            item, plan, networks, Reporter(reporter.progress, notice_once)
-        )
+        width, height, frames = make(item, plan, networks, Reporter(reporter.progress, notice_once))
         outcome, message = Outcome.DONE, f"{source} -> {target}"
     except (AtdsrError, OSError, MemoryError) as error:
         outcome, message = explain(error, item, plan)
