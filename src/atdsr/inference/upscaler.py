@@ -213,7 +213,7 @@ class Upscaler:
             if results[0].shape != (to_height, to_width, channels) or out.dtype != dtype:
                 raise UpscaleError(
                     f"out is {out.shape} of {out.dtype} and the result "
-                    f"{(to_height, to_width, channels)} of {dtype}."
+                    f"{(to_height, to_width, channels)} of {dtype}; make `out` like the result."
                 )
         colours = [imaging.visible_colours(samples) for samples in pictures]
         targets = [imaging.split_alpha(result)[0] for result in results]
@@ -289,7 +289,7 @@ class Upscaler:
         if size is None:
             return self.scale * width, self.scale * height
         if min(size) < 1:
-            raise UpscaleError(f"a size of {size[0]}x{size[1]} pixels is no picture.")
+            raise UpscaleError(f"size is {size[0]}x{size[1]}; width and height must be at least 1.")
         return size
 
     def _passes(
@@ -344,7 +344,7 @@ class Upscaler:
             # outside of the block above, whose traceback keeps the tensors of the failed call alive
             self._runner.release_memory()
             if tile <= smallest or self.config.tile == "off":
-                raise UpscaleError(_too_large(height, width))
+                raise UpscaleError(_too_large(height, width, self.config.tile))
             half = min(tile, max(height, width)) // 2
             tile = max(smallest, half - half % self.model.config.window)
             reporter.notice(f"memory ran out, so it begins again {self._in_tiles_of(tile)}.")
@@ -369,7 +369,7 @@ class Upscaler:
         )
         shown = f"{min(tile, width)}x{min(tile, height)}"
         if self.config.tile == "off" and need > free:
-            raise UpscaleError(f"{_too_large(height, width)} It {takes}.")
+            raise UpscaleError(f"{_too_large(height, width, self.config.tile)} It {takes}.")
         if self.config.tile != "off" and need > budget.USABLE * free:
             window = self.model.config.window
             sides = range(longest - longest % window, 2 * window, -window)
@@ -453,8 +453,9 @@ def load(
         return Upscaler(weights.build(), config)
 
 
-def _too_large(height: int, width: int) -> str:
-    return f"a picture of {width}x{height} is too large for the memory of this machine."
+def _too_large(height: int, width: int, tile: Tile) -> str:
+    advice = "use tiles (tile='auto', or --tile auto)" if tile == "off" else "free some of it"
+    return f"a picture of {width}x{height} is too large for the memory of this machine; {advice}."
 
 
 def _concatenated(contents: Sequence[Content]) -> Content:
@@ -464,7 +465,11 @@ def _concatenated(contents: Sequence[Content]) -> Content:
     kinds: set[tuple[Any, ...]] = {(x.shape[1:], x.dtype, x.device) for x in tensors}
     kinds |= {(array.shape, array.dtype) for array in arrays}
     if len(kinds) != 1:
-        raise UpscaleError("pictures of a batch are of one size, depth and kind.")
+        shown = " and ".join(str(kind[0]) + f" of {kind[1]}" for kind in sorted(kinds, key=str)[:2])
+        raise UpscaleError(
+            f"pictures of a batch are of one size, depth and kind, not {shown}; enlarge them one "
+            "by one."
+        )
     return torch.cat(tensors) if tensors else arrays
 
 

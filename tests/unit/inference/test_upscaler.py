@@ -114,22 +114,27 @@ def test_bf16_is_close(upscaler: Upscaler) -> None:
     ("picture", "sentence"),
     [
         ("photo.png", "str is not a picture"),
-        (torch.zeros(4), r"shape \(4,\) and dtype torch.float32 .* b c h w, c h w or h w"),
+        (torch.zeros(4), r"shape \(4,\) cannot .* b c h w, c h w or h w"),
         (torch.zeros(1, 5, 4, 4), r"\(1, 5, 4, 4\) .* 1 to 4 channels"),
-        (torch.zeros(8, 8, 3), r"\(8, 8, 3\) .* c h w"),
+        (torch.zeros(8, 8, 3), r"\(8, 8, 3\) .* permute it from h w c"),
         (torch.zeros(1, 1, 3, 4, 4), r"\(1, 1, 3, 4, 4\)"),
-        (torch.zeros(1, 3, 4, 4, dtype=torch.int64), "dtype torch.int64 .* uint8, uint16, or fl"),
+        (torch.zeros(1, 3, 4, 4, dtype=torch.int64), "dtype int64 and values from 0 to 0"),
+        (torch.ones(3, 4, 4, dtype=torch.bool), "dtype bool and values from 1 to 1 .* uint8, uint"),
         (torch.zeros(1, 3, 0, 4), "is empty"),
         (torch.full((3, 4, 4), torch.nan), "not finite"),
-        (torch.full((3, 4, 4), 255.0), r"in \[0, 1\], not 255 to 255"),
-        (np.zeros((1, 4, 4, 3), np.uint8), r"\(1, 4, 4, 3\) and dtype uint8 .* h w c or h w"),
-        (np.zeros((3, 40, 40), np.uint8), r"\(3, 40, 40\)"),
-        (np.zeros((4, 4, 3), np.int64), "dtype int64"),
-        (np.zeros((4, 4), bool), "dtype bool"),
+        (torch.full((3, 4, 4), 255.0), r"\[0, 1\], and these are from 255 to 255; divide"),
+        (np.zeros((1, 4, 4, 3), np.uint8), r"\(1, 4, 4, 3\) cannot .* h w c or h w"),
+        (np.zeros((3, 40, 40), np.uint8), r"\(3, 40, 40\) .* transpose it from c h w"),
+        (np.full((4, 4, 3), 7, np.int64), "dtype int64 and values from 7 to 7 .* uint8, uint16"),
+        (np.zeros((4, 4), np.complex64), "dtype complex64 cannot be used"),
+        (np.zeros((4, 4), bool), "dtype bool and values from 0 to 0"),
         (np.zeros((4, 4), np.longdouble), "dtype float128|dtype longdouble|dtype float96"),
         (np.zeros((4, 0, 3), np.float32), "is empty"),
         (np.zeros((4, 4, 5), np.uint8), "1 to 4 channels"),
-        (np.linspace(-1, 1, 16).reshape(4, 4), r"in \[0, 1\], not -1 to 1"),
+        (
+            np.linspace(-1, 1, 16).reshape(4, 4),
+            r"\[0, 1\], and these are from -1 to 1; .* \(x \+ 1\) / 2",
+        ),
         (np.array([[0.5, np.nan]]), "not finite"),
         (np.array([[0.5, np.inf]], np.float16), "not finite"),
         (Image.new("F", (4, 4), 256.0), "mode F is in 0 to 255, not 256 to 256"),
@@ -212,7 +217,7 @@ def test_a_batch_is_what_each_picture_becomes(
         # a batch is multiplied in another order: at a tie of rounding a level may differ
         assert np.abs(out.samples.astype(int) - alone).max() <= 1
     assert seen[-1] == 1
-    with pytest.raises(UpscaleError, match="of one size"):
+    with pytest.raises(UpscaleError, match=r"of one size.* one by one"):
         upscaler.batch([pictures[0], imaging.Picture(noise(3))])
 
 
