@@ -327,7 +327,7 @@ def test_an_option_file(run: Run, tiny_file: Path):
     run("-opt", "test.yml", "--data", "Set5", *again, model=None)
     assert figures("opt.json")[1] == ours
     _, said = run("-opt", "test.yml", "--data", "Set14", *again, code=1, model=None)
-    assert "no test set Set14, but Set5, Manga109" in said
+    assert "no test set Set14; it has Set5, Manga109" in said
     _, said = run("-opt", "test.yml", *again, code=1, model=None)
     assert "datasets/Manga109/HR" in said
     run("-opt", "test.yml", "--scale", "2", code=2, model=None)

@@ -187,13 +187,18 @@ def _plan(methods: Sequence[Method], sets: Sequence[TestSet]) -> list[_Step]:
     """
     names = [method.name for method in methods]
     if len(set(names)) < len(names):
-        raise EvaluationError(f"two of these methods have one name: {', '.join(names)}.")
+        raise EvaluationError(
+            f"two of these methods have one name: {', '.join(names)}; rename a file of weights."
+        )
     steps = []
     for scale in sorted({method.scale for method in methods}):
         fitting = [dataset for dataset in sets if dataset.scale in (None, scale)]
         names = [dataset.name for dataset in fitting]
         if not fitting:
-            raise EvaluationError(f"there is no test set for scale {scale}.")
+            raise EvaluationError(
+                f"there is no test set for scale {scale}; name one, or leave out the methods of "
+                "that scale."
+            )
         if len(set(names)) < len(names):
             raise EvaluationError(
                 f"two of these test sets have one name: {', '.join(names)}; rename a folder."
@@ -260,7 +265,8 @@ def _score(
         raise EvaluationError(f"{path}, enlarged by {method.name}: {error}") from None
     except MemoryError:
         raise EvaluationError(
-            f"{path} is too large for the memory of this machine with {method.name}."
+            f"{path} is too large for the memory of this machine with {method.name}; use tiles "
+            "(--tile auto), or take it out."
         ) from None
     return sr, score
 

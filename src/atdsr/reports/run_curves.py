@@ -34,7 +34,9 @@ def png(run: TrainingRun, path: Path, *, overwrite: bool) -> None:
     """
     columns = [curves for curves in (_training_curves(run), _validation_curves(run)) if curves]
     if not columns:
-        raise TrainingRunError(f"{run.folder}: the log has no line yet; there is nothing to draw.")
+        raise TrainingRunError(
+            f"{run.folder}: the log has no line yet; there is nothing to draw until it has one."
+        )
     colours = plots.ON_PAPER
     height = max(5.6, 1.9 * len(_validation_curves(run)) + 0.9)
     with plots.style():
