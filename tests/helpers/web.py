@@ -77,10 +77,12 @@ class Running:
                 pass
             return answer
 
-    def workers(self) -> list[psutil.Process]:
-        """The processes that hold a network, told by the memory that they have."""
+    def busiest(self) -> psutil.Process:
+        """The child process that computes most right now: the worker while a job runs."""
         children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if child.name().startswith(("python", "pypy"))]
+        before = {child: child.cpu_times().user for child in children}
+        time.sleep(0.5)
+        return max(children, key=lambda child: child.cpu_times().user - before[child])
 
     def spool(self) -> list[Path]:
         return list(self.temporary.glob("atdsr-web-*"))
