@@ -27,6 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from script import run_script
+
 HERE = Path(__file__)
 SECONDS_EACH = 5
 """Seconds that an input may take."""
@@ -229,4 +231,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -34,6 +34,7 @@ from networks_compared import (
     Side,
     Work,
 )
+from script import run_script
 from turns import Seconds, Worker, machine
 
 OURS = (PLAIN, FUSED)
@@ -218,4 +219,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)
