@@ -32,6 +32,18 @@ class Reporter:
         """
         return Reporter(lambda done: self.progress(start + (stop - start) * done), self.notice)
 
+    def logged(self) -> "Reporter":
+        """Return a reporter whose notices also go to the logger `atdsr`, at the level INFO."""
+        import logging  # which the help screens need not wait for
+
+        logger = logging.getLogger("atdsr")
+
+        def notice(sentence: str) -> None:
+            logger.info("%s", sentence)
+            self.notice(sentence)
+
+        return Reporter(self.progress, notice)
+
 
 SILENT = Reporter()
 """Ignores everything; the default where a function takes a reporter."""

@@ -1,5 +1,6 @@
 """Running a plan: each picture is read, enlarged and written, and one bad file stops no other."""
 
+import logging
 import re
 import time
 from collections import Counter
@@ -22,6 +23,8 @@ from atdsr.batch.networks import Networks
 from atdsr.batch.planning import BatchItem, Plan
 from atdsr.imaging import Frames, Picture, PictureError
 from atdsr.inference import UpscaleError, Upscaler
+
+_LOGGER = logging.getLogger("atdsr")
 
 LARGE = 64_000_000
 """Results of this many pixels or more are gathered in a file instead of in memory."""
@@ -246,8 +249,10 @@ def _enlarge_picture(
     frames: Frames, item: BatchItem, config: BatchConfig, networks: Networks, reporter: Reporter
 ) -> None:
     """Enlarge a file of one picture and write it."""
+    start = time.perf_counter()
     with interrupts.deferred():
         picture = next(iter(frames))
+    _log_seconds("reading", item.source, start)
     width, height = config.size.resolve(picture.width, picture.height)
     imaging.check_target(
         item.target,
@@ -266,9 +271,16 @@ def _enlarge_picture(
     with gathered_in_file as out:
         enlarged = _enlarge(picture, item, config, networks, reporter, out)
         for sentence in imaging.notices(enlarged, item.target):
-            reporter.notice(sentence)
+            reporter.logged().notice(sentence)
+        start = time.perf_counter()
         with interrupts.deferred():
             imaging.write(enlarged, item.target, overwrite=config.overwrite, quality=config.quality)
+        _log_seconds("writing", item.target, start)
+
+
+def _log_seconds(stage: str, path: Path, start: float) -> None:
+    seconds = units.duration(time.perf_counter() - start)
+    _LOGGER.debug("%s %s took %s", stage, path, seconds)
 
 
 def _enlarge_frames(
@@ -281,7 +293,7 @@ def _enlarge_frames(
             if number == 0 or frames.durations is None:  # an animation is like its first frame
                 shown = imaging.without_metadata(frame) if config.strip_metadata else frame
                 for sentence in imaging.notices(shown, item.target):
-                    reporter.notice(sentence)
+                    reporter.logged().notice(sentence)
             part = reporter.part(number / len(frames), (number + 1) / len(frames))
             yield _enlarge(frame, item, config, networks, part)
 

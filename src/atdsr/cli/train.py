@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from atdsr.training import Event, TrainConfig
 
+RECIPE = "recipe.yaml"  # in the folder of a run
+
 EXAMPLES = """\b
 Examples:
   atdsr train finetune --data my/photos
@@ -160,8 +162,12 @@ def _run(config: "TrainConfig", device: "torch.device", *, quiet: bool) -> None:
     """
     from atdsr import training
     from atdsr.cli.run_display import show_run
+    from atdsr.reports import training_runs
     from atdsr.training import Started
 
+    own = config.output / RECIPE
+    if leads() and own.exists() and not training_runs.is_run(config.output):
+        raise AtdsrError(f"{own} exists, and {config.output} is no run; name another output.")
     try:
         with show_run(config.output, quiet=quiet) as display:
 
@@ -188,7 +194,7 @@ def _write_recipe(config: "TrainConfig") -> None:
     from atdsr.base import files
     from atdsr.training import recipes
 
-    with files.atomic_write(config.output / "recipe.yaml", overwrite=True) as temporary:
+    with files.atomic_write(config.output / RECIPE, overwrite=True) as temporary:
         temporary.write_text(recipes.dump(config), "utf-8")
 
 

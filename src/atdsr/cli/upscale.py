@@ -25,6 +25,7 @@ from atdsr.cli.options import (
     QuietOption,
     ScaleOption,
     TileOption,
+    VerboseOption,
     YesOption,
     argument,
     default_name,
@@ -144,6 +145,7 @@ def upscale(
         bool, flag("--json", help="Print a line of JSON for each picture, for programs.")
     ] = False,
     yes: YesOption = False,
+    verbose: VerboseOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Enlarge picture files.

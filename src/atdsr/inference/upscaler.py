@@ -1,6 +1,8 @@
 """`Upscaler`: pictures in, pictures of the same kind out, at any size."""
 
+import logging
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,8 @@ from atdsr.inference.runner import NetworkRunner
 from atdsr.network.kernels import cpu, gpu
 from atdsr.network.model import ATD
 from atdsr.weights import models
+
+_LOGGER = logging.getLogger("atdsr")
 
 Read = Callable[[slice, slice], Tensor]
 """Rows and columns -> that region of the pictures, floats `b c h w` in [0, 1], 1 or 3 channels."""
@@ -63,6 +67,7 @@ class Upscaler:
         self.scale = model.config.scale
         self._runner = NetworkRunner(model, self.config)
         self._parameters = sum(parameter.numel() for parameter in model.parameters())
+        _LOGGER.debug("ATD x%d on %s", self.scale, self._runner.describe())
         self._has_kernels = cpu.supports_device(next(model.parameters()).device)
 
     def __call__(
@@ -102,7 +107,7 @@ class Upscaler:
             PictureError: The object is of another kind, or its shape, dtype, mode or range is not
                 that of a picture.
         """
-        reporter = Reporter(progress, tell)
+        reporter = Reporter(progress, tell).logged()
         accepted = imaging.convert_input(picture)
         content = accepted.content
         if out is not None and (isinstance(picture, Tensor) or isinstance(content, Tensor)):
@@ -138,7 +143,7 @@ class Upscaler:
         """
         if not pictures:
             raise UpscaleError("a batch has at least one picture.")
-        reporter = Reporter(progress, tell)
+        reporter = Reporter(progress, tell).logged()
         accepted = [imaging.convert_input(picture) for picture in pictures]
         content = _concatenated([picture.content for picture in accepted])
         if isinstance(content, Tensor):
@@ -327,8 +332,11 @@ class Upscaler:
         smallest = 2 * self.model.config.window
         tile = self._first_tile(batch, height, width, reporter)
         while True:
+            start = time.perf_counter()
             try:
                 yield from self._tiled(read, tile, height, width, reporter)
+                seconds = time.perf_counter() - start
+                _LOGGER.debug("the network took %s", units.duration(seconds))
                 return
             except (MemoryError, RuntimeError) as error:
                 if not budget.is_out_of_memory(error):
@@ -389,6 +397,12 @@ class Upscaler:
         runs = len(row_spans) * len(column_spans) * (8 if self.config.ensemble else 1)
         layers = runs * len(self.model.layers)
         done = 0
+        if len(row_spans) * len(column_spans) > 1:
+            columns, rows = len(column_spans), len(row_spans)
+            how = f"{columns}x{rows} {self._in_tiles_of(tile).removeprefix('in ')}"
+        else:
+            how = "as a whole"
+        _LOGGER.debug("the network runs on %dx%d, %s", width, height, how)
 
         def layer_done() -> None:
             nonlocal done

@@ -1,5 +1,9 @@
 """`Reporter`: silent by default, and parts that map onto the whole."""
 
+import logging
+
+import pytest
+
 from atdsr.base.reporter import SILENT, Reporter
 
 
@@ -19,3 +23,17 @@ def test_a_part_maps_its_progress_onto_the_whole_and_passes_notices_on() -> None
     second.notice("tiles are used.")
     assert fractions == [0.25, 0.25, 1]
     assert notices == ["tiles are used."]
+
+
+def test_notices_go_to_the_logger_too(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "atdsr")
+    fractions: list[float] = []
+    notices: list[str] = []
+    reporter = Reporter(fractions.append, notices.append).logged()
+    reporter.part(0, 0.5).notice("100 % of a tile is used.")
+    reporter.progress(1)
+    assert notices == ["100 % of a tile is used."]
+    assert fractions == [1]
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("atdsr", "INFO")
+    assert record.getMessage() == notices[0]

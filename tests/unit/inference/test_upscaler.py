@@ -1,5 +1,6 @@
 """`Upscaler`: the same kind back, whatever the kind."""
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import atdsr
 from atdsr import imaging
 from atdsr.base import memory
 from atdsr.imaging import resample
+from atdsr.inference import budget
 from atdsr.inference.config import InferenceConfig, UpscaleError, choose_device
 from atdsr.inference.upscaler import Upscaler
 from atdsr.weights import Weights, WeightsError, write_weights
@@ -307,3 +309,22 @@ def test_the_workload_of_a_picture_that_cannot_be_done(monkeypatch: pytest.Monke
     upscaler = Upscaler(lively(TINY), device="cpu", tile="off")
     with pytest.raises(UpscaleError, match="too large for the memory"):
         upscaler.workload(500, 400)
+
+
+def test_the_logger_tells_how_the_network_runs(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.DEBUG, "atdsr")
+    monkeypatch.setattr(budget, "NOTEWORTHY", 0)
+    upscaler = Upscaler(lively(TINY), device="cpu", tile=32)
+    upscaler(pictures.noise(3, h=20, w=50))
+    upscaler(noise(3))
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0].startswith("ATD x2 on cpu, ")
+    assert ", fp32, " in said[0]
+    assert "the network runs on 50x20, 3x1 tiles of 32 with an overlap of 16" in said
+    assert "the network runs on 14x9, as a whole" in said
+    assert [line.startswith("the network took ") for line in said].count(True) == 2
+    notices = [record for record in caplog.records if record.levelno == logging.INFO]
+    assert len(notices) == 2
+    assert notices[0].getMessage().startswith("32x20 takes about ")
