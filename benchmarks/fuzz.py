@@ -27,8 +27,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from script import run_script
-
 HERE = Path(__file__)
 SECONDS_EACH = 5
 """Seconds that an input may take."""
@@ -231,4 +229,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    sys.exit(main())

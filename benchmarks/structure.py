@@ -39,8 +39,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from script import run_script
-
 SOURCE = Path(__file__).parents[1] / "src"
 COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 RECIPE = """
@@ -255,6 +253,9 @@ def main() -> None:
     parser.add_argument("--run", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     options = parser.parse_args()
     sources = [source.resolve() for source in options.source]
+    for source in sources:
+        if not (source / "atdsr").is_dir():
+            parser.error(f"{source} has no folder atdsr; name the folder that holds the package")
     if options.run:
         run_here(options.run, sources[0] / "atdsr")
         return
@@ -280,4 +281,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    main()

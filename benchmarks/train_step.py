@@ -209,6 +209,7 @@ def main() -> None:
         pictures = wanted.set
         if pictures is None:
             pictures = sample_set(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        PackedSet(pictures, 2)  # fails here with a sentence, and not in the other processes
         settings = TrainConfig.model_validate(
             {
                 "name": "benchmark",

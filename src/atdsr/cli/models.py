@@ -219,7 +219,8 @@ def _bytes_bar(quiet: bool) -> Iterator[Any]:
 
 
 def _size(model: "OfficialModel") -> str:
-    return "" if model.nbytes is None else f"{units.byte_size(model.nbytes)} "
+    about = "about " if model.nbytes is None else ""
+    return f"{about}{units.byte_size(model.expected_bytes)} "
 
 
 def _facts(model: "BundledModel | OfficialModel") -> dict[str, object]:
