@@ -157,8 +157,8 @@ def other_scale(path: Path) -> None:
         (lambda path: path.write_bytes(b"hello"), "900_tiny.pth is a text, not weights"),
         (lambda path: path.write_bytes(b""), "900_tiny.pth is empty"),
         (lambda path: path.write_bytes(path.read_bytes()[:-500]), "or it is damaged"),
-        (lambda path: path.unlink(), r"900_tiny\.pth does not exist; check the name"),
-        (lambda path: (path.unlink(), path.mkdir()), r"900_tiny\.pth is a folder; name the"),
+        (lambda path: path.unlink(), "900_tiny.pth does not exist; check the name"),
+        (lambda path: (path.unlink(), path.mkdir()), "900_tiny.pth is a folder; name the"),
     ],
 )
 def test_what_cannot_be_added(
