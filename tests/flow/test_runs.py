@@ -160,6 +160,21 @@ def test_a_phone_need_not_be_scrolled_sideways(html: Path):
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+def test_on_a_narrow_terminal_a_table_becomes_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    logs.write(tmp_path / "mine", steps=200, every=10, name="mine")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = atdsr("list", tmp_path).stdout.splitlines()
+    assert lines[0] == "mine"
+    assert "  step       200" in lines
+    assert "  of         500,000" in lines
+    assert max(map(len, lines)) <= 60
+    monkeypatch.setenv("COLUMNS", "120")
+    assert "│ mine │" in atdsr("list", tmp_path).stdout
+
+
 def test_a_run_that_was_set_aside_is_listed_by_its_new_name(tmp_path: Path):
     logs.write(tmp_path / "mine", steps=200, every=10, name="mine")
     assert set_aside(tmp_path / "mine") == tmp_path / "mine.1"

@@ -160,7 +160,10 @@ def print_table(
     section: int = 0,
     title: str | None = None,
 ) -> None:
-    """Print a table as wide as it is, the first column to the left and the others to the right.
+    """Print a table, the first column to the left and the others to the right.
+
+    On a terminal that is too narrow for it, each line of the table becomes a list of its cells. A
+    file gets the table as wide as it is.
 
     Args:
         header: Names of the columns.
@@ -178,12 +181,27 @@ def print_table(
     for number, line in enumerate(lines, 1):
         grid.add_row(*map(printable, line), end_section=number == section)
 
-    # A line that is too long goes on below; a console would cut it off to fit its own width.
     console = out.console
     needed = Measurement.get(console, console.options.update(max_width=10_000), grid).maximum
+    if console.is_terminal and needed > console.width:
+        _print_lists(header, lines, title)
+        return
+    # in a file a long line stays whole; a console would cut it off to fit its own width
     wide = Console(file=console.file, markup=False, emoji=False, highlight=False)
     wide.width = max(console.width, needed)
     wide.print(grid)
+
+
+def _print_lists(header: Sequence[str], lines: Sequence[Sequence[str]], title: str | None) -> None:
+    """Print the first cell of each line, and the others below it with their columns' names."""
+    width = max(map(len, header[1:]), default=0)
+    if title is not None:
+        say(out, title)
+    for line in lines:
+        say(out, line[0])
+        for name, cell in zip(header[1:], line[1:], strict=False):
+            if cell:
+                say(out, f"  {name:{width}}  {cell}")
 
 
 @contextmanager
