@@ -14,7 +14,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup
 import atdsr
 from atdsr.base import files, interrupts
 from atdsr.base.errors import AtdsrError
-from atdsr.cli import data, demo, doctor, evaluate, explain, models, runs, train, upscale
+from atdsr.cli import data, demo, doctor, evaluate, explain, models, runs, train, upscale, web
 from atdsr.cli.console import (
     ClosedError,
     OutputError,
@@ -139,6 +139,7 @@ runs_app.command(cls=Command, name="list")(runs.list_runs)
 app.command(cls=Command)(explain.explain)
 app.command(cls=Command)(demo.demo)
 app.command(cls=Command)(doctor.doctor)
+app.command(cls=Command, epilog=web.EXAMPLES)(web.web)
 
 
 def _version(wanted: bool) -> None:

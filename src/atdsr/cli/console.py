@@ -162,8 +162,8 @@ def print_table(
 ) -> None:
     """Print a table, the first column to the left and the others to the right.
 
-    On a terminal that is too narrow for it, each line of the table becomes a list of its cells. A
-    file gets the table as wide as it is.
+    On a terminal that is too narrow for it, each line becomes a paragraph that names its columns.
+    Elsewhere, as in a file, a table is as wide as it is.
 
     Args:
         header: Names of the columns.
@@ -171,11 +171,19 @@ def print_table(
         section: Number of lines above a rule; 0 for no rule.
         title: Title above the table.
     """
+    from rich import box
     from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table
 
-    grid = Table(title=title, title_justify="left")
+    grid = Table(
+        title=title,
+        title_justify="left",
+        box=box.HORIZONTALS,
+        show_edge=False,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     for number, name in enumerate(header):
         grid.add_column(printable(name), justify="right" if number else "left", no_wrap=True)
     for number, line in enumerate(lines, 1):
@@ -184,24 +192,43 @@ def print_table(
     console = out.console
     needed = Measurement.get(console, console.options.update(max_width=10_000), grid).maximum
     if console.is_terminal and needed > console.width:
-        _print_lists(header, lines, title)
+        for line in _paragraphs(header, lines, section, title, console.width):
+            say(out, line)
         return
-    # in a file a long line stays whole; a console would cut it off to fit its own width
-    wide = Console(file=console.file, markup=False, emoji=False, highlight=False)
+    wide = Console(
+        file=console.file,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
     wide.width = max(console.width, needed)
     wide.print(grid)
 
 
-def _print_lists(header: Sequence[str], lines: Sequence[Sequence[str]], title: str | None) -> None:
-    """Print the first cell of each line, and the others below it with their columns' names."""
-    width = max(map(len, header[1:]), default=0)
-    if title is not None:
-        say(out, title)
-    for line in lines:
-        say(out, line[0])
-        for name, cell in zip(header[1:], line[1:], strict=False):
-            if cell:
-                say(out, f"  {name:{width}}  {cell}")
+def _paragraphs(
+    header: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    section: int,
+    title: str | None,
+    width: int,
+) -> Iterator[str]:
+    """Yield a table as text: for each line the first cell, and below it the others with names."""
+    import textwrap
+
+    keep = "\N{NO-BREAK SPACE}"  # where no line ends
+    if title:
+        yield from textwrap.wrap(title, width)
+    for number, (name, *cells) in enumerate(lines):
+        if section and number == section:
+            yield "-" * min(width, 40)
+        yield name
+        named = [
+            f"{column} {cell}".strip().replace(" ", keep)
+            for column, cell in zip(header[1:], cells, strict=False)
+            if cell
+        ]
+        for line in textwrap.wrap(", ".join(named), max(20, width - 2), break_on_hyphens=False):
+            yield f"  {line}".replace(keep, " ")
 
 
 @contextmanager
