@@ -39,9 +39,9 @@ def models(context: typer.Context) -> None:
     rows = []
     for model in (*models.BUNDLED, *models.OFFICIAL):
         figures = _figures(model)
-        location = "in atdsr"
+        location = "bundled"
         if isinstance(model, models.OfficialModel):
-            location = "here" if model.is_here else "to fetch"
+            location = "here" if model.is_here else "online"
         rows.append(
             [
                 model.name,
