@@ -266,7 +266,12 @@ def test_a_name_that_the_encoding_of_the_output_lacks(
 
 
 def test_convert_there_and_back(weights: Weights):
-    assert run("convert", "tiny.safetensors", "a.pth") == ("tiny.safetensors -> a.pth\n", "")
+    said, told = run("convert", "tiny.safetensors", "a.pth")
+    assert said == "tiny.safetensors -> a.pth\n"
+    assert told.startswith(
+        "a.pth cannot tell the category size of this network; load it with --cat"
+    )
+    assert "--category-size 256" in told
     run("convert", "a.pth", "b.safetensors", "--category-size", "256")
     back = read_weights("b.safetensors")
     assert back.config == TINY
