@@ -102,8 +102,8 @@ class ChildProcess:
             raise
         if message is None or "ready" not in message:
             self.kill()
-            reason = (message or {}).get("broken", "it ended at once")
-            raise WebError(f"the {self.config.role} process cannot start: {reason}")
+            reason = str((message or {}).get("broken", "it ended at once"))
+            raise WebError(f"the {self.config.role} process cannot start: {reason.rstrip('.')}.")
         self.facts = message["ready"]
         self.ready.set()
 
