@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from atdsr import imaging
 from atdsr.imaging import Picture, metrics, resample
+from script import run_script
 
 SCALE = 2
 MAGNIFIED = 2
@@ -94,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from atdsr import cli, training
 from atdsr.training import LogEntry, Notice, Started, TrainConfig, Validated, basicsr, recipes
+from helpers import tables
 
 RECIPE = """
 name: mine
@@ -206,9 +207,8 @@ def test_a_wrong_recipe_ends_in_a_sentence_and_leaves_nothing(fit: Fit):
 
 
 def test_the_recipes_that_come_with_atdsr_are_listed(fit: Fit):
-    rows = [line.split() for line in atdsr("--list").stdout.splitlines() if line[0] == "│"]
-    assert [row[1] for row in rows] == list(recipes.names())
-    listed = {row[1]: [cell for cell in row[2:] if cell != "│"] for row in rows}
+    listed = {row[0]: row[1:] for row in tables.rows(atdsr("--list").stdout)}
+    assert list(listed) == list(recipes.names())
     assert listed["101_ATD_light_SRx2_scratch"][:6] == [
         *("atd-light", "x2", "500,000", "32", "64", "0.0005")
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atdsr.base import interrupts
-from atdsr.base.errors import AtdsrError
+from atdsr.base.errors import AtdsrError, no_folder
 from atdsr.cli.console import err, leads, out, print_table, say
 from atdsr.cli.options import Device, DeviceOption, QuietOption, argument, flag
 
@@ -108,9 +108,15 @@ def train(
 
 
 def _data_overrides(folder: Path | None) -> list[str]:
-    """Return overrides for other pictures, whose LR is made or packed with them."""
+    """Return overrides for other pictures, whose LR is made or packed with them.
+
+    Raises:
+        AtdsrError: There is no such folder.
+    """
     if folder is None:
         return []
+    if not folder.is_dir():
+        raise AtdsrError(no_folder(folder))
     return [f"data.train={json.dumps(str(folder))}", "data.lr=null", "data.template='{}'"]
 
 

@@ -30,6 +30,7 @@ from atdsr.cli.options import (
     argument,
     default_name,
     flag,
+    is_typed,
     load_upscaler,
     parse_factor,
     parse_format,
@@ -55,6 +56,7 @@ Examples:
 
 
 def upscale(
+    context: typer.Context,
     inputs: Annotated[list[str], argument("INPUT...")],
     output: Annotated[
         str | None,
@@ -161,6 +163,7 @@ def upscale(
     goes on where it was stopped. Where both a.png and a_x2.png are among several inputs, a_x2.png
     is taken for an earlier output and left out; name it alone to enlarge it.
     """
+    start = time.perf_counter()  # what is imported and loaded is time that people wait, too
     from atdsr import batch
     from atdsr.inference import InferenceConfig
 
@@ -169,6 +172,10 @@ def upscale(
     if preview and (dry_run or output == batch.STREAM):
         other = "--dry-run" if dry_run else "-o -"
         raise typer.BadParameter(f"--preview and {other} exclude each other; drop one of them.")
+    if any(is_typed(context, each) for each in ("outscale", "size", "scale")):  # not a default
+        outscale = outscale if is_typed(context, "outscale") else None
+        size = size if is_typed(context, "size") else None
+        scale = scale if is_typed(context, "scale") else None
     target_size = _target_size(outscale, size)
     ensure_here([model] if model else [], yes=yes, quiet=quiet)
     how_to_run: dict[str, Any] = {
@@ -202,7 +209,6 @@ def upscale(
         if dry_run:
             _forecast(plan, networks, streams, json_lines, quiet)
             return
-        start = time.perf_counter()
         results, interrupted = _run(plan, networks, streams, preview, json_lines, quiet)
         seconds = time.perf_counter() - start
         _conclude(plan, results, seconds, interrupted, json_lines, quiet)

@@ -96,14 +96,14 @@ class ChildProcess:
             async with asyncio.timeout(_START_SECONDS):
                 message: dict[str, Any] | None = await messages.get()
         except TimeoutError:
-            message = {"broken": "it was not ready in time."}
+            message = {"broken": "it was not ready in time"}
         except asyncio.CancelledError:
             self.kill()
             raise
         if message is None or "ready" not in message:
             self.kill()
-            why_not = (message or {}).get("broken", "it ended at once.")
-            raise WebError(f"the {self.config.role} process cannot start: {why_not}")
+            reason = str((message or {}).get("broken", "it ended at once"))
+            raise WebError(f"the {self.config.role} process cannot start: {reason.rstrip('.')}.")
         self.facts = message["ready"]
         self.ready.set()
 
