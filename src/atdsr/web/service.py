@@ -236,6 +236,11 @@ class Service:
             self.changes.notify()
             job.task = asyncio.create_task(self._run_job(worker, job))
             await asyncio.wait([job.task])
+            if job.task.cancelled():  # before it had begun
+                self.end(job, State.CANCELLED)
+            elif (error := job.task.exception()) is not None:
+                reason = f"this is a defect of atdsr ({type(error).__name__})."
+                self.end(job, State.FAILED, ProblemError(500, reason))
             job.task = None
             self.metrics.ended(job)
             self.changes.notify()

@@ -1,5 +1,6 @@
 """The queue's bounds, on the service itself, without child processes."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,43 @@ def test_the_time_left_is_by_the_progress(tmp_path: Path, monkeypatch: pytest.Mo
     assert job.seconds_left() is None
     job.progress = 0.75
     assert job.seconds_left() == pytest.approx(10)
+
+
+class StandInWorker:
+    """Takes a task and keeps it."""
+
+    async def run(self, task, *, seconds, listen):
+        await asyncio.sleep(60)
+
+
+def outcome_after(service: Service, meddle) -> Job:
+    """What becomes of a job whose state is changed at the moment in which it is taken."""
+
+    async def run() -> Job:
+        job = service.new_job(Options())
+        service.jobs[job.id] = job
+        service._waiting.append(job)
+        worker = asyncio.create_task(service._run_worker(StandInWorker()))  # pyright: ignore
+        while job.task is None:
+            await asyncio.sleep(0)
+        meddle(job)
+        async with asyncio.timeout(5):
+            await job.finished.wait()
+        worker.cancel()
+        return job
+
+    return asyncio.run(run())
+
+
+def test_a_job_that_is_cancelled_before_its_work_begins_ends(service: Service):
+    assert outcome_after(service, service.cancel).state is State.CANCELLED
+
+
+def test_a_defect_ends_the_job_with_a_reason(service: Service, monkeypatch: pytest.MonkeyPatch):
+    async def broken(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(service, "_run_job", broken)
+    job = outcome_after(service, lambda _: None)
+    assert job.state is State.FAILED
+    assert "defect" in str(job.problem)
