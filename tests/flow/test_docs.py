@@ -23,7 +23,7 @@ PAGES = documentation.user_pages()
 BLOCKS = [block for page in PAGES for block in documentation.blocks(page)]
 
 OTHERS = {
-    *("cd", "curl", "display", "export", "for", "done", "srun"),  # the shell, and what it has
+    *(".", "activate", "curl", "display", "export", "for", "done"),  # the shell, and what it has
     *("git", "uv", "pipx", "tensorboard", "lint-imports", "pyright", "ruff"),
 }
 """Programs whose arguments are theirs to check."""
@@ -129,7 +129,7 @@ def _check(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         AssertionError: It would not be accepted.
     """
     name, *arguments = words
-    name = Path(name).name
+    name = "." if name == "." else Path(name).name
     if name in ("python", "python3", "py"):
         _check_python(arguments, monkeypatch)
     elif name == "torchrun":

@@ -6,8 +6,11 @@ a training run. What cannot run here says so in `NOT_RUN`; `test_docs.py` checks
 
 import io
 import json
+import logging
+import re
 import shlex
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from atdsr import cli
+from atdsr import cli, imaging, inference
 from atdsr.base import yaml_io
 from atdsr.evaluation import standard_sets, testsets
 from atdsr.network.config import atd_light
@@ -235,6 +238,38 @@ def upscaling(names: dict[str, Any], here: Path, printed: str) -> None:
     assert [large.dtype for large in names["larges"]] == [np.uint8] * 2
 
 
+def embedded(names: dict[str, Any], here: Path, printed: str) -> None:
+    with Image.open(here / "large.jpg") as large:
+        assert large.size == (40, 28)
+    shown = f"print(upscaler)  # {printed.strip()}"
+    assert shown in documentation.read("docs/embedding.md")
+
+
+def errors(names: dict[str, Any], here: Path, printed: str) -> None:
+    assert printed.startswith("True broken.jpg")
+    assert len(printed.splitlines()) == 1
+
+
+def cancelled(names: dict[str, Any], here: Path, printed: str) -> None:
+    first, *_, last = printed.splitlines()
+    assert (first, last) == ("4%", "cancelled")
+    assert len(printed.splitlines()) == 2
+    again = names["upscaler"](names["picture"])
+    assert (again == inference.load("atd-light-x2", "cpu")(names["picture"])).all()
+
+
+def logged(names: dict[str, Any], here: Path, printed: str) -> None:
+    assert names["logging"].getLogger("atdsr").getEffectiveLevel() == logging.INFO
+
+
+def memory(names: dict[str, Any], here: Path, printed: str) -> None:
+    assert re.fullmatch(r"\d\.\d GiB\n0\.\d GiB a tile\n", printed)
+
+
+def threads(names: dict[str, Any], here: Path, printed: str) -> None:
+    assert printed == "True True\n"
+
+
 def log_of_a_run(names: dict[str, Any], here: Path, printed: str) -> None:
     assert list(names["loss"])[:2] == [100, 200]
 
@@ -245,6 +280,7 @@ def official(names: dict[str, Any], here: Path, printed: str) -> None:
 
 CLAIMS: dict[str, list[Callable[[dict[str, Any], Path, str], None]]] = {
     "README.md": [readme],
+    "docs/embedding.md": [embedded, errors, cancelled, logged, memory, threads],
     "docs/evaluation.md": [evaluation],
     "docs/explain.md": [explain],
     "docs/models/official.md": [official],
@@ -255,13 +291,23 @@ CLAIMS: dict[str, list[Callable[[dict[str, Any], Path, str], None]]] = {
 """What each Python block of a page must have done, in the order of the page."""
 
 
+def no_network(*_: object) -> None:
+    pytest.fail("the network is used")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("block", PYTHON, ids=str)
 def test_python_does_what_the_page_says(
-    block: Block, here: Path, capsys: pytest.CaptureFixture[str]
+    block: Block,
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from atdsr import imaging, inference
-
+    if block.page == "docs/embedding.md":  # which says so
+        monkeypatch.setattr(socket.socket, "connect", no_network)
+        monkeypatch.setattr(socket, "getaddrinfo", no_network)
+        monkeypatch.setattr(logging.getLogger("atdsr"), "level", logging.NOTSET)
+        monkeypatch.setattr(logging.root, "handlers", [])
     claims = CLAIMS[block.page]
     of_page = [each for each in PYTHON if each.page == block.page]
     assert len(claims) == len(of_page), f"{block.page} has another number of Python blocks"

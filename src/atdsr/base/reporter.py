@@ -8,11 +8,18 @@ def _ignore(_: object) -> None:
     pass
 
 
+def _log(sentence: str) -> None:
+    import logging  # which `import atdsr` does without
+
+    logging.getLogger("atdsr").info("%s", sentence)
+
+
 @dataclass(frozen=True)
 class Reporter:
-    """Receives the progress and the notices of a piece of work. By default both are ignored.
+    """Receives the progress and the notices of a piece of work.
 
-    One object is handed down through all calls that do the work.
+    By default, progress is ignored, and notices go to the logger `atdsr` at level INFO. One object
+    is handed down through all calls that do the work.
 
     Attributes:
         progress: Called with the fraction of the work that is done, from 0 to 1. The fraction
@@ -21,7 +28,7 @@ class Reporter:
     """
 
     progress: Callable[[float], None] = _ignore
-    notice: Callable[[str], None] = _ignore
+    notice: Callable[[str], None] = _log
 
     def part(self, start: float, stop: float) -> "Reporter":
         """Return a reporter for one part of the work.
@@ -34,4 +41,4 @@ class Reporter:
 
 
 SILENT = Reporter()
-"""Ignores everything; the default where a function takes a reporter."""
+"""Shows nothing and logs notices; the default where a function takes a reporter."""

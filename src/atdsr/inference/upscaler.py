@@ -63,6 +63,11 @@ class Upscaler:
         self._parameters = sum(parameter.numel() for parameter in model.parameters())
         self._has_kernels = cpu.supports_device(next(model.parameters()).device)
 
+    def __repr__(self) -> str:
+        """Say which network runs, at which scale, where and in which precision."""
+        shape = f"{self.model.config.name} x{self.scale}, {self._parameters:,} parameters"
+        return f"<Upscaler: {shape}, {self.device}, {self.config.precision}>"
+
     def __call__(
         self,
         picture: PictureLike,
@@ -87,7 +92,8 @@ class Upscaler:
                 floats, and its content is complete only when the call returns.
             progress: Called with the fraction of the work that is done, from 0 to 1. It falls
                 back where memory ran out and the work begins again with tiles.
-            tell: Called with a sentence where the picture takes much memory, or tiles.
+            tell: Called with a sentence where the picture takes much memory, or tiles. By
+                default the sentence goes to the logger `atdsr` at level INFO.
 
         Returns:
             The same kind, dtype, device and number of dimensions and channels. A Pillow image of

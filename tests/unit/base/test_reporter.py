@@ -1,11 +1,20 @@
-"""`Reporter`: silent by default, and parts that map onto the whole."""
+"""`Reporter`: a log by default, and parts that map onto the whole."""
+
+import logging
+
+import pytest
 
 from atdsr.base.reporter import SILENT, Reporter
 
 
-def test_the_default_ignores_everything() -> None:
+def test_by_default_notices_are_logged_and_nothing_is_shown(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
     SILENT.progress(0.5)
-    SILENT.part(0, 1).notice("tiles are used.")
+    with caplog.at_level(logging.INFO, "atdsr"):
+        SILENT.part(0, 1).notice("tiles of 10% are used.")
+    assert caplog.record_tuples == [("atdsr", logging.INFO, "tiles of 10% are used.")]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_part_maps_its_progress_onto_the_whole_and_passes_notices_on() -> None:

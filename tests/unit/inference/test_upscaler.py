@@ -1,6 +1,7 @@
 """`Upscaler`: the same kind back, whatever the kind."""
 
 from functools import partial
+import re
 from pathlib import Path
 
 import numpy as np
@@ -258,6 +259,16 @@ def test_options_replace_those_of_a_configuration() -> None:
 def test_a_category_size_is_for_files(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="atd-light-x2 knows its category size"):
         atdsr.load("atd-light-x2", category_size=64)
+
+
+def test_it_says_what_it_is(upscaler: Upscaler) -> None:
+    assert repr(atdsr.load("atd-light-x3", "cpu")) == (
+        "<Upscaler: ATD-light x3, 759,699 parameters, cpu, fp32>"
+    )
+    other = repr(Upscaler(upscaler.model, device="cpu", precision="bf16"))
+    assert re.fullmatch(
+        r"<Upscaler: ATD of width \d+ with \d+ layers x2, [\d,]+ parameters, cpu, bf16>", other
+    )
 
 
 @pytest.mark.slow
