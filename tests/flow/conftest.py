@@ -21,6 +21,8 @@ def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(tiny_file: Path) -> Run:
     """Call `atdsr upscale` with a tiny network; the lines on stderr come back, without times."""
 
+    times = re.compile(r", in [\d.]+ s$|  ([\d,]+ frames of )?\d+x\d+, [\d.]+ s$")
+
     def call(*args: str, code: int = 0, model: Path | str | None = tiny_file) -> list[str]:
         named = [] if model is None else ["--model", str(model)]
         result = CliRunner().invoke(cli.app, ["upscale", *named, *args])
@@ -28,6 +30,6 @@ def run(tiny_file: Path) -> Run:
         assert result.exception is None or isinstance(result.exception, SystemExit)
         assert not result.stdout
         assert not temporaries()
-        return [re.sub(r", in [\d.]+ s$", "", line) for line in result.stderr.splitlines()]
+        return [times.sub("", line) for line in result.stderr.splitlines()]
 
     return call

@@ -66,7 +66,7 @@ def test_official_folders(here: Path) -> None:
 def test_what_cannot_be_packed_is_one_sentence(here: Path) -> None:
     assert atdsr("pack", "DIV2K_train_HR", "-o", "set").exit_code == 0
     for arguments, sentence in (
-        (("pack", "gone", "-o", "x"), "gone is no folder."),
+        (("pack", "gone", "-o", "x"), "gone does not exist; check the name."),
         (("pack", "DIV2K_train_HR", "-o", "set"), "set exists; name another place"),
         (("pack", "DIV2K_train_HR", "-o", "x", "--lr", "set"), "set has no LR picture for"),
         (("pack", "DIV2K_train_HR", "-o", "x", "-s", "3", "--lr", "DIV2K_train_LR_bicubic"), "LR"),

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from atdsr import cli
+from atdsr.reports.training_runs import set_aside
 from helpers import browser, logs
 from helpers.browser import Page
 
@@ -92,7 +93,7 @@ def test_curves_and_page_are_written_and_not_replaced_unasked(experiments: Path,
 
 def test_what_is_no_run_ends_in_a_sentence(experiments: Path, tmp_path: Path):
     assert str(tmp_path) in atdsr("show", tmp_path, code=1).stderr
-    assert "no folder" in atdsr("list", tmp_path / "none", code=1).stderr
+    assert "none does not exist" in atdsr("list", tmp_path / "none", code=1).stderr
     said = atdsr("show", experiments, "--png", tmp_path / "a.png", code=1).stderr
     assert "several runs" in said
     assert not (tmp_path / "a.png").exists()
@@ -157,3 +158,22 @@ def test_every_validation_image_decodes(page: Page):
 def test_a_phone_need_not_be_scrolled_sideways(html: Path):
     with browser.opened(html, width=390) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_run_that_was_set_aside_is_listed_by_its_new_name(tmp_path: Path):
+    logs.write(tmp_path / "mine", steps=200, every=10, name="mine")
+    assert set_aside(tmp_path / "mine") == tmp_path / "mine.1"
+    logs.write(tmp_path / "mine", steps=100, every=10, name="mine")
+    rows = [
+        line.split()[1] for line in atdsr("list", tmp_path).stdout.splitlines() if line[0] == "│"
+    ]
+    assert sorted(rows) == ["mine", "mine.1"]
+    assert atdsr("show", tmp_path / "mine.1").stdout.splitlines()[0] == "mine.1"
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path: Path):
+    for folder in ("first", "second"):
+        logs.write(tmp_path / folder, steps=100, every=10, name="mine")
+    shown = atdsr("list", tmp_path).stdout
+    assert "mine (first)" in shown
+    assert "mine (second)" in shown

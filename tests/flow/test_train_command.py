@@ -136,10 +136,41 @@ def test_a_dry_run_prints_a_recipe_and_what_it_takes(fit: Fit, monkeypatch: pyte
     assert sorted(map(str, Path().iterdir())) == ["again.yaml", "mine.yaml"]
 
 
+def test_a_dry_run_warns_of_a_schedule_that_is_longer_than_the_run(
+    fit: Fit, monkeypatch: pytest.MonkeyPatch
+):
+    estimate: Any = types.ModuleType("estimate")
+    estimate.estimate = lambda *_: types.SimpleNamespace(lines=list)
+    monkeypatch.setitem(sys.modules, "atdsr.training.estimate", estimate)
+    result = atdsr(
+        "mine.yaml", "--dry-run", "--set", "schedule.warmup=20000", "--set", "log.every=5"
+    )
+    said = [line.split(" and the run has ")[0] for line in result.stderr.splitlines()]
+    assert said == [
+        "warning: schedule.warmup is 20,000",
+        "warning: save.every is 10,000",
+    ]
+    assert "warning" not in result.stdout
+
+
+def test_a_loss_of_the_users_in_the_current_folder(fit: Fit, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    words = ("mine.yaml", "--set", "loss.kind=own:loss")
+    assert "--allow-code" in atdsr(*words, code=1).stderr
+    assert fit.settings is None
+    assert str(Path.cwd()) not in sys.path
+    atdsr(*words, "--allow-code")
+    assert fit.settings is not None
+    assert fit.settings.loss.kind == "own:loss"
+    assert sys.path[-1] == str(Path.cwd())
+
+
 def test_an_option_file_is_trained_and_its_notes_are_said(
     fit: Fit, monkeypatch: pytest.MonkeyPatch
 ):
-    def read_training(path: Path, overrides: list[str]) -> basicsr.TrainingOptions:
+    def read_training(
+        path: Path, overrides: list[str], *, allow_code: bool
+    ) -> basicsr.TrainingOptions:
         assert path == Path("options.yml")
         return basicsr.TrainingOptions(recipes.load("mine.yaml", overrides), ("a note",))
 

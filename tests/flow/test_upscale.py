@@ -191,7 +191,7 @@ def test_the_scale_is_that_of_the_model(run: Run):
     [
         ("text.png", b"hello", "not a picture"),
         ("empty.png", b"", "the file is empty"),
-        ("missing.png", None, "No such file"),
+        ("missing.png", None, "does not exist; check the name"),
     ],
 )
 def test_what_is_no_picture(run: Run, name: str, content: bytes | None, words: str):

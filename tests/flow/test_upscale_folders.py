@@ -1,5 +1,6 @@
 """`atdsr upscale` with many pictures: folders, trees, names, what is skipped, what is printed."""
 
+import io
 import json
 import os
 import re
@@ -7,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from atdsr import cli, imaging
+from atdsr.cli import console
 from helpers.upscaling import Run, refused, save
 
 
@@ -212,3 +215,46 @@ def test_json_after_ctrl_c(tiny_file: Path, monkeypatch: pytest.MonkeyPatch):
     (summary,) = map(json.loads, result.stdout.splitlines())
     assert summary["interrupted"]
     assert summary["done"] == 0
+
+
+# What would be done
+
+
+def test_a_dry_run_prints_and_writes_nothing(tiny_file: Path):
+    def dry(*args: str, code: int = 0) -> tuple[list[str], str]:
+        command = ["upscale", "-m", str(tiny_file), "--dry-run", *args]
+        result = CliRunner().invoke(cli.app, command)
+        assert result.exit_code == code, result.output
+        return result.stdout.splitlines(), result.stderr
+
+    save("in/a.png")
+    save("in/b.png")
+    save("in/b_x2.png")
+    Path("in/c.png").write_bytes(b"no picture")
+    before = sorted(Path().rglob("*"))
+    (first, second, last), said = dry("in", code=1)
+    made = r"in/a\.png -> in/a_x2\.png  14x10 -> 28x20, tiny, about [\d.]+ s, [\d.]+ MiB of memory"
+    assert re.fullmatch(made, first), first
+    assert second == "in/b.png: in/b_x2.png exists and is kept"
+    assert last.startswith("1 of 3 pictures would be made, 1 skipped, 1 failed, in about ")
+    assert said.startswith("error: in/c.png: not a picture")
+    lines, said = dry("in/a.png", "--json")
+    picture, totals = map(json.loads, lines)
+    assert (picture["event"], picture["outcome"], picture["width"]) == ("forecast", "done", 28)
+    assert (totals["event"], totals["done"]) == ("forecast summary", 1)
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_the_bar_counts_the_pictures_and_the_line_tells_size_and_time(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("in/a.png", "in/b.png"):
+        save(name)
+    screen = io.StringIO()
+    terminal = Console(file=screen, force_terminal=True, width=100, soft_wrap=True)
+    monkeypatch.setattr(console.err, "console", terminal)
+    run("in")
+    shown = re.sub(r"\x1b\[[\d;]*m", "", screen.getvalue())
+    assert "1 of 2  a.png" in shown
+    assert "2 of 2  b.png" in shown
+    assert re.search(r"in/a\.png -> in/a_x2\.png  28x20, [\d.]+ s", shown)

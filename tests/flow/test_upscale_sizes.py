@@ -1,5 +1,6 @@
 """`atdsr upscale` to other sizes than the network's, in tiles, in files, and of many frames."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ from typer.testing import CliRunner
 
 from atdsr import cli, imaging, inference
 from atdsr.base import memory
-from atdsr.batch import running
+from atdsr.batch import networks, running
 from atdsr.inference import Upscaler
 from atdsr.weights import models
+from helpers.networks import TINY, lively
 from helpers.pictures import noise
 from helpers.upscaling import Run, refused, save
 
@@ -50,17 +52,30 @@ def test_the_factor_of_the_network_is_the_network_alone(run: Run, tiny_file: Pat
     np.testing.assert_array_equal(imaging.read("b.png").samples, plain)
 
 
-@pytest.mark.slow
-def test_the_network_for_a_factor_is_chosen(run: Run, monkeypatch: pytest.MonkeyPatch):
-    chosen: list[int] = []
+def test_each_picture_gets_the_network_for_its_factor(run: Run, monkeypatch: pytest.MonkeyPatch):
+    chosen: list[str] = []
 
-    def choose(scale: int) -> models.BundledModel:
-        chosen.append(scale)
-        return models.BUNDLED[0]
+    def load(name: str, **_: object) -> Upscaler:
+        chosen.append(name)
+        return Upscaler(lively(replace(TINY, scale=models.find(name).config.scale)))
 
-    monkeypatch.setattr(models, "for_scale", choose)
-    run(save("a.png", noise(3, h=4, w=4)), "--outscale", "1.5", model=None)
-    assert chosen[0] == 2
+    monkeypatch.setattr(networks, "load", load)
+    save("in/small.png", noise(3, h=4, w=5))
+    save("in/large.png", noise(3, h=10, w=14))
+    run("in", "--size", "20x", "-o", "out", model=None)
+    assert chosen == ["atd-light-x2", "atd-light-x4"]  # the first is large.png
+    made = imaging.read("out/small_20x.png").samples
+    expected = Upscaler(lively(replace(TINY, scale=4)))(noise(3, h=4, w=5))
+    np.testing.assert_array_equal(made, expected)
+    run("in", "--outscale", "3", "-o", "out", model=None)
+    assert chosen[2:] == ["atd-light-x4"]  # once for both
+
+
+def test_a_device_that_is_not_here_is_named_once_and_not_for_each_picture(run: Run):
+    for name in ("in/a.png", "in/b.png"):
+        save(name)
+    sentence = refused(run, "in", "--size", "20x", "--device", "mps", model=None)
+    assert "has no mps device here" in sentence
 
 
 @pytest.mark.parametrize(

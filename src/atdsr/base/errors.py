@@ -1,6 +1,9 @@
-"""The base class of all errors that users see, and values in error messages."""
+"""The base class of all errors that users see, and what error messages say about values."""
 
+import difflib
 import reprlib
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -20,3 +23,51 @@ def short(value: Any) -> str:
         return reprlib.repr(value)
     except ValueError:  # Python does not print integers of thousands of digits
         return "a very large number"
+
+
+def nearest(name: Any, names: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the name that a mistyped one is most like; None if none is like it.
+
+    Args:
+        name: What the user wrote.
+        names: Names that would have been right.
+        cutoff: How alike they must be, from 0 (not at all) to 1 (equal).
+    """
+    return next(iter(difflib.get_close_matches(str(name)[:100], names, n=1, cutoff=cutoff)), None)
+
+
+def missing(path: Path) -> str:
+    """Return a sentence about a path that does not exist: from where on, or a name like it.
+
+    Example:
+        >>> missing(Path("/nowhere/photo.jpg"))
+        '/nowhere/photo.jpg does not exist: there is no folder /nowhere; check the name.'
+    """
+    try:
+        if path.is_symlink():
+            return f"{path} is a link to something that does not exist."
+        folder = next(folder for folder in path.parents if folder.is_dir())
+        if folder != path.parent:
+            lacking = path.parents[path.parents.index(folder) - 1]
+            return f"{path} does not exist: there is no folder {lacking}; check the name."
+        # without suffixes, which make any two pictures alike
+        entries = {entry.stem: entry for entry in folder.iterdir()}
+        meant = entries.get(nearest(path.stem, entries) or "")
+    except (OSError, StopIteration):  # a folder that may not be read
+        meant = None
+    advice = f"did you mean {meant}?" if meant else "check the name."
+    return f"{path} does not exist; {advice}"
+
+
+def unreadable(path: Path, error: OSError) -> str:
+    """Return a sentence about a file or folder that the system refuses to read."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return missing(path)
+    if path.is_dir() and not isinstance(error, PermissionError):
+        return f"{path} is a folder; name a file."
+    return f"{path} cannot be read: {error.strerror or error}."
+
+
+def no_folder(path: Path) -> str:
+    """Return a sentence about a path that should be a folder and is none."""
+    return f"{path} is a file; name a folder." if path.exists() else missing(path)

@@ -1,4 +1,4 @@
-"""How figures are written for people: durations, sizes in bytes, large numbers, decibels.
+"""How figures are written for people: counts, durations, sizes in bytes, large numbers, decibels.
 
 A figure that is not known (None, NaN, an infinite duration or size) is written as `UNKNOWN`.
 """
@@ -7,6 +7,16 @@ import math
 
 UNKNOWN = "-"
 """Stands for a figure that is not known."""
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things, whose plural ends in s.
+
+    Example:
+        >>> counted(1, "picture"), counted(1200, "thread")
+        ('1 picture', '1,200 threads')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def duration(seconds: float | None) -> str:
@@ -47,6 +57,19 @@ def byte_size(count: float | None) -> str:
         del units[0]
     unit = units[0]
     return f"{value:,.1f} {unit}" if value < 99.95 else f"{value:,.0f} {unit}"
+
+
+def picture_size(width: int | None, height: int | None, frames: int | None = 1) -> str:
+    """Return the size of a picture in pixels, or of so many frames.
+
+    Example:
+        >>> picture_size(2048, 1536), picture_size(640, 480, 24)
+        ('2048x1536', '24 frames of 640x480')
+    """
+    if None in (width, height, frames):
+        return UNKNOWN
+    size = f"{width}x{height}"
+    return size if frames == 1 else f"{frames:,} frames of {size}"
 
 
 def short_number(value: float | None) -> str:

@@ -15,7 +15,7 @@ import yaml
 from yaml.constructor import SafeConstructor
 
 from atdsr.base import files
-from atdsr.base.errors import AtdsrError, short
+from atdsr.base.errors import AtdsrError, short, unreadable
 
 MAX_BYTES = 2**18
 MAX_VALUES = 10_000
@@ -42,7 +42,7 @@ def read(path: Path) -> dict[Any, Any]:
         with files.open_regular(path) as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise YamlError(f"{path} cannot be read: {error.strerror}.") from None
+        raise YamlError(unreadable(path, error)) from None
     if len(data) > MAX_BYTES:
         raise YamlError(
             f"{path} is not a YAML file of settings: it has more than {MAX_BYTES} bytes."

@@ -12,7 +12,15 @@ from atdsr.batch.config import (
     TargetSize,
     choose_network_scale,
 )
+from atdsr.batch.forecasts import (
+    Forecast,
+    forecast,
+    forecast_summary,
+    forecast_totals,
+    work_done,
+)
 from atdsr.batch.naming import Template
+from atdsr.batch.networks import Networks
 from atdsr.batch.planning import BatchItem, Plan, plan
 from atdsr.batch.running import Outcome, Result, run, summary, totals
 from atdsr.batch.streams import STREAM, Streams, open_streams
@@ -23,6 +31,8 @@ __all__ = [
     "BatchError",
     "BatchItem",
     "Factor",
+    "Forecast",
+    "Networks",
     "Outcome",
     "Plan",
     "Result",
@@ -31,9 +41,13 @@ __all__ = [
     "TargetSize",
     "Template",
     "choose_network_scale",
+    "forecast",
+    "forecast_summary",
+    "forecast_totals",
     "open_streams",
     "plan",
     "run",
     "summary",
     "totals",
+    "work_done",
 ]

@@ -1,8 +1,8 @@
 """What a command asks for, the same for all pictures of a batch."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from atdsr.base.errors import AtdsrError
 
@@ -74,7 +74,7 @@ class BatchConfig:
         format_name: A name in `imaging.FORMATS`. None takes the format from the input, the template
             or the output.
         template: The names of outputs, as `naming.Template` reads them. None is the usual name.
-        model: The name of the model, for templates.
+        models: The names of the networks to choose from, by scale, for templates.
         recursive: Whether folders inside of folders are entered.
         overwrite: Whether existing outputs are replaced.
         quality: 1 to 100 for lossy formats. None is what `imaging.write` chooses.
@@ -84,37 +84,38 @@ class BatchConfig:
     size: TargetSize
     format_name: str | None = None
     template: str | None = None
-    model: str = ""
+    models: Mapping[int, str] = field(default_factory=dict)
     recursive: bool = False
     overwrite: bool = False
     quality: int | None = None
     strip_metadata: bool = False
 
 
-def choose_network_scale(size: TargetSize, scales: Iterable[int]) -> int | None:
-    """Return the best network scale for a target size.
+def enlargement(width: int, height: int, to_width: int, to_height: int) -> float:
+    """Return how many times the side grows that grows most."""
+    return max(to_width / width, to_height / height)
 
-    It is the scale that has to be applied the fewest times, and among those the one that
-    overshoots least: a larger step sees more of the picture's own pixels, and every pixel beyond
-    the target costs time for nothing.
+
+def choose_network_scale(factor: float, scales: Iterable[int]) -> int:
+    """Return the best network scale to make a picture so many times as large.
+
+    Fewer passes come first. Where one pass is enough, the largest network is the best one from a
+    factor of 2 on, although its result is reduced more, and the one that overshoots least below.
+    Where it takes several, the one that overshoots least is taken, which also costs the least
+    time. `benchmarks/factors.py` measures this, and docs/upscaling.md has its table.
 
     Args:
-        size: How large the results are to be.
-        scales: The scales of the available networks, each at least 2.
-
-    Returns:
-        None for a box, whose factor differs from picture to picture, and where there is no scale.
+        factor: How many times the sides grow.
+        scales: The scales of the available networks, each at least 2; at least one.
     """
-    if not isinstance(size, Factor):
-        return None
 
     def cost(scale: int) -> tuple[int, int]:
         passes = 1
-        while scale**passes < size.factor:
+        while scale**passes < factor:
             passes += 1
-        return passes, scale**passes
+        return passes, -scale if passes == 1 and factor >= 2 else scale**passes
 
-    return min(scales, key=cost, default=None)
+    return min(scales, key=cost)
 
 
 def _rounded(length: float) -> int:

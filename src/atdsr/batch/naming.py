@@ -106,22 +106,34 @@ class Template:
         """Return the files that have the name of an output for another one of the files.
 
         That is a name by this template, or a usual one (`a_x2` beside `a`, at any scale or size),
-        with any suffix.
+        with any suffix. A template without `{stem}` and `{name}` does not tell which file it was
+        made of, so any file with such a name counts, as long as there is one without.
         """
         stems = {(source.parent, source.stem) for source in sources}
         names = {(source.parent, source.name) for source in sources}
 
         def is_output(path: Path, pattern: re.Pattern[str], depth: int) -> bool:
-            if len(path.parents) < depth:
+            match = _match(path, pattern, depth)
+            if match is None:
                 return False
-            match = pattern.fullmatch("/".join((*path.parts[-depth:-1], path.stem)))
-            fields = match.groupdict() if match else {}
-            folder = path.parents[depth - 1]
+            fields, folder = match.groupdict(), path.parents[depth - 1]
             stem, name = (folder, fields.get("stem")), (folder, fields.get("name"))
             return (stem in stems and stem != (path.parent, path.stem)) or name in names
 
-        patterns = [(re.compile(_USUAL), 1), (self._pattern, self.text.count("/") + 1)]
-        return {path for path in sources if any(is_output(path, *args) for args in patterns)}
+        depth = self.text.count("/") + 1
+        patterns = [(re.compile(_USUAL), 1), (self._pattern, depth)]
+        outputs = {path for path in sources if any(is_output(path, *args) for args in patterns)}
+        if not self.fields & {"stem", "name"}:
+            named = {path for path in sources if _match(path, self._pattern, depth)}
+            outputs |= named if len(named) < len(sources) else set()
+        return outputs
+
+
+def _match(path: Path, pattern: re.Pattern[str], depth: int) -> re.Match[str] | None:
+    """Match the last parts of a path, as many as `depth`, without the suffix."""
+    if len(path.parents) < depth:
+        return None
+    return pattern.fullmatch("/".join((*path.parts[-depth:-1], path.stem)))
 
 
 def _check(text: str) -> None:

@@ -1,13 +1,19 @@
 """Planning a batch: which files the inputs name, and which file each of them becomes."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from atdsr import imaging
 from atdsr.base.errors import AtdsrError
-from atdsr.batch.config import BatchConfig, BatchError, TargetBox
+from atdsr.batch.config import (
+    BatchConfig,
+    BatchError,
+    TargetBox,
+    choose_network_scale,
+    enlargement,
+)
 from atdsr.batch.inputs import find, identity, is_folder_or_glob
 from atdsr.batch.naming import Template
 
@@ -64,7 +70,8 @@ def plan(inputs: Sequence[str], out: str | None, config: BatchConfig) -> Plan:
     and so is what storage boxes and archives keep for themselves, such as `@eaDir`. In a folder,
     and beside the input where `out` is None, outputs are named by the template, usually
     `{stem}_x{scale}{ext}`. Where both `a` and `a_x2` are among the inputs, the latter is taken for
-    an earlier output and left out.
+    an earlier output and left out, and so is a file in a folder or glob that the output of another
+    input would be.
 
     Args:
         inputs: The inputs as a person writes them.
@@ -95,6 +102,8 @@ def plan(inputs: Sequence[str], out: str | None, config: BatchConfig) -> Plan:
                     items.append(BatchItem(source, parent / _name(source, template, config)))
             except _UnreadableError as error:
                 input_files.problems.append((source, str(error)))
+        if not config.overwrite:
+            items = _without_results(items, {Path(name) for name in inputs})
         _check(items)
     except OSError as error:
         raise BatchError(f"{error.filename} cannot be read: {error.strerror}.") from None
@@ -125,16 +134,20 @@ def _name(source: Path, template: Template, config: BatchConfig) -> Path:
     Raises:
         BatchError: As in `Template.render`; `_UnreadableError` concerns this picture only.
     """
-    values: dict[str, object] = {"model": config.model}
+    values: dict[str, object] = {}
     size = config.size
     if "ext" in template.fields:
         values["ext"] = _suffix(source, config)
     if not isinstance(size, TargetBox):
         values["scale"] = f"{size.factor:g}"
-    if template.fields & ({"width", "height", "scale"} - values.keys()):
+    if len(config.models) < 2:
+        values["model"] = "".join(config.models.values())
+    if template.fields & ({"width", "height", "scale", "model"} - values.keys()):
         frames = _open(source)
         width, height = size.resolve(frames.width, frames.height)
-        values = {"scale": f"{width / frames.width:.3g}"} | values
+        factor = enlargement(frames.width, frames.height, width, height)
+        model = config.models.get(choose_network_scale(factor, config.models or (2,)), "")
+        values = {"scale": f"{width / frames.width:.3g}", "model": model} | values
         values |= {"width": width, "height": height}
     return template.render(source, values)
 
@@ -207,6 +220,21 @@ def _file(out: str, source: Path, config: BatchConfig) -> Path:
         suffix = imaging.FORMATS[name]
         raise BatchError(f"{out} does not end in {suffix}; change its suffix or drop --format.")
     return target
+
+
+def _without_results(items: Sequence[BatchItem], named: Collection[Path]) -> list[BatchItem]:
+    """Return the items without pictures that are the result of another one, as of an earlier run.
+
+    Those that a person named one by one stay, and so do those that would become themselves.
+    """
+    targets = {identity(item.target) for item in items if item.target.exists()}
+    return [
+        item
+        for item in items
+        if item.source in named
+        or identity(item.source) not in targets
+        or identity(item.source) == identity(item.target)
+    ]
 
 
 def _check(items: Sequence[BatchItem]) -> None:

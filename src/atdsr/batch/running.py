@@ -16,8 +16,9 @@ from atdsr.base import files, interrupts, units
 from atdsr.base.errors import AtdsrError
 from atdsr.base.files import ExistsError
 from atdsr.base.reporter import SILENT, Reporter
-from atdsr.batch.config import BatchConfig, BatchError
+from atdsr.batch.config import BatchConfig, BatchError, enlargement
 from atdsr.batch.inputs import describe_unread
+from atdsr.batch.networks import Networks
 from atdsr.batch.planning import BatchItem, Plan
 from atdsr.imaging import Frames, Picture, PictureError
 from atdsr.inference import UpscaleError, Upscaler
@@ -48,7 +49,7 @@ class Result:
         source: The picture's file.
         target: The file to write. None if not even its name could be found.
         outcome: Whether it was written.
-        message: One line for people.
+        message: One line for people, without what the other fields tell in numbers.
         width: Width of the written picture in pixels; None if nothing was written.
         height: Height of the written picture in pixels; None if nothing was written.
         frames: Number of frames written; None if nothing was written.
@@ -65,6 +66,14 @@ class Result:
     frames: int | None = None
     seconds: float = 0.0
     notices: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """The message, for a written picture with its size and how long it took."""
+        if self.outcome is not Outcome.DONE:
+            return self.message
+        size = units.picture_size(self.width, self.height, self.frames)
+        return f"{self.message}  {size}, {units.duration(self.seconds)}"
 
     def record(self) -> dict[str, object]:
         """Return the result for programs, as plain JSON; the fields are in docs/upscaling.md."""
@@ -85,14 +94,14 @@ class Result:
 
 def run(
     plan: Plan,
-    upscaler: Upscaler,
+    upscaler: Upscaler | Networks,
     reporter_for: Callable[[BatchItem], Reporter] = lambda _: SILENT,
 ) -> Iterator[Result]:
     """Enlarge the pictures of a plan, one after another.
 
     Args:
         plan: What to do.
-        upscaler: Enlarges the pictures.
+        upscaler: The network, or those from which each picture gets the best one for its factor.
         reporter_for: Returns the reporter for one picture. Its progress counts pictures: those
             before it, and the fraction of this one that is done.
 
@@ -100,13 +109,14 @@ def run(
         What became of each picture, those first that could not be planned. A failure does not
         stop the others.
     """
+    networks = upscaler if isinstance(upscaler, Networks) else Networks.single(upscaler)
     for source, sentence in plan.problems:
         yield Result(source, None, Outcome.FAILED, sentence)
     for number, item in enumerate(plan.items, len(plan.problems)):
-        yield _run_item(item, plan, upscaler, reporter_for(item).part(number, number + 1))
+        yield _run_item(item, plan, networks, reporter_for(item).part(number, number + 1))
 
 
-def _run_item(item: BatchItem, plan: Plan, upscaler: Upscaler, reporter: Reporter) -> Result:
+def _run_item(item: BatchItem, plan: Plan, networks: Networks, reporter: Reporter) -> Result:
     """Enlarge one picture; a failure becomes its result."""
     notices: dict[str, str] = {}
 
@@ -118,25 +128,14 @@ def _run_item(item: BatchItem, plan: Plan, upscaler: Upscaler, reporter: Reporte
 
     source, target, start = item.source, item.target, time.perf_counter()
     reporter.progress(0)
-    outcome = Outcome.FAILED
     width = height = frames = None
     try:
         width, height, frames = _enlarge_file(
-            item, plan, upscaler, Reporter(reporter.progress, notice_once)
+            item, plan, networks, Reporter(reporter.progress, notice_once)
         )
         outcome, message = Outcome.DONE, f"{source} -> {target}"
-    except _BusyError as error:
-        outcome, message = Outcome.SKIPPED, f"{source}: {error}"
-    except ExistsError as error:
-        message = str(error)
-        if plan.several:
-            outcome, message = Outcome.SKIPPED, f"{source}: {target} exists and is kept"
-    except AtdsrError as error:
-        message = str(error)
-    except OSError as error:  # such as a name that is too long to ask for
-        message = f"{target}: {error.strerror or error}."
-    except MemoryError:
-        message = f"{source} is too large for the memory of this machine."
+    except (AtdsrError, OSError, MemoryError) as error:
+        outcome, message = explain(error, item, plan)
     reporter.progress(1)
     seconds = time.perf_counter() - start
     return Result(
@@ -144,23 +143,36 @@ def _run_item(item: BatchItem, plan: Plan, upscaler: Upscaler, reporter: Reporte
     )
 
 
+def explain(
+    error: AtdsrError | OSError | MemoryError, item: BatchItem, plan: Plan
+) -> tuple[Outcome, str]:
+    """Return what becomes of a picture because of an error, and the sentence for people."""
+    source, target = item.source, item.target
+    if isinstance(error, _BusyError):
+        return Outcome.SKIPPED, f"{source}: {error}"
+    if isinstance(error, ExistsError) and plan.several:
+        return Outcome.SKIPPED, f"{source}: {target} exists and is kept"
+    if isinstance(error, OSError):  # such as a name that is too long to ask for
+        return Outcome.FAILED, f"{target}: {error.strerror or error}."
+    if isinstance(error, MemoryError):
+        return Outcome.FAILED, f"{source} is too large for the memory of this machine."
+    return Outcome.FAILED, str(error)
+
+
 class _BusyError(BatchError):
     """Another process is making the same output, and this one has other pictures to do."""
 
 
-def _enlarge_file(
-    item: BatchItem, plan: Plan, upscaler: Upscaler, reporter: Reporter
-) -> tuple[int, int, int]:
-    """Read a picture file, enlarge it and write it, wholly or not at all.
+def open_checked(item: BatchItem, plan: Plan) -> tuple[Frames, int, int]:
+    """Open a picture, after all that can be checked before memory and time go into it.
 
     Returns:
-        Width and height of the result, and its number of frames.
+        The picture, and width and height of its result.
 
     Raises:
         BatchError, PictureError, FileError: One sentence that names the file.
     """
     source, target, config = item.source, item.target, plan.config
-    files.delete_leftovers_once(target.parent)
     if not config.overwrite and target.is_file():
         raise ExistsError(
             f"{target} exists and is kept; replace it with --overwrite, or name another with -o."
@@ -173,10 +185,26 @@ def _enlarge_file(
             f"{source}: the result would be {width}x{height}, more than the limit of "
             f"{MOST_PIXELS:,} pixels; ask for less."
         )
-    # before memory and time go into it
     imaging.check_target(
         target, overwrite=config.overwrite, size=(width, height), frames=len(frames)
     )
+    return frames, width, height
+
+
+def _enlarge_file(
+    item: BatchItem, plan: Plan, networks: Networks, reporter: Reporter
+) -> tuple[int, int, int]:
+    """Read a picture file, enlarge it and write it, wholly or not at all.
+
+    Returns:
+        Width and height of the result, and its number of frames.
+
+    Raises:
+        BatchError, PictureError, FileError: One sentence that names the file.
+    """
+    files.delete_leftovers_once(item.target.parent)
+    frames, width, height = open_checked(item, plan)
+    target, config = item.target, plan.config
     with ExitStack() as stack:
         try:
             stack.enter_context(files.output_lock(target))
@@ -187,14 +215,14 @@ def _enlarge_file(
             raise BatchError(f"{busy}; wait for its end, or name another.") from None
         files.check_target(target, overwrite=config.overwrite)  # it may be done by now
         if len(frames) == 1:
-            _enlarge_picture(frames, item, config, upscaler, reporter)
+            _enlarge_picture(frames, item, config, networks, reporter)
         else:
-            _enlarge_frames(frames, item, config, upscaler, reporter)
+            _enlarge_frames(frames, item, config, networks, reporter)
     return width, height, len(frames)
 
 
 def _enlarge_picture(
-    frames: Frames, item: BatchItem, config: BatchConfig, upscaler: Upscaler, reporter: Reporter
+    frames: Frames, item: BatchItem, config: BatchConfig, networks: Networks, reporter: Reporter
 ) -> None:
     """Enlarge a file of one picture and write it."""
     with interrupts.deferred():
@@ -215,7 +243,7 @@ def _enlarge_picture(
         else nullcontext()
     )
     with gathered_in_file as out:
-        enlarged = _enlarge(picture, item, config, upscaler, reporter, out)
+        enlarged = _enlarge(picture, item, config, networks, reporter, out)
         for sentence in imaging.notices(enlarged, item.target):
             reporter.notice(sentence)
         with interrupts.deferred():
@@ -223,7 +251,7 @@ def _enlarge_picture(
 
 
 def _enlarge_frames(
-    frames: Frames, item: BatchItem, config: BatchConfig, upscaler: Upscaler, reporter: Reporter
+    frames: Frames, item: BatchItem, config: BatchConfig, networks: Networks, reporter: Reporter
 ) -> None:
     """Enlarge an animation or a document of several pages and write it, frame by frame."""
 
@@ -234,7 +262,7 @@ def _enlarge_frames(
                 for sentence in imaging.notices(shown, item.target):
                     reporter.notice(sentence)
             part = reporter.part(number / len(frames), (number + 1) / len(frames))
-            yield _enlarge(frame, item, config, upscaler, part)
+            yield _enlarge(frame, item, config, networks, part)
 
     imaging.write_frames(
         enlarged(),
@@ -250,7 +278,7 @@ def _enlarge(
     picture: Picture,
     item: BatchItem,
     config: BatchConfig,
-    upscaler: Upscaler,
+    networks: Networks,
     reporter: Reporter,
     out: np.ndarray | None = None,
 ) -> Picture:
@@ -262,6 +290,7 @@ def _enlarge(
     if config.strip_metadata:
         picture = imaging.without_metadata(picture)
     size = config.size.resolve(picture.width, picture.height)
+    upscaler = networks.for_factor(enlargement(picture.width, picture.height, *size))
     try:
         return upscaler(
             picture, size=size, out=out, progress=reporter.progress, tell=reporter.notice
@@ -285,14 +314,19 @@ def totals(results: Sequence[Result], plan: Plan, *, interrupted: bool) -> dict[
     }
 
 
-def summary(results: Sequence[Result], plan: Plan) -> str:
+def summary(results: Sequence[Result], plan: Plan, seconds: float) -> str:
     """Return how many pictures are done, skipped, failed and not read, and how long it took.
+
+    Args:
+        results: What became of the pictures so far.
+        plan: The plan that they are from.
+        seconds: Time since the beginning, also of a picture that was interrupted.
 
     Example: "2 of 4 pictures done, 1 skipped, in 3.2 s; 1 PSD not read".
     """
     counts = Counter(result.outcome for result in results)
-    parts = [f"{counts[Outcome.DONE]} of {plan.total} picture{'s' * (plan.total != 1)} done"]
+    parts = [f"{counts[Outcome.DONE]} of {units.counted(plan.total, 'picture')} done"]
     parts += [f"{counts[o]} {o}" for o in (Outcome.SKIPPED, Outcome.FAILED) if counts[o]]
-    parts.append(f"in {units.duration(sum(result.seconds for result in results))}")
+    parts.append(f"in {units.duration(seconds)}")
     line = ", ".join(parts)
     return f"{line}; {describe_unread(plan.unread)}" if plan.unread else line

@@ -27,6 +27,7 @@ from atdsr.cli.console import (
     say,
 )
 from atdsr.cli.options import flag
+from atdsr.cli.unknown_options import unknown_option
 
 
 class Command(TyperCommand):
@@ -59,7 +60,11 @@ def _printable_usage() -> Iterator[None]:
     try:
         yield
     except _UsageError as error:
-        error.message = printable(error.message)  # pyright: ignore[reportAttributeAccessIssue]
+        said: Any = error  # Typer exports neither this class nor its attributes
+        if hasattr(said, "option_name"):
+            said.message = unknown_option(said)
+            said.possibilities = None
+        said.message = printable(said.message)
         raise
 
 

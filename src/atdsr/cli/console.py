@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 
+_SECONDS_OF_SPEED = 120.0  # over which a bar takes the mean to tell the time that is left
+
+
 class OutputError(AtdsrError):
     """Standard output that takes no more."""
 
@@ -206,7 +209,13 @@ def progress_bar(quiet: bool) -> "Iterator[Progress]":
         TimeRemainingColumn(),
     )
     hidden = quiet or not err.console.is_terminal
-    with Progress(*columns, console=err.console, disable=hidden, transient=True) as progress:
+    with Progress(
+        *columns,
+        console=err.console,
+        disable=hidden,
+        transient=True,
+        speed_estimate_period=_SECONDS_OF_SPEED,
+    ) as progress:
         yield progress
 
 

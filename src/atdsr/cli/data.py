@@ -64,7 +64,7 @@ def pack(
         task = progress.add_task(printable(folder.name), total=1)
         reporter = Reporter(lambda done: progress.update(task, completed=done))
         packed = datasets.pack(folder, output, scale or (2,), lr, template, workers, reporter)
-    say(out, f"{len(packed.records)} pictures -> {output}")
+    say(out, f"{units.counted(len(packed.records), 'picture')} -> {output}")
 
 
 def check(folder: Annotated[Path, argument("SET")], quiet: QuietOption = False) -> None:
@@ -80,7 +80,9 @@ def check(folder: Annotated[Path, argument("SET")], quiet: QuietOption = False) 
             folder, Reporter(lambda done: progress.update(task, completed=done))
         )
     scales = ", ".join(f"x{scale}" for scale in result.scales)
-    contents = f"{result.pictures} pictures, {units.byte_size(result.nbytes)}, {scales}"
+    contents = (
+        f"{units.counted(result.pictures, 'picture')}, {units.byte_size(result.nbytes)}, {scales}"
+    )
     if not result.damage:
         say(out, f"{contents}: whole")
         return

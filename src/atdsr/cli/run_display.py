@@ -230,8 +230,10 @@ def show_run(folder: Path, *, quiet: bool) -> Iterator[Callable[[Event], None]]:
 def _start_line(event: Started) -> str:
     """Return the line at the start of a run."""
     processes = f", {event.ranks} processes" if event.ranks > 1 else ""
-    resumed = f"; goes on after step {event.step:,}" if event.step else ""
+    begin = f"; goes on after step {event.step:,}" if event.step else ""
+    if event.step >= event.iterations:
+        begin = f"; all {event.iterations:,} steps are done already"
     return (
-        f"{event.name}: {event.parameters:,} parameters, {event.pictures:,} pictures, "
-        f"{event.device}{processes}{resumed}"
+        f"{event.name}: {units.counted(event.parameters, 'parameter')}, "
+        f"{units.counted(event.pictures, 'picture')}, {event.device}{processes}{begin}"
     )

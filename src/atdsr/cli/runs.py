@@ -1,5 +1,6 @@
 """`atdsr runs show` and `atdsr runs list`."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -99,13 +100,14 @@ def _print_list(runs: "list[TrainingRun]") -> None:
     """Print a line for each run."""
     from atdsr.reports import training_runs
 
+    names = Counter(run.name for run in runs)
     header = ["run", "step", "of", "loss", "best PSNR", "at step", "speed", "trained", "written"]
     lines = []
     for run in runs:
         best = run.best
         lines.append(
             [
-                run.name,
+                run.name if names[run.name] == 1 else f"{run.name} ({run.folder.name})",
                 f"{run.step:,}",
                 f"{run.iterations:,}" if run.iterations else "",
                 units.significant(run.recent_loss, 4),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Examples:
+  atdsr train finetune --data my/photos
+                                    a bundled network on pictures of your own
   atdsr train 101                   a published recipe, by its number
-  atdsr train 101 --data my/photos  the same on pictures of your own
   atdsr train 101 --dry-run         what it does, and how long it takes here
   atdsr train my.yaml --set optim.lr=2e-4
   atdsr train -opt options/train/101_ATD_light_SRx2_scratch.yml
@@ -67,6 +69,14 @@ def train(
         bool,
         flag("--restart", help="Begin anew; the run that is there is renamed to NAME.1 and kept."),
     ] = False,
+    allow_code: Annotated[
+        bool,
+        flag(
+            "--allow-code",
+            help="Let the recipe import Python code (loss.kind: package.module:function). Read "
+            "the recipe and the code first.",
+        ),
+    ] = False,
     device: DeviceOption = Device.auto,
     quiet: QuietOption = False,
 ) -> None:
@@ -83,7 +93,7 @@ def train(
         return
     quiet = quiet or not leads()
     changes = [*_data_overrides(data), *(overrides or [])]
-    config = _load_config(context, recipe, opt, changes, quiet=quiet)
+    config = _load_config(context, recipe, opt, changes, allow_code=allow_code, quiet=quiet)
     where = choose_device(device.value)
     if dry_run:
         if leads():
@@ -107,6 +117,7 @@ def _load_config(
     opt: Path | None,
     overrides: list[str],
     *,
+    allow_code: bool,
     quiet: bool,
 ) -> "TrainConfig":
     """Return the configuration of the recipe or the option file, and print its notes.
@@ -123,10 +134,12 @@ def _load_config(
             "that come with atdsr.",
             context,
         )
+    if allow_code and (folder := str(Path.cwd())) not in sys.path:
+        sys.path.append(folder)  # where people keep such a module; behind all that is installed
     if recipe is not None:
-        return recipes.load(recipe, overrides)
+        return recipes.load(recipe, overrides, allow_code=allow_code)
     assert opt is not None
-    options = basicsr.read_training(opt, overrides)
+    options = basicsr.read_training(opt, overrides, allow_code=allow_code)
     for note in options.notes if not quiet else ():
         say(err, note)
     return options.config
@@ -184,12 +197,15 @@ def _print_plan(config: "TrainConfig", device: "torch.device") -> None:
     """Print a recipe that can be used as it is, with the costs of the run as comments."""
     from atdsr.training import recipes
     from atdsr.training.estimate import estimate
+    from atdsr.training.schedule_checks import warnings
 
     for line in recipes.dump(config).splitlines():
         say(out, line)
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     for line in estimate(config, device, ranks).lines():
         say(out, f"# {line}")
+    for sentence in warnings(config):
+        say(err, f"warning: {sentence}")
 
 
 def _print_recipes() -> None:

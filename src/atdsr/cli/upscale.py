@@ -1,6 +1,7 @@
 """`atdsr upscale`."""
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,8 +36,7 @@ from atdsr.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from atdsr.batch import BatchItem, Plan, Result, Streams, TargetSize
-    from atdsr.inference.upscaler import Upscaler
+    from atdsr.batch import BatchItem, Forecast, Networks, Plan, Result, Streams, TargetSize
 
 EXAMPLES = """\b
 Examples:
@@ -121,6 +121,14 @@ def upscale(
     category_size: CategorySizeOption = None,
     device: DeviceOption = Device.auto,
     precision: PrecisionOption = Precision.fp32,
+    dry_run: Annotated[
+        bool,
+        flag(
+            "--dry-run",
+            help="Write nothing; print what would become of each picture, with the memory and time "
+            "of the network.",
+        ),
+    ] = False,
     json_lines: Annotated[
         bool, flag("--json", help="Print a line of JSON for each picture, for programs.")
     ] = False,
@@ -141,31 +149,33 @@ def upscale(
     is taken for an earlier output and left out; name it alone to enlarge it.
     """
     from atdsr import batch
+    from atdsr.inference import InferenceConfig
 
     if json_lines and output == batch.STREAM:
         raise typer.BadParameter("--json and -o - both write to standard output; drop one of them.")
     target_size = _target_size(outscale, size)
-    if model is None and scale is None and target_size is not None:
-        from atdsr.weights import models
-
-        scales = [bundled.config.scale for bundled in models.BUNDLED]
-        scale = batch.choose_network_scale(target_size, scales)
     ensure_here([model] if model else [], yes=yes, quiet=quiet)
-    upscaler = load_upscaler(
-        model,
-        scale=scale,
-        category_size=category_size,
-        device=device,
-        precision=precision.value,
-        tile=tile,
-        overlap=overlap,
-        ensemble=ensemble,
-    )
+    how_to_run: dict[str, Any] = {
+        "precision": precision.value,
+        "tile": tile,
+        "overlap": overlap,
+        "ensemble": ensemble,
+    }
+    if target_size is not None and (model, scale, category_size) == (None, None, None):
+        networks = batch.Networks.bundled(InferenceConfig(device.value, **how_to_run))
+    else:
+        upscaler = load_upscaler(
+            model, scale=scale, category_size=category_size, device=device, **how_to_run
+        )
+        networks = batch.Networks.single(
+            upscaler, Path(model).stem if model else default_name(scale)
+        )
+        target_size = target_size or batch.Factor(upscaler.scale)
     config = batch.BatchConfig(
-        target_size or batch.Factor(upscaler.scale),
+        target_size,
         format_name=format_name,
         template=name,
-        model=Path(model).stem if model else default_name(scale),
+        models=networks.models,
         recursive=recursive,
         overwrite=overwrite,
         quality=quality,
@@ -173,8 +183,13 @@ def upscale(
     )
     with batch.open_streams(inputs, output, config) as streams:
         plan = batch.plan(streams.inputs, streams.out, config)
-        results, interrupted = _run(plan, upscaler, streams, json_lines, quiet)
-        _conclude(plan, results, interrupted, json_lines, quiet)
+        if dry_run:
+            _forecast(plan, networks, streams, json_lines, quiet)
+            return
+        start = time.perf_counter()
+        results, interrupted = _run(plan, networks, streams, json_lines, quiet)
+        seconds = time.perf_counter() - start
+        _conclude(plan, results, seconds, interrupted, json_lines, quiet)
 
 
 def _target_size(
@@ -190,8 +205,36 @@ def _target_size(
     return None if size is None else batch.TargetBox(*size)
 
 
+def _forecast(
+    plan: "Plan", networks: "Networks", streams: "Streams", json_lines: bool, quiet: bool
+) -> None:
+    """Print what would become of each picture, and the summary.
+
+    Raises:
+        typer.Exit: With 1 if a picture would fail.
+    """
+    from atdsr import batch
+
+    forecasts: list[Forecast] = []
+    for each in batch.forecast(plan, networks):
+        forecasts.append(each.renamed(streams.restore_names))
+        if json_lines:
+            say(out, json.dumps(forecasts[-1].record()))
+        elif not quiet and each.outcome != batch.Outcome.FAILED:
+            say(out, forecasts[-1].line)
+    failures = [each.message for each in forecasts if each.outcome == batch.Outcome.FAILED]
+    for failure in failures:
+        say(err, f"error: {failure}")
+    if json_lines:
+        say(out, json.dumps(batch.forecast_totals(forecasts, plan)))
+    elif plan.several and not quiet:
+        say(out, batch.forecast_summary(forecasts, plan))
+    if failures:
+        raise typer.Exit(1)
+
+
 def _run(
-    plan: "Plan", upscaler: "Upscaler", streams: "Streams", json_lines: bool, quiet: bool
+    plan: "Plan", networks: "Networks", streams: "Streams", json_lines: bool, quiet: bool
 ) -> tuple[list["Result"], bool]:
     """Run a plan and show its progress.
 
@@ -204,7 +247,8 @@ def _run(
     results: list[Result] = []
     # a bar would catch what is meant for standard output
     with progress_bar(quiet or json_lines) as progress:
-        task = progress.add_task("", total=plan.total)
+        fraction = (lambda _: 0.0) if progress.disable else batch.work_done(plan, networks)
+        task = progress.add_task("", total=1)
 
         def show(line: str) -> None:
             if not quiet:
@@ -212,29 +256,40 @@ def _run(
 
         def reporter_for(item: "BatchItem") -> Reporter:
             name = printable(item.source.name)
+
+            def show_progress(done: float) -> None:
+                number = min(int(done) + 1, plan.total)
+                count = f"{number} of {plan.total}  " if plan.total > 1 else ""
+                progress.update(task, description=count + name, completed=fraction(done))
+
             return Reporter(
-                lambda done: progress.update(task, description=name, completed=done),
+                show_progress,
                 lambda sentence: show(f"{item.source}: {sentence}"),
             )
 
         for path in plan.left_out:
             show(f"{path}: left out as an earlier output; name it alone to enlarge it")
         try:
-            for result in map(streams.restore_result, batch.run(plan, upscaler, reporter_for)):
+            for result in map(streams.restore_result, batch.run(plan, networks, reporter_for)):
                 results.append(result)
                 if json_lines:
                     say(out, json.dumps(result.record()))
                 if result.outcome != batch.Outcome.FAILED:
-                    show(result.message)
+                    show(result.line)
         except KeyboardInterrupt:
             return results, True
     return results, False
 
 
 def _conclude(
-    plan: "Plan", results: list["Result"], interrupted: bool, json_lines: bool, quiet: bool
+    plan: "Plan",
+    results: list["Result"],
+    seconds: float,
+    interrupted: bool,
+    json_lines: bool,
+    quiet: bool,
 ) -> None:
-    """Show what failed, and the summary.
+    """Show what failed, and the summary, with the time that it all took.
 
     Raises:
         typer.Exit: With 1 if a picture failed, and with 128 + the signal after one, such as Ctrl-C.
@@ -246,7 +301,7 @@ def _conclude(
         say(err, f"error: {failure}")
     if json_lines:
         say(out, json.dumps(batch.totals(results, plan, interrupted=interrupted)))
-    summary = batch.summary(results, plan)
+    summary = batch.summary(results, plan, seconds)
     if interrupted:
         say(err, f"interrupted: {summary}")
         raise typer.Exit(interrupts.exit_code())

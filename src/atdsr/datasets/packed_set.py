@@ -28,7 +28,7 @@ from pydantic import (
 )
 
 from atdsr.base import files
-from atdsr.base.errors import AtdsrError
+from atdsr.base.errors import AtdsrError, no_folder
 from atdsr.base.reporter import SILENT, Reporter
 from atdsr.base.scales import SCALES
 
@@ -172,6 +172,8 @@ class Index(_StrictModel):
             DataError: There is no packed set, or one of another version, or it is damaged.
         """
         path = folder / INDEX
+        if not folder.is_dir():
+            raise DataError(no_folder(folder))
         try:
             with files.open_regular(path) as file:
                 return cls.model_validate_json(file.read())

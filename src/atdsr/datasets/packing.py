@@ -162,6 +162,11 @@ def prepare(
             `PackedSet` raise.
         PictureError, FileError: See `pack`.
     """
+    if not train.exists():
+        raise DataError(
+            f"there is no folder {train}; name a folder of pictures or a packed set by --data, or "
+            "by data.train in the recipe."
+        )
     if (train / INDEX).exists():
         if lr is not None:
             raise DataError(f"{train} is packed with its LR pictures; take the folder {lr} out.")

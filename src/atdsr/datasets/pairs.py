@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from atdsr import imaging
 from atdsr.base import files
-from atdsr.base.errors import AtdsrError
+from atdsr.base.errors import AtdsrError, no_folder, unreadable
 
 # the marks that publishers of test sets append to the names of the pictures, then the scale
 _MARK = re.compile(
@@ -52,8 +52,10 @@ def children(folder: Path) -> list[Path]:
     """
     try:
         return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        raise PairsError(no_folder(folder)) from None
     except OSError as error:
-        raise PairsError(f"{folder} cannot be read: {error.strerror}.") from None
+        raise PairsError(unreadable(folder, error)) from None
 
 
 def pictures(folder: Path) -> list[Path]:

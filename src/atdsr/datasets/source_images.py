@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atdsr import imaging
+from atdsr.base.errors import no_folder, unreadable
 from atdsr.datasets import pairs
 from atdsr.datasets.packed_set import (
     SIDE_MULTIPLE,
@@ -69,7 +70,7 @@ def find(
             picture, or a name cannot be stored.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder.")
+        raise DataError(no_folder(folder))
     hr_paths = pairs.tree(folder)
     if not hr_paths:
         raise DataError(f"{folder} holds no pictures.")
@@ -102,7 +103,7 @@ def _stamp(path: Path) -> Stamp:
     try:
         status = path.stat()
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+        raise DataError(unreadable(path, error)) from None
     return status.st_size, status.st_mtime_ns
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from atdsr.base import files
-from atdsr.base.errors import AtdsrError
+from atdsr.base.errors import AtdsrError, unreadable
 from atdsr.evaluation.results import Evaluation
 
 DEFAULT_TOLERANCE = 0.01
@@ -81,7 +81,7 @@ def read(path: Path) -> Expected:
         with files.open_regular(path) as file:
             return Expected.model_validate(json.loads(file.read()))
     except OSError as error:
-        raise ExpectError(f"{path}: it cannot be read ({error.strerror or error}).") from None
+        raise ExpectError(unreadable(path, error)) from None
     except (ValueError, RecursionError) as error:
         hint = ""
         if isinstance(error, ValidationError):

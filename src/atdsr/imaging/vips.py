@@ -6,10 +6,12 @@ import re
 import warnings
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from atdsr.base.errors import unreadable
 from atdsr.imaging import memmap
 from atdsr.imaging.picture import PictureError
 
@@ -76,6 +78,8 @@ def named_errors(subject: object, failure: str) -> Iterator[None]:
         raise PictureError(f"{subject}: {error}") from error.__cause__
     # what Python, Pillow (also SyntaxError and ValueError, for damaged headers) and libvips raise
     except (OSError, SyntaxError, ValueError, load().Error) as error:
+        if isinstance(error, FileNotFoundError | IsADirectoryError) and isinstance(subject, Path):
+            raise PictureError(unreadable(subject, error)) from error
         # libvips adds a line at each level; the last one that is not about bytes it tried says why
         lines = [
             line.strip() for line in (getattr(error, "strerror", None) or str(error)).split("\n")

@@ -1,6 +1,7 @@
-"""What a picture takes of main memory, and the tile that fits into what is free."""
+"""What a picture costs: how often the network runs, and what it takes of main memory."""
 
 import errno
+from dataclasses import dataclass
 
 import torch
 
@@ -11,6 +12,36 @@ USABLE = 0.85
 
 NOTEWORTHY = 2**30
 """An estimate above this number of bytes is worth a notice."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What enlarging one picture to one size asks of the network.
+
+    Attributes:
+        passes: How often the network is applied, each time to the result of the last.
+        tile: Side in pixels of the tiles of the last pass. None where that is done as a whole.
+        tiles: Number of tiles over all passes; a pass over a whole picture has one.
+        pixels: Pixels that the network is given over all tiles.
+        memory: Main memory in bytes at its peak. None on another device than a CPU.
+    """
+
+    passes: int = 0
+    tile: int | None = None
+    tiles: int = 0
+    pixels: int = 0
+    memory: int | None = None
+
+
+def pass_sizes(
+    scale: int, width: int, height: int, to_width: int, to_height: int
+) -> list[tuple[int, int]]:
+    """Return width and height of what the network is given, each time until a size is reached."""
+    sizes = []
+    while width < to_width or height < to_height:
+        sizes.append((width, height))
+        width, height = scale * width, scale * height
+    return sizes
 
 
 def estimate(

@@ -1,5 +1,6 @@
 """`Upscaler`: pictures in, pictures of the same kind out, at any size."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from atdsr.base.reporter import SILENT, Reporter
 from atdsr.imaging import Content, PictureLike, resample
 from atdsr.inference import budget, tiles
 from atdsr.inference.borders import Edges
+from atdsr.inference.budget import Workload
 from atdsr.inference.config import InferenceConfig, Precision, Tile, UpscaleError
 from atdsr.inference.runner import NetworkRunner
 from atdsr.network.kernels import cpu, gpu
@@ -167,6 +169,31 @@ class Upscaler:
             self.model.config, self._parameters, height, width, has_kernels=has_kernels
         )
 
+    def workload(self, width: int, height: int, size: tuple[int, int] | None = None) -> Workload:
+        """Return what a picture would ask of the network, by what memory is free now.
+
+        Args:
+            width: Width of the picture in pixels.
+            height: Height of the picture in pixels.
+            size: Width and height of the result in pixels, as in `__call__`.
+
+        Raises:
+            UpscaleError: The size is no size, or tiles are off and memory is clearly too small.
+        """
+        to_width, to_height = self._result_size(width, height, size)
+        count, pixels, side, peak = 0, 0, None, 0
+        sizes = budget.pass_sizes(self.scale, width, height, to_width, to_height)
+        for width_now, height_now in sizes:
+            tile = self._first_tile(1, height_now, width_now, SILENT)
+            rows, columns = self._spans(height_now, tile), self._spans(width_now, tile)
+            covered = (sum(span.stop - span.start for span in spans) for spans in (rows, columns))
+            count += len(rows) * len(columns)
+            pixels += math.prod(covered)
+            side = tile if tile < max(width_now, height_now) else None
+            peak = max(peak, self.estimate(min(tile, height_now), min(tile, width_now)))
+        is_known = self.device.type == "cpu"
+        return Workload(len(sizes), side, count, pixels, peak if is_known else None)
+
     # ----------------------------------------------------------- integers, floats, sizes, alpha
 
     def _enlarge_samples(
@@ -270,10 +297,8 @@ class Upscaler:
         self, width: int, height: int, to_width: int, to_height: int, reporter: Reporter
     ) -> list[Reporter]:
         """Return a reporter for each time that the network has to run to reach a size."""
-        sizes = []
-        while width < to_width or height < to_height:
-            sizes.append(width * height)
-            width, height = self.scale * width, self.scale * height
+        passes = budget.pass_sizes(self.scale, width, height, to_width, to_height)
+        sizes = [pass_width * pass_height for pass_width, pass_height in passes]
         ends = [0.0, *np.cumsum(sizes) / max(1, sum(sizes))]
         return [reporter.part(ends[n], ends[n + 1]) for n in range(len(sizes))]
 
@@ -357,15 +382,16 @@ class Upscaler:
         assert self.config.overlap is not None, "`for_window` has set it"
         return min(self.config.overlap, tile // 2)
 
+    def _spans(self, length: int, tile: int) -> list[tiles.Span]:
+        return tiles.spans(length, tile, self._overlap(tile), self.model.config.window)
+
     def _in_tiles_of(self, tile: int) -> str:
         return f"in tiles of {tile} with an overlap of {self._overlap(tile)}"
 
     def _tiled(
         self, read: Read, tile: int, height: int, width: int, reporter: Reporter
     ) -> Iterator[tuple[int, Tensor]]:
-        window = self.model.config.window
-        row_spans = tiles.spans(height, tile, self._overlap(tile), window)
-        column_spans = tiles.spans(width, tile, self._overlap(tile), window)
+        row_spans, column_spans = self._spans(height, tile), self._spans(width, tile)
         runs = len(row_spans) * len(column_spans) * (8 if self.config.ensemble else 1)
         layers = runs * len(self.model.layers)
         done = 0

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from atdsr.base import files, units
-from atdsr.base.errors import AtdsrError
+from atdsr.base.errors import AtdsrError, no_folder, unreadable
 from atdsr.base.files import FileError
 from atdsr.base.reporter import SILENT, Reporter
 from atdsr.training.events import LogEntry, Notice, Saved, Started, Validated
@@ -70,8 +70,12 @@ class TrainingRun:
 
     @property
     def name(self) -> str:
-        """Name of the run, or else of its folder."""
-        name = (self.starts[-1].name if self.starts else "") or self.folder.resolve().name
+        """Name of the run, or else of its folder, as for a run that `set_aside` has renamed."""
+        folder_name = self.folder.resolve().name
+        name = (self.starts[-1].name if self.starts else "") or folder_name
+        stem, _, number = folder_name.rpartition(".")
+        if stem == name and number.isdecimal():
+            name = folder_name
         return _shortened(name, _LONGEST_NAME)
 
     @property
@@ -150,7 +154,7 @@ def find(folder: Path, reporter: Reporter = SILENT) -> list[TrainingRun]:
     if is_run(folder):
         return [read(folder)]
     if not folder.is_dir():
-        raise TrainingRunError(f"there is no folder {str(folder)!r}; name the folder of a run.")
+        raise TrainingRunError(no_folder(folder))
     runs: list[TrainingRun] = []
     errors: list[TrainingRunError] = []
     for log in sorted(folder.glob(f"*/{LOG_FILE}")):
@@ -217,7 +221,7 @@ def read(folder: Path) -> TrainingRun:
             )
         events, unread = _read_events(path)
     except OSError as error:
-        raise TrainingRunError(f"{path} cannot be read: {error.strerror}.") from None
+        raise TrainingRunError(unreadable(path, error)) from None
     by_kind = _valid_events(events)
     if len(by_kind[Validated]) > MOST_VALIDATIONS:
         raise _too_many(path, MOST_VALIDATIONS, "validations")

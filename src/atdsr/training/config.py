@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -55,6 +56,22 @@ def _check_template(text: str) -> str:
     return text
 
 
+def _unquoted_braces(value: Any) -> Any:
+    """Return the template `{}` if its quotes are missing, which YAML reads as an empty mapping."""
+    return "{}" if value == {} else value
+
+
+def _check_loss(text: str) -> str:
+    if text not in _LOSSES and not _IMPORT_PATH.fullmatch(text):
+        raise ValueError(
+            f"it must be {' or '.join(_LOSSES)}, or a function of your own as "
+            "package.module:function"
+        )
+    return text
+
+
+_LOSSES = ("l1", "charbonnier")
+_IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _MAX_COUNT = 1_000_000_000
 _MAX_LEARNING_RATE = 10.0
 _MAX_LR_GROWTH = 1e6  # by all milestones together
@@ -78,7 +95,9 @@ FolderName = Annotated[str, AfterValidator(_check_folder_name)]
 """The name of a folder, which leads nowhere else."""
 UserPath = Annotated[Path, AfterValidator(_expand_path)]
 """A file or a folder; `~` is expanded."""
-Template = Annotated[str, AfterValidator(_check_template)]
+LossKind = Annotated[str, AfterValidator(_check_loss)]
+"""The name of a loss, or where to import a function from."""
+Template = Annotated[str, AfterValidator(_check_template), BeforeValidator(_unquoted_braces)]
 """The name of an LR picture without its suffix; `{}` stands for the HR picture's name."""
 
 
@@ -193,15 +212,21 @@ class LossConfig(ConfigSection):
 
     Attributes:
         kind: "l1" for the mean absolute difference d, "charbonnier" for the mean of
-            sqrt(d^2 + eps^2).
+            sqrt(d^2 + eps^2), or a function of your own as "package.module:function", see
+            `losses.loss_function`.
         eps: Constant of "charbonnier".
         fft: Weight of the mean absolute difference of the real and imaginary parts of the
             two-dimensional Fourier transforms; 0 leaves the term out.
     """
 
-    kind: Literal["l1", "charbonnier"] = "l1"
+    kind: LossKind = "l1"
     eps: Annotated[PositiveFloat, Field(le=1_000_000)] = 1e-3
     fft: NonNegativeFloat = 0.0
+
+    @property
+    def is_code(self) -> bool:
+        """Whether `kind` names a function that is to be imported."""
+        return self.kind not in _LOSSES
 
 
 class TestFolder(ConfigSection):

@@ -1,13 +1,12 @@
 """Sentences about what pydantic finds wrong with a recipe or an option file."""
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
-from atdsr.base.errors import short
+from atdsr.base.errors import nearest, short
 
 Keys = tuple[int | str, ...]
 """The keys, and positions in lists, that lead to a value."""
@@ -80,11 +79,6 @@ def _locate(location: Sequence[int | str], content: Any, *, is_missing: bool) ->
 
 
 # ---------------------------------------------------------------------------------- unknown keys
-
-
-def nearest(key: Any, names: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """Return the name that a mistyped key is most like; None if none is like it at all."""
-    return next(iter(difflib.get_close_matches(str(key)[:100], names, n=1, cutoff=cutoff)), None)
 
 
 def known_keys(model: type[BaseModel], keys: Keys = ()) -> Iterator[tuple[Keys, list[str]]]:

@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from atdsr.base import units
 from atdsr.base.errors import AtdsrError
 
 _T = TypeVar("_T")
@@ -133,4 +134,6 @@ def describe(device: torch.device) -> str:
     """Return a description of a device for people."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"cpu, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
+    if device.type == "cpu":
+        return f"cpu, {units.counted(torch.get_num_threads(), 'thread')}"
+    return str(device)

@@ -26,6 +26,7 @@ from atdsr.training.events import (
     Validated,
 )
 from atdsr.training.run_log import LOG_FILE, RunLog
+from atdsr.training.schedule_checks import warnings
 from atdsr.training.trackers import trackers
 from atdsr.training.trainer import (
     BEST,
@@ -82,6 +83,9 @@ def fit(
         trainer = Trainer(config, distributed, reporter)
         distributed.on_main(lambda: stack.enter_context(_locked_folder(config.output)))
         trainer.start()
+        if trainer.step < config.iterations:
+            for sentence in warnings(config):
+                reporter.notice(sentence)
         validator = distributed.on_main(lambda: Validator(config, distributed.device, reporter))
         packed_folder = _prepare_dataset(config, distributed, reporter)
         pictures = datasets.PackedSet(packed_folder, config.network.scale)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Self
 
 import torch
@@ -16,7 +15,7 @@ from atdsr.network.kernels import gpu
 from atdsr.network.kernels.gpu.graphs import Graph
 from atdsr.network.model import ATD
 from atdsr.training.config import OptimizerConfig, Precision, TrainConfig
-from atdsr.training.losses import training_loss
+from atdsr.training.losses import Loss, loss_function
 from atdsr.training.muon import Muon
 
 
@@ -25,8 +24,7 @@ class StepConfig:
     """How a step is computed.
 
     Attributes:
-        loss: Takes the network's output and HR, `b 3 h w` of floats; returns the loss, a mean over
-            all samples.
+        loss: The loss function.
         ema: Decay of the exponential moving average of the weights.
         clip: Maximum norm of all gradients together; larger ones are scaled down to it.
         precision: Precision of matrix products: "fp32", "bf16" by autocast, or "fp64" throughout.
@@ -35,7 +33,7 @@ class StepConfig:
         cuda_graph: Record the step as a CUDA graph where it runs on one GPU alone.
     """
 
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Loss
     ema: float = 0.999
     clip: float | None = None
     precision: Precision = "fp32"
@@ -45,9 +43,13 @@ class StepConfig:
 
     @classmethod
     def from_train_config(cls, config: TrainConfig) -> Self:
-        """Return the configuration of the steps of a run."""
+        """Return the configuration of the steps of a run.
+
+        Raises:
+            LossError: See `losses.loss_function`.
+        """
         return cls(
-            partial(training_loss, config=config.loss),
+            loss_function(config.loss),
             ema=config.ema,
             clip=config.optim.clip,
             precision=config.precision,

@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from atdsr.base.errors import missing, unreadable
 from atdsr.base.files import atomic_write
 from atdsr.network.config import ATDConfig, ConfigError
 from atdsr.network.model import ATD
@@ -89,7 +90,7 @@ def read_tensors(path: Path, prefer: str = "params_ema") -> tuple[StateDict, dic
         else:
             content, metadata = _read_safetensors(path)
     except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise WeightsError(unreadable(path, error)) from None
     except safetensors.SafetensorError:
         raise WeightsError(
             f"{path} is not a safetensors file, or it is damaged; fetch it again."
@@ -197,7 +198,7 @@ def _read_head(path: Path) -> tuple[bytes, int]:
     if path.is_dir():
         raise WeightsError(f"{path} is a folder; {_NAME_A_FILE}")
     if not exists:
-        raise WeightsError(f"{path} does not exist; {_NAME_A_FILE}")
+        raise WeightsError(missing(path))
     if not path.is_file():
         raise WeightsError(f"{path} is not a regular file; {_NAME_A_FILE}")
     with path.open("rb") as file:

@@ -1,12 +1,11 @@
 """The named models: those that come with atdsr, and how to find any model by its name."""
 
-import difflib
 import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from atdsr.base import files
+from atdsr.base import errors, files
 from atdsr.network.config import ATDConfig, atd_light
 from atdsr.weights import download
 from atdsr.weights.download import ByteProgress, DownloadError
@@ -124,15 +123,17 @@ def find(name: str) -> BundledModel | OfficialModel:
     """Return the model of that name.
 
     Raises:
-        WeightsError: There is none; the sentence names the nearest.
+        WeightsError: There is none; the sentence names one with a similar name.
     """
     models = {model.name: model for model in (*BUNDLED, *OFFICIAL)}
     if name in models:
         return models[name]
-    nearest = difflib.get_close_matches(name, models, n=1, cutoff=0)[0]
+    # by the name without "official/" too; of two with one such name, the one that comes with atdsr
+    names = {known.rpartition("/")[2]: known for known in reversed(models)}
+    meant = names.get(errors.nearest(name.rpartition("/")[2], names) or "")
     raise WeightsError(
-        f"there is neither a file nor a model called {name!r}; did you mean {nearest}? "
-        "`atdsr models` lists them."
+        f"there is neither a file nor a model called {name!r}"
+        f"{f'; did you mean {meant}?' if meant else '.'} `atdsr models` lists the models."
     )
 
 
@@ -140,7 +141,7 @@ def find_official(name: str) -> OfficialModel:
     """Return the official model of that name.
 
     Raises:
-        WeightsError: There is none; the sentence names the nearest.
+        WeightsError: There is none; the sentence names one with a similar name.
     """
     model = find(name)
     if isinstance(model, OfficialModel):

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from atdsr.base import files, units
-from atdsr.base.errors import AtdsrError
+from atdsr.base.errors import AtdsrError, unreadable
 from atdsr.base.files import FileError
 from atdsr.network.config import ATDConfig, atd, atd_light
 from atdsr.weights.files import check_file_type, read_weights
@@ -190,7 +190,7 @@ class OfficialModel:
             check_file_type(path)
             size, digest = path.stat().st_size, files.sha256(path)
         except OSError as error:
-            raise WeightsError(f"{path} cannot be read: {error.strerror or error}.") from None
+            raise WeightsError(unreadable(path, error)) from None
         if self.nbytes is not None and size != self.nbytes:
             raise WeightsError(
                 f"{path} has {size:,} bytes where the authors' {self.file} has {self.nbytes:,}."

@@ -255,7 +255,7 @@ def test_a_folder_with_folders_only_tells_of_recursion():
 def test_templates(template: str, name: str):
     Path("p").mkdir()
     imaging.write(Picture(np.zeros((2, 4, 3), np.uint8)), "p/a.png")
-    assert pairs("p/a.png", out="new", template=template, model="light") == {
+    assert pairs("p/a.png", out="new", template=template, models={2: "light"}) == {
         "p/a.png": f"new/{name}"
     }
 
@@ -390,22 +390,74 @@ def test_sizes(target_size: TargetSize, size: tuple[int, int]):
 @pytest.mark.parametrize(
     ("factor", "scales", "chosen"),
     [
-        (2, [2, 3, 4], 2),
         (1.5, [2, 3, 4], 2),
-        (2.5, [2, 3, 4], 3),
-        (3.5, [2, 3, 4], 4),
+        (2, [2, 3, 4], 4),
+        (2, [2], 2),
+        (2.5, [2, 3, 4], 4),
+        (3, [2, 3], 3),
         (3.5, [2], 2),
         (3.5, [2, 3], 2),  # twice either way; 4 is nearer than 9
         (6, [2, 3, 4], 3),  # 9 in two steps; 8 would take three
         (16, [2, 3, 4], 4),
-        (2, [], None),
     ],
 )
-def test_the_network_is_the_one_with_the_fewest_steps(
-    factor: float, scales: list[int], chosen: int | None
+def test_the_network_for_a_factor(factor: float, scales: list[int], chosen: int):
+    assert batch.choose_network_scale(factor, scales) == chosen
+
+
+def test_the_model_in_a_name_is_the_one_that_is_chosen_for_the_picture():
+    for name, size in (("small", (10, 10)), ("large", (20, 30))):  # 4 and 1.3 times
+        imaging.write(Picture(np.zeros((*size, 3), np.uint8)), f"p/{name}.png")
+    models = {2: "two", 4: "four"}
+    made = pairs("p", template="{stem}-{model}{ext}", models=models, target_size=TargetBox(40, 40))
+    assert made == {"p/large.png": "p/large-two.png", "p/small.png": "p/small-four.png"}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "out", "config"),
+    [
+        (["in"], None, {"template": "{stem}-large"}),
+        (["in"], None, {"template": "large {width}x{height}{ext}"}),
+        (["in"], None, {"template": "{parent}{scale}_{height}"}),
+        (["in"], None, {"recursive": True, "template": "{model}/{stem}.webp"}),
+        (["in"], None, {"recursive": True, "template": "{parent}/{stem}"}),
+        (["in"], "in/out", {"recursive": True}),
+        (["in/*/*.png"], "in/out", {}),
+        (["in", "in/out"], "in/out", {}),
+        (["in/p", "in"], "in", {"recursive": True}),
+        (["in"], "in/p", {}),
+        (["in/p", "in"], "in", {"template": "{stem}{scale}"}),
+    ],
+)
+def test_the_same_command_again_has_the_same_pictures_to_do(
+    inputs: list[str], out: str | None, config: dict[str, Any]
 ):
-    assert batch.choose_network_scale(Factor(factor), scales) == chosen
+    for name, height in (("in/a.png", 10), ("in/p/b.png", 12)):
+        imaging.write(Picture(np.zeros((height, 14, 3), np.uint8)), name)
+    first = plan(*inputs, out=out, models={2: "m"}, **config)
+    for item in first.items:
+        imaging.write(Picture(np.zeros((20, 28, 3), np.uint8)), item.target)
+    again = plan(*inputs, out=out, models={2: "m"}, **config)
+    assert [item.source for item in again.items] == [item.source for item in first.items]
 
 
-def test_a_box_leaves_the_network_open():
-    assert batch.choose_network_scale(TargetBox(100, 100), [2, 3, 4]) is None
+def test_results_of_another_size_are_known_by_a_template_without_the_inputs_name():
+    imaging.write(Picture(np.zeros((10, 14, 3), np.uint8)), "in/a.png")
+    imaging.write(Picture(np.zeros((20, 28, 3), np.uint8)), "in/large 28.png")
+    made = plan("in", template="large {width}", target_size=Factor(3))
+    assert [item.source for item in made.items] == [Path("in/a.png")]
+    assert made.left_out == (Path("in/large 28.png"),)
+
+
+def test_an_input_that_another_would_become_is_never_overwritten():
+    for name in ("in/a.png", "in/b.png", "in/out/a2.png"):
+        imaging.write(Picture(np.zeros((4, 4, 3), np.uint8)), name)
+    options: dict[str, Any] = {"template": "{stem}{scale}", "out": "in/out"}
+    assert pairs("in", "in/out", **options) == {
+        "in/a.png": "in/out/a2.png",
+        "in/b.png": "in/out/b2.png",
+    }
+    with pytest.raises(BatchError, match="is an input and is never overwritten"):
+        plan("in", "in/out", overwrite=True, **options)
+    with pytest.raises(BatchError, match="is an input and is never overwritten"):
+        plan("in/a.png", "in/out/a2.png", **options)

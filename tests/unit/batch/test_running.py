@@ -28,6 +28,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 class Repeater(Upscaler):
     """Repeats pixels, and tells of half of the work on the way."""
 
+    scale = 2
+
     def __init__(self) -> None:
         self.outs: list[np.ndarray | None] = []
 
@@ -54,6 +56,8 @@ class Repeater(Upscaler):
 
 class Refuser(Upscaler):
     """Fails as it is told."""
+
+    scale = 2
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -92,7 +96,7 @@ def test_pictures_go_on_past_failures_and_report_their_share():
     )
     assert [result.outcome for result in results] == ["done", "failed", "done"]
     assert results[0].message == "a.png -> big_a.png"
-    assert results[1].message.startswith("none.png: ")
+    assert results[1].message.startswith("none.png does not exist; ")
     assert seen == [
         ("a.png", 0),
         ("a.png", 0.5),
@@ -278,16 +282,15 @@ def test_records_are_plain_json():
 )
 def test_the_summary_counts_and_tells_the_time(seconds: float, words: str):
     item = BatchItem(Path("a.png"), Path("a_x2.png"))
-    assert batch.summary([], Plan((item,), (), False, X2)) == "0 of 1 picture done, in 0 s"
+    assert batch.summary([], Plan((item,), (), False, X2), 5) == "0 of 1 picture done, in 5 s"
     results = [
         Result(Path(), None, Outcome(name), "") for name in ("done", "skipped", "skipped", "failed")
     ]
-    results[0] = replace(results[0], seconds=seconds)
     five = Plan((item,) * 5, (), True, X2)
     said = f"1 of 5 pictures done, 2 skipped, 1 failed, in {words}"
-    assert batch.summary(results, five) == said
+    assert batch.summary(results, five, seconds) == said
     unread = {"HEIC": 3, "PSD": 1}
-    assert batch.summary(results, replace(five, unread=unread)) == (
+    assert batch.summary(results, replace(five, unread=unread), seconds) == (
         f"{said}; 3 HEIC and 1 PSD not read; HEIC needs: pip install 'atdsr[formats]'"
     )
 

@@ -158,7 +158,7 @@ def test_what_cannot_be_packed(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no pictures"):
         datasets.pack(tmp_path / "empty", out)
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="gone does not exist"):
         datasets.pack(tmp_path / "gone", out)
     for scales in ((5,), (), (2, 2)):
         with pytest.raises(DataError, match="among 2, 3 and 4"):

@@ -3,6 +3,7 @@
 from functools import partial
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 import atdsr
 from atdsr import imaging
+from atdsr.base import memory
 from atdsr.imaging import resample
 from atdsr.inference.config import InferenceConfig, UpscaleError, choose_device
 from atdsr.inference.upscaler import Upscaler
@@ -280,3 +282,34 @@ def test_importing_the_package_does_not_import_pytorch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     with pytest.raises(AttributeError, match="nothing"):
         _ = atdsr.nothing
+
+
+@pytest.mark.parametrize(
+    ("options", "size"), [({}, None), ({"tile": 32}, None), ({"tile": 32}, (130, 90)), ({}, (9, 9))]
+)
+def test_the_workload_is_what_the_network_is_given(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], size: tuple[int, int] | None
+) -> None:
+    upscaler = Upscaler(lively(TINY), device="cpu", **options)
+    given: list[tuple[int, int]] = []
+    run = upscaler._runner.__call__
+
+    def record(image: torch.Tensor, *args: object) -> torch.Tensor:
+        given.append((image.shape[-1], image.shape[-2]))
+        return run(image, *args)  # pyright: ignore[reportArgumentType]
+
+    record.check_fork = upscaler._runner.check_fork  # pyright: ignore[reportFunctionMemberAccess]
+    monkeypatch.setattr(upscaler, "_runner", record)
+    workload = upscaler.workload(50, 40, size)
+    upscaler(pictures.noise(3, h=40, w=50), size=size)
+    assert workload.tiles == len(given)
+    assert workload.pixels == sum(width * height for width, height in given)
+    assert workload.tile == (options.get("tile") if given else None)
+    assert workload.memory == max((upscaler.estimate(h, w) for w, h in given), default=0)
+
+
+def test_the_workload_of_a_picture_that_cannot_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2**20)
+    upscaler = Upscaler(lively(TINY), device="cpu", tile="off")
+    with pytest.raises(UpscaleError, match="too large for the memory"):
+        upscaler.workload(500, 400)

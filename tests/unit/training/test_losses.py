@@ -1,13 +1,14 @@
 """Losses against their definitions written out."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from atdsr.training.config import LossConfig
-from atdsr.training.losses import charbonnier, spectral_l1, training_loss
+from atdsr.training.losses import LossError, charbonnier, loss_function, spectral_l1
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def pair() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_l1(pair) -> None:
     sr, hr = pair
-    assert training_loss(sr, hr, LossConfig()).item() == pytest.approx(
+    assert loss_function(LossConfig())(sr, hr).item() == pytest.approx(
         (sr - hr).abs().mean().item()
     )
 
@@ -28,7 +29,7 @@ def test_charbonnier(pair) -> None:
     sr, hr = (x.detach().flatten().tolist() for x in pair)
     expected = sum(math.sqrt((a - b) ** 2 + 0.1**2) for a, b in zip(sr, hr, strict=True)) / len(sr)
     assert charbonnier(pair[0], pair[1], eps=0.1).item() == pytest.approx(expected)
-    loss = training_loss(pair[0], pair[1], LossConfig(kind="charbonnier", eps=0.1))
+    loss = loss_function(LossConfig(kind="charbonnier", eps=0.1))(pair[0], pair[1])
     assert loss.item() == pytest.approx(expected)
     same = pair[1].clone().requires_grad_()
     charbonnier(same, pair[1], eps=1e-3).backward()
@@ -46,5 +47,64 @@ def test_spectral_l1(pair) -> None:
     difference = rows @ (sr - hr) @ columns
     expected = (np.abs(difference.real) + np.abs(difference.imag)).mean() / 2
     assert spectral_l1(pair[0], pair[1]).item() == pytest.approx(expected)
-    both = training_loss(pair[0], pair[1], LossConfig(fft=0.05)).item()
+    both = loss_function(LossConfig(fft=0.05))(pair[0], pair[1]).item()
     assert both == pytest.approx(np.abs(sr - hr).mean() + 0.05 * expected)
+
+
+OWN = """
+import torch
+
+def squared(sr, hr):
+    return (sr - hr).square().mean()
+
+def per_sample(sr, hr):
+    return (sr - hr).square()
+
+def plain_number(sr, hr):
+    return 0.5
+
+half = 0.5
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module with loss functions of a user's."""
+    (tmp_path / "losses_of_a_user.py").write_text(OWN)
+    (tmp_path / "broken_of_a_user.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return "losses_of_a_user"
+
+
+def test_a_function_of_the_users(pair, own_module: str) -> None:
+    sr, hr = pair
+    expected = (sr - hr).square().mean().item()
+    kind = f"{own_module}:squared"
+    assert loss_function(LossConfig(kind=kind))(sr, hr).item() == pytest.approx(expected)
+    with_fft = loss_function(LossConfig(kind=kind, fft=0.5))(sr, hr)
+    assert with_fft.item() == pytest.approx(expected + 0.5 * spectral_l1(sr, hr).item())
+    with_fft.backward()
+    assert sr.grad is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("{}:gone", "cannot be imported: AttributeError"),
+        ("{}.gone:squared", "cannot be imported: ModuleNotFoundError"),
+        ("broken_of_a_user:any", "cannot be imported: ZeroDivisionError"),
+        ("{}:half", "which is no function"),
+    ],
+)
+def test_what_cannot_be_imported(own_module: str, kind: str, sentence: str) -> None:
+    with pytest.raises(LossError, match=sentence):
+        loss_function(LossConfig(kind=kind.format(own_module)))
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("per_sample", r"a tensor of shape \(2, 3, 5, 4\)"), ("plain_number", "float")],
+)
+def test_what_is_no_loss(pair, own_module: str, name: str, what: str) -> None:
+    with pytest.raises(LossError, match=f"returned .*{what}.*one number as a tensor"):
+        loss_function(LossConfig(kind=f"{own_module}:{name}"))(*pair)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from atdsr.network.config import ATDConfig, atd, atd_light
-from atdsr.training import TrainConfig, recipes
+from atdsr.training import TrainConfig, recipes, schedule_checks
 from atdsr.training.recipes import RecipeError
 from atdsr.training.recipes.schema import NetworkFields
 from atdsr.weights import models, read_weights
@@ -69,7 +69,27 @@ PUBLISHED = json.loads((ROOT / "tests/published_recipes.json").read_text())
 
 
 def test_there_is_a_recipe_for_each_published_run() -> None:
-    assert recipes.names() == tuple(recipe["name"] for recipe in PUBLISHED["recipes"])
+    published = [recipe["name"] for recipe in PUBLISHED["recipes"]]
+    assert recipes.names() == (*published, "finetune", "finetune_x3", "finetune_x4")
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("iterations", [None, 200, 20_000])
+def test_the_recipes_for_fine_tuning(scale: int, iterations: int | None) -> None:
+    """They begin with the bundled weights, and suit any number of steps."""
+    name = "finetune" if scale == 2 else f"finetune_x{scale}"
+    overrides = [] if iterations is None else [f"iterations={iterations}"]
+    settings = recipes.load(name, overrides)
+    assert settings.name == name
+    assert settings.network == atd_light(scale)
+    assert settings.init_from is not None
+    assert not models.is_file(settings.init_from)
+    weights = models.load_weights(settings.init_from)
+    assert weights.config == settings.network
+    assert schedule_checks.warnings(settings) == []
+    rates = [settings.learning_rate(step) for step in range(1, settings.iterations + 1)]
+    assert max(rates) > 0.95 * settings.optim.lr
+    assert rates[-1] < 0.01 * settings.optim.lr
 
 
 @pytest.mark.parametrize("figures", PUBLISHED["recipes"], ids=lambda figures: figures["name"][:3])
@@ -261,6 +281,46 @@ def test_an_override_of_a_network_and_of_what_is_missing(write: Write) -> None:
     settings = recipes.load(write(text), ["model.width=24", "iterations=5", "model.depths=[1, 1]"])
     assert (settings.network.width, settings.network.depths) == (24, (1, 1))
     assert settings.iterations == 5
+
+
+@pytest.mark.parametrize("text", ["{}", "'{}'", '"{}"'])
+def test_the_plain_template_needs_no_quotes(write: Write, text: str) -> None:
+    """A shell takes the quotes away, and YAML reads what is left as an empty mapping."""
+    published = recipes.load("101", [f"data.template={text}"])
+    assert published.data.template == "{}"
+    assert (
+        recipes.load(write(GOOD.replace("sets/a", f"sets/a, template: {text}"))).data.template
+        == "{}"
+    )
+    tests = f"validate: {{sets: [{{name: a, hr: b, template: {text}}}]}}\n"
+    (test,) = recipes.load(write(GOOD + tests)).validation.sets
+    assert not isinstance(test, str)
+    assert test.template == "{}"
+
+
+def test_code_is_named_only_where_it_is_allowed(write: Write, tmp_path: Path) -> None:
+    base = write("loss: {kind: package.module:function}\n", "base.yaml")
+    path = write(f"base: base.yaml\n{GOOD}")
+    with pytest.raises(
+        RecipeError, match=rf"^{base}: loss\.kind is .*runs Python code.*--allow-code"
+    ):
+        recipes.load(path)
+    with pytest.raises(RecipeError, match=r"^--set loss\.kind=a:b: .*--allow-code"):
+        recipes.load(path, ["loss.kind=a:b"])
+    settings = recipes.load(path, allow_code=True)
+    assert settings.loss.kind == "package.module:function"
+    again = write(recipes.dump(settings), "again.yaml")
+    assert recipes.load(again, allow_code=True) == settings
+    with pytest.raises(RecipeError, match="--allow-code"):
+        recipes.load(again)
+
+
+@pytest.mark.parametrize(
+    "kind", ["l2", "a.b", "a:b.c", "a:", ":b", "a b:c", "../a:b", "a:b:c", "3:b"]
+)
+def test_what_is_no_loss(write: Write, kind: str) -> None:
+    with pytest.raises(RecipeError, match=r"loss\.kind is .*l1 or charbonnier, or a function"):
+        recipes.load(write(GOOD), [f"loss.kind='{kind}'"], allow_code=True)
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,15 @@ def test_control_codes_in_a_name_do_not_reach_the_terminal(tmp_path: Path):
     watch, console = watcher(tmp_path, Clock(), 80)
     watch(Started(7, 9, "a\x1b[2Jrun\n", 1, 1, "cpu", 2))
     assert printed(console) == [
-        "a\\x1b[2Jrun\\n: 1 parameters, 1 pictures, cpu, 2 processes; goes on after step 7"
+        "a\\x1b[2Jrun\\n: 1 parameter, 1 picture, cpu, 2 processes; goes on after step 7"
+    ]
+
+
+def test_a_finished_run_does_not_go_on(tmp_path: Path):
+    watch, console = watcher(tmp_path, Clock(), 80)
+    watch(Started(6, 6, "short", 2, 1_200, "cpu", 1))
+    assert printed(console) == [
+        "short: 2 parameters, 1,200 pictures, cpu; all 6 steps are done already"
     ]
 
 

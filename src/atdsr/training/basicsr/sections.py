@@ -7,10 +7,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
-from atdsr.base.errors import short
+from atdsr.base.errors import nearest, short
 from atdsr.network.config import Head
 from atdsr.training.config import FolderName, NonNegativeFloat, Number, Template, UserPath
-from atdsr.training.config_errors import nearest, section_error
+from atdsr.training.config_errors import section_error
 
 
 def _check_part_of_name(text: str) -> str:

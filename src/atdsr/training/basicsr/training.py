@@ -34,7 +34,9 @@ class TrainingOptions:
     notes: tuple[str, ...]
 
 
-def read_training(path: str | Path, overrides: Sequence[str] = ()) -> TrainingOptions:
+def read_training(
+    path: str | Path, overrides: Sequence[str] = (), *, allow_code: bool = False
+) -> TrainingOptions:
     """Read an option file for training.
 
     Paths in it are relative to the working directory. What does not exist there is looked for in
@@ -44,6 +46,7 @@ def read_training(path: str | Path, overrides: Sequence[str] = ()) -> TrainingOp
     Args:
         path: The file.
         overrides: As for `recipes.load`, with the keys of recipes.
+        allow_code: As for `recipes.load`.
 
     Raises:
         BasicSRError: The file is no YAML mapping of plain values, is one for testing, is for a
@@ -71,7 +74,11 @@ def read_training(path: str | Path, overrides: Sequence[str] = ()) -> TrainingOp
             }
     try:
         config = recipes.resolve(
-            PartialRecipe({str(path): recipe}), overrides, name=options.name, source=str(path)
+            PartialRecipe({str(path): recipe}),
+            overrides,
+            name=options.name,
+            source=str(path),
+            allow_code=allow_code,
         )
     except RecipeError as error:
         raise BasicSRError(str(error)) from None

@@ -18,7 +18,9 @@ from atdsr.training.recipes.schema import PRESETS, resolve
 __all__ = ["PRESETS", "PartialRecipe", "RecipeError", "dump", "load", "names", "resolve"]
 
 
-def load(recipe: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
+def load(
+    recipe: str | Path, overrides: Sequence[str] = (), *, allow_code: bool = False
+) -> TrainConfig:
     """Return the configuration of a recipe.
 
     Paths in it are relative to the working directory. `name` defaults to that of the file,
@@ -27,6 +29,7 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
     Args:
         recipe: A file, the name of a recipe that comes with atdsr, or the beginning of one.
         overrides: Texts such as `optim.lr=2e-4`, with a YAML value; the last one of a key wins.
+        allow_code: Whether the recipe may name Python code to import, see `LossConfig.kind`.
 
     Raises:
         RecipeError: There is no such recipe, a file is no YAML mapping of plain values, bases form
@@ -34,7 +37,7 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
             value.
     """
     path = find(recipe)
-    return resolve(read(path), overrides, name=path.stem, source=str(path))
+    return resolve(read(path), overrides, name=path.stem, source=str(path), allow_code=allow_code)
 
 
 def dump(config: TrainConfig) -> str:

@@ -14,7 +14,7 @@ _SUFFIX = ".yaml"
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of the recipes that come with atdsr, one for each published run."""
+    """Return the names of the recipes that come with atdsr."""
     return tuple(sorted(path.stem for path in _FOLDER.glob(f"*{_SUFFIX}")))
 
 

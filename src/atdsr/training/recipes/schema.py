@@ -54,7 +54,12 @@ class _InvalidValueError(Exception):
 
 
 def resolve(
-    recipe: PartialRecipe, overrides: Sequence[str] = (), *, name: str, source: str
+    recipe: PartialRecipe,
+    overrides: Sequence[str] = (),
+    *,
+    name: str,
+    source: str,
+    allow_code: bool = False,
 ) -> TrainConfig:
     """Return the configuration that the values of a recipe stand for.
 
@@ -63,6 +68,7 @@ def resolve(
         overrides: See `recipes.load`.
         name: Name of the run, if the recipe does not give one.
         source: What to name if something is missing.
+        allow_code: See `recipes.load`.
 
     Raises:
         RecipeError: See `recipes.load`. The sentence begins with the file or the option that is
@@ -71,7 +77,14 @@ def resolve(
     for override in overrides:
         recipe = recipe.override(override)
     try:
-        return _validate({"name": name, **recipe.content})
+        config = _validate({"name": name, **recipe.content})
+        if config.loss.is_code and not allow_code:
+            raise _InvalidValueError(
+                ("loss", "kind"),
+                f"loss.kind is {short(config.loss.kind)}, which runs Python code; if you trust "
+                "that code, allow it by --allow-code (in Python, allow_code=True).",
+            )
+        return config
     except _InvalidValueError as error:
         raise RecipeError(f"{recipe.source(error.keys) or source}: {error}") from None
 

@@ -1,0 +1,67 @@
+"""The networks of a batch: each picture gets the one that is best for how much it grows."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+
+from atdsr.batch.config import choose_network_scale
+from atdsr.inference import InferenceConfig, Upscaler, load
+from atdsr.weights import models
+
+
+class Networks:
+    """Networks of several scales, each loaded when a picture first needs it.
+
+    Args:
+        models: The names of the networks by scale, at least one.
+        load: Loads the network of a name.
+
+    Attributes:
+        models: As above.
+    """
+
+    def __init__(self, models: Mapping[int, str], load: Callable[[str], Upscaler]) -> None:
+        self.models = models
+        self._load = load
+        self._loaded = dict[int, Upscaler]()
+
+    @classmethod
+    def single(cls, upscaler: Upscaler, name: str = "") -> "Networks":
+        """Return the choice of one network, which is loaded already."""
+        networks = cls({upscaler.scale: name}, lambda _: upscaler)
+        networks._loaded[upscaler.scale] = upscaler
+        return networks
+
+    @classmethod
+    def bundled(cls, config: InferenceConfig) -> "Networks":
+        """Return the networks that come with atdsr.
+
+        Args:
+            config: How they run.
+
+        Raises:
+            UpscaleError: The configuration does not fit this machine or these networks.
+        """
+        for model in models.BUNDLED:
+            config.for_window(model.config.window)  # raises now and not for each picture
+
+        def load_model(name: str) -> Upscaler:
+            return load(
+                name, **{field.name: getattr(config, field.name) for field in fields(config)}
+            )
+
+        return cls({model.config.scale: model.name for model in models.BUNDLED}, load_model)
+
+    def scale_for(self, factor: float) -> int:
+        """Return the scale of the network for a picture whose sides grow so many times."""
+        return choose_network_scale(factor, self.models)
+
+    def for_factor(self, factor: float) -> Upscaler:
+        """Return the network for a picture whose sides grow so many times.
+
+        Raises:
+            WeightsError, UpscaleError: It cannot be loaded.
+        """
+        scale = self.scale_for(factor)
+        if scale not in self._loaded:
+            self._loaded[scale] = self._load(self.models[scale])
+        return self._loaded[scale]

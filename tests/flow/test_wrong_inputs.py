@@ -1,0 +1,69 @@
+"""What the command line says about options, models and files that are not there."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from atdsr import cli
+
+
+def refused(*args: str, code: int) -> str:
+    result = CliRunner().invoke(cli.app, args)
+    assert result.exit_code == code, result.output
+    assert not result.stdout
+    return result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        ("upscale -i photo.jpg", "-i; name the picture or folder itself, as in `atdsr upscale"),
+        ("upscale photo.jpg -n RealESRGAN_x4plus", "-n; choose a model with -m"),
+        ("upscale photo.jpg --model_path a.pth", "--model_path; choose a model or a file"),
+        ("upscale photo.jpg -t 400", "-t; choose the side of tiles with --tile"),
+        ("upscale photo.jpg --tile_pad 10", "--tile_pad; choose how many pixels tiles share with"),
+        ("upscale photo.jpg --ext png", "--ext; choose the format with -f."),
+        ("upscale photo.jpg --suffix out", "--suffix; name outputs with --name, such as --name"),
+        ("upscale photo.jpg -g 0", "-g; choose the device with --device"),
+        ("upscale photo.jpg -x", "-x; take the mean over 8 flips and turns with --ensemble."),
+        ("upscale photo.jpg --fp32", "--fp32; leave it out, since fp32 is what --precision is by"),
+        ("upscale photo.jpg --face_enhance", "--face_enhance; leave it out, since ATD enlarges"),
+        ("train 101 --auto_resume", "--auto_resume; leave it out, since the same command always"),
+        ("upscale photo.jpg --outscal 3", "--outscal; did you mean --outscale or --scale?"),
+        ("eval -i photo.jpg", "-i."),
+    ],
+)
+def test_options_of_other_programs_and_mistyped_ones(arguments: str, advice: str) -> None:
+    assert f"There is no option {advice}" in refused(*arguments.split(), code=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("atd-ligt-x2", "'atd-ligt-x2'; did you mean atd-light-x2? `atdsr models` lists"),
+        ("atd-x4", "'atd-x4'; did you mean official/atd-x4? `atdsr models` lists"),
+        ("swinir", "'swinir'. `atdsr models` lists the models."),
+        ("real-esrgan", "'real-esrgan'. `atdsr models` lists the models."),
+    ],
+)
+def test_an_unknown_model_is_not_taken_for_another_kind(name: str, said: str) -> None:
+    assert f"there is neither a file nor a model called {said}" in refused("info", name, code=1)
+
+
+def test_missing_inputs_and_files_of_other_kinds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("holiday").mkdir()
+    Image.new("RGB", (8, 8)).save("photo.jpg")
+    Path("notes.pth").write_text("hello")
+    missing = "error: holday does not exist; did you mean holiday?"
+    for options in ((), ("--name", "{stem}_large"), ("-f", "png"), ("-o", "out/")):
+        assert refused("upscale", "holday/", *options, code=1) == missing
+    for model, kind in (("photo.jpg", "a JPEG picture"), ("notes.pth", "a text")):
+        assert refused("upscale", "photo.jpg", "-m", model, code=1) == (
+            f"error: {model} is {kind}, not weights; name a .safetensors or .pth file of an ATD."
+        )
+    assert not Path("out").exists()
