@@ -3,11 +3,9 @@
 import argparse
 import re
 import runpy
-import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -160,11 +158,11 @@ def _check_atdsr(arguments: list[str]) -> None:
         return  # the name of a command
     try:
         command.make_context("atdsr", arguments).close()
-    except typer.Exit as end:  # --help, --version, --list
-        assert end.exit_code == 0
+    except typer.Exit:  # --help, --version, --list
+        return
     except Exception as error:
-        message = getattr(error, "format_message", lambda: repr(error))()
-        raise AssertionError(message) from None
+        told = getattr(error, "format_message", None)
+        raise AssertionError(told() if told else repr(error)) from None
 
 
 def _check_python(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -67,14 +68,19 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save(folder / name)
     frames = [Image.fromarray(learnable(seed, 14, 20)) for seed in range(2)]
     frames[0].save(folder / "in.gif", save_all=True, append_images=frames[1:], duration=70, loop=3)
-    (folder / "experiments/text").mkdir(parents=True)
-    write_weights(models.load_weights("atd-light-x2"), folder / "mine.pth")
+    weights = models.load_weights("atd-light-x2")
+    write_weights(weights, folder / "mine.pth")
     shutil.copy(folder / "mine.pth", folder / "mine.ckpt")
-    write_weights(models.load_weights("atd-light-x2"), folder / "experiments/text/best.safetensors")
+    for name in ("text", "finetune"):
+        (folder / "experiments" / name).mkdir(parents=True)
+        write_weights(weights, folder / "experiments" / name / "best.safetensors")
     for name in SETS:
         for number in range(2):
             save(folder / "sets" / name / "HR" / f"{number}.png", 36, 40, number)
-    pictures(folder / "PICTURES")
+    for name in ("PICTURES", "my/pictures", "my/held-out"):
+        pictures(folder / name)
+    (loss,) = (block.text for block in PYTHON if block.text.startswith("# my_losses.py"))
+    (folder / "my_losses.py").write_text(loss)
     pictures(folder / "datasets/DF2K/DF2K_train_HR", height=48, width=60)
     for number in range(3):
         save(folder / f"datasets/DF2K/DF2K_train_LR_bicubic/X2/{number}x2.png", 24, 30)
@@ -104,12 +110,11 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def here(
-    stand_ins: Path, mirror: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def here(stand_ins: Path, mirror: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "here"
     shutil.copytree(stand_ins, folder)
     monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)  # for my_losses.py
     monkeypatch.setenv(testsets.BENCHMARKS, str(folder / "sets"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("ATDSR_MODELS", str(tmp_path / "models"))
@@ -270,6 +275,12 @@ def threads(names: dict[str, Any], here: Path, printed: str) -> None:
     assert printed == "True True\n"
 
 
+def loss(names: dict[str, Any], here: Path, printed: str) -> None:
+    sr = torch.rand(2, 3, 8, 8, requires_grad=True)
+    names["edges"](sr, torch.rand(2, 3, 8, 8)).backward()
+    assert names["edges"](sr, sr) == 0
+
+
 def log_of_a_run(names: dict[str, Any], here: Path, printed: str) -> None:
     assert list(names["loss"])[:2] == [100, 200]
 
@@ -285,6 +296,7 @@ CLAIMS: dict[str, list[Callable[[dict[str, Any], Path, str], None]]] = {
     "docs/explain.md": [explain],
     "docs/models/official.md": [official],
     "docs/pictures.md": [animation],
+    "docs/training.md": [loss],
     "docs/upscaling.md": [upscaling],
     "docs/watching.md": [log_of_a_run],
 }
@@ -332,17 +344,19 @@ def test_recipes_are_read(block: Block, here: Path) -> None:
     content.setdefault("base", "101_ATD_light_SRx2_scratch")
     Path("recipe.yaml").write_text(yaml_io.write(content))
     config = recipes.load("recipe.yaml")
-    assert config.iterations == 500_000
+    assert config.validation.every == content["validate"]["every"]
 
 
-def test_lines_for_programs_have_the_fields_of_the_page(here: Path) -> None:
-    (block,) = (each for each in BLOCKS if each.language == "json")
-    text, shown = block.text, []
-    while text.strip():
-        value, end = json.JSONDecoder().raw_decode(text.lstrip())
+@pytest.mark.slow
+@pytest.mark.parametrize("block", [each for each in BLOCKS if each.language == "json"], ids=str)
+def test_lines_for_programs_have_the_fields_of_the_page(block: Block, here: Path) -> None:
+    text, shown = block.text.strip(), []
+    while text:
+        value, end = json.JSONDecoder().raw_decode(text)
         shown.append(value)
-        text = text.lstrip()[end:]
-    said = atdsr(["upscale", "a.png", "--json"]).stdout.splitlines()
+        text = text[end:].lstrip()
+    forecast = ["--dry-run"] if shown[0]["event"] == "forecast" else []
+    said = atdsr(["upscale", "a.png", "--json", *forecast]).stdout.splitlines()
     for ours, theirs in zip(map(json.loads, said), shown, strict=True):
         assert (ours["event"], ours["format"]) == (theirs["event"], theirs["format"])
         assert list(ours) == list(theirs)

@@ -5,12 +5,11 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from helpers.networks import ROOT
 
 LANGUAGES = {"sh", "bash", "bat", "python", "yaml", "toml", "json", "text", "bibtex"}
-"""What a fenced block may be; `sh` and `bat` (Windows) are commands to paste, `bash` is a script."""
+"""What a fenced block may be; `sh` and `bat` are commands to paste, `bash` is a script."""
 
 _FENCE = re.compile(r"^ *```(\S*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")

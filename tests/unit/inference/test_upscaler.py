@@ -1,7 +1,7 @@
 """`Upscaler`: the same kind back, whatever the kind."""
 
-from functools import partial
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -281,7 +281,7 @@ def test_importing_the_package_does_not_import_pytorch() -> None:
     code = "import sys, atdsr, atdsr.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     with pytest.raises(AttributeError, match="nothing"):
-        _ = atdsr.nothing
+        _ = atdsr.nothing  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.mark.parametrize(
