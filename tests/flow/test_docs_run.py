@@ -267,6 +267,10 @@ def logged(names: dict[str, Any], here: Path, printed: str) -> None:
     assert names["logging"].getLogger("atdsr").getEffectiveLevel() == logging.INFO
 
 
+def logged_in_full(names: dict[str, Any], here: Path, printed: str) -> None:
+    assert names["logging"].getLogger("atdsr").getEffectiveLevel() == logging.DEBUG
+
+
 def memory(names: dict[str, Any], here: Path, printed: str) -> None:
     assert re.fullmatch(r"\d\.\d GiB\n0\.\d GiB a tile\n", printed)
 
@@ -297,7 +301,7 @@ CLAIMS: dict[str, list[Callable[[dict[str, Any], Path, str], None]]] = {
     "docs/models/official.md": [official],
     "docs/pictures.md": [animation],
     "docs/training.md": [loss],
-    "docs/upscaling.md": [upscaling],
+    "docs/upscaling.md": [logged_in_full, upscaling],
     "docs/watching.md": [log_of_a_run],
 }
 """What each Python block of a page must have done, in the order of the page."""
@@ -318,8 +322,8 @@ def test_python_does_what_the_page_says(
     if block.page == "docs/embedding.md":  # which says so
         monkeypatch.setattr(socket.socket, "connect", no_network)
         monkeypatch.setattr(socket, "getaddrinfo", no_network)
-        monkeypatch.setattr(logging.getLogger("atdsr"), "level", logging.NOTSET)
-        monkeypatch.setattr(logging.root, "handlers", [])
+    monkeypatch.setattr(logging.getLogger("atdsr"), "level", logging.NOTSET)  # which they set
+    monkeypatch.setattr(logging.root, "handlers", [])
     claims = CLAIMS[block.page]
     of_page = [each for each in PYTHON if each.page == block.page]
     assert len(claims) == len(of_page), f"{block.page} has another number of Python blocks"

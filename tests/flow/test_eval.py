@@ -18,12 +18,13 @@ from typer.testing import CliRunner
 
 import atdsr
 from atdsr import cli
-from atdsr.evaluation import testsets
+from atdsr.evaluation import standard_sets, testsets
 from atdsr.imaging import resample
 from atdsr.weights import Weights, write_weights
 from helpers.networks import TINY, lively
 
 SOURCES = str(Path(atdsr.__file__).parents[1])
+PAPERS = standard_sets.standard_sets()
 Run = Callable[..., tuple[str, str]]
 
 
@@ -75,6 +76,13 @@ def picture(path: str | Path, width: int = 36, height: int = 30, seed: int = 0) 
     samples = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     Image.fromarray(samples).save(path)
     return samples
+
+
+@pytest.fixture(autouse=True)
+def toy_papers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the papers use any three pictures, as `make_set` makes them."""
+    papers = [replace(each, pictures=3, digests={}) for each in PAPERS]
+    monkeypatch.setattr(standard_sets, "standard_sets", lambda: papers)
 
 
 def make_set(folder: str = "Set5") -> None:
@@ -248,6 +256,19 @@ def test_sets_by_name_and_several_at_once(run: Run, monkeypatch: pytest.MonkeyPa
     assert {row["set"] for row in published} == {"Set5", "B100"}
 
 
+def test_a_set_of_other_pictures_stands_beside_no_published_figures(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(standard_sets, "standard_sets", lambda: PAPERS)
+    make_set("Set5")
+    words = ("--data", "Set5", "--json", "mine.json", "--html", "mine.html")
+    said, told = run(*words, model="bicubic")
+    assert "published" not in said
+    assert "Your Set5 does not hold the pictures" in told
+    assert "Your Set5 does not hold the pictures" in Path("mine.html").read_text()
+    assert json.loads(Path("mine.json").read_text())["published"] == []
+
+
 def test_an_option_file(run: Run, tiny_file: Path):
     for number, name in enumerate(("baby", "bird")):
         hr = picture(f"datasets/Set5/HR/{name}.png", 36, 30, number)
@@ -306,7 +327,7 @@ def test_an_option_file(run: Run, tiny_file: Path):
     run("-opt", "test.yml", "--data", "Set5", *again, model=None)
     assert figures("opt.json")[1] == ours
     _, said = run("-opt", "test.yml", "--data", "Set14", *again, code=1, model=None)
-    assert "no test set Set14, but Set5, Manga109" in said
+    assert "no test set Set14; it has Set5, Manga109" in said
     _, said = run("-opt", "test.yml", *again, code=1, model=None)
     assert "datasets/Manga109/HR" in said
     run("-opt", "test.yml", "--scale", "2", code=2, model=None)

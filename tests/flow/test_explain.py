@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from atdsr import cli, imaging
 from atdsr.base import memory
 from atdsr.cli import explain as explain_command
-from atdsr.imaging import Picture
+from atdsr.imaging import Picture, montage
 from atdsr.inference import upscaler
 from atdsr.reports import explain
 from atdsr.reports.explain.trace import record
@@ -133,7 +133,7 @@ def test_the_size_by_default_is_the_one_of_the_library():
         (["a.png", "--layer", "first"], "there is no layer first; "),
         (["a.png", "--at", "37,0"], "37,0 is outside a.png, which is 37x20; columns are 0 to 36"),
         (["a.png", "--at", "0,20"], "0,20 is outside"),
-        (["missing.png"], "missing.png: "),
+        (["missing.png"], "missing.png does not exist"),
         (["text.png"], "text.png: .*not a picture"),
     ],
 )
@@ -255,6 +255,23 @@ def test_the_page_is_whole_and_quiet(page: Page, html: Path):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.requests == [html.as_uri()]
     assert page.errors == []
+
+
+def test_figures_have_the_colours_of_the_screen_and_letters_of_a_legible_size(html: Path):
+    corner = (
+        "Promise.all([...document.querySelectorAll('figure img')].map(async i => {"
+        "await i.decode(); const c = new OffscreenCanvas(1, 1).getContext('2d');"
+        "c.drawImage(i, 0, 0); return c.getImageData(0, 0, 1, 1).data[0]; }))"
+    )
+    for is_dark, paper in ((False, montage.LIGHT.paper), (True, montage.DARK.paper)):
+        with browser.opened(html, width=390, dark=is_dark) as page:
+            assert page.evaluate(corner) == [paper[0]] * len(explain.FIGURES)
+            widths = page.evaluate(
+                "[...document.querySelectorAll('figure img')].map(i => i.clientWidth)"
+            )
+            assert min(widths) > 800  # scrolled sideways, the page itself is not
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            assert page.errors == []
 
 
 def test_pointing_at_a_pixel_shows_its_category(page: Page, html: Path):

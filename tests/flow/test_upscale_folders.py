@@ -258,3 +258,17 @@ def test_the_bar_counts_the_pictures_and_the_line_tells_size_and_time(
     assert "1 of 2  a.png" in shown
     assert "2 of 2  b.png" in shown
     assert re.search(r"in/a\.png -> in/a_x2\.png  28x20, [\d.]+ s", shown)
+
+
+def test_verbose_tells_how_and_how_long(run: Run):
+    save("a.png")
+    first, *others = run("a.png", "-v")
+    assert re.match(r"ATD x2 on cpu, \d+ threads?, fp32, ", first)
+    assert [re.sub(r"[\d.]+ s$", "", line) for line in others] == [
+        "reading a.png took ",
+        "the network runs on 14x10, as a whole",
+        "the network took ",
+        "writing a_x2.png took ",
+        "a.png -> a_x2.png",
+    ]
+    assert run("a.png", "--overwrite") == ["a.png -> a_x2.png"]

@@ -39,6 +39,14 @@ def test_options_of_other_programs_and_mistyped_ones(arguments: str, advice: str
     assert f"There is no option {advice}" in refused(*arguments.split(), code=2)
 
 
+def test_values_that_are_missing_or_wrong() -> None:
+    assert "Option '--model' requires an argument" in refused("upscale", "a.png", "--model", code=2)
+    said = refused("upscale", "a.png", "--device", "cuda:1", code=2)
+    assert said.startswith("Error: Invalid value for '--device': 'cuda:1' is not one of 'auto'")
+    said = refused("upscale", "a.png", "--overlap", "-3", code=2)
+    assert said.endswith("'-3' is not a whole number from 0 on.")
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

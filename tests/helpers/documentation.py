@@ -12,7 +12,7 @@ LANGUAGES = {"sh", "bash", "bat", "python", "yaml", "toml", "json", "text", "bib
 """What a fenced block may be; `sh` and `bat` are commands to paste, `bash` is a script."""
 
 _FENCE = re.compile(r"^ *```(\S*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
-_SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
+_SPAN = re.compile(r"(?<![`\\])`([^`]+)`(?!`)")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 

@@ -50,8 +50,10 @@ def missing(path: Path) -> str:
         if folder != path.parent:
             lacking = path.parents[path.parents.index(folder) - 1]
             return f"{path} does not exist: there is no folder {lacking}; check the name."
-        # without suffixes, which make any two pictures alike
-        entries = {entry.stem: entry for entry in folder.iterdir()}
+        # compared without suffixes, which make any two pictures alike; no folder for a file's name
+        entries = {
+            entry.stem: entry for entry in folder.iterdir() if entry.suffix or not path.suffix
+        }
         meant = entries.get(nearest(path.stem, entries) or "")
     except (OSError, StopIteration):  # a folder that may not be read
         meant = None

@@ -33,7 +33,10 @@ def at_least_1(text: str) -> int:
 
 def at_least_0(text: str) -> int:
     """Return a whole number from 0 on."""
-    return 0 if text == "0" else at_least_1(text)
+    try:
+        return 0 if text == "0" else at_least_1(text)
+    except OptionError:
+        raise OptionError(f"{text!r} is not a whole number from 0 on.") from None
 
 
 def parse_quality(text: str) -> int:

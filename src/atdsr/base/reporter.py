@@ -8,18 +8,11 @@ def _ignore(_: object) -> None:
     pass
 
 
-def _log(sentence: str) -> None:
-    import logging  # which `import atdsr` does without
-
-    logging.getLogger("atdsr").info("%s", sentence)
-
-
 @dataclass(frozen=True)
 class Reporter:
-    """Receives the progress and the notices of a piece of work.
+    """Receives the progress and the notices of a piece of work. By default both are ignored.
 
-    By default, progress is ignored, and notices go to the logger `atdsr` at level INFO. One object
-    is handed down through all calls that do the work.
+    One object is handed down through all calls that do the work.
 
     Attributes:
         progress: Called with the fraction of the work that is done, from 0 to 1. The fraction
@@ -28,7 +21,7 @@ class Reporter:
     """
 
     progress: Callable[[float], None] = _ignore
-    notice: Callable[[str], None] = _log
+    notice: Callable[[str], None] = _ignore
 
     def part(self, start: float, stop: float) -> "Reporter":
         """Return a reporter for one part of the work.
@@ -39,6 +32,18 @@ class Reporter:
         """
         return Reporter(lambda done: self.progress(start + (stop - start) * done), self.notice)
 
+    def logged(self) -> "Reporter":
+        """Return a reporter whose notices also go to the logger `atdsr`, at the level INFO."""
+        import logging  # which the help screens need not wait for
+
+        logger = logging.getLogger("atdsr")
+
+        def notice(sentence: str) -> None:
+            logger.info("%s", sentence)
+            self.notice(sentence)
+
+        return Reporter(self.progress, notice)
+
 
 SILENT = Reporter()
-"""Shows nothing and logs notices; the default where a function takes a reporter."""
+"""Ignores everything; the default where a function takes a reporter."""

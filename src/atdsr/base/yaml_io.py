@@ -50,7 +50,7 @@ def read(path: Path) -> dict[Any, Any]:
     try:
         content = parse(data.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        raise YamlError(f"{path} is not a YAML file: it is not UTF-8.") from None
+        raise YamlError(f"{path} is not a YAML file: it is not UTF-8; save it as UTF-8.") from None
     except YamlError as error:
         raise YamlError(f"{path}: {error}") from None
     if not isinstance(content, dict):
@@ -164,7 +164,7 @@ class _Builder:
             raise YamlError(f"it holds more than {MAX_VALUES} values, counting its aliases.")
         _check_level(len(self.ancestors), node.start_mark)  # aliases nest deeper than the text
         if any(node is ancestor for ancestor in self.ancestors):
-            raise YamlError(f"{_line(node.start_mark)} contains itself.")
+            raise YamlError(f"{_line(node.start_mark)} contains itself; write out the value.")
         self.ancestors.append(node)
         try:
             return self._value(node)
@@ -188,7 +188,9 @@ class _Builder:
         keys: set[Any] = set()
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                raise YamlError(f"{_line(key_node.start_mark)} has a key that is no plain text.")
+                raise YamlError(
+                    f"{_line(key_node.start_mark)} has a key that is no plain text; take it out."
+                )
             key = self.value(key_node)
             if key in keys:
                 raise YamlError(

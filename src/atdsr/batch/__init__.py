@@ -22,6 +22,7 @@ from atdsr.batch.forecasts import (
 from atdsr.batch.naming import Template
 from atdsr.batch.networks import Networks
 from atdsr.batch.planning import BatchItem, Plan, plan
+from atdsr.batch.previews import run_previews
 from atdsr.batch.running import Outcome, Result, run, summary, totals
 from atdsr.batch.streams import STREAM, Streams, open_streams
 
@@ -47,6 +48,7 @@ __all__ = [
     "open_streams",
     "plan",
     "run",
+    "run_previews",
     "summary",
     "totals",
     "work_done",

@@ -99,10 +99,9 @@ def enlargement(width: int, height: int, to_width: int, to_height: int) -> float
 def choose_network_scale(factor: float, scales: Iterable[int]) -> int:
     """Return the best network scale to make a picture so many times as large.
 
-    Fewer passes come first. Where one pass is enough, the largest network is the best one from a
-    factor of 2 on, although its result is reduced more, and the one that overshoots least below.
-    Where it takes several, the one that overshoots least is taken, which also costs the least
-    time. `benchmarks/factors.py` measures this, and docs/upscaling.md has its table.
+    Fewer passes come first. Among those, the largest network is the best one from a factor of 2 on,
+    although its result is reduced more, and below it the one that overshoots least.
+    `benchmarks/factors.py` measures this, and docs/upscaling.md has its table.
 
     Args:
         factor: How many times the sides grow.
@@ -113,7 +112,7 @@ def choose_network_scale(factor: float, scales: Iterable[int]) -> int:
         passes = 1
         while scale**passes < factor:
             passes += 1
-        return passes, -scale if passes == 1 and factor >= 2 else scale**passes
+        return passes, -scale if factor >= 2 else scale**passes
 
     return min(scales, key=cost)
 

@@ -10,6 +10,9 @@ from string import Formatter
 from atdsr import imaging
 from atdsr.batch.config import BatchConfig, BatchError, TargetBox
 
+PREVIEW = "_preview"
+"""What follows on the name of an output in the name of its preview."""
+
 _NUMBER = r"\d+(?:\.\d+)?"
 _TEXT = r"[^/]+"
 _PATTERNS = {
@@ -130,10 +133,11 @@ class Template:
 
 
 def _match(path: Path, pattern: re.Pattern[str], depth: int) -> re.Match[str] | None:
-    """Match the last parts of a path, as many as `depth`, without the suffix."""
+    """Match the last parts of a path, as many as `depth`, without the suffix and `PREVIEW`."""
     if len(path.parents) < depth:
         return None
-    return pattern.fullmatch("/".join((*path.parts[-depth:-1], path.stem)))
+    stem = path.stem.removesuffix(PREVIEW)
+    return pattern.fullmatch("/".join((*path.parts[-depth:-1], stem)))
 
 
 def _check(text: str) -> None:

@@ -1,5 +1,6 @@
 """Running a plan: each picture is read, enlarged and written, and one bad file stops no other."""
 
+import logging
 import re
 import time
 from collections import Counter
@@ -22,6 +23,8 @@ from atdsr.batch.networks import Networks
 from atdsr.batch.planning import BatchItem, Plan
 from atdsr.imaging import Frames, Picture, PictureError
 from atdsr.inference import UpscaleError, Upscaler
+
+_LOGGER = logging.getLogger("atdsr")
 
 LARGE = 64_000_000
 """Results of this many pixels or more are gathered in a file instead of in memory."""
@@ -109,15 +112,38 @@ def run(
         What became of each picture, those first that could not be planned. A failure does not
         stop the others.
     """
+    return run_each(_enlarge_file, plan, upscaler, reporter_for)
+
+
+MakeFile = Callable[[BatchItem, Plan, Networks, Reporter], tuple[int, int, int]]
+"""Makes one file of a plan; returns its width and height, and its number of frames."""
+
+
+def run_each(
+    make: MakeFile,
+    plan: Plan,
+    upscaler: Upscaler | Networks,
+    reporter_for: Callable[[BatchItem], Reporter],
+) -> Iterator[Result]:
+    """Make the files of a plan, one after another, as `run` does.
+
+    Args:
+        make: Makes one of them, or raises an error that becomes its result.
+        plan: As for `run`.
+        upscaler: As for `run`.
+        reporter_for: As for `run`.
+    """
     networks = upscaler if isinstance(upscaler, Networks) else Networks.single(upscaler)
     for source, sentence in plan.problems:
         yield Result(source, None, Outcome.FAILED, sentence)
     for number, item in enumerate(plan.items, len(plan.problems)):
-        yield _run_item(item, plan, networks, reporter_for(item).part(number, number + 1))
+        yield _run_item(make, item, plan, networks, reporter_for(item).part(number, number + 1))
 
 
-def _run_item(item: BatchItem, plan: Plan, networks: Networks, reporter: Reporter) -> Result:
-    """Enlarge one picture; a failure becomes its result."""
+def _run_item(
+    make: MakeFile, item: BatchItem, plan: Plan, networks: Networks, reporter: Reporter
+) -> Result:
+    """Make one file; a failure becomes its result."""
     notices: dict[str, str] = {}
 
     def notice_once(sentence: str) -> None:
@@ -130,9 +156,7 @@ def _run_item(item: BatchItem, plan: Plan, networks: Networks, reporter: Reporte
     reporter.progress(0)
     width = height = frames = None
     try:
-        width, height, frames = _enlarge_file(
-            item, plan, networks, Reporter(reporter.progress, notice_once)
-        )
+        width, height, frames = make(item, plan, networks, Reporter(reporter.progress, notice_once))
         outcome, message = Outcome.DONE, f"{source} -> {target}"
     except (AtdsrError, OSError, MemoryError) as error:
         outcome, message = explain(error, item, plan)
@@ -225,8 +249,10 @@ def _enlarge_picture(
     frames: Frames, item: BatchItem, config: BatchConfig, networks: Networks, reporter: Reporter
 ) -> None:
     """Enlarge a file of one picture and write it."""
+    start = time.perf_counter()
     with interrupts.deferred():
         picture = next(iter(frames))
+    _log_seconds("reading", item.source, start)
     width, height = config.size.resolve(picture.width, picture.height)
     imaging.check_target(
         item.target,
@@ -245,9 +271,16 @@ def _enlarge_picture(
     with gathered_in_file as out:
         enlarged = _enlarge(picture, item, config, networks, reporter, out)
         for sentence in imaging.notices(enlarged, item.target):
-            reporter.notice(sentence)
+            reporter.logged().notice(sentence)
+        start = time.perf_counter()
         with interrupts.deferred():
             imaging.write(enlarged, item.target, overwrite=config.overwrite, quality=config.quality)
+        _log_seconds("writing", item.target, start)
+
+
+def _log_seconds(stage: str, path: Path, start: float) -> None:
+    seconds = units.duration(time.perf_counter() - start)
+    _LOGGER.debug("%s %s took %s", stage, path, seconds)
 
 
 def _enlarge_frames(
@@ -260,7 +293,7 @@ def _enlarge_frames(
             if number == 0 or frames.durations is None:  # an animation is like its first frame
                 shown = imaging.without_metadata(frame) if config.strip_metadata else frame
                 for sentence in imaging.notices(shown, item.target):
-                    reporter.notice(sentence)
+                    reporter.logged().notice(sentence)
             part = reporter.part(number / len(frames), (number + 1) / len(frames))
             yield _enlarge(frame, item, config, networks, part)
 

@@ -61,10 +61,10 @@ def _printable_usage() -> Iterator[None]:
         yield
     except _UsageError as error:
         said: Any = error  # Typer exports neither this class nor its attributes
-        if hasattr(said, "option_name"):
+        if hasattr(said, "possibilities"):
             said.message = unknown_option(said)
             said.possibilities = None
-        said.message = printable(said.message)
+        said.message = printable(said.message.removeprefix("Value error, "))  # of pydantic
         raise
 
 

@@ -187,6 +187,30 @@ def print_table(
 
 
 @contextmanager
+def details_shown() -> Iterator[None]:
+    """Print the debug messages of the logger `atdsr` on standard error.
+
+    Its other messages are notices, which the commands print anyway.
+    """
+    import logging
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno == logging.DEBUG:
+                say(err, record.getMessage())
+
+    logger, handler = logging.getLogger("atdsr"), Handler()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+@contextmanager
 def progress_bar(quiet: bool) -> "Iterator[Progress]":
     """A bar on standard error where that is a terminal; it goes away at the end."""
     from rich.progress import (

@@ -255,6 +255,8 @@ class _Comparison:
                     section=len(table.measured) if published else 0,
                     title=table.title,
                 )
+            for note in result.notes if not quiet else ():
+                say(err, note)
             records.remove()
         return result
 

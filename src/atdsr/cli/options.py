@@ -11,6 +11,7 @@ import typer
 from atdsr.base import option_values
 from atdsr.base.errors import AtdsrError
 from atdsr.base.scales import SCALES
+from atdsr.cli.console import details_shown
 
 if TYPE_CHECKING:
     from atdsr.inference.upscaler import Upscaler
@@ -117,6 +118,24 @@ PrecisionOption = Annotated[
 OverwriteOption = Annotated[bool, flag("--overwrite", help="Replace existing outputs.")]
 YesOption = Annotated[bool, flag("-y", "--yes", help="Download an official model without asking.")]
 QuietOption = Annotated[bool, flag("-q", "--quiet", help="Print nothing but errors.")]
+
+
+def _show_details(context: typer.Context, wanted: bool) -> bool:
+    """Print the details until the command ends, if that is wanted."""
+    if wanted:
+        context.with_resource(details_shown())
+    return wanted
+
+
+VerboseOption = Annotated[
+    bool,
+    flag(
+        "-v",
+        "--verbose",
+        callback=_show_details,
+        help="Print the device, what computes the network, the tiles, and the time for each step.",
+    ),
+]
 TileOption = Annotated[
     Any,
     typer.Option(

@@ -1,5 +1,6 @@
 """`atdsr upscale`."""
 
+import itertools
 import json
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ from atdsr.cli.options import (
     QuietOption,
     ScaleOption,
     TileOption,
+    VerboseOption,
     YesOption,
     argument,
     default_name,
@@ -46,6 +48,8 @@ Examples:
   atdsr upscale photos -r -o large           a tree of folders, into another
   atdsr upscale "photos/*.png" -f webp       a glob; all become WebP
   atdsr upscale art.png -m my.safetensors    weights of your own
+  atdsr upscale photo.jpg --preview          only its middle, beside bicubic
+  atdsr upscale photos --dry-run             what would be made, and how long
   cat a.png | atdsr upscale - -o - > b.png   through standard input and output
 """
 
@@ -129,10 +133,19 @@ def upscale(
             "of the network.",
         ),
     ] = False,
+    preview: Annotated[
+        bool,
+        flag(
+            "--preview",
+            help="Enlarge only the middle of each picture, and write it beside bicubic to "
+            "OUT_preview.png.",
+        ),
+    ] = False,
     json_lines: Annotated[
         bool, flag("--json", help="Print a line of JSON for each picture, for programs.")
     ] = False,
     yes: YesOption = False,
+    verbose: VerboseOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Enlarge picture files.
@@ -153,6 +166,9 @@ def upscale(
 
     if json_lines and output == batch.STREAM:
         raise typer.BadParameter("--json and -o - both write to standard output; drop one of them.")
+    if preview and (dry_run or output == batch.STREAM):
+        other = "--dry-run" if dry_run else "-o -"
+        raise typer.BadParameter(f"--preview and {other} exclude each other; drop one of them.")
     target_size = _target_size(outscale, size)
     ensure_here([model] if model else [], yes=yes, quiet=quiet)
     how_to_run: dict[str, Any] = {
@@ -187,7 +203,7 @@ def upscale(
             _forecast(plan, networks, streams, json_lines, quiet)
             return
         start = time.perf_counter()
-        results, interrupted = _run(plan, networks, streams, json_lines, quiet)
+        results, interrupted = _run(plan, networks, streams, preview, json_lines, quiet)
         seconds = time.perf_counter() - start
         _conclude(plan, results, seconds, interrupted, json_lines, quiet)
 
@@ -234,7 +250,12 @@ def _forecast(
 
 
 def _run(
-    plan: "Plan", networks: "Networks", streams: "Streams", json_lines: bool, quiet: bool
+    plan: "Plan",
+    networks: "Networks",
+    streams: "Streams",
+    preview: bool,
+    json_lines: bool,
+    quiet: bool,
 ) -> tuple[list["Result"], bool]:
     """Run a plan and show its progress.
 
@@ -247,8 +268,12 @@ def _run(
     results: list[Result] = []
     # a bar would catch what is meant for standard output
     with progress_bar(quiet or json_lines) as progress:
-        fraction = (lambda _: 0.0) if progress.disable else batch.work_done(plan, networks)
+        if preview or progress.disable:  # all crops take about the same time
+            fraction = (1 / max(1, plan.total)).__mul__
+        else:
+            fraction = batch.work_done(plan, networks)
         task = progress.add_task("", total=1)
+        numbers = itertools.count(1 + plan.total - len(plan.items))
 
         def show(line: str) -> None:
             if not quiet:
@@ -256,11 +281,11 @@ def _run(
 
         def reporter_for(item: "BatchItem") -> Reporter:
             name = printable(item.source.name)
+            count = f"{next(numbers)} of {plan.total}  " if plan.total > 1 else ""
+            progress.update(task, description=count + name, refresh=True)
 
             def show_progress(done: float) -> None:
-                number = min(int(done) + 1, plan.total)
-                count = f"{number} of {plan.total}  " if plan.total > 1 else ""
-                progress.update(task, description=count + name, completed=fraction(done))
+                progress.update(task, completed=fraction(done))
 
             return Reporter(
                 show_progress,
@@ -270,7 +295,8 @@ def _run(
         for path in plan.left_out:
             show(f"{path}: left out as an earlier output; name it alone to enlarge it")
         try:
-            for result in map(streams.restore_result, batch.run(plan, networks, reporter_for)):
+            run = batch.run_previews if preview else batch.run
+            for result in map(streams.restore_result, run(plan, networks, reporter_for)):
                 results.append(result)
                 if json_lines:
                     say(out, json.dumps(result.record()))

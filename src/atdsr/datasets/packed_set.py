@@ -257,7 +257,7 @@ def _map_pixels(folder: Path, resolution: str, index: Index) -> NDArray[np.uint8
         raise DataError(f"{path} cannot be read: {error.strerror}; pack anew.") from None
     raise DataError(
         f"{path} has {size} bytes where the index says {expected}; `atdsr data check {folder}` "
-        "tells which pictures are damaged, packing anew mends them."
+        "tells which pictures are damaged, and packing anew mends them."
     )
 
 

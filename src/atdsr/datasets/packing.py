@@ -169,7 +169,9 @@ def prepare(
         )
     if (train / INDEX).exists():
         if lr is not None:
-            raise DataError(f"{train} is packed with its LR pictures; take the folder {lr} out.")
+            raise DataError(
+                f"{train} is packed with its LR pictures; take the folder {lr} out of the settings."
+            )
         return PackedSet(train, scale).folder
     named = train if train.name not in ("", "..") else train.resolve()
     packed = named.with_name(f"{named.name}.packed_x{scale}")

@@ -171,7 +171,9 @@ def match(
             match = lr_by_name.get(_key(path, hr_folder, hr_names[path]))
         if match is None:
             called = "" if allows_marks else f" called {lr_name}"
-            raise PairsError(f"{lr_folder} has no LR picture{called} for {path}.")
+            raise PairsError(
+                f"{lr_folder} has no LR picture{called} for {path}; add it, or take HR out."
+            )
         matches.append(match)
     return matches
 

@@ -73,7 +73,7 @@ def find(
         raise DataError(no_folder(folder))
     hr_paths = pairs.tree(folder)
     if not hr_paths:
-        raise DataError(f"{folder} holds no pictures.")
+        raise DataError(f"{folder} holds no pictures; name the folder of the HR pictures.")
     files_of_images = [{"hr": path} for path in hr_paths]
     for scale in scales if lr is not None else ():
         lr_folder = _lr_folder(Path(lr or ""), scale, is_only_scale=len(scales) == 1)
@@ -84,7 +84,9 @@ def find(
     for image_files in files_of_images:
         name = image_files["hr"].relative_to(folder).as_posix()
         if not is_printable_name(name):
-            raise DataError(f"{name!r} in {folder} is no name that can be kept; rename it.")
+            raise DataError(
+                f"{name!r} in {folder} has too long a name, or an unprintable one; rename it."
+            )
         stamps = {key: _stamp(path) for key, path in image_files.items()}
         sources.append(SourceImage(name, image_files, stamps))
     return sources
@@ -95,7 +97,10 @@ def _lr_folder(lr: Path, scale: int, *, is_only_scale: bool) -> Path:
     if subfolder is not None:
         return subfolder
     if not is_only_scale or pairs.scale_of(lr.name) not in (None, scale):
-        raise DataError(f"{lr} has no folder X{scale} with the LR pictures of that scale.")
+        raise DataError(
+            f"{lr} has no folder X{scale} with the LR pictures of that scale; make one, or let "
+            "atdsr make LR."
+        )
     return lr
 
 
@@ -138,7 +143,7 @@ def load(source: SourceImage, scales: Sequence[int]) -> LoadedImage:
     full_hr = pairs.read_rgb8(source.files["hr"])
     if min(full_hr.shape[:2]) < SIDE_MULTIPLE:
         raise DataError(
-            f"{source.files['hr']} is smaller than {SIDE_MULTIPLE} pixels; take it out."
+            f"{source.files['hr']} has a side of fewer than {SIDE_MULTIPLE} pixels; take it out."
         )
     hr = np.ascontiguousarray(crop_to_multiple(full_hr, SIDE_MULTIPLE))
     samples = {"hr": hr}

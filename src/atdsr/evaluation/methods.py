@@ -63,7 +63,11 @@ def named(
     network_names = [
         name for name in names or [models.for_scale(scale or 2).name] if name not in baselines
     ]
-    networks = [_network(name, config, category_size, reporter) for name in network_names]
+    labels = _labels(network_names)
+    networks = [
+        _network(name, label, config, category_size, reporter)
+        for name, label in zip(network_names, labels, strict=True)
+    ]
     for name, method in zip(network_names, networks, strict=True):
         if scale not in (None, method.scale):
             raise MethodError(
@@ -137,14 +141,35 @@ def other_network(
     )
 
 
+def _labels(names: Sequence[str]) -> list[str]:
+    """Return the names of models, and of files without suffix, with the folder if two are alike.
+
+    The weights of all training runs are called `best` or `weights`; their folders tell them apart.
+    """
+    paths = [Path(name) for name in names if models.is_file(name)]
+    alike = Counter(path.stem for path in paths)
+    in_folders = Counter((path.absolute().parent.name, path.stem) for path in paths)
+    labels: list[str] = []
+    for name in names:
+        path = Path(name)
+        folder = path.absolute().parent.name
+        if not models.is_file(name):
+            labels.append(name)
+        elif alike[path.stem] > 1 and in_folders[folder, path.stem] == 1:
+            labels.append(f"{folder}/{path.stem}")
+        else:
+            labels.append(path.stem)
+    return labels
+
+
 def _network(
-    name: str, config: InferenceConfig, category_size: int | None, reporter: Reporter
+    name: str, label: str, config: InferenceConfig, category_size: int | None, reporter: Reporter
 ) -> Method:
     """Return an ATD by its name or file, or else the network that spandrel finds in the file."""
     if not models.is_file(name):
         model = models.find(name)
         upscaler = Upscaler(model.load().build(), config)
-        return network(upscaler, name, model.sha256, reporter)
+        return network(upscaler, label, model.sha256, reporter)
     path = Path(name)
     try:
         weights = read_weights(path, category_size=category_size)
@@ -153,8 +178,8 @@ def _network(
             raise
         device = choose_device(config.device)
         loaded = other_networks.load(path, device)
-        return other_network(loaded, path.stem, device, files.sha256(path), config.ensemble)
-    return network(Upscaler(weights.build(), config), path.stem, files.sha256(path), reporter)
+        return other_network(loaded, label, device, files.sha256(path), config.ensemble)
+    return network(Upscaler(weights.build(), config), label, files.sha256(path), reporter)
 
 
 def _is_atd(path: Path) -> bool:

@@ -69,7 +69,9 @@ def load(path: Path, device: torch.device) -> OtherNetwork:
             f"{path}: spandrel cannot read these weights either: {reason}."
         ) from None
     if not isinstance(descriptor, spandrel.ImageModelDescriptor):
-        raise OtherNetworkError(f"{path}: its {descriptor.architecture.name} network needs a mask.")
+        raise OtherNetworkError(
+            f"{path}: its {descriptor.architecture.name} network needs a mask; name another file."
+        )
     channels = (descriptor.input_channels, descriptor.output_channels)
     if descriptor.scale == 1 or channels != (3, 3):
         raise OtherNetworkError(

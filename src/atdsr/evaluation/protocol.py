@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +16,15 @@ import atdsr
 from atdsr import imaging
 from atdsr.base import files, interrupts, memory
 from atdsr.base.errors import AtdsrError
-from atdsr.evaluation import published
+from atdsr.evaluation import published, standard_sets
 from atdsr.evaluation.published import PublishedRow
 from atdsr.evaluation.records import Key, Records, fingerprint
 from atdsr.evaluation.results import Evaluation, Method, Metric, Row, Score
 from atdsr.evaluation.testsets import Pair, TestSet
 from atdsr.imaging import Picture
 from atdsr.imaging.metrics import psnr_y, ssim_y
+
+_WARM_UP_SIDE = 64  # LR pixels
 
 EvaluationProgress = Callable[[int, int, str], None]
 """Called with the number of finished enlargements, their total, and the name of the current one."""
@@ -73,18 +75,24 @@ def evaluate(
     """
     steps = _plan(methods, sets)
     scores = _recorded_scores(steps, records, images)
+    warm: set[str] = set()
+    digests: dict[tuple[str, int, str], str] = {}
     if images is not None:
         for step in steps:
             if step.key not in scores:
                 files.check_target(step.image(images), overwrite=overwrite)
-    for (_, pair, scale), group in itertools.groupby(steps, lambda step: step.source):
+    for (dataset, pair, scale), group in itertools.groupby(steps, lambda step: step.source):
         missing = [step for step in group if step.key not in scores]
         if not missing:
             continue
         with interrupts.deferred():
             hr, lr = pair.load(scale)
+        digests[dataset.name, scale, pair.name] = standard_sets.picture_digest(hr)
         for step in missing:
             progress(len(scores), len(steps), str(step))
+            if step.method.parameters is not None and step.method.name not in warm:
+                warm.add(step.method.name)
+                _warm_up(step.method, lr)
             sr, score = _score(step, hr, lr, metrics or {})
             on_result(step.dataset, step.pair, step.method, hr, sr)
             with interrupts.deferred():
@@ -92,7 +100,8 @@ def evaluate(
             scores[step.key] = score
     progress(len(steps), len(steps), "")
     rows = _rows(steps, scores)
-    return Evaluation(rows, _published_rows(rows), describe_machine(methods))
+    unlike = _unlike_the_papers(steps, digests)
+    return Evaluation(rows, _published_rows(rows, unlike), describe_machine(methods), unlike)
 
 
 def evaluation_id(
@@ -178,13 +187,18 @@ def _plan(methods: Sequence[Method], sets: Sequence[TestSet]) -> list[_Step]:
     """
     names = [method.name for method in methods]
     if len(set(names)) < len(names):
-        raise EvaluationError(f"two of these methods have one name: {', '.join(names)}.")
+        raise EvaluationError(
+            f"two of these methods have one name: {', '.join(names)}; rename a file of weights."
+        )
     steps = []
     for scale in sorted({method.scale for method in methods}):
         fitting = [dataset for dataset in sets if dataset.scale in (None, scale)]
         names = [dataset.name for dataset in fitting]
         if not fitting:
-            raise EvaluationError(f"there is no test set for scale {scale}.")
+            raise EvaluationError(
+                f"there is no test set for scale {scale}; name one, or leave out the methods of "
+                "that scale."
+            )
         if len(set(names)) < len(names):
             raise EvaluationError(
                 f"two of these test sets have one name: {', '.join(names)}; rename a folder."
@@ -251,9 +265,20 @@ def _score(
         raise EvaluationError(f"{path}, enlarged by {method.name}: {error}") from None
     except MemoryError:
         raise EvaluationError(
-            f"{path} is too large for the memory of this machine with {method.name}."
+            f"{path} is too large for the memory of this machine with {method.name}; use tiles "
+            "(--tile auto), or take it out."
         ) from None
     return sr, score
+
+
+def _warm_up(method: Method, lr: np.ndarray) -> None:
+    """Let a network enlarge a corner of a picture, so that its start-up is not measured.
+
+    That is loading libraries, compiling kernels and starting threads. What fails here fails again
+    when it is measured, with a sentence that names the file.
+    """
+    with contextlib.suppress(AtdsrError, MemoryError):
+        method.enlarge(np.ascontiguousarray(lr[:_WARM_UP_SIDE, :_WARM_UP_SIDE]))
 
 
 def _enlarge_measured(method: Method, lr: np.ndarray) -> tuple[np.ndarray, float, int | None]:
@@ -302,10 +327,39 @@ def _rows(steps: Sequence[_Step], scores: Mapping[Key, Score]) -> tuple[Row, ...
     )
 
 
-def _published_rows(rows: Sequence[Row]) -> tuple[PublishedRow, ...]:
-    """Return the published figures for the same scales and sets."""
+def _unlike_the_papers(
+    steps: Sequence[_Step], digests: Mapping[tuple[str, int, str], str]
+) -> tuple[str, ...]:
+    """Return the names of the sets that are called like one of the papers and hold other pictures.
+
+    Args:
+        steps: All enlargements.
+        digests: `picture_digest` of the HR pictures that have been read, by set, scale and name;
+            the others are read here, unless their number is wrong anyway.
+    """
+    standard = {each.name: each for each in standard_sets.standard_sets()}
+    unlike: list[str] = []
+    for dataset, scale in dict.fromkeys((step.dataset, step.method.scale) for step in steps):
+        paper = standard.get(published.standard_name(dataset.name))
+        if paper is None or dataset.name in unlike:
+            continue
+        is_same = len(dataset.pairs) == paper.pictures
+        if is_same and scale in paper.digests:
+            is_same = paper.digests[scale] == standard_sets.set_digest(
+                digests.get((dataset.name, scale, pair.name))
+                or standard_sets.picture_digest(pair.load_hr(scale))
+                for pair in dataset.pairs
+            )
+        if not is_same:
+            unlike.append(dataset.name)
+    return tuple(unlike)
+
+
+def _published_rows(rows: Sequence[Row], unlike: Collection[str]) -> tuple[PublishedRow, ...]:
+    """Return the published figures for the same scales and sets, but for sets of other pictures."""
     sets: dict[int, list[str]] = {}
     for row in rows:
-        sets.setdefault(row.scale, []).append(row.dataset)
+        if row.dataset not in unlike:
+            sets.setdefault(row.scale, []).append(row.dataset)
     rows_by_scale = (published.rows(scale, names) for scale, names in sets.items())
     return tuple(itertools.chain.from_iterable(rows_by_scale))

@@ -50,7 +50,7 @@ def rows(scale: int, datasets: Iterable[str]) -> tuple[PublishedRow, ...]:
         for entry in content[group]
         if entry["scale"] == scale
         for dataset in names
-        if entry["psnr"].get(_published_name(dataset)) is not None
+        if entry["psnr"].get(standard_name(dataset)) is not None
     )
 
 
@@ -64,15 +64,16 @@ def _row(
         scale=scale,
         parameters=_parameters(entry["parameters"]),
         group=group,
-        psnr_y=entry["psnr"][_published_name(dataset)],
-        ssim_y=entry["ssim"].get(_published_name(dataset)),
+        psnr_y=entry["psnr"][standard_name(dataset)],
+        ssim_y=entry["ssim"].get(standard_name(dataset)),
         exact_psnr_y=exact.get(entry["method"], {})
         .get(f"x{scale}", {})
-        .get(_published_name(dataset)),
+        .get(standard_name(dataset)),
     )
 
 
-def _published_name(dataset: str) -> str:
+def standard_name(dataset: str) -> str:
+    """Return the name that a test set has in the tables here: BSD100 is B100."""
     return "B100" if dataset == "BSD100" else dataset
 
 

@@ -120,8 +120,20 @@ class Evaluation:
             first).
         published: Figures from papers for the same scales and sets.
         machine: What they were measured on: system, processor, versions.
+        unlike_papers: Names of sets that are called like one of the papers and hold other
+            pictures, so that no published figure is comparable.
     """
 
     rows: tuple[Row, ...]
     published: tuple[PublishedRow, ...] = ()
     machine: Mapping[str, str] = field(default_factory=dict)
+    unlike_papers: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """A sentence for each set that has the name of a set of the papers, but other pictures."""
+        return [
+            f"Your {name} does not hold the pictures of the {name} that papers use, so no "
+            "published figures stand beside it."
+            for name in self.unlike_papers
+        ]

@@ -104,6 +104,7 @@ def to_markdown(evaluation: Evaluation) -> str:
             # without seconds and memory, which only a measurement has
             header, *lines = [line[:-2] for line in (table.header, *table.published)]
             parts += ["Published:\n", _markdown(header, lines)]
+    parts += [f"{escaping.markdown(note)}\n" for note in evaluation.notes]
     machine = {name: value for name, value in evaluation.machine.items() if name != "command"}
     about = escaping.markdown(", ".join(f"{name} {value}" for name, value in machine.items()))
     parts.append(

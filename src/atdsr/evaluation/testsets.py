@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atdsr.base.errors import AtdsrError
+from atdsr.base.errors import AtdsrError, no_folder
 from atdsr.datasets import pairs
 from atdsr.imaging import resample
 
@@ -72,7 +72,7 @@ class Pair:
         try:
             return resample.crop_to_multiple(pairs.read_rgb8(self.hr), scale)
         except resample.ResampleError as error:
-            raise TestSetError(f"{self.hr}: {error}.") from None
+            raise TestSetError(f"{self.hr}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,8 @@ def find(data: str | Path, scale: int, lr: str | Path | None = None) -> tuple[Te
     hr_folders = _hr_folders(folder, scale)
     if not hr_folders:
         raise TestSetError(
-            f"{folder} holds no pictures, neither itself nor in HR, x{scale} or HR/x{scale}."
+            f"{folder} holds no pictures, neither itself nor in HR, x{scale} or HR/x{scale}; name "
+            "the folder of a test set."
         )
     sets = []
     for hr in hr_folders:
@@ -140,7 +141,7 @@ def read(
     """
     paths = pairs.pictures(hr)
     if not paths:
-        raise TestSetError(f"{hr} holds no pictures.")
+        raise TestSetError(f"{hr} holds no pictures; name the folder of a test set.")
     names = pairs.names(paths, scale)
     lr_paths: list[Path | None] = [None] * len(paths)
     if lr is not None:
@@ -205,7 +206,10 @@ def _hr_folders(folder: Path, scale: int) -> list[Path]:
     if other and other != scale:
         sibling = pairs.subfolder(folder.parent, f"x{scale}")
         if sibling is None:
-            raise TestSetError(f"{folder} holds pictures for scale {other}, not for {scale}.")
+            raise TestSetError(
+                f"{folder} holds pictures for scale {other}, not for {scale}; name another folder, "
+                "or a model of that scale."
+            )
         folder = sibling
     only_set = _first_with_pictures(_hr_candidates(folder, scale))
     if only_set is not None:
@@ -239,7 +243,10 @@ def _lr_folder(lr: Path, hr: Path, name: str, scale: int) -> Path:
         TestSetError: There is none.
     """
     set_folder = _set_folder(hr)
-    for root in dict.fromkeys((lr, set_folder / lr)):
+    roots = dict.fromkeys((lr, set_folder / lr))
+    if not any(root.is_dir() for root in roots):
+        raise TestSetError(no_folder(lr))
+    for root in roots:
         if not root.is_dir():
             continue
         for inner in (set_folder.name, name, _SYNONYMS.get(name, name), "."):

@@ -26,6 +26,7 @@ Content = list[np.ndarray] | Tensor
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _MARGIN = 0.5  # floats may lie this far outside [0, 1], as after a resampling or an augmentation
+_CONVERT = "convert it to uint8, uint16, or floats in [0, 1]."
 _GRAY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601, full range
 
 
@@ -54,9 +55,11 @@ def to_array(tensor: Tensor, dtype: DTypeLike = np.uint8) -> np.ndarray:
         PictureError: The tensor is not one picture, or a value is not a finite number.
     """
     if tensor.ndim != 4 or tensor.shape[0] != 1:
-        raise PictureError(f"One picture is a tensor 1 c h w, not {tuple(tensor.shape)}.")
+        raise PictureError(f"one picture is a tensor 1 c h w, not {tuple(tensor.shape)}.")
     if not torch.isfinite(tensor).all():
-        raise PictureError("The result has values that are not finite numbers.")
+        raise PictureError(
+            "the result has values that are not finite numbers; the weights may be damaged."
+        )
     dtype = np.dtype(dtype)
     working = torch.float64 if tensor.dtype == torch.float64 else torch.float32
     # values are not negative, so the conversion to integers, which truncates, is a floor
@@ -113,14 +116,22 @@ def convert_input(picture: PictureLike) -> ConvertedInput[PictureLike]:
 
 def _from_array(array: np.ndarray) -> ConvertedInput[np.ndarray]:
     samples = array[..., None] if array.ndim == 2 else array
-    samples = samples.astype(array.dtype.newbyteorder("="), copy=False)
-    is_float = samples.dtype in (np.float16, np.float32, np.float64)
-    if samples.ndim != 3 or not (is_float or samples.dtype in MAXIMUM) or samples.shape[2] > 4:
+    if samples.ndim != 3 or samples.shape[2] > 4:
+        swapped = array.ndim == 3 and array.shape[0] <= 4
         raise PictureError(
-            f"an array of shape {array.shape} and dtype {array.dtype} cannot be used as a picture; "
-            "expected h w c or h w, with 1 to 4 channels, of uint8, uint16, or floats in [0, 1]."
+            f"an array of shape {array.shape} cannot be used as a picture, which is h w c or h w "
+            f"with 1 to 4 channels; {'transpose it from c h w' if swapped else 'reshape it'}."
         )
     _check_not_empty(array.shape)
+    samples = samples.astype(array.dtype.newbyteorder("="), copy=False)
+    is_float = samples.dtype in (np.float16, np.float32, np.float64)
+    if not (is_float or samples.dtype in MAXIMUM):
+        known = samples.dtype.kind in "biuf"
+        low, high = (float(samples.min()), float(samples.max())) if known else (0, 0)
+        values = f" and values from {low:g} to {high:g}" if known else ""
+        raise PictureError(
+            f"an array of dtype {array.dtype}{values} cannot be used as a picture; {_CONVERT}"
+        )
 
     def restore(out: np.ndarray) -> np.ndarray:
         out = out[..., 0] if array.ndim == 2 else out
@@ -137,15 +148,23 @@ def _from_array(array: np.ndarray) -> ConvertedInput[np.ndarray]:
 def _from_tensor(image: Tensor) -> ConvertedInput[Tensor]:
     missing_axes = 4 - image.ndim
     planes = image.detach()[(None,) * missing_axes]
-    is_integer = image.dtype in (torch.uint8, torch.uint16)
-    is_supported = is_integer or image.dtype in _FLOATS
-    if missing_axes not in (0, 1, 2) or not is_supported or planes.shape[1] > 4:
+    if missing_axes not in (0, 1, 2) or planes.shape[1] > 4:
+        swapped = missing_axes in (0, 1) and image.shape[-1] <= 4
         raise PictureError(
-            f"a tensor of shape {tuple(image.shape)} and dtype {image.dtype} cannot be used as a "
-            "picture; expected b c h w, c h w or h w, with 1 to 4 channels, of uint8, uint16, or "
-            "floats in [0, 1]."
+            f"a tensor of shape {tuple(image.shape)} cannot be used as a picture, which is b c "
+            "h w, c h w or h w with 1 to 4 channels; "
+            f"{'permute it from h w c' if swapped else 'reshape it'}."
         )
     _check_not_empty(image.shape)
+    is_integer = image.dtype in (torch.uint8, torch.uint16)
+    if not (is_integer or image.dtype in _FLOATS):
+        known = not image.is_complex() and not image.is_quantized
+        low, high = (value.item() for value in image.double().aminmax()) if known else (0, 0)
+        values = f" and values from {low:g} to {high:g}" if known else ""
+        name = str(image.dtype).removeprefix("torch.")
+        raise PictureError(
+            f"a tensor of dtype {name}{values} cannot be used as a picture; {_CONVERT}"
+        )
     without_added_axes = (0,) * missing_axes
     if not is_integer:
         _check_range(planes)
@@ -200,8 +219,12 @@ def _check_not_empty(shape: tuple[int, ...]) -> None:
 def _check_range(planes: Tensor) -> None:
     low, high = (value.item() for value in planes.aminmax())
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise PictureError("the picture has values that are not finite numbers.")
+        raise PictureError("the picture has values that are not finite numbers; replace them.")
     if low < -_MARGIN or high > 1 + _MARGIN:
+        if low >= -_MARGIN:
+            advice = "divide them by their white, such as 255"
+        else:
+            advice = "bring them there, such as by (x + 1) / 2 from [-1, 1]"
         raise PictureError(
-            f"a picture of floats is in [0, 1], not {low:g} to {high:g}; scale it first."
+            f"floats of a picture are in [0, 1], and these are from {low:g} to {high:g}; {advice}."
         )

@@ -276,6 +276,8 @@ def format_of(path: Path) -> str:
     if suffix in _WRITTEN:
         return _WRITTEN[suffix].name
     known = " ".join(FORMATS.values())
+    if not suffix:
+        raise PictureError(f"the name has no suffix, which says the format; use one of {known}.")
     if suffix in _READ:
         raise PictureError(f"'{path.suffix}' is read but not written; use one of {known}.")
     raise PictureError(f"no format has the suffix '{path.suffix}'; use one of {known}.")

@@ -45,7 +45,7 @@ def y_channel(rgb: Picture) -> Plane:
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise MetricError(
             f"Y needs uint8 RGB of shape (h, w, 3), not {rgb.dtype} of shape {rgb.shape}; "
-            "replicate a gray picture to three channels and round to 8 bits first"
+            "replicate a gray picture to three channels and round to 8 bits first."
         )
     return rgb @ _Y_WEIGHTS + 16.0
 
@@ -62,7 +62,8 @@ def shave(samples: NDArray[Any], border: int) -> NDArray[Any]:
     height, width = samples.shape[:2]
     if border < 0 or min(height, width) <= 2 * border:
         raise MetricError(
-            f"{border} pixels cannot be shaved off each side of a picture of {width}x{height}"
+            f"{border} pixels cannot be shaved off each side of a picture of {width}x{height}; "
+            "take it out, or shave fewer."
         )
     return samples[border : height - border, border : width - border]
 
@@ -120,7 +121,7 @@ def ssim(a: Plane, b: Plane) -> float:
     if min(a.shape) < _WINDOW:
         raise MetricError(
             f"SSIM needs at least {_WINDOW}x{_WINDOW} pixels after shaving, "
-            f"and {a.shape[1]}x{a.shape[0]} are left"
+            f"and {a.shape[1]}x{a.shape[0]} are left; take it out."
         )
     mean_a, mean_b = _blur(a), _blur(b)
     product, square_a, square_b = mean_a * mean_b, mean_a**2, mean_b**2
@@ -179,7 +180,7 @@ def _require_same_shape(a: NDArray[Any], b: NDArray[Any]) -> None:
     if a.shape != b.shape:
         raise MetricError(
             f"only pictures of the same shape can be compared, not {a.shape} with {b.shape}; "
-            "crop HR to a multiple of the scale first"
+            "crop HR to a multiple of the scale first."
         )
 
 

@@ -1,15 +1,50 @@
 """Pictures and text on one sheet: side by side, one above the other, with captions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from atdsr.base.escaping import printable
 
-PAPER, INK, FAINT = (250, 250, 248), (32, 33, 36), (110, 112, 118)
 GAP = 20
 Rgb = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Palette:
+    """The colours of a sheet: background, text, secondary text."""
+
+    paper: Rgb
+    ink: Rgb
+    faint: Rgb
+
+
+LIGHT = Palette((250, 250, 248), (32, 33, 36), (110, 112, 118))
+"""For files, and for pages on a light screen."""
+
+DARK = Palette((19, 20, 23), (233, 233, 230), (160, 164, 173))
+"""For pages on a dark screen, in the colours of their style sheet."""
+
+_palette = ContextVar("palette", default=LIGHT)
+
+
+def palette() -> Palette:
+    """Return the colours of the sheets that are drawn now."""
+    return _palette.get()
+
+
+@contextmanager
+def drawn_in(colours: Palette) -> Iterator[None]:
+    """Draw the sheets of the block in other colours."""
+    token = _palette.set(colours)
+    try:
+        yield
+    finally:
+        _palette.reset(token)
 
 
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
@@ -19,7 +54,7 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def blank(width: int, height: int) -> Image.Image:
     """Return an empty sheet."""
-    return Image.new("RGB", (max(1, width), max(1, height)), PAPER)
+    return Image.new("RGB", (max(1, width), max(1, height)), palette().paper)
 
 
 def beside(images: Sequence[Image.Image], gap: int = GAP) -> Image.Image:
@@ -59,21 +94,21 @@ def framed(image: Image.Image, margin: int = 28) -> Image.Image:
     return sheet
 
 
-def text(line: str, size: int = 19, colour: Rgb = INK) -> Image.Image:
-    """Draw a line of text, or several lines where it contains newlines."""
+def text(line: str, size: int = 19, colour: Rgb | None = None) -> Image.Image:
+    """Draw a line of text, or several lines where it contains newlines, by default in ink."""
     lines = [printable(line_text) for line_text in line.split("\n")]
     step = round(size * 1.45)  # whatever the letters, so that images side by side align
     width = max(font(size).getlength(line_text) for line_text in lines)
     sheet = blank(int(width) + 2, step * len(lines))
     draw = ImageDraw.Draw(sheet)
     for row, line_text in enumerate(lines):
-        draw.text((0, row * step), line_text, colour, font(size))
+        draw.text((0, row * step), line_text, colour or palette().ink, font(size))
     return sheet
 
 
 def captioned(image: Image.Image, title: str, note: str = "") -> Image.Image:
     """Put a title above an image, and a note in smaller letters below it."""
-    notes = [text(note, 16, FAINT)] if note else []
+    notes = [text(note, 16, palette().faint)] if note else []
     return above([text(title), image, *notes], 6)
 
 

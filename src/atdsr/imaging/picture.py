@@ -77,9 +77,14 @@ class Picture:
 
     def __post_init__(self) -> None:
         if self.samples.ndim != 3 or self.samples.dtype not in MAXIMUM:
-            raise PictureError("A picture is an array h w c of uint8 or uint16.")
+            raise PictureError(
+                "a picture is an array h w c of uint8 or uint16, not one of shape "
+                f"{self.samples.shape} and dtype {self.samples.dtype}."
+            )
         if 0 in self.samples.shape or self.samples.shape[2] > 4:
-            raise PictureError("A picture has 1 to 4 channels and at least one pixel.")
+            raise PictureError(
+                f"a picture has 1 to 4 channels and at least one pixel, not {self.samples.shape}."
+            )
 
     @property
     def height(self) -> int:

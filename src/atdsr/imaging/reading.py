@@ -145,7 +145,10 @@ def _check_sizes(sizes: Sequence[tuple[int, int]], max_pixels: int) -> None:
     if not sizes:
         raise DamagedError
     if len(sizes) > MAX_FRAMES:
-        raise PictureError(f"{len(sizes):,} frames are more than the limit of {MAX_FRAMES:,}.")
+        raise PictureError(
+            f"{len(sizes):,} frames are more than the limit of {MAX_FRAMES:,}; cut the file into "
+            "parts."
+        )
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     if width * height > max_pixels:
         raise PictureError(

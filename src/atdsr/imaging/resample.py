@@ -57,7 +57,7 @@ def crop_to_multiple(samples: Samples, scale: int) -> Samples:
     if scale < 1 or min(height, width) < scale:
         raise ResampleError(
             f"a picture of {width}x{height} cannot be cropped to a multiple of {scale}; "
-            "the scale must be at least 1 and at most the shorter side"
+            "the scale must be at least 1 and at most the shorter side."
         )
     return samples[: height - height % scale, : width - width % scale]
 
@@ -94,13 +94,13 @@ def resize(samples: Samples, height: int, width: int) -> Samples:
         ResampleError: The picture is not (h, w, c) of such samples, or the size is below 1.
     """
     if samples.ndim != 3 or 0 in samples.shape:
-        raise ResampleError(f"a picture must be (h, w, c) and not empty, not {samples.shape}")
+        raise ResampleError(f"a picture must be (h, w, c) and not empty, not {samples.shape}.")
     if samples.dtype not in (np.uint8, np.uint16) and samples.dtype.kind != "f":
         raise ResampleError(
-            f"samples must be uint8, uint16 or floating point, not {samples.dtype}; convert first"
+            f"samples must be uint8, uint16 or floating point, not {samples.dtype}; convert first."
         )
     if min(height, width) < 1:
-        raise ResampleError(f"the new size {width}x{height} must be at least 1x1")
+        raise ResampleError(f"the new size {width}x{height} must be at least 1x1.")
     vertical = _taps(samples.shape[0], height)
     horizontal = _taps(samples.shape[1], width)
     resized = np.empty((height, width, samples.shape[2]), samples.dtype)

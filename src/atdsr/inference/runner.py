@@ -14,7 +14,7 @@ from atdsr.base import memory
 from atdsr.inference import borders
 from atdsr.inference.borders import Edges
 from atdsr.inference.config import InferenceConfig, UpscaleError
-from atdsr.network.kernels import gpu
+from atdsr.network.kernels import cpu, gpu
 from atdsr.network.kernels.gpu.graphs import Graph
 from atdsr.network.model import ATD
 
@@ -62,6 +62,21 @@ class NetworkRunner:
                 out = imaging.gray_from_rgb(out)
             borders.keep_flat(image_here, out, self._model.config.scale, edges)
         return out.to(image.device, image.dtype).clone()  # a normal tensor, not an inference one
+
+    def describe(self) -> str:
+        """Return the device, the precision and what computes the layers, in a few words."""
+        if self._device.type == "cuda":
+            name, why_not = gpu.status().gpu, gpu.status().why_not
+            kernels = "kernels in Triton" if name else f"plain PyTorch: {why_not}"
+        elif cpu.supports_device(self._device) and self._config.precision == "fp32":
+            kernels = f"kernels in C ({cpu.status().variant})"
+        elif self._device.type == "cpu" and (why_not := cpu.status().why_not):
+            kernels = f"plain PyTorch: {why_not}"
+        else:
+            kernels = "plain PyTorch"
+        count = torch.get_num_threads()
+        threads = f", {count} thread{'s' * (count != 1)}" if self._device.type == "cpu" else ""
+        return f"{self._device}{threads}, {self._config.precision}, {kernels}"
 
     def _new_graph(self) -> Graph | None:
         """Return a graph for a GPU, which computes a tile faster than Python launches its kernels.

@@ -1,6 +1,8 @@
 """`Upscaler`: pictures in, pictures of the same kind out, at any size."""
 
+import logging
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,8 @@ from atdsr.inference.runner import NetworkRunner
 from atdsr.network.kernels import cpu, gpu
 from atdsr.network.model import ATD
 from atdsr.weights import models
+
+_LOGGER = logging.getLogger("atdsr")
 
 Read = Callable[[slice, slice], Tensor]
 """Rows and columns -> that region of the pictures, floats `b c h w` in [0, 1], 1 or 3 channels."""
@@ -63,6 +67,7 @@ class Upscaler:
         self.scale = model.config.scale
         self._runner = NetworkRunner(model, self.config)
         self._parameters = sum(parameter.numel() for parameter in model.parameters())
+        _LOGGER.debug("ATD x%d on %s", self.scale, self._runner.describe())
         self._has_kernels = cpu.supports_device(next(model.parameters()).device)
 
     def __repr__(self) -> str:
@@ -94,8 +99,7 @@ class Upscaler:
                 floats, and its content is complete only when the call returns.
             progress: Called with the fraction of the work that is done, from 0 to 1. It falls
                 back where memory ran out and the work begins again with tiles.
-            tell: Called with a sentence where the picture takes much memory, or tiles. By
-                default the sentence goes to the logger `atdsr` at level INFO.
+            tell: Called with a sentence where the picture takes much memory, or tiles.
 
         Returns:
             The same kind, dtype, device and number of dimensions and channels. A Pillow image of
@@ -108,7 +112,7 @@ class Upscaler:
             PictureError: The object is of another kind, or its shape, dtype, mode or range is not
                 that of a picture.
         """
-        reporter = Reporter(progress, tell)
+        reporter = Reporter(progress, tell).logged()
         accepted = imaging.convert_input(picture)
         content = accepted.content
         if out is not None and (isinstance(picture, Tensor) or isinstance(content, Tensor)):
@@ -144,7 +148,7 @@ class Upscaler:
         """
         if not pictures:
             raise UpscaleError("a batch has at least one picture.")
-        reporter = Reporter(progress, tell)
+        reporter = Reporter(progress, tell).logged()
         accepted = [imaging.convert_input(picture) for picture in pictures]
         content = _concatenated([picture.content for picture in accepted])
         if isinstance(content, Tensor):
@@ -214,7 +218,7 @@ class Upscaler:
             if results[0].shape != (to_height, to_width, channels) or out.dtype != dtype:
                 raise UpscaleError(
                     f"out is {out.shape} of {out.dtype} and the result "
-                    f"{(to_height, to_width, channels)} of {dtype}."
+                    f"{(to_height, to_width, channels)} of {dtype}; make `out` like the result."
                 )
         colours = [imaging.visible_colours(samples) for samples in pictures]
         targets = [imaging.split_alpha(result)[0] for result in results]
@@ -290,7 +294,7 @@ class Upscaler:
         if size is None:
             return self.scale * width, self.scale * height
         if min(size) < 1:
-            raise UpscaleError(f"a size of {size[0]}x{size[1]} pixels is no picture.")
+            raise UpscaleError(f"size is {size[0]}x{size[1]}; width and height must be at least 1.")
         return size
 
     def _passes(
@@ -333,8 +337,11 @@ class Upscaler:
         smallest = 2 * self.model.config.window
         tile = self._first_tile(batch, height, width, reporter)
         while True:
+            start = time.perf_counter()
             try:
                 yield from self._tiled(read, tile, height, width, reporter)
+                seconds = time.perf_counter() - start
+                _LOGGER.debug("the network took %s", units.duration(seconds))
                 return
             except (MemoryError, RuntimeError) as error:
                 if not budget.is_out_of_memory(error):
@@ -342,7 +349,7 @@ class Upscaler:
             # outside of the block above, whose traceback keeps the tensors of the failed call alive
             self._runner.release_memory()
             if tile <= smallest or self.config.tile == "off":
-                raise UpscaleError(_too_large(height, width))
+                raise UpscaleError(_too_large(height, width, self.config.tile))
             half = min(tile, max(height, width)) // 2
             tile = max(smallest, half - half % self.model.config.window)
             reporter.notice(f"memory ran out, so it begins again {self._in_tiles_of(tile)}.")
@@ -367,7 +374,7 @@ class Upscaler:
         )
         shown = f"{min(tile, width)}x{min(tile, height)}"
         if self.config.tile == "off" and need > free:
-            raise UpscaleError(f"{_too_large(height, width)} It {takes}.")
+            raise UpscaleError(f"{_too_large(height, width, self.config.tile)} It {takes}.")
         if self.config.tile != "off" and need > budget.USABLE * free:
             window = self.model.config.window
             sides = range(longest - longest % window, 2 * window, -window)
@@ -395,6 +402,12 @@ class Upscaler:
         runs = len(row_spans) * len(column_spans) * (8 if self.config.ensemble else 1)
         layers = runs * len(self.model.layers)
         done = 0
+        if len(row_spans) * len(column_spans) > 1:
+            columns, rows = len(column_spans), len(row_spans)
+            how = f"{columns}x{rows} {self._in_tiles_of(tile).removeprefix('in ')}"
+        else:
+            how = "as a whole"
+        _LOGGER.debug("the network runs on %dx%d, %s", width, height, how)
 
         def layer_done() -> None:
             nonlocal done
@@ -445,8 +458,9 @@ def load(
         return Upscaler(weights.build(), config)
 
 
-def _too_large(height: int, width: int) -> str:
-    return f"a picture of {width}x{height} is too large for the memory of this machine."
+def _too_large(height: int, width: int, tile: Tile) -> str:
+    advice = "use tiles (tile='auto', or --tile auto)" if tile == "off" else "free some of it"
+    return f"a picture of {width}x{height} is too large for the memory of this machine; {advice}."
 
 
 def _concatenated(contents: Sequence[Content]) -> Content:
@@ -456,7 +470,11 @@ def _concatenated(contents: Sequence[Content]) -> Content:
     kinds: set[tuple[Any, ...]] = {(x.shape[1:], x.dtype, x.device) for x in tensors}
     kinds |= {(array.shape, array.dtype) for array in arrays}
     if len(kinds) != 1:
-        raise UpscaleError("pictures of a batch are of one size, depth and kind.")
+        shown = " and ".join(str(kind[0]) + f" of {kind[1]}" for kind in sorted(kinds, key=str)[:2])
+        raise UpscaleError(
+            f"pictures of a batch are of one size, depth and kind, not {shown}; enlarge them one "
+            "by one."
+        )
     return torch.cat(tensors) if tensors else arrays
 
 

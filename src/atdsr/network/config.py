@@ -116,7 +116,10 @@ class ATDConfig:
             )
         for heads in self.heads:
             if self.width % heads:
-                raise ConfigError(f"heads {heads} does not divide width {self.width}.")
+                raise ConfigError(
+                    f"heads {heads} does not divide width {self.width}; each head takes an equal "
+                    "part of it."
+                )
 
     @property
     def name(self) -> str:

@@ -98,6 +98,7 @@ def write(
         command=facts.pop(_COMMAND, None),
         facts=facts,
         tables=[_table(evaluation, scale) for scale in scales],
+        notes=evaluation.notes,
         plots=list(_plots(evaluation)),
         groups=pictures.groups,
         pictures=pictures.pictures,
@@ -194,7 +195,7 @@ def _pace(rows: Sequence[Row]) -> float:
 
 
 def _plots(evaluation: Evaluation) -> Iterator[_Plot]:
-    """Yield PSNR against parameters and against time, by set, where there is anything to plot."""
+    """Yield PSNR against parameters and time, by set, where there is anything to compare."""
     number = 0
     for dataset, scale in dict.fromkeys((row.dataset, row.scale) for row in evaluation.rows):
         rows = [row for row in evaluation.rows if (row.dataset, row.scale) == (dataset, scale)]
@@ -211,7 +212,7 @@ def _plots(evaluation: Evaluation) -> Iterator[_Plot]:
             (by_size, "PSNR against parameters", "parameters", note),
             (by_time, "PSNR against time", "seconds per megapixel of the result", ""),
         ):
-            if points:
+            if len(points) > 1:  # a single one says no more than the table
                 subject = f"{dataset} x{scale}"
                 with plots.style():
                     figure = plots.scatter(points, x_label, "PSNR (dB)", plots.ON_PAGE)

@@ -16,7 +16,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from atdsr.base import units
@@ -100,6 +100,8 @@ def label_log_axis(axis: Axis) -> None:
 
     Call it when the limits of the axis are final.
     """
+    axis.set_ticks([], minor=True)
+    axis.set_minor_formatter(NullFormatter())
     low, high = axis.get_view_interval()
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in ((1,), (1, 3), (1, 2, 5)):
@@ -108,11 +110,40 @@ def label_log_axis(axis: Axis) -> None:
         if len(ticks) >= 3:
             break
     else:  # less than a decade
-        ticks = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
+        ticks = _round_ticks(low, high, 5)
+        if high < 1000:
+            _set_ticks(axis, ticks, 0)
+            return
     if len(ticks) > 8:
         ticks = ticks[:: math.ceil(len(ticks) / 8)]
     axis.set_ticks(ticks, [units.short_number(tick) for tick in ticks])
-    axis.set_ticks([], minor=True)
+
+
+def label_linear_axis(axis: Axis, most: int, digits: int = 0) -> None:
+    """Put ticks in steps of 1, 2 or 5 on an axis, with as many digits as the step has.
+
+    Call it when the limits of the axis are final.
+
+    Args:
+        axis: The axis.
+        most: The most steps.
+        digits: The fewest digits after the point.
+    """
+    _set_ticks(axis, _round_ticks(*axis.get_view_interval(), most), digits)
+
+
+def _set_ticks(axis: Axis, ticks: Sequence[float], digits: int) -> None:
+    """Label ticks with as many digits after the point as their step has, and at least `digits`."""
+    step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
+    digits = max(digits, -math.floor(math.log10(step) + 1e-9))
+    axis.set_ticks(ticks, [f"{tick:.{digits}f}" for tick in ticks])
+
+
+def _round_ticks(low: float, high: float, most: int) -> list[float]:
+    """Return the multiples of 1, 2 or 5 times a power of ten between two values."""
+    # in steps of 2.5, labels of equal distance would look unequal once they are rounded
+    ticks = MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(low, high)
+    return [float(tick) for tick in ticks if low <= tick <= high]
 
 
 def png(figure: Figure) -> bytes:
@@ -204,9 +235,7 @@ def _set_limits(axes: Axes, points: Sequence[Point]) -> None:
     margin = max(0.08 * (top - bottom), 0.05)
     ticks = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(bottom - margin, top + margin)
     axes.set_ylim(ticks[0], ticks[-1])
-    axes.set_yticks(ticks)
-    digits = 1 if ticks[1] - ticks[0] >= 0.099 else 2
-    axes.yaxis.set_major_formatter(f"{{x:.{digits}f}}")
+    label_linear_axis(axes.yaxis, 6, digits=1)
 
 
 def _add_labels(axes: Axes, points: Sequence[Point], colours: Colours) -> None:

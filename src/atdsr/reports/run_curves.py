@@ -19,6 +19,7 @@ from atdsr.reports.training_runs import TrainingRun, TrainingRunError
 _SIZE_ON_PAGE = (5.2, 3.0)  # inches of a curve
 _SMOOTHING = 40  # the smoothed loss is a mean over this fraction of the log entries
 _MOST_POINTS = 20_000  # of a curve, tens for each pixel of its width
+_LEAST_SPAN = 0.2  # dB of a curve's vertical axis; what is less is chance
 _WARM_UP = 10  # this fraction of the validations need not be seen in full
 
 Draw = Callable[[Axes, Colours], None]
@@ -33,7 +34,9 @@ def png(run: TrainingRun, path: Path, *, overwrite: bool) -> None:
     """
     columns = [curves for curves in (_training_curves(run), _validation_curves(run)) if curves]
     if not columns:
-        raise TrainingRunError(f"{run.folder}: the log has no line yet; there is nothing to draw.")
+        raise TrainingRunError(
+            f"{run.folder}: the log has no line yet; there is nothing to draw until it has one."
+        )
     colours = plots.ON_PAPER
     height = max(5.6, 1.9 * len(_validation_curves(run)) + 0.9)
     with plots.style():
@@ -70,7 +73,7 @@ def svgs(run: TrainingRun) -> dict[str, Markup]:
     with plots.style():
         for name, draw in (_training_curves(run) | _validation_curves(run)).items():
             figure = Figure(figsize=_SIZE_ON_PAGE)
-            figure.subplots_adjust(0.115, 0.11, 0.985, 0.97)
+            figure.subplots_adjust(0.115, 0.11, 0.965, 0.97)
             axes = figure.add_subplot()
             _set_up(axes, plots.ON_PAGE, run)
             draw(axes, plots.ON_PAGE)
@@ -158,19 +161,24 @@ def _draw_rate(axes: Axes, colours: Colours, steps: np.ndarray, rates: np.ndarra
 def _draw_psnr(
     axes: Axes, colours: Colours, steps: np.ndarray, values: np.ndarray, bicubic: float | None
 ) -> None:
-    """Draw PSNR at each validation; mark the best one, and bicubic where it is near."""
+    """Draw PSNR at each validation; mark the best one, and bicubic where it is near.
+
+    A single validation is drawn above bicubic, as there is nothing else to see it by.
+    """
     low = float(values[len(values) // _WARM_UP :].min())
     high = float(values.max())
-    margin = max(0.12 * (high - low), 0.02)
-    if bicubic is not None and low - bicubic < 1.5 * (high - low):
-        low = min(low, bicubic)
+    span = max(high - low, _LEAST_SPAN)
+    middle = (low + high) / 2
+    if bicubic is not None and (len(values) == 1 or low - bicubic < 1.5 * (high - low)):
+        low, high = min(low, bicubic), max(high, bicubic)
         axes.axhline(bicubic, color=colours.soft, linewidth=1, linestyle=(0, (4, 3)))
         axes.text(0, bicubic, "bicubic", color=colours.soft, size=8, va="bottom")
     axes.plot(steps, values, color=colours.ink, linewidth=1.4)
     axes.plot(steps, values, "o", color=colours.ink, markersize=2.6)
+    low, high = min(low, middle - span / 2), max(high, middle + span / 2)
+    margin = 0.12 * (high - low)
     axes.set_ylim(low - margin, high + 2.2 * margin)
-    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_major_formatter("{x:.2f}")
+    plots.label_linear_axis(axes.yaxis, 4, digits=1)
     best = int(values.argmax())
     _mark(axes, colours, steps[best], values[best], f"{values[best]:.2f}")
 

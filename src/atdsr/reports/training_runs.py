@@ -166,7 +166,8 @@ def find(folder: Path, reporter: Reporter = SILENT) -> list[TrainingRun]:
         raise next(
             iter(errors),
             TrainingRunError(
-                f"{folder} is not the folder of a run, and none is in it: there is no {LOG_FILE}."
+                f"{folder} is not the folder of a run, and none is in it: there is no {LOG_FILE}; "
+                "name one that `atdsr train` has made."
             ),
         )
     for error in errors:

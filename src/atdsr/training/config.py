@@ -33,7 +33,9 @@ def reject_bool(value: Any) -> Any:
 
 def _check_folder_name(text: str) -> str:
     if text in ("", ".", "..") or not text.isprintable() or any(c in text for c in "/\\:"):
-        raise ValueError("it becomes a folder's name, and cannot")
+        raise ValueError(
+            "it becomes a folder's name, and cannot hold / or \\ or a colon, or be empty"
+        )
     return text
 
 
@@ -173,7 +175,7 @@ class OptimizerConfig(ConfigSection):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError("betas must lie in [0, 1)")
+            raise ValueError("betas must be from 0 to below 1")
         return self
 
 

@@ -64,13 +64,14 @@ def _turning_points(config: TrainConfig) -> list[int]:
 def _interval_warnings(config: TrainConfig) -> Iterator[str]:
     """Yield which intervals are longer than the run."""
     steps = config.iterations
+    is_validated = config.validation.sets and config.validation.every < steps
     if config.validation.sets and config.validation.every > steps:
         yield (
             f"validate.every is {config.validation.every:,} and the run has {steps:,} steps: the "
             "test sets are measured only at its end, so there is no better step to choose; lower "
             "it to see the progress."
         )
-    if config.save.every > steps:
+    if config.save.every > steps and not is_validated:  # which saves, too
         yield (
             f"save.every is {config.save.every:,} and the run has {steps:,} steps: its state is "
             "saved only at the end or when you stop it, so a crash loses everything; lower it."

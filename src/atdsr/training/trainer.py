@@ -62,7 +62,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self._config = config
         self._distributed = distributed
-        self._reporter = reporter
+        self._reporter = reporter.logged()
         model = ATD(config.network, activation_checkpointing=config.activation_checkpointing)
         step_config = StepConfig.from_train_config(config)
         self.model = model.to(distributed.device, step_config.dtype)

@@ -68,7 +68,7 @@ def draw_sheet(title: str, images: Sequence[ValidationImage]) -> np.ndarray:
     column_count = min(3, math.ceil(len(rows) / _MAX_ROWS))
     height = math.ceil(len(rows) / column_count)
     columns = [montage.above(rows[i : i + height], 26) for i in range(0, len(rows), height)]
-    note = montage.text("PSNR on Y of the whole picture", _LABEL, montage.FAINT)
+    note = montage.text("PSNR on Y of the whole picture", _LABEL, montage.palette().faint)
     heading = montage.above([montage.text(title, _TITLE), note], 2)
     return np.asarray(montage.framed(montage.above([heading, montage.beside(columns, 44)], 22)))
 
@@ -88,7 +88,7 @@ def _draw_row(image: ValidationImage) -> Image.Image:
 def _draw_crop(samples: np.ndarray, label: str) -> Image.Image:
     """Draw a crop with its label below, as wide as any other, however small the picture."""
     crop = montage.above(
-        [montage.enlarged(samples, _ZOOM), montage.text(label, _LABEL, montage.FAINT)], 2
+        [montage.enlarged(samples, _ZOOM), montage.text(label, _LABEL, montage.palette().faint)], 2
     )
     canvas = montage.blank(max(crop.width, _CROP_SIZE[1] * _ZOOM), crop.height)
     canvas.paste(crop, (0, 0))

@@ -56,10 +56,14 @@ def unwrap(content: Any, prefer: str) -> StateDict:
             continue
         name = _without_wrapper_parts(name)
         if name in tensors:
-            raise WeightsError(f"it holds the tensor {shown_name(name)} twice.")
+            raise WeightsError(
+                f"it holds the tensor {shown_name(name)} twice; save the model's state_dict alone."
+            )
         tensors[name] = Tensor.detach(value)  # drops attributes that a file may have set on it
     if not tensors:
-        raise WeightsError("it is a PyTorch file but holds no weights of a model.")
+        raise WeightsError(
+            "it is a PyTorch file but holds no weights of a model; name one that does."
+        )
     return _without_prefix(tensors, prefer)
 
 

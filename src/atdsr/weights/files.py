@@ -143,7 +143,9 @@ def write_weights(
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in WRITE_SUFFIXES:
-        raise WeightsError(f"{path}: weights are written as .safetensors or .pth.")
+        raise WeightsError(
+            f"{path}: weights are written as .safetensors or .pth; let its name end in one of them."
+        )
     tensors = {name: value.contiguous() for name, value in official_state_dict(weights).items()}
     if suffix == ".safetensors":
         # a single key: safetensors writes several in random order, and equal weights shall give
@@ -259,7 +261,9 @@ def _read_safetensors(path: Path) -> tuple[StateDict, dict[str, str]]:
     with safetensors.safe_open(path, framework="pt") as file:
         names = file.keys()
         if len(names) > _MAX_TENSORS:
-            raise WeightsError(f"{path} holds {len(names):,} tensors, more than any ATD.")
+            raise WeightsError(
+                f"{path} holds {len(names):,} tensors, more than any ATD; it was not loaded."
+            )
         return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
 
 

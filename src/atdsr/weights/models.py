@@ -146,7 +146,7 @@ def find_official(name: str) -> OfficialModel:
     model = find(name)
     if isinstance(model, OfficialModel):
         return model
-    raise WeightsError(f"{name} comes with atdsr; only official/... are fetched or added.")
+    raise WeightsError(f"{name} comes with atdsr and need not be fetched or added.")
 
 
 def is_file(name_or_path: str | Path) -> bool:
@@ -177,7 +177,9 @@ def load_weights(
     if is_file(name_or_path):
         return read_weights(name_or_path, category_size=category_size, prefer=prefer)
     if category_size is not None:
-        raise WeightsError(f"{name_or_path} knows its category size; leave it out.")
+        raise WeightsError(
+            f"{name_or_path} knows its category size; leave out category_size (--category-size)."
+        )
     return find(_name(name_or_path)).load(prefer)
 
 
@@ -242,7 +244,9 @@ def add(file: str | Path, name: str | None = None) -> OfficialModel:
     if not path.is_file():
         raise WeightsError(f"{path} is not a file; name the .pth file that was fetched.")
     if path.suffix.lower() != ".pth":
-        raise WeightsError(f"{path}: the authors ship .pth files; add it as it was fetched.")
+        raise WeightsError(
+            f"{path} is no .pth file, as which the authors ship theirs; add it as it was fetched."
+        )
     model = _model_of_file(path) if name is None else find_official(name)
     model.add(path)
     return model

@@ -193,12 +193,13 @@ class OfficialModel:
             raise WeightsError(unreadable(path, error)) from None
         if self.nbytes is not None and size != self.nbytes:
             raise WeightsError(
-                f"{path} has {size:,} bytes where the authors' {self.file} has {self.nbytes:,}."
+                f"{path} has {size:,} bytes where the authors' {self.file} has {self.nbytes:,}; "
+                "fetch it again."
             )
         if self.published_sha256 is not None and digest != self.published_sha256:
             raise WeightsError(
                 f"{path} is not the authors' {self.file}, or damaged: its SHA-256 is not the "
-                "published one."
+                "published one; fetch it again."
             )
         self._check_content(path)
         record = self.record

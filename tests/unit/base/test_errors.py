@@ -18,6 +18,7 @@ def test_the_examples() -> None:
         ("holday", "holday does not exist; did you mean holiday?"),
         ("holiday/a.jgp", "holiday/a.jgp does not exist; did you mean holiday/a.jpg?"),
         ("holiday/a.png", "holiday/a.png does not exist; did you mean holiday/a.jpg?"),
+        ("holday.jpg", "holday.jpg does not exist; check the name."),
         ("holiday/zebra.jpg", "holiday/zebra.jpg does not exist; check the name."),
         ("holiday/zebra", "holiday/zebra does not exist; check the name."),
         ("b/c/d.png", "b/c/d.png does not exist: there is no folder b; check the name."),

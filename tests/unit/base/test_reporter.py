@@ -1,4 +1,4 @@
-"""`Reporter`: a log by default, and parts that map onto the whole."""
+"""`Reporter`: silent by default, and parts that map onto the whole."""
 
 import logging
 
@@ -7,14 +7,9 @@ import pytest
 from atdsr.base.reporter import SILENT, Reporter
 
 
-def test_by_default_notices_are_logged_and_nothing_is_shown(
-    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_default_ignores_everything() -> None:
     SILENT.progress(0.5)
-    with caplog.at_level(logging.INFO, "atdsr"):
-        SILENT.part(0, 1).notice("tiles of 10% are used.")
-    assert caplog.record_tuples == [("atdsr", logging.INFO, "tiles of 10% are used.")]
-    assert capfd.readouterr() == ("", "")
+    SILENT.part(0, 1).notice("tiles are used.")
 
 
 def test_a_part_maps_its_progress_onto_the_whole_and_passes_notices_on() -> None:
@@ -28,3 +23,17 @@ def test_a_part_maps_its_progress_onto_the_whole_and_passes_notices_on() -> None
     second.notice("tiles are used.")
     assert fractions == [0.25, 0.25, 1]
     assert notices == ["tiles are used."]
+
+
+def test_notices_go_to_the_logger_too(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "atdsr")
+    fractions: list[float] = []
+    notices: list[str] = []
+    reporter = Reporter(fractions.append, notices.append).logged()
+    reporter.part(0, 0.5).notice("100 % of a tile is used.")
+    reporter.progress(1)
+    assert notices == ["100 % of a tile is used."]
+    assert fractions == [1]
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("atdsr", "INFO")
+    assert record.getMessage() == notices[0]

@@ -396,8 +396,9 @@ def test_sizes(target_size: TargetSize, size: tuple[int, int]):
         (2.5, [2, 3, 4], 4),
         (3, [2, 3], 3),
         (3.5, [2], 2),
-        (3.5, [2, 3], 2),  # twice either way; 4 is nearer than 9
-        (6, [2, 3, 4], 3),  # 9 in two steps; 8 would take three
+        (3.5, [2, 3], 3),  # twice either way
+        (6, [2, 3, 4], 4),
+        (9, [2, 3], 3),  # 8 would take three passes, and 16 four
         (16, [2, 3, 4], 4),
     ],
 )

@@ -168,7 +168,7 @@ def test_what_cannot_be_packed(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(files.FileError, match="Not a directory"):
         datasets.pack(folder, folder / "a.png" / "set")
     Image.new("RGB", (11, 40)).save(folder / "A small.png")
-    with pytest.raises(DataError, match=r"A small\.png is smaller than 12"):
+    with pytest.raises(DataError, match=r"A small\.png has a side of fewer than 12 pixels"):
         datasets.pack(folder, out)
     (folder / "A small.png").unlink()
     Image.new("RGBA", (40, 40)).save(folder / "A clear.png")

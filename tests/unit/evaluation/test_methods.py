@@ -94,8 +94,13 @@ def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
         weights(tmp_path / "2" / "net.safetensors", seed=2),
     ]
     _, first, second = methods.named(names, config=CPU)
-    assert [first.name, second.name] == ["net", "net-2"]
+    assert [first.name, second.name] == ["1/net", "2/net"]
     assert first.identity != second.identity
+    names.append(weights(tmp_path / "2" / "net.pth", seed=3))  # the folder is the same, too
+    *_, second, third = methods.named(names, config=CPU, category_size=256)
+    assert [second.name, third.name] == ["net", "net-2"]
+    *_, alone = methods.named(names[:1], config=CPU)
+    assert alone.name == "net"
 
 
 def test_another_scale_than_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

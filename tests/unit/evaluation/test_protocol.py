@@ -1,6 +1,7 @@
 """A small comparison against its parts: scores, order, records, pictures, tables, JSON."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,16 @@ from PIL import Image
 
 from atdsr import evaluation
 from atdsr.base import files
-from atdsr.evaluation import Evaluation, EvaluationError, Method, Row, Score, tables, testsets
+from atdsr.evaluation import (
+    Evaluation,
+    EvaluationError,
+    Method,
+    Row,
+    Score,
+    standard_sets,
+    tables,
+    testsets,
+)
 from atdsr.evaluation.published import PublishedRow
 from atdsr.evaluation.records import Records
 from atdsr.imaging import metrics, resample
@@ -22,11 +32,12 @@ def bicubic(name: str = "bicubic", scale: int = 2) -> Method:
 
 
 class Counting:
-    """A method that says what it was asked for, and stops after some pictures."""
+    """A method that counts its calls after the warm-up, and stops after some pictures."""
 
     def __init__(self, until: int | None = None) -> None:
         self.calls = 0
         self.until = until
+        self.warm: set[str] = set()
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         if self.calls == self.until:
@@ -35,7 +46,13 @@ class Counting:
         return resample.upscale(samples, 2)
 
     def method(self, name: str) -> Method:
-        return Method(name, 2, self, 1000, "weights")
+        def enlarge(samples: np.ndarray) -> np.ndarray:
+            if name not in self.warm:
+                self.warm.add(name)
+                return resample.upscale(samples, 2)
+            return self(samples)
+
+        return Method(name, 2, enlarge, 1000, "weights")
 
 
 @pytest.fixture
@@ -123,11 +140,56 @@ def test_a_set_of_one_scale_is_for_methods_of_that_scale(
         evaluation.evaluate([bicubic("b2"), bicubic("b3", 3)], [of_2])
 
 
-def test_published_figures_of_the_same_sets(sets: tuple[testsets.TestSet, ...]) -> None:
+def standard_set(name: str, pictures: int, digests: dict[int, str]) -> standard_sets.StandardSet:
+    return standard_sets.StandardSet(name, pictures, "a paper", "https://example.org", digests)
+
+
+def test_published_figures_of_the_same_sets(
+    sets: tuple[testsets.TestSet, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     known = replace(sets[0], name="Set5")
+    count = len(known.pairs)
+    digest = standard_sets.set_digest(
+        standard_sets.picture_digest(pair.load_hr(2)) for pair in known.pairs
+    )
+    papers = [standard_set("Set5", count, {2: digest})]
+    monkeypatch.setattr(standard_sets, "standard_sets", lambda: papers)
     result = evaluation.evaluate([bicubic()], [known, *sets])
     assert {(row.dataset, row.scale) for row in result.published} == {("Set5", 2)}
     assert "ATD-light" in {row.model for row in result.published}
+    assert result.notes == []
+    # also if all scores are recorded and no picture is enlarged
+    with Records(tmp_path / "records") as records:
+        for _ in range(2):
+            again = evaluation.evaluate([bicubic()], [known], records=records)
+            assert again.published == result.published
+    # other pixels, another number of pictures
+    for other in (standard_set("Set5", count, {2: "0" * 64}), standard_set("Set5", 9, {})):
+        papers[:] = [other]
+        result = evaluation.evaluate([bicubic()], [known, *sets])
+        assert result.published == ()
+        assert result.unlike_papers == ("Set5",)
+        assert "Your Set5 does not hold" in result.notes[0]
+        assert result.notes[0] in tables.to_markdown(result)
+    papers[:] = [standard_set("Set5", count, {})]  # no digest is known
+    assert evaluation.evaluate([bicubic()], [known]).published != ()
+
+
+def test_what_only_the_first_call_does_is_not_measured(
+    sets: tuple[testsets.TestSet, ...],
+) -> None:
+    method = replace(bicubic(), parameters=1000)
+    shapes: list[tuple[int, ...]] = []
+
+    def slow_at_first(lr: np.ndarray) -> np.ndarray:
+        if not shapes:
+            time.sleep(0.5)
+        shapes.append(lr.shape)
+        return method.enlarge(lr)
+
+    rows = evaluation.evaluate([replace(method, enlarge=slow_at_first)], sets).rows
+    assert len(shapes) == 1 + sum(len(each.pairs) for each in sets)
+    assert max(score.seconds for row in rows for score in row.pictures) < 0.4
 
 
 def test_an_equal_picture_has_infinite_psnr(folder: Path) -> None:
@@ -184,7 +246,7 @@ def test_a_record_without_its_picture_is_done_again(
         path = evaluation.image_path(images, "Set2", "1", "a")
         path.unlink()
         evaluation.evaluate(methods, sets, records=records, images=images)
-    assert counting.calls == 3
+    assert counting.calls == 3 + 1  # to warm up once more
     assert path.is_file()
 
 

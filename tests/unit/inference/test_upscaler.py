@@ -1,5 +1,6 @@
 """`Upscaler`: the same kind back, whatever the kind."""
 
+import logging
 import re
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ import atdsr
 from atdsr import imaging
 from atdsr.base import memory
 from atdsr.imaging import resample
+from atdsr.inference import budget
 from atdsr.inference.config import InferenceConfig, UpscaleError, choose_device
 from atdsr.inference.upscaler import Upscaler
 from atdsr.weights import Weights, WeightsError, write_weights
@@ -113,22 +115,27 @@ def test_bf16_is_close(upscaler: Upscaler) -> None:
     ("picture", "sentence"),
     [
         ("photo.png", "str is not a picture"),
-        (torch.zeros(4), r"shape \(4,\) and dtype torch.float32 .* b c h w, c h w or h w"),
+        (torch.zeros(4), r"shape \(4,\) cannot .* b c h w, c h w or h w"),
         (torch.zeros(1, 5, 4, 4), r"\(1, 5, 4, 4\) .* 1 to 4 channels"),
-        (torch.zeros(8, 8, 3), r"\(8, 8, 3\) .* c h w"),
+        (torch.zeros(8, 8, 3), r"\(8, 8, 3\) .* permute it from h w c"),
         (torch.zeros(1, 1, 3, 4, 4), r"\(1, 1, 3, 4, 4\)"),
-        (torch.zeros(1, 3, 4, 4, dtype=torch.int64), "dtype torch.int64 .* uint8, uint16, or fl"),
+        (torch.zeros(1, 3, 4, 4, dtype=torch.int64), "dtype int64 and values from 0 to 0"),
+        (torch.ones(3, 4, 4, dtype=torch.bool), "dtype bool and values from 1 to 1 .* uint8, uint"),
         (torch.zeros(1, 3, 0, 4), "is empty"),
         (torch.full((3, 4, 4), torch.nan), "not finite"),
-        (torch.full((3, 4, 4), 255.0), r"in \[0, 1\], not 255 to 255"),
-        (np.zeros((1, 4, 4, 3), np.uint8), r"\(1, 4, 4, 3\) and dtype uint8 .* h w c or h w"),
-        (np.zeros((3, 40, 40), np.uint8), r"\(3, 40, 40\)"),
-        (np.zeros((4, 4, 3), np.int64), "dtype int64"),
-        (np.zeros((4, 4), bool), "dtype bool"),
+        (torch.full((3, 4, 4), 255.0), r"\[0, 1\], and these are from 255 to 255; divide"),
+        (np.zeros((1, 4, 4, 3), np.uint8), r"\(1, 4, 4, 3\) cannot .* h w c or h w"),
+        (np.zeros((3, 40, 40), np.uint8), r"\(3, 40, 40\) .* transpose it from c h w"),
+        (np.full((4, 4, 3), 7, np.int64), "dtype int64 and values from 7 to 7 .* uint8, uint16"),
+        (np.zeros((4, 4), np.complex64), "dtype complex64 cannot be used"),
+        (np.zeros((4, 4), bool), "dtype bool and values from 0 to 0"),
         (np.zeros((4, 4), np.longdouble), "dtype float128|dtype longdouble|dtype float96"),
         (np.zeros((4, 0, 3), np.float32), "is empty"),
         (np.zeros((4, 4, 5), np.uint8), "1 to 4 channels"),
-        (np.linspace(-1, 1, 16).reshape(4, 4), r"in \[0, 1\], not -1 to 1"),
+        (
+            np.linspace(-1, 1, 16).reshape(4, 4),
+            r"\[0, 1\], and these are from -1 to 1; .* \(x \+ 1\) / 2",
+        ),
         (np.array([[0.5, np.nan]]), "not finite"),
         (np.array([[0.5, np.inf]], np.float16), "not finite"),
         (Image.new("F", (4, 4), 256.0), "mode F is in 0 to 255, not 256 to 256"),
@@ -211,7 +218,7 @@ def test_a_batch_is_what_each_picture_becomes(
         # a batch is multiplied in another order: at a tie of rounding a level may differ
         assert np.abs(out.samples.astype(int) - alone).max() <= 1
     assert seen[-1] == 1
-    with pytest.raises(UpscaleError, match="of one size"):
+    with pytest.raises(UpscaleError, match=r"of one size.* one by one"):
         upscaler.batch([pictures[0], imaging.Picture(noise(3))])
 
 
@@ -313,3 +320,22 @@ def test_the_workload_of_a_picture_that_cannot_be_done(monkeypatch: pytest.Monke
     upscaler = Upscaler(lively(TINY), device="cpu", tile="off")
     with pytest.raises(UpscaleError, match="too large for the memory"):
         upscaler.workload(500, 400)
+
+
+def test_the_logger_tells_how_the_network_runs(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.DEBUG, "atdsr")
+    monkeypatch.setattr(budget, "NOTEWORTHY", 0)
+    upscaler = Upscaler(lively(TINY), device="cpu", tile=32)
+    upscaler(pictures.noise(3, h=20, w=50))
+    upscaler(noise(3))
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0].startswith("ATD x2 on cpu, ")
+    assert ", fp32, " in said[0]
+    assert "the network runs on 50x20, 3x1 tiles of 32 with an overlap of 16" in said
+    assert "the network runs on 14x9, as a whole" in said
+    assert [line.startswith("the network took ") for line in said].count(True) == 2
+    notices = [record for record in caplog.records if record.levelno == logging.INFO]
+    assert len(notices) == 2
+    assert notices[0].getMessage().startswith("32x20 takes about ")

@@ -107,6 +107,7 @@ def called_operators(graph: torch.fx.Graph) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_an_exported_program_keeps_the_kernels() -> None:
     """For any batch; the sizes of the picture are those it is exported with."""
     network = lively(CONFIG)
@@ -121,6 +122,7 @@ def test_an_exported_program_keeps_the_kernels() -> None:
         assert torch.allclose(program.module()(pictures), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grad", [False, True])
 def test_compiled_code_keeps_the_kernels(grad: bool) -> None:
     """In one graph, in use and in training; this backend spares the test a C++ compiler."""

@@ -151,7 +151,36 @@ def test_a_logarithmic_axis_has_several_labels_whatever_its_range(low: float, hi
     assert len(set(labels)) == len(labels)
 
 
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize(
+    ("low", "high"), [(32.82, 32.89), (32.8, 33.1), (30.0, 33.0), (0.01112, 0.01226), (1.1, 1.25)]
+)
+def test_a_label_is_exactly_its_tick(low: float, high: float, log: bool):
+    """Steps of 0.025 with two digits would read 32.83, 32.85, 32.88."""
+    axes = Figure().add_subplot()
+    axes.set_yscale("log" if log else "linear")
+    axes.set_ylim(low, high)
+    if log:
+        plots.label_log_axis(axes.yaxis)
+    else:
+        plots.label_linear_axis(axes.yaxis, 4, digits=1)
+    ticks = [float(tick) for tick in axes.yaxis.get_ticklocs()]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(ticks) >= 2
+    assert [float(label) for label in labels] == pytest.approx(ticks, rel=1e-9)
+    if not log:
+        assert len({len(label.partition(".")[2]) for label in labels}) == 1
+
+
 # -------------------------------------------------------------------------------------------- page
+
+
+def test_a_single_method_is_not_plotted(tmp_path: Path):
+    compared, test_set, images = make(tmp_path, ("one",), "Set2")
+    alone = replace(compared, rows=compared.rows[-1:], published=())
+    path = tmp_path / "alone.html"
+    evaluation_page.write(alone, [test_set], images, path, overwrite=False)
+    assert 'class="plot"' not in path.read_text()
 
 
 def test_a_report_shows_every_method_on_every_picture(tmp_path: Path):

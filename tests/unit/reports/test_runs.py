@@ -320,6 +320,31 @@ def test_the_picture_of_the_curves_can_be_read(run: TrainingRun, tmp_path: Path)
         run_curves.png(run, tmp_path / "a.png", overwrite=False)
 
 
+@pytest.mark.parametrize(
+    ("values", "bicubic", "least", "most"),
+    [
+        ([32.83], 30.1, 2.7, 5),  # a single validation is seen by its distance from bicubic
+        ([32.83], None, 0.2, 1),
+        ([29.0], 30.1, 1.1, 3),  # or below it
+        ([32.83, 32.84, 32.83], 30.1, 0.2, 1),  # what is less is chance
+        ([30.0, 33.0, 33.2], 29.5, 3.7, 6),
+    ],
+)
+def test_the_span_of_a_validation_curve(
+    values: list[float], bicubic: float | None, least: float, most: float
+):
+    axes = Figure().add_subplot()
+    run_curves._draw_psnr(
+        axes, plots.ON_PAPER, np.arange(1, len(values) + 1), np.array(values), bicubic
+    )
+    low, high = axes.get_ylim()
+    assert least <= high - low <= most
+    shown = values if bicubic is None or len(values) > 1 else [*values, bicubic]
+    assert all(low < value < high for value in shown)
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(set(labels)) == len(labels) >= 2
+
+
 def test_each_curve_has_the_pages_colours_and_names_of_its_own(run: TrainingRun):
     curves = run_curves.svgs(run)
     psnr = [f"PSNR on {name} (dB)" for name in logs.SETS]

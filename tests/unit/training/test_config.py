@@ -76,7 +76,7 @@ def test_stages_change_the_crops_and_take_each_once(settings: TrainConfig) -> No
         ({"iterations": 10**12}, r"iterations\n.*less than or equal to 1000000000"),
         ({"schedule": {"gamma": 1e300}}, r"gamma\n.*less than or equal to 1000"),
         ({"schedule": {"gamma": 100, "milestones": (0,) * 4}}, "gamma at 4 milestones raises"),
-        ({"optim": {"betas": (0.9, 1.0)}}, "betas must lie in"),
+        ({"optim": {"betas": (0.9, 1.0)}}, "betas must be from 0 to below 1"),
         ({"optim": {"clip": 0}}, "clip"),
         ({"ema": 1.0}, "ema"),
         ({"schedule": {"warmup": -1}}, "warmup"),

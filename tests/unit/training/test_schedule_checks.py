@@ -32,6 +32,7 @@ from helpers.training_runs import changed, packed, tiny_config
         ({"validate": {"every": 101, "sets": ["Set5"]}}, r"validate.every is 101 and"),
         ({"save": {"every": 100}}, None),
         ({"save": {"every": 101}}, r"save.every is 101 and .*a crash loses everything"),
+        ({"save": {"every": 101}, "validate": {"every": 10, "sets": ["Set5"]}}, None),
         ({"log": {"every": 100}}, None),
         ({"log": {"every": 101}}, r"log.every is 101 and"),
     ],

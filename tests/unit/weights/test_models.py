@@ -166,7 +166,7 @@ def test_what_cannot_be_added(
 def test_only_what_the_authors_ship(model: OfficialModel, file: Path, tmp_path: Path) -> None:
     path = tmp_path / "900_tiny.safetensors"
     write_weights(read_weights(file, category_size=TINY.category_size), path)
-    with pytest.raises(WeightsError, match=r"the authors ship \.pth files"):
+    with pytest.raises(WeightsError, match=r"is no \.pth file"):
         models.add(path)
 
 

@@ -181,7 +181,7 @@ def _with_all_levels(data: bytes, item: PrimaryItem, coarse: np.ndarray) -> np.n
             largest[k] = max(largest[k], differences.max())
     best = int(total.argmin())
     if largest[best] > _TOLERANCE:
-        raise PictureError("a part of it cannot be decoded.")
+        raise PictureError("a part of it cannot be decoded; it is damaged or cut short.")
     return np.concatenate([_correct(samples[rows], item, _CORRECTIONS[best]) for rows in bands])
 
 

@@ -122,7 +122,7 @@ def _read_timeline(data: bytes) -> Timeline:
                 width = max(width, min(x + w, _LONGEST_SIDE))
                 height = max(height, min(y + h, _LONGEST_SIDE))
             if x + w > width or y + h > height:
-                raise PictureError("a frame reaches out of the animation.")
+                raise PictureError("a frame reaches out of the animation; the file is damaged.")
             durations.append(10 * delay)
             delay = 0
     if not durations:

@@ -17,7 +17,7 @@ from atdsr import imaging
 from atdsr.base import memory, units
 from atdsr.base.files import atomic_write_all, check_target
 from atdsr.base.reporter import SILENT, Reporter
-from atdsr.imaging import resample
+from atdsr.imaging import montage, resample
 from atdsr.inference.upscaler import Upscaler
 from atdsr.reports.explain import figures
 from atdsr.reports.explain.figures import View
@@ -104,21 +104,28 @@ def run(
     view = View(record(upscaler.model, image, layer, reporter.progress), photo)
     place = view.most_telling_pixel() if at is None else _moved(at, (width, height), seen)
     place_in_file = at or _moved(place, seen, (width, height))
-    images = (
-        figures.categories(view),
-        figures.masks(view),
-        figures.attention(view, *place),
-        figures.dictionary(view),
-    )
-    encoded = {name: _png(image) for name, image in zip(FIGURES, images, strict=True)}
+    encoded = _draw(view, place)
+    with montage.drawn_in(montage.DARK):
+        dark = _draw(view, place)
     remark = _remark((width, height), seen)
-    html = page(view, encoded, name=source.name, at=place_in_file, remark=remark)
+    html = page(view, encoded, dark, name=source.name, at=place_in_file, remark=remark)
     with atomic_write_all(targets, overwrite=overwrite) as temporary:
         for path, data in zip(temporary, [*encoded.values(), html], strict=True):
             path.write_bytes(data)
     return Explanation(
         view.trace.name, place_in_file, seen, seen != (width, height), tuple(targets)
     )
+
+
+def _draw(view: View, place: tuple[int, int]) -> dict[str, bytes]:
+    """Return the figures as PNG files by name, in the colours of the current palette."""
+    images = (
+        figures.categories(view),
+        figures.masks(view),
+        figures.attention(view, *place),
+        figures.dictionary(view),
+    )
+    return {name: _png(image) for name, image in zip(FIGURES, images, strict=True)}
 
 
 def _check_targets(targets: Sequence[Path], source: Path, overwrite: bool) -> None:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from atdsr.imaging import metrics, montage
-from atdsr.imaging.montage import GAP, INK, above, beside, captioned, enlarged, text
+from atdsr.imaging.montage import GAP, above, beside, captioned, enlarged, text
 from atdsr.reports.explain import colours
 from atdsr.reports.explain.colours import BALANCE, HEAT
 from atdsr.reports.explain.trace import Attended, Trace
@@ -342,8 +342,14 @@ def _bars(view: View, weights: colours.Floats) -> Image.Image:
             half = 32  # half the width of the label, which stays in the image
             middle = min(max(left + step // 2, half), max(half, image.width - half))
             name = f"token {token}"
-            draw.text((middle, ground - height - 3), name, INK, montage.font(14), anchor="mb")
-    draw.line((0, ground, image.width, ground), montage.FAINT)
+            draw.text(
+                (middle, ground - height - 3),
+                name,
+                montage.palette().ink,
+                montage.font(14),
+                anchor="mb",
+            )
+    draw.line((0, ground, image.width, ground), montage.palette().faint)
     return image
 
 
@@ -384,5 +390,7 @@ def _scale() -> Image.Image:
     image.paste(ramp, (0, 44))
     for value in (-1, -0.5, 0, 0.5, 1):
         height = 44 + (1 - value) / 2 * (_PANEL - 1)
-        ImageDraw.Draw(image).text((24, height), f"{value:g}", INK, montage.font(14), anchor="lm")
+        ImageDraw.Draw(image).text(
+            (24, height), f"{value:g}", montage.palette().ink, montage.font(14), anchor="lm"
+        )
     return image

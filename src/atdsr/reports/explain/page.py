@@ -13,13 +13,20 @@ from atdsr.reports.explain.figures import View
 
 
 def page(
-    view: View, figures: Mapping[str, bytes], *, name: str, at: tuple[int, int], remark: str
+    view: View,
+    figures: Mapping[str, bytes],
+    dark: Mapping[str, bytes],
+    *,
+    name: str,
+    at: tuple[int, int],
+    remark: str,
 ) -> bytes:
     """Return the page as an HTML file.
 
     Args:
         view: The layer and the picture.
         figures: PNG files by name: `categories`, `masks`, `attention`, `dictionary`.
+        dark: The same for dark screens.
         name: Name of the picture's file.
         at: Column and row, in the file, of the pixel whose attention is shown.
         remark: A sentence about the picture, such as that it was reduced.
@@ -37,7 +44,8 @@ def page(
         group=view.trace.runs.shape[1],
         column=at[0],
         row=at[1],
-        figures={figure: html.data_url(data, "image/png") for figure, data in figures.items()},
+        figures=_pngs(figures),
+        dark=_pngs(dark),
         data=_data(view),
     )
     return b"".join(parts)
@@ -58,6 +66,10 @@ def _data(view: View) -> dict[str, Any]:
         "counts": counts.tolist(),
         "largest": view.largest,
     }
+
+
+def _pngs(figures: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: html.data_url(data, "image/png") for name, data in figures.items()}
 
 
 def _webp(samples: np.ndarray) -> str:

@@ -15,7 +15,7 @@ from atdsr.training.config_errors import section_error
 
 def _check_part_of_name(text: str) -> str:
     if not text.isprintable() or any(character in text for character in "/\\:"):
-        raise ValueError("it becomes part of a file's name, and cannot")
+        raise ValueError("it becomes part of a file's name, and cannot hold / or \\ or a colon")
     return text
 
 

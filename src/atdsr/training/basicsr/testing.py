@@ -94,7 +94,7 @@ class TestOptions:
         for name in names:
             if name not in datasets:
                 raise BasicSRError(
-                    f"{self.file} has no test set {name}, but {', '.join(datasets)}."
+                    f"{self.file} has no test set {name}; it has {', '.join(datasets)}."
                 )
         try:
             return tuple(self._read_set(datasets[name]) for name in names or datasets)

@@ -39,9 +39,12 @@ def find(recipe: str | Path, folder: Path | None = None) -> Path:
         return _FOLDER / f"{matches[0]}{_SUFFIX}"
     listed = ", ".join(matches or known)
     if matches:
-        raise RecipeError(f"{short(str(recipe))} begins the names of several recipes: {listed}.")
+        raise RecipeError(
+            f"{short(str(recipe))} begins the names of several recipes; name one of {listed}."
+        )
     raise RecipeError(
-        f"there is no recipe {str(path)[:200]}: it is no file, and atdsr comes with {listed}."
+        f"there is no recipe {str(path)[:200]}: no file has that name, and atdsr comes with "
+        f"{listed}."
     )
 
 
@@ -76,7 +79,9 @@ class _Reader:
                 f"{path}: the bases go round in a circle: {' -> '.join(map(str, circle))}."
             )
         if len(self._open) > yaml_io.MAX_LEVELS:
-            raise RecipeError(f"{path}: more than {yaml_io.MAX_LEVELS} bases build on each other.")
+            raise RecipeError(
+                f"{path}: more than {yaml_io.MAX_LEVELS} bases build on each other; name fewer."
+            )
         if resolved not in self._recipes:
             self._open.append(resolved)
             self._recipes[resolved] = self._read_file(path)

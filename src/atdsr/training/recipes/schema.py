@@ -91,9 +91,7 @@ def resolve(
 
 def _validate(content: dict[Any, Any]) -> TrainConfig:
     if "base" in content:
-        raise _InvalidValueError(
-            ("base",), "base belongs into the file of a recipe; name it there."
-        )
+        raise _InvalidValueError(("base",), "base belongs in the file of a recipe; name it there.")
     if "network" in content:  # a field of TrainConfig, but no key of recipes
         raise _InvalidValueError(("network",), unknown_key(("network",), _KNOWN_KEYS))
     content.setdefault("output", str(_EXPERIMENTS / str(content["name"])))

@@ -43,7 +43,7 @@ def _from_palette(page: Page, numbers: np.ndarray) -> np.ndarray:
     count = 2**page.bits
     palette = np.array(page.numbers(tp.COLOUR_MAP), np.uint16)
     if len(palette) != 3 * count:
-        raise PictureError("its palette is missing or lacks colours.")
+        raise PictureError("its palette is missing or lacks colours; save it as RGB.")
     palette = palette.reshape(3, count).T
     if palette.max() < 256:  # some writers store them in 8 bits
         palette = palette.astype(np.uint8)

@@ -198,7 +198,9 @@ def page_from_tags(data: bytes, table: Table) -> Page:
         -(-width // segment_width) * segment_width * -(-height // segment_height) * segment_height
     )
     if covered > max(_LARGEST, 8 * width * height):
-        raise PictureError(f"its tiles of {segment_width}x{segment_height} are too large.")
+        raise PictureError(
+            f"its tiles of {segment_width}x{segment_height} are too large; save it with less."
+        )
     form = common(SAMPLE_FORMAT)
     return Page(
         data,
