@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .PHONY: demo test lint format bench fuzz kernels wheels clean
 
 demo: $(VENV)/installed  ## enlarge a sample photo; pictures in demo/
-	$(BIN)/atdsr demo --output demo
+	$(BIN)/atdsr demo --output demo --overwrite
 
 # tests may share the machine with other work, and spinning threads would wait for each other
 test: export OMP_WAIT_POLICY = PASSIVE

@@ -25,8 +25,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from atdsr import datasets, imaging
+from atdsr.base.errors import AtdsrError
 from atdsr.datasets import pairs
 from atdsr.imaging import resample
+from script import run_script
 
 SCALE = 2
 WORKERS = 2
@@ -91,6 +93,8 @@ def write_files(pictures: Path, folder: Path, most: int) -> float:
         number += 1
         if number == most:
             break
+    if not number:
+        raise AtdsrError(f"{pictures} has no picture of a megapixel or more; name another folder.")
     return total / 1e6
 
 
@@ -171,4 +175,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

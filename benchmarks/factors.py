@@ -23,6 +23,7 @@ from atdsr import imaging
 from atdsr.imaging import metrics, resample
 from atdsr.inference.upscaler import Upscaler
 from atdsr.weights import models
+from script import run_script
 
 FACTORS = (1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 8)
 
@@ -76,4 +77,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -13,6 +13,7 @@ import torch
 from atdsr import inference
 from atdsr.evaluation import other_networks
 from atdsr.weights import models, official_state_dict
+from script import run_script
 
 COLOURS = {"white": (255, 255, 255), "green": (0, 255, 0), "red": (255, 0, 0), "gray": (128,) * 3}
 SIDES = (8, 16, 32, 64)
@@ -40,4 +41,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

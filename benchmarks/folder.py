@@ -19,6 +19,8 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
+from script import run_script
+
 HERE = Path(__file__).parents[1]
 COUNT, SIDE = 100, 24
 
@@ -69,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -19,6 +19,7 @@ from atdsr.network.config import ATDConfig, atd, atd_light
 from atdsr.network.kernels import gpu
 from atdsr.network.model import ATD
 from gpu_networks import Peer
+from script import run_script
 
 CASES: dict[str, tuple[Callable[[int], ATDConfig], int]] = {
     "light x2, 32 x 64x64": (atd_light, 32),
@@ -61,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

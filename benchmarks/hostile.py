@@ -27,6 +27,7 @@ from functools import partial
 from pathlib import Path
 
 from hostile_corpus import Case, case
+from script import run_script
 
 GIB = 2**30
 
@@ -302,4 +303,4 @@ def main() -> int:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    sys.exit(main())
+    run_script(main)

@@ -26,6 +26,7 @@ from atdsr.base.reporter import Reporter
 from atdsr.training import checkpoints
 from atdsr.training.trainer import CHECKPOINT_FOLDER, OFFICIAL, WEIGHTS
 from atdsr.weights import read_weights
+from script import run_script
 
 RECIPE = """
 model: {{width: 12, depths: [2], heads: [2], category_size: 256, dictionary_size: 8,
@@ -135,4 +136,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -34,6 +34,7 @@ from PIL import Image
 
 from atdsr.network.model import ATD
 from atdsr.weights import Weights, write_weights
+from script import run_script
 from tiny_network import TINY
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL)
@@ -188,4 +189,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

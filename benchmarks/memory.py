@@ -110,6 +110,8 @@ def main() -> None:
     parser.add_argument("case", nargs="*", help="NETWORK SCALE HEIGHT WIDTH, instead of all")
     parser.add_argument("--quick", action="store_true", help="a tiny network, for a trial")
     wanted = parser.parse_args()
+    if len(wanted.case) not in (0, 4) or not all(map(str.isdecimal, wanted.case[1:])):
+        parser.error("a case is NETWORK SCALE HEIGHT WIDTH, such as light 2 64 64")
     print(machine())
     if wanted.case:
         network, *numbers = wanted.case

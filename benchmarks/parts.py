@@ -14,9 +14,11 @@ from PIL import Image
 
 from atdsr import imaging
 from atdsr.base import memory
+from atdsr.base.errors import AtdsrError
 from atdsr.evaluation import methods
 from atdsr.imaging import metrics, montage, resample
 from atdsr.inference.config import InferenceConfig
+from script import run_script
 
 PARTS = (  # set, picture, top and left in HR pixels, what it shows
     ("Set5", "baby", 150, 180, "face"),
@@ -37,7 +39,9 @@ SCALE, SIDE, AROUND = 2, 160, 40
 
 def read(folder: Path, name: str, scale: int) -> np.ndarray:
     """The HR picture whose name begins so, uint8 `h w 3`, cropped to a multiple of the scale."""
-    (path,) = (path for path in folder.iterdir() if path.stem.lower().startswith(name))
+    path = next((p for p in folder.iterdir() if p.stem.lower().startswith(name)), None)
+    if path is None:
+        raise AtdsrError(f"{folder} has no picture whose name begins with {name}; add it.")
     samples = imaging.replicate_gray(imaging.read(path).samples)
     return resample.crop_to_multiple(samples, scale)
 
@@ -79,4 +83,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

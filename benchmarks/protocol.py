@@ -8,6 +8,7 @@ makes it; its figures are the changes of the means of the sets, then the least a
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from atdsr import imaging
 from atdsr.evaluation import testsets
 from atdsr.imaging.metrics import psnr, psnr_y, shave, ssim, y_channel
 from atdsr.imaging.resample import crop_to_multiple, downscale, upscale
+from script import run_script
 
 SETS = ("Set5", "Set14")
 SCALES = (2, 3, 4)
@@ -127,4 +129,4 @@ def with_clamped_border(
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python benchmarks/protocol.py FOLDER")
-    main(Path(sys.argv[1]))
+    run_script(partial(main, Path(sys.argv[1])))

@@ -23,6 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from atdsr import imaging
 from atdsr.imaging import Picture, metrics, resample
+from script import run_script
 
 SCALE = 2
 MAGNIFIED = 2
@@ -129,4 +130,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

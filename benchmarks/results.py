@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from atdsr.evaluation import published
+from script import read_json, run_script
 
 KEPT = ("model", "set", "scale", "parameters", "psnr_y", "ssim_y")
 SETS = ("Set5", "Set14", "B100", "Urban100")
@@ -69,7 +70,7 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    contents = [json.loads(path.read_text("utf-8")) for path in arguments.files]
+    contents = [read_json(path, ["rows"], "`atdsr eval --json`") for path in arguments.files]
     rows = [row for content in contents for row in content["rows"]]
     if arguments.json is not None:
         write(rows, arguments.json)
@@ -87,4 +88,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -19,6 +19,7 @@ from typing import Any
 
 from atdsr.base import memory
 from networks_compared import AS_IS, FUSED, PLAIN, TUNED, Runner, Side, Work
+from script import read_json, run_script
 from turns import DiedError, Worker, machine
 
 SIDES = (AS_IS, TUNED, PLAIN, FUSED)
@@ -193,7 +194,7 @@ def main() -> None:
     parser.add_argument("--read", type=Path, metavar="FILE", help="measure nothing; read these")
     wanted = parser.parse_args()
     if wanted.read is not None:
-        content = json.loads(wanted.read.read_text())
+        content = read_json(wanted.read, ["machine", "costs"], "benchmarks/sizes.py --json")
         head, costs = content["machine"], [Cost(**cost) for cost in content["costs"]]
     else:
         lengths = QUICK if wanted.quick else tuple(n for n in LENGTHS if n <= wanted.most)
@@ -209,4 +210,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -22,6 +22,7 @@ from statistics import median
 
 import numpy as np
 
+from atdsr.base.errors import AtdsrError, missing
 from floor import Least, Meter, Rates, least, typical
 from networks_compared import (
     AS_IS,
@@ -34,6 +35,7 @@ from networks_compared import (
     Side,
     Work,
 )
+from script import run_script
 from turns import Seconds, Worker, machine
 
 OURS = (PLAIN, FUSED)
@@ -203,6 +205,8 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there")
     wanted = parser.parse_args()
+    if wanted.dat is not None and not wanted.dat.is_file():  # before the cases that need no DAT
+        raise AtdsrError(missing(wanted.dat))
     cases = QUICK if wanted.quick else CASES
     names = wanted.case or list(cases)
     rounds = 2 if wanted.quick else wanted.rounds
@@ -218,4 +222,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -19,6 +19,7 @@ from atdsr.evaluation import Method, methods, regions
 from atdsr.imaging import metrics, montage, resample
 from atdsr.inference.config import InferenceConfig
 from parts import read
+from script import run_script
 
 PICTURES = (("Urban100", "img_027"), ("Urban100", "img_076"), ("Manga109", "momo"))
 PART = (72, 108)  # height and width in HR pixels
@@ -90,4 +91,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -253,6 +253,9 @@ def main() -> None:
     parser.add_argument("--run", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     options = parser.parse_args()
     sources = [source.resolve() for source in options.source]
+    for source in sources:
+        if not (source / "atdsr").is_dir():
+            parser.error(f"{source} has no folder atdsr; name the folder that holds the package")
     if options.run:
         run_here(options.run, sources[0] / "atdsr")
         return

@@ -16,6 +16,7 @@ from atdsr import imaging
 from atdsr.base import memory
 from atdsr.imaging import metrics, resample
 from atdsr.inference import upscaler
+from script import run_script
 
 SMALL = [(64, 16), (128, 16), (128, 32), (256, 16), (256, 32), (256, 64)]
 LARGE = [(256, 32), (512, 32)]
@@ -59,4 +60,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -41,6 +41,7 @@ from atdsr.training.crop_loader import CropLoader
 from atdsr.training.distributed import Distributed, describe
 from atdsr.training.trainer import Trainer
 from networks_compared import AS_IS, FUSED, PLAIN, TINY, TUNED, Side, official
+from script import run_script
 from turns import Worker, machine, timed
 
 
@@ -208,6 +209,7 @@ def main() -> None:
         pictures = wanted.set
         if pictures is None:
             pictures = sample_set(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        PackedSet(pictures, 2)  # fails here with a sentence, and not in the other processes
         settings = TrainConfig.model_validate(
             {
                 "name": "benchmark",
@@ -249,4 +251,4 @@ def sample_set(folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -13,6 +13,7 @@ import numpy as np
 
 from atdsr import imaging
 from atdsr.base import memory
+from script import run_script
 
 ROWS = 500
 """How many rows are in memory at once."""
@@ -39,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -13,6 +13,8 @@ else:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.allow_tf32 = False  # which leaves three digits of a convolution
 
+os.environ["ATDSR_CONFIG"] = ""  # no defaults of whoever runs the tests
+
 from atdsr.evaluation import other_networks
 from atdsr.network.model import ATD
 from helpers.networks import ROOT, TINY, lively

@@ -24,3 +24,13 @@ def test_the_sample_photo_beats_bicubic(tmp_path: Path, scale: int) -> None:
     )
     assert (large.width, large.height) == (scale * small.width, scale * small.height)
     assert (tmp_path / "comparison.png").is_file()
+
+
+def test_pictures_of_the_user_are_kept(tmp_path: Path) -> None:
+    own = tmp_path / "comparison.png"
+    own.write_bytes(b"mine")
+    result = CliRunner().invoke(cli.app, ["demo", "-o", str(tmp_path)])
+    assert result.exit_code == 1
+    assert f"{own}: the file exists and is kept" in result.stderr
+    assert own.read_bytes() == b"mine"
+    assert list(tmp_path.iterdir()) == [own]

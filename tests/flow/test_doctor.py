@@ -18,6 +18,7 @@ from atdsr.network.kernels.gpu import checks
 from atdsr.reports import doctor
 from atdsr.reports.doctor import Machine, Measurement
 from atdsr.weights import models
+from helpers import tables
 from helpers.upscaling import SOURCES
 
 pytestmark = pytest.mark.slow
@@ -155,7 +156,7 @@ def test_the_checks_of_gpu_kernels_are_told(
     code = int(failure is not None)
     told = run("--gpu", code=code)
     assert words in told
-    (row,) = (line.split() for line in told.splitlines() if kernel in line and "│" in line)
+    (row,) = (row for row in tables.rows(told) if row[0] == kernel)
     assert {"1.2e-07", "5.0e-03", "3.2", "FAILED" if failure else "passed"} < set(row)
     record = json.loads(run("--gpu", "--json", code=code))
     assert record["environment"]["gpu"] == "A GPU"

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import atdsr
 from atdsr import cli
-from atdsr.base import checkout, interrupts, memory
+from atdsr.base import checkout, interrupts, memory, units
 from atdsr.weights import Weights, download, models, read_weights, write_weights
 from atdsr.weights.models import OfficialModel
 from helpers.networks import TINY, lively
@@ -75,9 +75,9 @@ def test_models_are_listed():
     said, _ = run("models")
     assert max(map(len, said.splitlines())) <= 100
     for model in (*models.BUNDLED, *models.OFFICIAL):
-        (line,) = (line for line in said.splitlines() if f" {model.name} " in line)
+        (line,) = (line for line in said.splitlines() if line.startswith(f"{model.name} "))
         assert f"{model.parameters:,}" in line
-        assert "to fetch" in line or model in models.BUNDLED
+        assert "online" in line or model in models.BUNDLED
     assert re.search(r"official/atd-light-x2 .* 38\.29 .* 34\.10 .* 32\.39 .* 33\.27 ", said)
     assert re.search(r"official/atd-x4 .* 33\.14 ", said)
 
@@ -101,7 +101,7 @@ def test_an_official_model_is_fetched(server: Server, official: OfficialModel):
     name = official.name
     assert run("models", "fetch", name) == (
         f"{name} -> {official.path}\n",
-        f"{name}: from {server.url}\n",
+        f"{name}: about {units.byte_size(official.expected_bytes)} from {server.url}\n",
     )
     assert official.is_intact
     assert run("models", "fetch", "all") == (f"{name}: already here, {official.path}\n", "")
@@ -109,7 +109,7 @@ def test_an_official_model_is_fetched(server: Server, official: OfficialModel):
     assert run("models", "fetch", "-q", name, name) == ("", "")
     assert official.is_intact
     assert len(server.asked) == 2
-    assert re.search(f"{name} .* here ", run("models")[0])
+    assert re.search(f"{name} .* here\n", run("models")[0])
 
 
 def test_names_are_looked_at_before_anything_is_fetched(server: Server, official: OfficialModel):
@@ -123,7 +123,8 @@ def test_a_download_fails_in_one_sentence(server: Server, official: OfficialMode
     said, sentences = run("models", "fetch", official.name, code=1)
     assert not said
     before, sentence = sentences.splitlines()
-    assert before == f"{official.name}: from {server.url}"
+    size = units.byte_size(official.expected_bytes)
+    assert before == f"{official.name}: about {size} from {server.url}"
     assert sentence.startswith(f"error: {official.name}: 127.0.0.1:")
     assert "answers 404 Not Found; fetch https://drive.google.com/" in sentence
 
@@ -197,7 +198,8 @@ def test_a_person_is_asked(
 ):
     monkeypatch.setattr(cli.models, "_on_terminal", lambda: True)
     command = ("upscale", "a.png", "-q", "-m", official.name)
-    question = f"official/tiny is not here yet: download from {server.url}? [y/N]:"
+    size = units.byte_size(official.expected_bytes)
+    question = f"is not here yet: download about {size} from {server.url}? [y/N]:"
     for typed in ("n\n", "\n"):
         said, sentences = run(*command, typed=typed, code=1)
         assert question in said + sentences
@@ -264,7 +266,12 @@ def test_a_name_that_the_encoding_of_the_output_lacks(
 
 
 def test_convert_there_and_back(weights: Weights):
-    assert run("convert", "tiny.safetensors", "a.pth") == ("tiny.safetensors -> a.pth\n", "")
+    said, told = run("convert", "tiny.safetensors", "a.pth")
+    assert said == "tiny.safetensors -> a.pth\n"
+    assert told.startswith(
+        "a.pth cannot tell the category size of this network; load it with --cat"
+    )
+    assert "--category-size 256" in told
     run("convert", "a.pth", "b.safetensors", "--category-size", "256")
     back = read_weights("b.safetensors")
     assert back.config == TINY
@@ -345,7 +352,7 @@ def test_the_first_help_lists_every_command():
     ("arguments", "words"),
     [
         (["upscale"], "Missing argument 'INPUT...'"),
-        (["upscale", "a.png", "--bogus"], "There is no option --bogus."),
+        (["upscale", "a.png", "--zzzz"], "There is no option --zzzz."),
         (["upscale", "a.png", "--scale", "5"], "'5' is not 2, 3 or 4"),
         (["upscale", "a.png", "--category-size", "0"], "'0' is not a whole number from 1 on"),
         (["upscale", "a.png", "--format", "psd"], "no format has the suffix '.psd'"),

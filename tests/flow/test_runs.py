@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from atdsr import cli
 from atdsr.reports.training_runs import set_aside
-from helpers import browser, logs
+from helpers import browser, logs, tables
 from helpers.browser import Page
 
 OTHER = "<b onmouseover=alert(1)>&amp;\"'"
@@ -35,13 +35,13 @@ def test_a_run_is_shown_with_its_validations(experiments: Path):
     lines = atdsr("show", experiments / logs.NAME).stdout.splitlines()
     assert lines[0] == logs.NAME
     assert "  step              341,200 of 500,000 (68%)" in lines
-    rows = [line.split() for line in lines if line.startswith("│")]
-    assert rows[0][1] == "bicubic"
+    rows = tables.rows("\n".join(lines))
+    assert rows[0][0] == "bicubic"
     assert len(rows) == 1 + 17
     best = [row for row in rows if "best" in row]
     assert len(best) == 1
-    means = {row[1]: float(row[9]) for row in rows[1:]}
-    assert means[best[0][1]] == max(means.values())
+    means = {row[0]: float(row[4]) for row in rows[1:]}
+    assert means[best[0][0]] == max(means.values())
 
 
 def test_several_runs_have_a_line_each_whatever_the_width(
@@ -49,11 +49,11 @@ def test_several_runs_have_a_line_each_whatever_the_width(
 ):
     monkeypatch.setenv("COLUMNS", "40")
     for command in ("show", "list"):
-        rows = [line for line in atdsr(command, experiments).stdout.splitlines() if line[0] == "│"]
+        rows = tables.rows(atdsr(command, experiments).stdout)
         assert len(rows) == 2
-        assert all("…" not in row for row in rows)
-        assert any(OTHER in row for row in rows)
-        assert any("341,200 │ 500,000" in row for row in rows)
+        assert not any("…" in cell for row in rows for cell in row)
+        assert any(row[0] == OTHER for row in rows)
+        assert any(row[1:3] == ["341,200", "500,000"] for row in rows)
 
 
 @pytest.mark.slow
@@ -63,7 +63,7 @@ def test_a_table_that_would_be_very_long_has_its_end(tmp_path: Path):
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     lines = atdsr("show", tmp_path).stdout.splitlines()
     assert "the last 526 of 600 validations:" in lines
-    assert sum(line.startswith("│") for line in lines) == 1 + 526
+    assert len(tables.rows("\n".join(lines))) == 1 + 526
 
 
 def test_a_log_that_cannot_be_read_is_named_and_the_others_are_shown(tmp_path: Path):
@@ -164,9 +164,7 @@ def test_a_run_that_was_set_aside_is_listed_by_its_new_name(tmp_path: Path):
     logs.write(tmp_path / "mine", steps=200, every=10, name="mine")
     assert set_aside(tmp_path / "mine") == tmp_path / "mine.1"
     logs.write(tmp_path / "mine", steps=100, every=10, name="mine")
-    rows = [
-        line.split()[1] for line in atdsr("list", tmp_path).stdout.splitlines() if line[0] == "│"
-    ]
+    rows = [row[0] for row in tables.rows(atdsr("list", tmp_path).stdout)]
     assert sorted(rows) == ["mine", "mine.1"]
     assert atdsr("show", tmp_path / "mine.1").stdout.splitlines()[0] == "mine.1"
 

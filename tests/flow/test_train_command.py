@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from atdsr import cli, training
 from atdsr.training import LogEntry, Notice, Started, TrainConfig, Validated, basicsr, recipes
+from helpers import tables
 
 RECIPE = """
 name: mine
@@ -38,6 +39,7 @@ class Fit:
         self.settings, self.device = settings, device
         callback(Notice(0, "a sentence"))
         callback(Started(0, settings.iterations, settings.name, 11_330, 3, "cpu", 1))
+        (settings.output / "log.jsonl").touch()
         callback(LogEntry(10, 0.25, 2e-4, 0.5, 5.0, 0.1, 2**30, 0, 16, 2))
         if self.stopped:
             raise training.StoppedError("stopped at step 10 of 20.")
@@ -106,7 +108,6 @@ def test_of_several_processes_one_speaks(fit: Fit, monkeypatch: pytest.MonkeyPat
 
 def test_restart_keeps_the_run_that_is_there(fit: Fit, monkeypatch: pytest.MonkeyPatch):
     atdsr("mine.yaml")
-    Path("experiments/mine/log.jsonl").touch()
     assert "experiments/mine.1" in atdsr("mine.yaml", "--restart").stderr
     assert Path("experiments/mine.1/recipe.yaml").is_file()
     assert Path("experiments/mine/recipe.yaml").is_file()
@@ -116,6 +117,16 @@ def test_restart_keeps_the_run_that_is_there(fit: Fit, monkeypatch: pytest.Monke
             patch.setenv(name, value)
             atdsr("mine.yaml", "--restart")
         assert not Path("experiments/mine.2").exists()
+
+
+def test_a_recipe_of_the_user_in_the_folder_is_kept(fit: Fit):
+    own = Path("experiments/mine/recipe.yaml")
+    own.parent.mkdir(parents=True)
+    own.write_text(RECIPE)
+    result = atdsr("mine.yaml", code=1)
+    assert f"{own} exists, and experiments/mine is no run; name another output." in result.stderr
+    assert own.read_text() == RECIPE
+    assert fit.settings is None
 
 
 def test_a_restart_of_nothing_is_a_start(fit: Fit):
@@ -196,9 +207,8 @@ def test_a_wrong_recipe_ends_in_a_sentence_and_leaves_nothing(fit: Fit):
 
 
 def test_the_recipes_that_come_with_atdsr_are_listed(fit: Fit):
-    rows = [line.split() for line in atdsr("--list").stdout.splitlines() if line[0] == "│"]
-    assert [row[1] for row in rows] == list(recipes.names())
-    listed = {row[1]: [cell for cell in row[2:] if cell != "│"] for row in rows}
+    listed = {row[0]: row[1:] for row in tables.rows(atdsr("--list").stdout)}
+    assert list(listed) == list(recipes.names())
     assert listed["101_ATD_light_SRx2_scratch"][:6] == [
         *("atd-light", "x2", "500,000", "32", "64", "0.0005")
     ]

@@ -55,7 +55,7 @@ def test_what_is_read_but_not_written_becomes_png(run: Run, monkeypatch: pytest.
 def test_without_a_suffix_and_no_picture(run: Run):
     Path("notes").write_text("no picture")
     assert refused(run, "notes").startswith("error: notes: not a picture in one of the formats")
-    assert refused(run, "none") == "error: none does not exist; did you mean notes?"
+    assert refused(run, "none") == "error: none does not exist; check the name."
     assert "notes: not a picture" in refused(run, "notes", "-o", "new")
     os.mkfifo("pipe")
     assert refused(run, "pipe") == (

@@ -52,8 +52,8 @@ def test_values_that_are_missing_or_wrong() -> None:
     [
         ("atd-ligt-x2", "'atd-ligt-x2'; did you mean atd-light-x2? `atdsr models` lists"),
         ("atd-x4", "'atd-x4'; did you mean official/atd-x4? `atdsr models` lists"),
-        ("swinir", "'swinir'. `atdsr models` lists the models."),
-        ("real-esrgan", "'real-esrgan'. `atdsr models` lists the models."),
+        ("swinir", "'swinir'; `atdsr models` lists the models."),
+        ("real-esrgan", "'real-esrgan'; `atdsr models` lists the models."),
     ],
 )
 def test_an_unknown_model_is_not_taken_for_another_kind(name: str, said: str) -> None:

@@ -54,7 +54,7 @@ def missing(path: Path) -> str:
         entries = {
             entry.stem: entry for entry in folder.iterdir() if entry.suffix or not path.suffix
         }
-        meant = entries.get(nearest(path.stem, entries) or "")
+        meant = entries.get(nearest(path.stem, entries, cutoff=0.75) or "")
     except (OSError, StopIteration):  # a folder that may not be read
         meant = None
     advice = f"did you mean {meant}?" if meant else "check the name."

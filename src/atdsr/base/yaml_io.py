@@ -50,7 +50,9 @@ def read(path: Path) -> dict[Any, Any]:
     try:
         content = parse(data.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        raise YamlError(f"{path} is not a YAML file: it is not UTF-8; save it as UTF-8.") from None
+        raise YamlError(
+            f"{path} is not a YAML file: it is not UTF-8 text; name another, or save it so."
+        ) from None
     except YamlError as error:
         raise YamlError(f"{path}: {error}") from None
     if not isinstance(content, dict):

@@ -14,7 +14,20 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup
 import atdsr
 from atdsr.base import files, interrupts
 from atdsr.base.errors import AtdsrError
-from atdsr.cli import data, demo, doctor, evaluate, explain, models, runs, train, upscale
+from atdsr.cli import (
+    config,
+    data,
+    defaults,
+    demo,
+    doctor,
+    evaluate,
+    explain,
+    models,
+    runs,
+    train,
+    upscale,
+    web,
+)
 from atdsr.cli.console import (
     ClosedError,
     OutputError,
@@ -64,8 +77,18 @@ def _printable_usage() -> Iterator[None]:
         if hasattr(said, "possibilities"):
             said.message = unknown_option(said)
             said.possibilities = None
+        if said.ctx is not None and (parameter := getattr(said, "param", None)) is not None:
+            source = said.ctx.get_parameter_source(parameter.name)
+            if source is not None and source.name == "DEFAULT_MAP":
+                said.message = f"{said.message} (in {defaults.file()})"
         said.message = printable(said.message.removeprefix("Value error, "))  # of pydantic
         raise
+
+
+def _asks_for_help(context: Any) -> bool:
+    """Tell whether a command line asks for a help screen, before its command is read."""
+    rest = (*context._protected_args, *context.args)
+    return any(word in ("-h", "--help") for word in rest)
 
 
 class Commands(CommandGroup):
@@ -73,6 +96,9 @@ class Commands(CommandGroup):
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         """Read the options before the command's name."""
+        for parameter in self.params:
+            if parameter.name in ("install_completion", "show_completion"):
+                parameter.default = False  # flags without one would wait for pydantic, too
         with _printable_usage():
             return super().make_context(*args, **kwargs)
 
@@ -80,6 +106,8 @@ class Commands(CommandGroup):
         """Run the command that was named."""
         try:
             with interrupts.raise_on_signal(), _printable_usage():
+                if not _asks_for_help(ctx):  # which is shown at once, and of a damaged file, too
+                    ctx.default_map = defaults.read(self)
                 return super().invoke(ctx)
         except AtdsrError as error:
             # on one machine all fail alike and one voice is enough; another may lack a folder
@@ -99,7 +127,6 @@ class Commands(CommandGroup):
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -139,6 +166,8 @@ runs_app.command(cls=Command, name="list")(runs.list_runs)
 app.command(cls=Command)(explain.explain)
 app.command(cls=Command)(demo.demo)
 app.command(cls=Command)(doctor.doctor)
+app.command(cls=Command)(config.config)
+app.command(cls=Command, epilog=web.EXAMPLES)(web.web)
 
 
 def _version(wanted: bool) -> None:
@@ -169,7 +198,7 @@ def main() -> None:
     checked_streams()
     code: object = 0
     try:
-        app()
+        app(prog_name="atdsr")
     except SystemExit as end:
         code = end.code
     except OutputError:  # outside of a command, as of a help screen

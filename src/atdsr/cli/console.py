@@ -160,7 +160,10 @@ def print_table(
     section: int = 0,
     title: str | None = None,
 ) -> None:
-    """Print a table as wide as it is, the first column to the left and the others to the right.
+    """Print a table, the first column to the left and the others to the right.
+
+    On a terminal that is too narrow for it, each line becomes a paragraph that names its columns.
+    Elsewhere, as in a file, a table is as wide as it is.
 
     Args:
         header: Names of the columns.
@@ -168,22 +171,64 @@ def print_table(
         section: Number of lines above a rule; 0 for no rule.
         title: Title above the table.
     """
+    from rich import box
     from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table
 
-    grid = Table(title=title, title_justify="left")
+    grid = Table(
+        title=title,
+        title_justify="left",
+        box=box.HORIZONTALS,
+        show_edge=False,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     for number, name in enumerate(header):
         grid.add_column(printable(name), justify="right" if number else "left", no_wrap=True)
     for number, line in enumerate(lines, 1):
         grid.add_row(*map(printable, line), end_section=number == section)
 
-    # A line that is too long goes on below; a console would cut it off to fit its own width.
     console = out.console
     needed = Measurement.get(console, console.options.update(max_width=10_000), grid).maximum
-    wide = Console(file=console.file, markup=False, emoji=False, highlight=False)
+    if console.is_terminal and needed > console.width:
+        for line in _paragraphs(header, lines, section, title, console.width):
+            say(out, line)
+        return
+    wide = Console(
+        file=console.file,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
     wide.width = max(console.width, needed)
     wide.print(grid)
+
+
+def _paragraphs(
+    header: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    section: int,
+    title: str | None,
+    width: int,
+) -> Iterator[str]:
+    """Yield a table as text: for each line the first cell, and below it the others with names."""
+    import textwrap
+
+    keep = "\N{NO-BREAK SPACE}"  # where no line ends
+    if title:
+        yield from textwrap.wrap(title, width)
+    for number, (name, *cells) in enumerate(lines):
+        if section and number == section:
+            yield "-" * min(width, 40)
+        yield name
+        named = [
+            f"{column} {cell}".strip().replace(" ", keep)
+            for column, cell in zip(header[1:], cells, strict=False)
+            if cell
+        ]
+        for line in textwrap.wrap(", ".join(named), max(20, width - 2), break_on_hyphens=False):
+            yield f"  {line}".replace(keep, " ")
 
 
 @contextmanager

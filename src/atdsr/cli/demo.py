@@ -7,7 +7,7 @@ import typer
 
 from atdsr.base.reporter import Reporter
 from atdsr.cli.console import out, progress_bar, say
-from atdsr.cli.options import Device, DeviceOption, ScaleOption, load_upscaler
+from atdsr.cli.options import Device, DeviceOption, OverwriteOption, ScaleOption, load_upscaler
 
 
 def demo(
@@ -15,11 +15,13 @@ def demo(
         Path, typer.Option("-o", "--output", metavar="DIR", help="Where to put the pictures.")
     ] = Path("demo"),
     scale: ScaleOption = None,
+    overwrite: OverwriteOption = False,
     device: DeviceOption = Device.auto,
 ) -> None:
     """Enlarge a sample photo and compare.
 
-    Bicubic, the network and the original are put side by side.
+    Bicubic, the network and the original are put side by side. Existing files are kept, which is
+    an error, unless --overwrite is given.
     """
     from atdsr.reports import demo as sample
 
@@ -27,7 +29,10 @@ def demo(
     with progress_bar(quiet=False) as progress:
         task = progress.add_task("coffee.png", total=1)
         made = sample.run(
-            upscaler, output, Reporter(lambda done: progress.update(task, completed=done))
+            upscaler,
+            output,
+            overwrite=overwrite,
+            reporter=Reporter(lambda done: progress.update(task, completed=done)),
         )
     for method, psnr in made.psnr_y.items():
         out.print(f"{method:10} {psnr:6.2f} dB PSNR-Y")

@@ -39,9 +39,9 @@ def models(context: typer.Context) -> None:
     rows = []
     for model in (*models.BUNDLED, *models.OFFICIAL):
         figures = _figures(model)
-        location = "in atdsr"
+        location = "bundled"
         if isinstance(model, models.OfficialModel):
-            location = "here" if model.is_here else "to fetch"
+            location = "here" if model.is_here else "online"
         rows.append(
             [
                 model.name,
@@ -132,12 +132,21 @@ def convert(
     file holds `params_ema`, for the official code; a .safetensors file carries the configuration.
     Both load in spandrel, chaiNNer and ComfyUI.
     """
-    from atdsr.weights import models, write_weights
+    from atdsr.weights import WeightsError, models, read_weights, write_weights
 
-    write_weights(
-        models.load_weights(source, category_size=category_size), target, overwrite=overwrite
-    )
+    weights = models.load_weights(source, category_size=category_size)
+    write_weights(weights, target, overwrite=overwrite)
     say(out, f"{source} -> {target}")
+    try:
+        is_told = read_weights(target).config == weights.config
+    except WeightsError:
+        is_told = False
+    if not is_told:
+        say(
+            err,
+            f"{target} cannot tell the category size of this network; load it with "
+            f"--category-size {weights.config.category_size} (in Python, category_size=).",
+        )
 
 
 def ensure_here(names: Sequence[str], *, yes: bool, quiet: bool) -> None:
@@ -219,7 +228,8 @@ def _bytes_bar(quiet: bool) -> Iterator[Any]:
 
 
 def _size(model: "OfficialModel") -> str:
-    return "" if model.nbytes is None else f"{units.byte_size(model.nbytes)} "
+    about = "about " if model.nbytes is None else ""
+    return f"{about}{units.byte_size(model.expected_bytes)} "
 
 
 def _facts(model: "BundledModel | OfficialModel") -> dict[str, object]:

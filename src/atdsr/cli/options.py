@@ -73,6 +73,12 @@ def flag(*names: str, **settings: Any) -> Any:
     return typer.Option(*names, metavar="", **settings)  # else the help names its type
 
 
+def is_typed(context: typer.Context, name: str) -> bool:
+    """Tell whether a parameter is on the command line, and not from the user's defaults."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def argument(name: str) -> Any:
     """An argument by the name that the usage line gives it."""
     return typer.Argument(metavar=name, hidden=True)  # the help text says what it is

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atdsr.base import interrupts
+from atdsr.base.errors import AtdsrError, no_folder
 from atdsr.cli.console import err, leads, out, print_table, say
 from atdsr.cli.options import Device, DeviceOption, QuietOption, argument, flag
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import torch
 
     from atdsr.training import Event, TrainConfig
+
+RECIPE = "recipe.yaml"  # in the folder of a run
 
 EXAMPLES = """\b
 Examples:
@@ -105,9 +108,15 @@ def train(
 
 
 def _data_overrides(folder: Path | None) -> list[str]:
-    """Return overrides for other pictures, whose LR is made or packed with them."""
+    """Return overrides for other pictures, whose LR is made or packed with them.
+
+    Raises:
+        AtdsrError: There is no such folder.
+    """
     if folder is None:
         return []
+    if not folder.is_dir():
+        raise AtdsrError(no_folder(folder))
     return [f"data.train={json.dumps(str(folder))}", "data.lr=null", "data.template='{}'"]
 
 
@@ -153,8 +162,12 @@ def _run(config: "TrainConfig", device: "torch.device", *, quiet: bool) -> None:
     """
     from atdsr import training
     from atdsr.cli.run_display import show_run
+    from atdsr.reports import training_runs
     from atdsr.training import Started
 
+    own = config.output / RECIPE
+    if leads() and own.exists() and not training_runs.is_run(config.output):
+        raise AtdsrError(f"{own} exists, and {config.output} is no run; name another output.")
     try:
         with show_run(config.output, quiet=quiet) as display:
 
@@ -181,7 +194,7 @@ def _write_recipe(config: "TrainConfig") -> None:
     from atdsr.base import files
     from atdsr.training import recipes
 
-    with files.atomic_write(config.output / "recipe.yaml", overwrite=True) as temporary:
+    with files.atomic_write(config.output / RECIPE, overwrite=True) as temporary:
         temporary.write_text(recipes.dump(config), "utf-8")
 
 

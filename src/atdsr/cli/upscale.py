@@ -30,6 +30,7 @@ from atdsr.cli.options import (
     argument,
     default_name,
     flag,
+    is_typed,
     load_upscaler,
     parse_factor,
     parse_format,
@@ -55,6 +56,7 @@ Examples:
 
 
 def upscale(
+    context: typer.Context,
     inputs: Annotated[list[str], argument("INPUT...")],
     output: Annotated[
         str | None,
@@ -169,6 +171,10 @@ def upscale(
     if preview and (dry_run or output == batch.STREAM):
         other = "--dry-run" if dry_run else "-o -"
         raise typer.BadParameter(f"--preview and {other} exclude each other; drop one of them.")
+    if any(is_typed(context, each) for each in ("outscale", "size", "scale")):  # not a default
+        outscale = outscale if is_typed(context, "outscale") else None
+        size = size if is_typed(context, "size") else None
+        scale = scale if is_typed(context, "scale") else None
     target_size = _target_size(outscale, size)
     ensure_here([model] if model else [], yes=yes, quiet=quiet)
     how_to_run: dict[str, Any] = {

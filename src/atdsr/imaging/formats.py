@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from atdsr.imaging.picture import PictureError
+from atdsr.imaging.picture import PictureError, UnsupportedError
 
 MAX_FRAMES = 10_000
 """The most pages or frames of a file."""
@@ -289,7 +289,8 @@ def check_allowed(name: str) -> None:
     It lists formats by name or suffix, such as `png,jpg`; if it is not set, all may be read.
 
     Raises:
-        PictureError: The format is not listed, or the variable names none or an unknown one.
+        UnsupportedError: The format is not listed.
+        PictureError: The variable names no format, or an unknown one.
     """
     variable = os.environ.get("ATDSR_FORMATS")
     if variable is None:
@@ -301,7 +302,7 @@ def check_allowed(name: str) -> None:
         problem = f"the format {unknown[0]!r}, which is unknown" if unknown else "no format"
         raise PictureError(f"ATDSR_FORMATS names {problem}; it lists some of {', '.join(TABLE)}.")
     if name not in {row.name for row in allowed.values() if row is not None}:
-        raise PictureError(
+        raise UnsupportedError(
             f"it is a file of the format {name}, which ATDSR_FORMATS={variable} does not allow to "
             "be read."
         )
@@ -350,13 +351,13 @@ def load_extra(name: str) -> ModuleType:
     """Import the module of the extra `formats` that a format needs.
 
     Raises:
-        PictureError: It is not installed, or does not fit this system.
+        UnsupportedError: It is not installed, or does not fit this system.
     """
     row = TABLE[name]
     try:
         return importlib.import_module(row.extra or "")
     except ImportError as error:
-        raise PictureError(
+        raise UnsupportedError(
             f"{row.kinds[0][1]} needs an extra of atdsr; install it with: "
             "pip install 'atdsr[formats]'."
         ) from error

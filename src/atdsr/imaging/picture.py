@@ -22,6 +22,14 @@ class DamagedError(PictureError):
         super().__init__(reason)
 
 
+class UnsupportedError(PictureError):
+    """A file is of no format that is read here."""
+
+
+class TooLargeError(PictureError):
+    """A file holds more pixels or pictures than are allowed."""
+
+
 @dataclass(frozen=True)
 class Metadata:
     """What a file says about a picture besides its samples.

@@ -10,7 +10,13 @@ from atdsr.imaging import vips
 from atdsr.imaging.codecs import OPENERS
 from atdsr.imaging.codecs.interface import Animation, Still
 from atdsr.imaging.formats import HEAD_BYTES, MAX_FRAMES, TABLE, check_allowed, recognise
-from atdsr.imaging.picture import DamagedError, Picture, PictureError
+from atdsr.imaging.picture import (
+    DamagedError,
+    Picture,
+    PictureError,
+    TooLargeError,
+    UnsupportedError,
+)
 
 MAX_PIXELS = 2**28
 """Height times width of the largest picture that `read` decodes: a square of 16384."""
@@ -137,7 +143,7 @@ def _load(path: Path) -> tuple[bytes, str]:
             return head + file.read(), name
     if not head:
         raise PictureError("the file is empty.")
-    raise PictureError(f"not a picture in one of the formats {', '.join(TABLE)}.")
+    raise UnsupportedError(f"not a picture in one of the formats {', '.join(TABLE)}.")
 
 
 def _check_sizes(sizes: Sequence[tuple[int, int]], max_pixels: int) -> None:
@@ -145,19 +151,19 @@ def _check_sizes(sizes: Sequence[tuple[int, int]], max_pixels: int) -> None:
     if not sizes:
         raise DamagedError
     if len(sizes) > MAX_FRAMES:
-        raise PictureError(
+        raise TooLargeError(
             f"{len(sizes):,} frames are more than the limit of {MAX_FRAMES:,}; cut the file into "
             "parts."
         )
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     if width * height > max_pixels:
-        raise PictureError(
+        raise TooLargeError(
             f"{width}x{height} is {width * height:,} pixels, more than the limit of "
             f"{max_pixels:,}; cut it into parts, or raise the limit if you trust the file."
         )
     total = sum(width * height for width, height in sizes)
     if total > _TOTAL * max_pixels:
-        raise PictureError(
+        raise TooLargeError(
             f"{len(sizes):,} pictures with a total of {total:,} pixels are more than the limit of "
             f"{_TOTAL * max_pixels:,}; cut the file into parts."
         )

@@ -68,6 +68,8 @@ def _loading_process() -> int:
 def named_errors(subject: object, failure: str) -> Iterator[None]:
     """Put the subject before a PictureError, and turn what the libraries raise into one.
 
+    A PictureError keeps its class.
+
     Args:
         subject: Usually the path of the file.
         failure: `UNREADABLE`, `UNWRITABLE` or another clause that says what went wrong.
@@ -75,7 +77,7 @@ def named_errors(subject: object, failure: str) -> Iterator[None]:
     try:
         yield
     except PictureError as error:
-        raise PictureError(f"{subject}: {error}") from error.__cause__
+        raise type(error)(f"{subject}: {error}") from error.__cause__
     # what Python, Pillow (also SyntaxError and ValueError, for damaged headers) and libvips raise
     except (OSError, SyntaxError, ValueError, load().Error) as error:
         if isinstance(error, FileNotFoundError | IsADirectoryError) and isinstance(subject, Path):

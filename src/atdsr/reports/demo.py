@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from atdsr import imaging
+from atdsr.base.files import check_target
 from atdsr.base.reporter import SILENT, Reporter
 from atdsr.imaging import Picture, metrics, resample
 from atdsr.inference.upscaler import Upscaler
@@ -34,12 +35,23 @@ class Demo:
     psnr_y: dict[str, float]
 
 
-def run(upscaler: Upscaler, folder: Path, reporter: Reporter = SILENT) -> Demo:
+def run(
+    upscaler: Upscaler, folder: Path, *, overwrite: bool = False, reporter: Reporter = SILENT
+) -> Demo:
     """Reduce the sample photo, enlarge it again, and write the results into a folder.
 
+    Args:
+        upscaler: Enlarges the photo.
+        folder: Folder for the results, made if it is missing.
+        overwrite: Whether existing files are replaced.
+        reporter: Receives the progress.
+
     Raises:
-        FileError: The folder or a file in it cannot be written.
+        FileError: One of the files exists and may not be replaced, or cannot be written.
     """
+    enlarged, comparison = folder / f"coffee_x{upscaler.scale}.png", folder / "comparison.png"
+    for path in (folder / "coffee.png", enlarged, comparison):
+        check_target(path, overwrite=overwrite)  # before the work
     with as_file(files("atdsr.reports") / "sample" / "coffee.png") as path:
         original = resample.crop_to_multiple(imaging.read(path).samples, upscaler.scale)
     small = resample.downscale(original, upscaler.scale)
@@ -52,14 +64,13 @@ def run(upscaler: Upscaler, folder: Path, reporter: Reporter = SILENT) -> Demo:
         for name, samples in pictures.items()
     }
     labelled = {f"{name}  {psnr_y[name]:.2f} dB": samples for name, samples in pictures.items()}
-    demo = Demo(folder / f"coffee_x{upscaler.scale}.png", folder / "comparison.png", psnr_y)
     for path, samples in (
         (folder / "coffee.png", small),
-        (demo.enlarged, pictures["ATD-light"]),
-        (demo.comparison, side_by_side(labelled | {"original": original})),
+        (enlarged, pictures["ATD-light"]),
+        (comparison, side_by_side(labelled | {"original": original})),
     ):
-        imaging.write(Picture(samples), path, overwrite=True)
-    return demo
+        imaging.write(Picture(samples), path, overwrite=overwrite)
+    return Demo(enlarged, comparison, psnr_y)
 
 
 def side_by_side(pictures: dict[str, np.ndarray]) -> np.ndarray:

@@ -19,6 +19,8 @@ from markupsafe import Markup, escape
 from atdsr.base import files, units
 from atdsr.base.escaping import printable
 
+_PACKAGE = "atdsr.reports"
+
 
 def write(path: Path, template: str, *, overwrite: bool, **context: Any) -> None:
     """Write a page to a file; see `render`.
@@ -33,15 +35,16 @@ def write(path: Path, template: str, *, overwrite: bool, **context: Any) -> None
         file.writelines(render(template, **context))
 
 
-def render(template: str, **context: Any) -> Iterator[bytes]:
+def render(template: str, *, package: str = _PACKAGE, **context: Any) -> Iterator[bytes]:
     """Yield a page piece by piece, in UTF-8.
 
     Args:
         template: Name of the template, such as `run.html`.
+        package: Package with a folder `templates`; what it lacks is taken from this package's.
         context: Values for the template. Text is escaped, and characters that cannot be seen are
             written out; `Markup` is inserted as it is.
     """
-    for part in _environment().get_template(template).generate(**context):
+    for part in _environment(package).get_template(template).generate(**context):
         # A file name that is not text has surrogates, which UTF-8 cannot encode.
         yield part.encode("utf-8", "xmlcharrefreplace")
 
@@ -52,16 +55,16 @@ def data_url(data: bytes, media_type: str) -> Markup:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def _environment(package: str) -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("atdsr.reports"),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(name) for name in (package, _PACKAGE)]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=_printable,
     )
-    environment.globals |= {"asset": _asset, "units": units}
+    environment.globals |= {"asset": asset, "units": units}
     environment.filters |= {"csp_hash": _csp_hash, "lines": _lines}
     return environment
 
@@ -71,9 +74,9 @@ def _printable(value: Any) -> Any:
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _asset(name: str) -> Markup:
-    """Return a stylesheet or a script as it is."""
-    return Markup((resources("atdsr.reports") / "templates" / name).read_text("utf-8"))
+def asset(name: str) -> Markup:
+    """Return a stylesheet or a script of this package as it is."""
+    return Markup((resources(_PACKAGE) / "templates" / name).read_text("utf-8"))
 
 
 def _csp_hash(script: str) -> str:

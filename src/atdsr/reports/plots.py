@@ -112,14 +112,14 @@ def label_log_axis(axis: Axis) -> None:
     else:  # less than a decade
         ticks = _round_ticks(low, high, 5)
         if high < 1000:
-            _set_ticks(axis, ticks, 0)
+            _set_ticks(axis, ticks)
             return
     if len(ticks) > 8:
         ticks = ticks[:: math.ceil(len(ticks) / 8)]
     axis.set_ticks(ticks, [units.short_number(tick) for tick in ticks])
 
 
-def label_linear_axis(axis: Axis, most: int, digits: int = 0) -> None:
+def label_linear_axis(axis: Axis, most: int) -> None:
     """Put ticks in steps of 1, 2 or 5 on an axis, with as many digits as the step has.
 
     Call it when the limits of the axis are final.
@@ -127,15 +127,14 @@ def label_linear_axis(axis: Axis, most: int, digits: int = 0) -> None:
     Args:
         axis: The axis.
         most: The most steps.
-        digits: The fewest digits after the point.
     """
-    _set_ticks(axis, _round_ticks(*axis.get_view_interval(), most), digits)
+    _set_ticks(axis, _round_ticks(*axis.get_view_interval(), most))
 
 
-def _set_ticks(axis: Axis, ticks: Sequence[float], digits: int) -> None:
-    """Label ticks with as many digits after the point as their step has, and at least `digits`."""
+def _set_ticks(axis: Axis, ticks: Sequence[float]) -> None:
+    """Label ticks with as many digits after the point as their step has."""
     step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
-    digits = max(digits, -math.floor(math.log10(step) + 1e-9))
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
     axis.set_ticks(ticks, [f"{tick:.{digits}f}" for tick in ticks])
 
 
@@ -235,7 +234,7 @@ def _set_limits(axes: Axes, points: Sequence[Point]) -> None:
     margin = max(0.08 * (top - bottom), 0.05)
     ticks = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(bottom - margin, top + margin)
     axes.set_ylim(ticks[0], ticks[-1])
-    label_linear_axis(axes.yaxis, 6, digits=1)
+    label_linear_axis(axes.yaxis, 6)
 
 
 def _add_labels(axes: Axes, points: Sequence[Point], colours: Colours) -> None:

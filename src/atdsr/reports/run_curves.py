@@ -178,7 +178,7 @@ def _draw_psnr(
     low, high = min(low, middle - span / 2), max(high, middle + span / 2)
     margin = 0.12 * (high - low)
     axes.set_ylim(low - margin, high + 2.2 * margin)
-    plots.label_linear_axis(axes.yaxis, 4, digits=1)
+    plots.label_linear_axis(axes.yaxis, 4)
     best = int(values.argmax())
     _mark(axes, colours, steps[best], values[best], f"{values[best]:.2f}")
 

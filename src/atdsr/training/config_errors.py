@@ -19,6 +19,8 @@ _MESSAGES = {
     "model_type": "it must hold `key: value` lines",
     "dict_type": "it must hold `key: value` lines",
     "path_type": "input should be a path",
+    "float_parsing": "input should be a number",
+    "int_parsing": "input should be a whole number",
     "bool_type": "input should be true or false",
     "bool_parsing": "input should be true or false",
 }

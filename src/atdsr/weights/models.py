@@ -133,7 +133,7 @@ def find(name: str) -> BundledModel | OfficialModel:
     meant = names.get(errors.nearest(name.rpartition("/")[2], names) or "")
     raise WeightsError(
         f"there is neither a file nor a model called {name!r}"
-        f"{f'; did you mean {meant}?' if meant else '.'} `atdsr models` lists the models."
+        f"{f'; did you mean {meant}?' if meant else ';'} `atdsr models` lists the models."
     )
 
 
@@ -242,7 +242,8 @@ def add(file: str | Path, name: str | None = None) -> OfficialModel:
     """
     path = Path(file)
     if not path.is_file():
-        raise WeightsError(f"{path} is not a file; name the .pth file that was fetched.")
+        folder = f"{path} is a folder; name the .pth file that was fetched."
+        raise WeightsError(folder if path.exists() else errors.missing(path))
     if path.suffix.lower() != ".pth":
         raise WeightsError(
             f"{path} is no .pth file, as which the authors ship theirs; add it as it was fetched."

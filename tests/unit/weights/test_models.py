@@ -137,6 +137,14 @@ def text(path: Path) -> None:
     path.write_text("<html>sign in</html>")
 
 
+def test_the_estimated_size_is_near_the_published_one() -> None:
+    known = models.find_official("official/atd-x4")
+    assert known.nbytes is not None
+    assert known.expected_bytes == known.nbytes
+    estimate = replace(known, nbytes=None).expected_bytes
+    assert 0.99 < estimate / known.nbytes < 1.01
+
+
 def other_scale(path: Path) -> None:
     network_file(path, replace(TINY, scale=4))
 
@@ -149,8 +157,8 @@ def other_scale(path: Path) -> None:
         (lambda path: path.write_bytes(b"hello"), "900_tiny.pth is a text, not weights"),
         (lambda path: path.write_bytes(b""), "900_tiny.pth is empty"),
         (lambda path: path.write_bytes(path.read_bytes()[:-500]), "or it is damaged"),
-        (lambda path: path.unlink(), "900_tiny.pth is not a file; name the .pth file"),
-        (lambda path: (path.unlink(), path.mkdir()), "900_tiny.pth is not a file; name the .pth"),
+        (lambda path: path.unlink(), "900_tiny.pth does not exist; check the name"),
+        (lambda path: (path.unlink(), path.mkdir()), "900_tiny.pth is a folder; name the"),
     ],
 )
 def test_what_cannot_be_added(

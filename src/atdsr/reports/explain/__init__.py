@@ -61,6 +61,7 @@ def run(
     at: tuple[int, int] | None = None,
     max_side: int = MAX_SIDE,
     overwrite: bool = False,
+    name: str | None = None,
     reporter: Reporter = SILENT,
 ) -> Explanation:
     """Look into one layer while the network works on a picture, and draw what happens there.
@@ -77,6 +78,7 @@ def run(
             attends most to what looks like it and is far away (`View.most_telling_pixel`).
         max_side: Longer side in pixels to which a larger picture is reduced.
         overwrite: Whether existing files may be replaced.
+        name: What the page calls the picture; None is the name of its file.
         reporter: Receives the progress of the network.
 
     Raises:
@@ -108,7 +110,7 @@ def run(
     with montage.drawn_in(montage.DARK):
         dark = _draw(view, place)
     remark = _remark((width, height), seen)
-    html = page(view, encoded, dark, name=source.name, at=place_in_file, remark=remark)
+    html = page(view, encoded, dark, name=name or source.name, at=place_in_file, remark=remark)
     with atomic_write_all(targets, overwrite=overwrite) as temporary:
         for path, data in zip(temporary, [*encoded.values(), html], strict=True):
             path.write_bytes(data)
