@@ -156,6 +156,9 @@ def _check_atdsr(arguments: list[str]) -> None:
     arguments = [word for word in arguments if word not in ("[OPTIONS]", "...")]
     if not arguments:
         return  # the name of a command
+    if arguments[0].endswith("-completion"):  # which would install it on this machine
+        assert arguments[0] in {name for option in command.params for name in option.opts}
+        return
     try:
         command.make_context("atdsr", arguments).close()
     except typer.Exit:  # --help, --version, --list

@@ -47,6 +47,7 @@ NOT_RUN = {
     "--expect": "compares with figures of the real test sets; tests/flow/test_eval.py",
     "DAT_light": "other people's weights; tests/unit/benchmarks/test_benchmarks.py",
     "--preview": "enlarges a small file to 33 megapixels; tests/flow/test_upscale_previews.py",
+    "atdsr web": "serves until it is stopped; tests/flow/test_web.py",
     "models add": "needs the files of the authors; tests/flow/test_models.py",
 }
 """What a command holds that is not run, and why; where it is tested instead."""
