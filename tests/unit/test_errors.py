@@ -68,7 +68,7 @@ def test_each_has_words_enough() -> None:
 @pytest.mark.parametrize(
     "noise",
     [
-        r"PosixPath|WindowsPath|NoneType|<class|(?<!=)\b(None|True|False)\b",
+        r"PosixPath|WindowsPath|NoneType|<class|(?<![=\[])\b(None|True|False)\b",
         r"'\w*(PATH|FOLDER|FILE)'",
         r"TYPE\(",
     ],

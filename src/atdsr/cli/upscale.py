@@ -163,6 +163,7 @@ def upscale(
     goes on where it was stopped. Where both a.png and a_x2.png are among several inputs, a_x2.png
     is taken for an earlier output and left out; name it alone to enlarge it.
     """
+    start = time.perf_counter()  # what is imported and loaded is time that people wait, too
     from atdsr import batch
     from atdsr.inference import InferenceConfig
 
@@ -208,7 +209,6 @@ def upscale(
         if dry_run:
             _forecast(plan, networks, streams, json_lines, quiet)
             return
-        start = time.perf_counter()
         results, interrupted = _run(plan, networks, streams, preview, json_lines, quiet)
         seconds = time.perf_counter() - start
         _conclude(plan, results, seconds, interrupted, json_lines, quiet)

@@ -6,6 +6,7 @@ tensors in [0, 1] by `to_tensor`, and results become samples by `to_array`, whic
 rounding of results.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -108,9 +109,12 @@ def convert_input(picture: PictureLike) -> ConvertedInput[PictureLike]:
         return _from_tensor(picture)
     if isinstance(picture, Image.Image):
         return _from_float_image(picture) if picture.mode == "F" else _from_image(picture)
+    if isinstance(picture, str | os.PathLike):
+        raise PictureError("the name of a file is not a picture; open it, as by PIL.Image.open.")
+    name = "None" if picture is None else f"a {type(picture).__name__}"
     raise PictureError(
-        f"a {type(picture).__name__} is not a picture; pass a PIL image, an array h w c or h w, or "
-        "a tensor b c h w or c h w."
+        f"{name} is not a picture; pass a PIL image, an array h w c or h w, or a tensor b c h w "
+        "or c h w."
     )
 
 

@@ -50,6 +50,8 @@ class InferenceConfig:
             raise UpscaleError(f"tile is {self.tile!r}; it is 'auto', 'off' or a number of pixels.")
         if self.overlap is None:
             return
+        if not isinstance(self.overlap, int):
+            raise UpscaleError(f"overlap is {self.overlap!r}; it is a number of pixels.")
         largest = self.tile // 2 if isinstance(self.tile, int) else None
         if self.overlap < 0 or (largest is not None and self.overlap > largest):
             limit = "on" if largest is None else f"to {largest}, half a tile"
@@ -89,7 +91,7 @@ def choose_device(device: str | torch.device) -> torch.device:
         return torch.device(next((name for name, is_here in available.items() if is_here()), "cpu"))
     try:
         chosen = torch.device(device)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise UpscaleError(f"there is no device {device!r}; use auto, cpu, cuda or mps.") from None
     if chosen.type != "cpu" and not available.get(chosen.type, lambda: False)():
         raise UpscaleError(f"this PyTorch has no {chosen.type} device here; use auto or cpu.")

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import operator
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -293,9 +294,15 @@ class Upscaler:
     ) -> tuple[int, int]:
         if size is None:
             return self.scale * width, self.scale * height
-        if min(size) < 1:
-            raise UpscaleError(f"size is {size[0]}x{size[1]}; width and height must be at least 1.")
-        return size
+        try:
+            width, height = map(operator.index, size)
+        except (TypeError, ValueError):
+            raise UpscaleError(
+                f"size is {size!r}; it is width and height in pixels, such as (640, 480)."
+            ) from None
+        if min(width, height) < 1:
+            raise UpscaleError(f"size is {width}x{height}; width and height must be at least 1.")
+        return width, height
 
     def _passes(
         self, width: int, height: int, to_width: int, to_height: int, reporter: Reporter

@@ -83,9 +83,6 @@ def fit(
         trainer = Trainer(config, distributed, reporter)
         distributed.on_main(lambda: stack.enter_context(_locked_folder(config.output)))
         trainer.start()
-        if trainer.step < config.iterations:
-            for sentence in warnings(config):
-                reporter.notice(sentence)
         validator = distributed.on_main(lambda: Validator(config, distributed.device, reporter))
         packed_folder = _prepare_dataset(config, distributed, reporter)
         pictures = datasets.PackedSet(packed_folder, config.network.scale)
@@ -96,6 +93,9 @@ def fit(
         )
         if tracker is not None:
             emit = Callbacks((run_log, callback, tracker))
+        if trainer.step < config.iterations:
+            for sentence in warnings(config):
+                reporter.notice(sentence)
         emit(_started(trainer, config, distributed, len(pictures.records)))
         meter = _Meter(trainer, loader, distributed, config)
         stop_requested = stack.enter_context(interrupts.stop_requests())

@@ -114,7 +114,9 @@ def test_bf16_is_close(upscaler: Upscaler) -> None:
 @pytest.mark.parametrize(
     ("picture", "sentence"),
     [
-        ("photo.png", "str is not a picture"),
+        ("photo.png", r"the name of a file is not a picture; open it"),
+        (None, "None is not a picture; pass a PIL image"),
+        ([1, 2], "a list is not a picture"),
         (torch.zeros(4), r"shape \(4,\) cannot .* b c h w, c h w or h w"),
         (torch.zeros(1, 5, 4, 4), r"\(1, 5, 4, 4\) .* 1 to 4 channels"),
         (torch.zeros(8, 8, 3), r"\(8, 8, 3\) .* permute it from h w c"),
@@ -256,6 +258,16 @@ def test_devices_and_precisions_that_are_not_here() -> None:
             choose_device("cuda")
     with pytest.raises(UpscaleError, match="precision is 'fp8'"):
         Upscaler(lively(TINY), precision="fp8")
+    with pytest.raises(UpscaleError, match="no device None"):
+        choose_device(None)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UpscaleError, match="overlap is 'a'; it is a number of pixels"):
+        Upscaler(lively(TINY), overlap="a")
+
+
+@pytest.mark.parametrize("size", [4, (4.5, 5), (4, 5, 6)])
+def test_a_size_is_two_numbers(upscaler: Upscaler, size: Any) -> None:
+    with pytest.raises(UpscaleError, match="it is width and height in pixels, such as"):
+        upscaler(np.zeros((4, 4, 3), np.uint8), size=size)
 
 
 def test_options_replace_those_of_a_configuration() -> None:

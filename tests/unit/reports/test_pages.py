@@ -85,7 +85,9 @@ class Parsed(HTMLParser):
 
 @given(st.text())
 def test_a_template_shows_text_and_nothing_else(text: str) -> None:
-    template = html._environment().from_string("<p title='{{ text }}'>{{ text }}</p>")
+    template = html._environment("atdsr.reports").from_string(
+        "<p title='{{ text }}'>{{ text }}</p>"
+    )
     rendered = template.render(text=text)
     parsed = Parsed(rendered)
     assert "".join(parsed.shown) == escaping.printable(text) * 2
