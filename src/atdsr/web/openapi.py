@@ -1,5 +1,6 @@
 """The OpenAPI document, made from the table of parameters and the table of status codes."""
 
+import re
 from typing import Any
 
 import atdsr
@@ -46,10 +47,10 @@ def _paths() -> dict[str, Any]:
     job = _path_parameter("job", "The id of a job.", {"type": "string", "minLength": 1})
     view = _path_parameter("view", "Which picture.", {"type": "string", "enum": list(VIEWS)})
     group = _query_parameter("group", required=True)
-    events = _content("text/event-stream", {"type": "string"})
+    events = _content("text/event-stream", {})
     jobs = {"type": "object", "required": ["jobs"], "properties": {"jobs": _list(_JOB_REF)}}
     status = {"$ref": "#/components/schemas/Status"}
-    return {
+    paths = {
         "/v1/upscale": {"post": _upscale()},
         "/v1/jobs": {
             "get": _operation("List the jobs of a group.", [group], _json(jobs), 400),
@@ -121,6 +122,16 @@ def _paths() -> dict[str, Any]:
         },
         "/openapi.json": {"get": _operation("Get this document.", [], _json({"type": "object"}))},
     }
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            operation["operationId"] = _operation_id(method, path)
+    return paths
+
+
+def _operation_id(method: str, path: str) -> str:
+    """Return the name of an operation for programs, such as `get_jobs_job_result`."""
+    words = re.findall(r"[a-z]+", path.removeprefix("/v1").removesuffix(".json"))
+    return "_".join([method, *words])
 
 
 _FAILURES = (400, 422, 503)
@@ -151,6 +162,17 @@ def _upscale() -> dict[str, Any]:
         "description": "The job, whose result is not there yet.",
         "headers": location,
         "content": _json(_JOB_REF),
+        "links": {
+            name: {"operationId": name, "parameters": {"job": "$response.body#/id"}}
+            for name in (
+                "get_jobs_job",
+                "delete_jobs_job",
+                "get_jobs_job_events",
+                "get_jobs_job_result",
+                "get_jobs_job_views_view",
+                "get_jobs_job_explanation",
+            )
+        },
     }
     return operation
 

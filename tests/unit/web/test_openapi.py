@@ -28,6 +28,14 @@ def test_the_parameters_are_those_of_the_table():
     assert codes - {200, 202} <= set(STATUSES)
 
 
+def test_operations_have_names_and_links_lead_to_them():
+    paths = document(WebConfig())["paths"]
+    names = [operation["operationId"] for path in paths.values() for operation in path.values()]
+    assert len(set(names)) == len(names)
+    links = paths["/v1/upscale"]["post"]["responses"]["202"]["links"]
+    assert set(links) == {name for name in names if "_jobs_job" in name}
+
+
 def test_a_token_is_asked_for_only_where_there_is_one():
     assert document(WebConfig())["security"] == []
     assert document(WebConfig(token="0123456789abcdef"))["security"] == [{"token": []}]

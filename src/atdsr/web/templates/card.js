@@ -80,7 +80,6 @@ export class Card {
       const words = { remove: "Remove", download: "Download" }[action] ?? button.textContent;
       button.setAttribute("aria-label", `${words}: ${name}`);
     }
-    this.parts.thumb.setAttribute("aria-label", `Compare: ${name}`);
   }
 
   #paint(state, text, fraction) {
