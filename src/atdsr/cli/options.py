@@ -91,7 +91,7 @@ ModelOption = Annotated[
         "--model",
         metavar="NAME|FILE",
         help="A name that `atdsr models` lists, or a .safetensors or .pth file.  "
-        "[default: the one that comes with atdsr for the scale]",
+        "[default: the bundled model for the scale]",
     ),
 ]
 ScaleOption = Annotated[
@@ -101,7 +101,7 @@ ScaleOption = Annotated[
         "--scale",
         metavar=SCALE_METAVAR,
         parser=parse_scale,
-        help="How many times the sides grow.  [default: 2, or what the model does]",
+        help="Factor by which width and height grow.  [default: 2, or the scale of the model]",
     ),
 ]
 CategorySizeOption = Annotated[
@@ -109,16 +109,17 @@ CategorySizeOption = Annotated[
     typer.Option(
         metavar="N",
         parser=at_least_1,
-        help="Tokens in a group of category attention, for a FILE that cannot tell.",
+        help="Category size of the network, for a FILE that does not say.",
     ),
 ]
 DeviceOption = Annotated[
-    Device, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")
+    Device, typer.Option(metavar="auto|cpu|cuda|mps", help="Device to compute on.")
 ]
 PrecisionOption = Annotated[
     Precision,
     typer.Option(
-        metavar="fp32|bf16", help="Of matrix products; bf16 is faster on hardware made for it."
+        metavar="fp32|bf16",
+        help="Precision of matrix products; bf16 is faster only on hardware made for it.",
     ),
 ]
 OverwriteOption = Annotated[bool, flag("--overwrite", help="Replace existing outputs.")]
@@ -157,7 +158,9 @@ OverlapOption = Annotated[
 ]
 EnsembleOption = Annotated[
     bool,
-    flag("--ensemble", help="Mean over 8 flips and turns: slightly better, 8 times as long."),
+    flag(
+        "--ensemble", help="Average over 8 flips and rotations: slightly better, 8 times as slow."
+    ),
 ]
 
 
