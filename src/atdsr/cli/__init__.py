@@ -172,7 +172,10 @@ app.command(cls=Command, epilog=web.EXAMPLES)(web.web)
 
 def _version(wanted: bool) -> None:
     if wanted:
-        say(out, f"atdsr {atdsr.__version__}")
+        from atdsr.base import checkout
+
+        commit = checkout.commit()
+        say(out, f"atdsr {atdsr.__version__}" + (f" (commit {commit})" if commit else ""))
         raise typer.Exit
 
 

@@ -71,6 +71,11 @@ class Upscaler:
         _LOGGER.debug("ATD x%d on %s", self.scale, self._runner.describe())
         self._has_kernels = cpu.supports_device(next(model.parameters()).device)
 
+    def __repr__(self) -> str:
+        """Say which network runs, at which scale, where and in which precision."""
+        shape = f"{self.model.config.name} x{self.scale}, {self._parameters:,} parameters"
+        return f"<Upscaler: {shape}, {self.device}, {self.config.precision}>"
+
     def __call__(
         self,
         picture: PictureLike,
