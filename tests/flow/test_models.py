@@ -30,6 +30,7 @@ COMMANDS = [
     "models add",
     "info",
     "convert",
+    "export",
     "eval",
     "explain",
     "train",

@@ -35,6 +35,17 @@ class Precision(StrEnum):
     bf16 = "bf16"
 
 
+class Provider(StrEnum):
+    """What computes an ONNX file: those of `inference.config.PROVIDERS`."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+    directml = "directml"
+    coreml = "coreml"
+    tensorrt = "tensorrt"
+    openvino = "openvino"
+
+
 SCALE_METAVAR = "|".join(map(str, SCALES))
 
 
@@ -90,7 +101,7 @@ ModelOption = Annotated[
         "-m",
         "--model",
         metavar="NAME|FILE",
-        help="A name that `atdsr models` lists, or a .safetensors or .pth file.  "
+        help="A name that `atdsr models` lists, or a .safetensors, .pth or .onnx file.  "
         "[default: the bundled model for the scale]",
     ),
 ]
@@ -120,6 +131,14 @@ PrecisionOption = Annotated[
     typer.Option(
         metavar="fp32|bf16",
         help="Precision of matrix products; bf16 is faster only on hardware made for it.",
+    ),
+]
+ProviderOption = Annotated[
+    Provider | None,
+    typer.Option(
+        metavar="NAME",
+        help="What computes an .onnx file: cpu, cuda, directml, coreml, tensorrt or openvino, as "
+        "onnxruntime has been installed.  [default: cpu]",
     ),
 ]
 OverwriteOption = Annotated[bool, flag("--overwrite", help="Replace existing outputs.")]

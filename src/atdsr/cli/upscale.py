@@ -22,6 +22,7 @@ from atdsr.cli.options import (
     OverwriteOption,
     Precision,
     PrecisionOption,
+    ProviderOption,
     QuietOption,
     ScaleOption,
     TileOption,
@@ -127,6 +128,7 @@ def upscale(
     category_size: CategorySizeOption = None,
     device: DeviceOption = Device.auto,
     precision: PrecisionOption = Precision.fp32,
+    provider: ProviderOption = None,
     dry_run: Annotated[
         bool,
         flag(
@@ -183,6 +185,7 @@ def upscale(
         "tile": tile,
         "overlap": overlap,
         "ensemble": ensemble,
+        "provider": provider.value if provider else None,
     }
     if target_size is not None and (model, scale, category_size) == (None, None, None):
         networks = batch.Networks.bundled(InferenceConfig(device.value, **how_to_run))
