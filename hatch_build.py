@@ -1,7 +1,7 @@
 """Compiles the C kernels of atdsr: one shared library for each instruction set of a machine.
 
-hatchling calls the hook at the end of this file when a wheel or an editable install is made. As a
-script it needs nothing but Python and a compiler:
+hatchling calls the hooks at the end of this file when a wheel or an editable install is made; one
+of them completes the package's metadata. As a script it needs nothing but Python and a compiler:
 
     python hatch_build.py                                        # in place, for this machine
     python hatch_build.py --target x86_64-windows --into FOLDER  # for another one
@@ -21,6 +21,7 @@ import argparse
 import importlib.util
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -53,6 +54,8 @@ MACOS = "11.0"  # the oldest with Apple silicon
 # The start-up code of Zig's C library for Windows takes minutes to compile. These kernels need none
 # of it, but a library has to have an entry.
 WINDOWS_ENTRY = "int DllMainCRTStartup(void) { return 1; }\n"
+
+PICTURES = (".webp", ".png", ".svg", ".jpg")
 
 PROBE = "#include <math.h>\n#include <stdlib.h>\nfloat probe(float x) { return log2f(x); }\n"
 
@@ -343,6 +346,40 @@ def get_build_hook() -> type:
             self._folder.cleanup()
 
     return KernelsHook
+
+
+def get_metadata_hook() -> type:
+    """The hook that hatchling calls for the package's address and description."""
+    from hatchling.metadata.plugin.interface import MetadataHookInterface
+
+    class AddressHook(MetadataHookInterface):
+        """Lists the repository, and makes the links of the README absolute, for a package index."""
+
+        def update(self, metadata: dict[str, Any]) -> None:
+            repository = self.config.get("repository", "").rstrip("/")
+            text = Path(self.root, "README.md").read_text("utf-8")
+            metadata["urls"] = {}
+            if repository:
+                text = absolute_links(text, repository, f"v{metadata['version']}")
+                metadata["urls"] = {
+                    "Repository": repository,
+                    "Documentation": f"{repository}/tree/v{metadata['version']}/docs",
+                    "Changelog": f"{repository}/blob/v{metadata['version']}/CHANGELOG.md",
+                    "Issues": f"{repository}/issues",
+                }
+            metadata["readme"] = {"content-type": "text/markdown", "text": text}
+
+    return AddressHook
+
+
+def absolute_links(text: str, repository: str, tag: str) -> str:
+    """Return Markdown whose links to files lead into the repository, at a tag, as on GitHub."""
+
+    def absolute(match: re.Match[str]) -> str:
+        kind = "raw" if match[1].endswith(PICTURES) else "blob"
+        return f"]({repository}/{kind}/{tag}/{match[1]})"
+
+    return re.sub(r"\]\((?![a-z]+:|#)([^)\s]+)\)", absolute, text)
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ scikit-learn (danielbuechele, CC BY 2.0).
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from script import run_script
 SCALE = 2
 MAGNIFIED = 2
 CROP = (176, 128)  # width and height
+COLUMNS = ("bicubic", "atdsr upscale", "original")
 MARGIN, LABEL = 10, 26
 BACKGROUND, TEXT = (255, 255, 255), (40, 40, 40)
 
@@ -53,12 +55,66 @@ def timetable() -> np.ndarray:
     return np.asarray(sheet)
 
 
-def enlarge(small: np.ndarray, folder: Path) -> np.ndarray:
+def enlarge(small: np.ndarray, folder: Path, scale: int = SCALE) -> np.ndarray:
     """Return what `atdsr upscale` makes of a picture."""
     imaging.write(Picture(small), folder / "small.png", overwrite=True)
     command = [sys.executable, "-m", "atdsr", "upscale", "small.png", "-o", "large.png"]
-    subprocess.run([*command, "--overwrite"], cwd=folder, check=True)
+    command += ["--scale", str(scale), "--overwrite", "--quiet"]
+    subprocess.run(command, cwd=folder, check=True)
     return imaging.read(folder / "large.png").samples
+
+
+def sheet(
+    columns: Sequence[str],
+    rows: Mapping[str, tuple[Sequence[np.ndarray], tuple[int, int]]],
+    crop: tuple[int, int] = CROP,
+    magnified: int = MAGNIFIED,
+) -> Image.Image:
+    """Return a table of crops.
+
+    Args:
+        columns: Labels of the columns.
+        rows: A row by name: a picture `h w 3` for each column, all of one size, and the left top
+            corner of the crop.
+        crop: Width and height of the crops.
+        magnified: How many pixels of the sheet a pixel becomes, along each side.
+    """
+    width, height = crop[0] * magnified, crop[1] * magnified
+    size = (MARGIN + len(columns) * (width + MARGIN), LABEL + len(rows) * (height + MARGIN))
+    result = Image.new("RGB", size, BACKGROUND)
+    draw = ImageDraw.Draw(result)
+    for column, label in enumerate(columns):
+        draw.text((MARGIN + column * (width + MARGIN), 4), label, TEXT, font("DejaVuSans", 16))
+    for row, (pictures, (left, top)) in enumerate(rows.values()):
+        for column, samples in enumerate(pictures):
+            part = Image.fromarray(samples).crop((left, top, left + crop[0], top + crop[1]))
+            place = (MARGIN + column * (width + MARGIN), LABEL + row * (height + MARGIN))
+            result.paste(part.resize((width, height), Image.Resampling.NEAREST), place)
+    return result
+
+
+def compared(
+    name: str, photograph: np.ndarray, scale: int = SCALE, quality: int | None = None
+) -> list[np.ndarray]:
+    """Return a photo reduced and enlarged by bicubic and by atdsr, and the photo; print PSNR-Y.
+
+    Args:
+        name: What is printed before the figures.
+        photograph: Samples `h w 3`, cropped here to a multiple of the scale.
+        scale: By how much the photo is reduced.
+        quality: Quality of a JPEG file that the reduced photo is saved as in between, if any.
+    """
+    original = resample.crop_to_multiple(photograph, scale)
+    small = resample.downscale(original, scale)
+    with tempfile.TemporaryDirectory() as folder:
+        if quality is not None:
+            path = Path(folder) / "small.jpg"
+            Image.fromarray(small).save(path, quality=quality)
+            small = imaging.read(path).samples
+        results = [resample.upscale(small, scale), enlarge(small, Path(folder), scale), original]
+    for label, samples in zip(COLUMNS[:2], results, strict=False):
+        print(f"{name}: {label} {metrics.psnr_y(original, samples, scale):.2f} dB")
+    return results
 
 
 def main() -> None:
@@ -69,29 +125,8 @@ def main() -> None:
         "facade": (photo("sklearn", "datasets/images/china.jpg"), (176, 108)),
         "text": (timetable(), (0, 0)),
     }
-    width, height = CROP[0] * MAGNIFIED, CROP[1] * MAGNIFIED
-    columns = ("bicubic", "atdsr upscale", "original")
-    size = (
-        MARGIN + len(columns) * (width + MARGIN),
-        LABEL + len(pictures) * (height + MARGIN),
-    )
-    sheet = Image.new("RGB", size, BACKGROUND)
-    draw = ImageDraw.Draw(sheet)
-    for column, label in enumerate(columns):
-        x = MARGIN + column * (width + MARGIN)
-        draw.text((x, 4), label, TEXT, font("DejaVuSans", 16))
-    for row, (name, (photograph, (left, top))) in enumerate(pictures.items()):
-        original = resample.crop_to_multiple(photograph, SCALE)
-        small = resample.downscale(original, SCALE)
-        with tempfile.TemporaryDirectory() as folder:
-            results = (resample.upscale(small, SCALE), enlarge(small, Path(folder)), original)
-        for label, samples in zip(columns[:2], results, strict=False):
-            print(f"{name}: {label} {metrics.psnr_y(original, samples, SCALE):.2f} dB")
-        for column, samples in enumerate(results):
-            crop = Image.fromarray(samples).crop((left, top, left + CROP[0], top + CROP[1]))
-            position = (MARGIN + column * (width + MARGIN), LABEL + row * (height + MARGIN))
-            sheet.paste(crop.resize((width, height), Image.Resampling.NEAREST), position)
-    sheet.save(out, lossless=True, method=6)
+    rows = {name: (compared(name, picture), place) for name, (picture, place) in pictures.items()}
+    sheet(COLUMNS, rows).save(out, lossless=True, method=6)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ ROWS = 500
 
 def main() -> None:
     """Write the picture and print its name, both peaks and its size."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Peak memory of writing a large picture.")
     parser.add_argument("picture", type=Path, help="a file to write, whose suffix is the format")
     parser.add_argument("--side", type=int, default=10000, help="width and height in pixels")
     wanted = parser.parse_args()

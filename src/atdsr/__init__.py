@@ -27,10 +27,17 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> object:
-    """Import PyTorch only when a name that needs it is used."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'atdsr' has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker that sees it takes every name for one of the package
 
-    return getattr(import_module(f"atdsr.{_HOME[name]}"), name)
+    def __getattr__(name: str) -> object:
+        """Import PyTorch only when a name that needs it is used."""
+        if name not in _HOME:
+            raise AttributeError(f"module 'atdsr' has no attribute {name!r}")
+        from importlib import import_module
+
+        return getattr(import_module(f"atdsr.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """Offer the public names to `dir` and to completion, before they are imported."""
+    return sorted({*globals(), *__all__} - {"TYPE_CHECKING", "_HOME"})

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import atdsr
 from atdsr import cli
-from atdsr.base import interrupts, memory, units
+from atdsr.base import checkout, interrupts, memory, units
 from atdsr.weights import Weights, download, models, read_weights, write_weights
 from atdsr.weights.models import OfficialModel
 from helpers.networks import TINY, lively
@@ -30,6 +30,7 @@ COMMANDS = [
     "models add",
     "info",
     "convert",
+    "export",
     "eval",
     "explain",
     "train",
@@ -324,8 +325,11 @@ def test_info_of_what_is_no_weights():
     assert "is a folder" in refused("info", ".")
 
 
-def test_the_version():
+def test_the_version_and_in_a_clone_the_commit(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(checkout, "commit", lambda: None)
     assert run("--version") == (f"atdsr {atdsr.__version__}\n", "")
+    monkeypatch.setattr(checkout, "commit", lambda: "2efec5c, changed")
+    assert run("--version") == (f"atdsr {atdsr.__version__} (commit 2efec5c, changed)\n", "")
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -389,5 +393,7 @@ def test_the_module_is_the_command_and_answers_without_torch():
         capture_output=True,
         text=True,
     )
-    assert said.stdout == f"atdsr {atdsr.__version__}\n"
+    assert re.fullmatch(
+        rf"atdsr {re.escape(atdsr.__version__)}( \(commit [0-9a-f]+(, changed)?\))?\n", said.stdout
+    )
     assert said.returncode == 0

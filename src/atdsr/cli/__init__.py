@@ -22,6 +22,7 @@ from atdsr.cli import (
     doctor,
     evaluate,
     explain,
+    export,
     models,
     runs,
     train,
@@ -145,6 +146,7 @@ models_app.command(cls=Command)(models.fetch)
 models_app.command(cls=Command)(models.add)
 app.command(cls=Command)(models.info)
 app.command(cls=Command)(models.convert)
+app.command(cls=Command, epilog=export.EXAMPLES)(export.export)
 app.command(cls=Command, name="eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(cls=Command, epilog=train.EXAMPLES)(train.train)
 data_app = typer.Typer(
@@ -172,7 +174,10 @@ app.command(cls=Command, epilog=web.EXAMPLES)(web.web)
 
 def _version(wanted: bool) -> None:
     if wanted:
-        say(out, f"atdsr {atdsr.__version__}")
+        from atdsr.base import checkout
+
+        commit = checkout.commit()
+        say(out, f"atdsr {atdsr.__version__}" + (f" (commit {commit})" if commit else ""))
         raise typer.Exit
 
 

@@ -23,23 +23,23 @@ def pack(
             "--scale",
             metavar=SCALE_METAVAR,
             parser=parse_scale,
-            help="A scale to train for; may be given again.  [default: 2]",
+            help="Scale to train for; repeat it for several.  [default: 2]",
         ),
     ] = None,
     lr: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="LR pictures to take, or a folder of theirs with X2, X3 ... in it.  [default: "
-            "MATLAB's bicubic is made]",
+            help="Existing LR pictures, or a folder with X2, X3 ... in it.  [default: made by "
+            "MATLAB's bicubic]",
         ),
     ] = None,
     template: Annotated[
         str,
         typer.Option(
             metavar="NAME",
-            help="What an LR picture is called where HR is {}; by default, marks such as x2 are "
-            "understood.",
+            help="Name of an LR picture, with {} for the name of HR; by default, suffixes such as "
+            "x2 are recognised.",
         ),
     ] = "{}",
     workers: Annotated[
@@ -48,15 +48,15 @@ def pack(
             "-j",
             metavar="N",
             parser=at_least_1,
-            help="Pictures read at the same time.  [default: one a processor]",
+            help="Number of pictures to read at once.  [default: one per processor]",
         ),
     ] = None,
     quiet: QuietOption = False,
 ) -> None:
     """Pack a folder of pictures for training.
 
-    FOLDER holds HR pictures, also in folders inside. The set keeps their pixels and those of the
-    LR pictures. The same command goes on where an interrupted one stopped.
+    FOLDER holds HR pictures, also in subfolders. The set keeps their pixels and those of the
+    LR pictures. Run the same command again to resume.
     """
     from atdsr import datasets
 

@@ -12,7 +12,7 @@ from atdsr.cli.options import Device, DeviceOption, OverwriteOption, ScaleOption
 
 def demo(
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="Where to put the pictures.")
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the results.")
     ] = Path("demo"),
     scale: ScaleOption = None,
     overwrite: OverwriteOption = False,

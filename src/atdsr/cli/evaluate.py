@@ -64,7 +64,7 @@ def evaluate(
             "--model",
             metavar="NAME|FILE,...",
             help="Names that `atdsr models` lists, files of weights (of other networks too, with "
-            "spandrel), bicubic, lanczos.  [default: the one that comes with atdsr for the scale]",
+            "spandrel), bicubic, lanczos.  [default: the bundled model for the scale]",
         ),
     ] = None,
     scale: ScaleOption = None,
@@ -87,11 +87,13 @@ def evaluate(
     ] = None,
     ensemble: EnsembleOption = False,
     metrics: Annotated[
-        str, typer.Option(metavar="lpips,dists", help="More figures, by pyiqa.")
+        str, typer.Option(metavar="lpips,dists", help="Further metrics, computed by pyiqa.")
     ] = "",
     save_images: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Keep enlarged pictures: DIR/SET/PICTURE_METHOD.png."),
+        typer.Option(
+            metavar="DIR", help="Save the enlarged pictures as DIR/SET/PICTURE_METHOD.png."
+        ),
     ] = None,
     json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write every figure.")
@@ -107,13 +109,11 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Fail where PSNR differs from that in FILE, which --json wrote, by over 0.01 dB.",
+            help="Fail if PSNR differs by more than 0.01 dB from FILE, written by --json.",
         ),
     ] = None,
     overwrite: OverwriteOption = False,
-    restart: Annotated[
-        bool, flag("--restart", help="Begin anew where an earlier run was stopped.")
-    ] = False,
+    restart: Annotated[bool, flag("--restart", help="Start over instead of resuming.")] = False,
     tile: TileOption = "off",
     category_size: CategorySizeOption = None,
     device: DeviceOption = Device.auto,
@@ -123,10 +123,10 @@ def evaluate(
 ) -> None:
     """Measure PSNR and SSIM on test sets, beside bicubic.
 
-    PSNR and SSIM are taken on Y, as in papers, and published figures stand below. A test set is
+    PSNR and SSIM are measured on Y, as in papers, and shown above published figures. A test set is
     a folder with HR pictures, or with a folder HR that has them; HR/Set5/x2 is understood as well.
 
-    Scores are kept until the end: the same command goes on where it was stopped.
+    Scores are saved as they are measured; run the same command again to resume.
     """
     from atdsr.evaluation import expected, methods, testsets
     from atdsr.inference.config import InferenceConfig

@@ -38,7 +38,7 @@ def _parse_pixel(text: str) -> Pixel:
 def explain(
     picture: Annotated[Path, argument("PICTURE")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="Where to put the pictures.")
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the results.")
     ],
     layer: Annotated[
         str | None,

@@ -35,6 +35,17 @@ class Precision(StrEnum):
     bf16 = "bf16"
 
 
+class Provider(StrEnum):
+    """What computes an ONNX file: those of `inference.config.PROVIDERS`."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+    directml = "directml"
+    coreml = "coreml"
+    tensorrt = "tensorrt"
+    openvino = "openvino"
+
+
 SCALE_METAVAR = "|".join(map(str, SCALES))
 
 
@@ -90,8 +101,8 @@ ModelOption = Annotated[
         "-m",
         "--model",
         metavar="NAME|FILE",
-        help="A name that `atdsr models` lists, or a .safetensors or .pth file.  "
-        "[default: the one that comes with atdsr for the scale]",
+        help="A name that `atdsr models` lists, or a .safetensors, .pth or .onnx file.  "
+        "[default: the bundled model for the scale]",
     ),
 ]
 ScaleOption = Annotated[
@@ -101,7 +112,7 @@ ScaleOption = Annotated[
         "--scale",
         metavar=SCALE_METAVAR,
         parser=parse_scale,
-        help="How many times the sides grow.  [default: 2, or what the model does]",
+        help="Factor by which width and height grow.  [default: 2, or the scale of the model]",
     ),
 ]
 CategorySizeOption = Annotated[
@@ -109,16 +120,25 @@ CategorySizeOption = Annotated[
     typer.Option(
         metavar="N",
         parser=at_least_1,
-        help="Tokens in a group of category attention, for a FILE that cannot tell.",
+        help="Category size of the network, for a FILE that does not say.",
     ),
 ]
 DeviceOption = Annotated[
-    Device, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")
+    Device, typer.Option(metavar="auto|cpu|cuda|mps", help="Device to compute on.")
 ]
 PrecisionOption = Annotated[
     Precision,
     typer.Option(
-        metavar="fp32|bf16", help="Of matrix products; bf16 is faster on hardware made for it."
+        metavar="fp32|bf16",
+        help="Precision of matrix products; bf16 is faster only on hardware made for it.",
+    ),
+]
+ProviderOption = Annotated[
+    Provider | None,
+    typer.Option(
+        metavar="NAME",
+        help="What computes an .onnx file: cpu, cuda, directml, coreml, tensorrt or openvino, as "
+        "onnxruntime has been installed.  [default: cpu]",
     ),
 ]
 OverwriteOption = Annotated[bool, flag("--overwrite", help="Replace existing outputs.")]
@@ -157,7 +177,9 @@ OverlapOption = Annotated[
 ]
 EnsembleOption = Annotated[
     bool,
-    flag("--ensemble", help="Mean over 8 flips and turns: slightly better, 8 times as long."),
+    flag(
+        "--ensemble", help="Average over 8 flips and rotations: slightly better, 8 times as slow."
+    ),
 ]
 
 

@@ -56,7 +56,7 @@ def train(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="A setting instead of the recipe's, such as data.batch=16; may be given again.",
+            help="A setting instead of the recipe's, such as data.batch=16; repeatable.",
         ),
     ] = None,
     list_recipes: Annotated[
@@ -65,12 +65,13 @@ def train(
     dry_run: Annotated[
         bool,
         flag(
-            "--dry-run", help="Print the recipe in full, what it takes and how long; no training."
+            "--dry-run",
+            help="Print the full recipe with the memory and time that it takes; do not train.",
         ),
     ] = False,
     restart: Annotated[
         bool,
-        flag("--restart", help="Begin anew; the run that is there is renamed to NAME.1 and kept."),
+        flag("--restart", help="Start over; the existing run is renamed to NAME.1 and kept."),
     ] = False,
     allow_code: Annotated[
         bool,

@@ -22,6 +22,7 @@ from atdsr.cli.options import (
     OverwriteOption,
     Precision,
     PrecisionOption,
+    ProviderOption,
     QuietOption,
     ScaleOption,
     TileOption,
@@ -72,7 +73,7 @@ def upscale(
         str | None,
         typer.Option(
             metavar="TEMPLATE",
-            help="What outputs are called, of {stem} {name} {parent} {scale} {width} {height} "
+            help="Template of output names: {stem} {name} {parent} {scale} {width} {height} "
             "{model} {ext}.  [default: {stem}_x{scale}{ext}]",
         ),
     ] = None,
@@ -87,7 +88,7 @@ def upscale(
             "--format",
             metavar="FORMAT",
             parser=parse_format,
-            help="Of the outputs: png, tiff, jpg, webp, avif, bmp, gif, jxl, jp2 or ppm.  "
+            help="Format of the outputs: png, tiff, jpg, webp, avif, bmp, gif, jxl, jp2 or ppm.  "
             "[default: as OUT or INPUT]",
         ),
     ] = None,
@@ -96,19 +97,19 @@ def upscale(
         typer.Option(
             metavar="1..100",
             parser=parse_quality,
-            help="Of JPEG, WebP, AVIF and JPEG XL.  [default: 95, lossless, 90, lossless]",
+            help="Quality of JPEG, WebP, AVIF and JPEG XL.  [default: 95, lossless, 90, lossless]",
         ),
     ] = None,
     strip_metadata: Annotated[
-        bool, flag("--strip-metadata", help="Leave out what tells of camera, place and author.")
+        bool, flag("--strip-metadata", help="Leave out camera, place, date and author.")
     ] = False,
     outscale: Annotated[
         Any,
         typer.Option(
             metavar="FACTOR",
             parser=parse_factor,
-            help="How many times the sides grow, such as 3.5; the network is used as often as it "
-            "takes.",
+            help="Factor by which width and height grow, such as 3.5; the network runs as often "
+            "as needed.",
         ),
     ] = None,
     size: Annotated[
@@ -116,7 +117,7 @@ def upscale(
         typer.Option(
             metavar="WxH",
             parser=parse_size,
-            help="Fit into so many pixels; Wx or xH gives one side, WxH! stretches.",
+            help="Largest size that fits into WxH pixels; Wx or xH sets one side, WxH! stretches.",
         ),
     ] = None,
     scale: ScaleOption = None,
@@ -127,6 +128,7 @@ def upscale(
     category_size: CategorySizeOption = None,
     device: DeviceOption = Device.auto,
     precision: PrecisionOption = Precision.fp32,
+    provider: ProviderOption = None,
     dry_run: Annotated[
         bool,
         flag(
@@ -152,16 +154,16 @@ def upscale(
 ) -> None:
     """Enlarge picture files.
 
-    INPUT is a picture, several, a folder (the pictures right in it), a glob in quotes, or - for
-    a picture from standard input. PNG, TIFF, JPEG, WebP, AVIF, BMP, GIF, JPEG 2000 and PPM are
-    read and written, with atdsr[formats] JPEG XL too; ICO and, with atdsr[formats], HEIC are read
-    and become PNG. Transparency, 16 bits, metadata and the colour profile are kept where the
-    format can, and a photo comes out upright. Animations and documents of several pages stay such.
+    INPUT is one or more pictures, a folder (its own pictures, not those in subfolders), a glob in
+    quotes, or - for standard input. PNG, TIFF, JPEG, WebP, AVIF, BMP, GIF, JPEG 2000 and PPM are
+    read and written, and JPEG XL with atdsr[formats]. ICO and, with atdsr[formats], HEIC are read
+    and become PNG. Transparency, 16 bits, metadata and the colour profile are kept if the output
+    format can hold them, and photos are set upright. Animations and multi-page files stay such.
 
-    An input is never overwritten. An existing output is kept unless --overwrite is given: for a
-    single picture that is an error, among several it is passed over, so that the same command
-    goes on where it was stopped. Where both a.png and a_x2.png are among several inputs, a_x2.png
-    is taken for an earlier output and left out; name it alone to enlarge it.
+    An input is never overwritten, an existing output only with --overwrite. An existing output is
+    an error for a single picture and is skipped among several, so run the same command again to
+    resume. If the inputs include both a.png and a_x2.png, the second is taken for an earlier output
+    and left out; name it alone to enlarge it.
     """
     start = time.perf_counter()  # what is imported and loaded is time that people wait, too
     from atdsr import batch
@@ -183,6 +185,7 @@ def upscale(
         "tile": tile,
         "overlap": overlap,
         "ensemble": ensemble,
+        "provider": provider.value if provider else None,
     }
     if target_size is not None and (model, scale, category_size) == (None, None, None):
         networks = batch.Networks.bundled(InferenceConfig(device.value, **how_to_run))

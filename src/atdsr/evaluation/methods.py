@@ -19,6 +19,7 @@ from atdsr.evaluation.other_networks import OtherNetwork
 from atdsr.evaluation.results import Method
 from atdsr.imaging import resample
 from atdsr.inference.config import InferenceConfig, choose_device
+from atdsr.inference.onnx_network import OnnxNetwork, is_onnx
 from atdsr.inference.runner import self_ensemble
 from atdsr.inference.upscaler import Upscaler
 from atdsr.weights import WeightsError, models, read_tensors, read_weights
@@ -115,7 +116,7 @@ def network(
         name=f"{name}+" if config.ensemble else name,
         scale=upscaler.scale,
         enlarge=lambda samples: upscaler(samples, tell=reporter.notice),
-        parameters=sum(parameter.numel() for parameter in upscaler.model.parameters()),
+        parameters=upscaler.parameters,
         identity=json.dumps([identity, upscaler.device.type, *options]),
         device=upscaler.device.type,
     )
@@ -165,12 +166,15 @@ def _labels(names: Sequence[str]) -> list[str]:
 def _network(
     name: str, label: str, config: InferenceConfig, category_size: int | None, reporter: Reporter
 ) -> Method:
-    """Return an ATD by its name or file, or else the network that spandrel finds in the file."""
+    """Return an ATD by its name or file, a network in an ONNX file, or what spandrel finds."""
     if not models.is_file(name):
         model = models.find(name)
         upscaler = Upscaler(model.load().build(), config)
         return network(upscaler, label, model.sha256, reporter)
     path = Path(name)
+    if is_onnx(path):
+        upscaler = Upscaler(OnnxNetwork(path, config.provider or "cpu"), config)
+        return network(upscaler, label, files.sha256(path), reporter)
     try:
         weights = read_weights(path, category_size=category_size)
     except WeightsError:

@@ -88,5 +88,6 @@ def is_out_of_memory(error: Exception) -> bool:
         "can't start new thread",  # there is no memory for its stack
         "failed to map segment",  # of a library that is loaded late
         "error return without exception set",  # what an import says
+        "Failed to allocate memory",  # of onnxruntime
     )
     return any(sentence in text for sentence in sentences)

@@ -1,14 +1,18 @@
 """How a network runs: on which device, in which precision, in tiles, as a self-ensemble."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
-from atdsr.base.errors import AtdsrError
+from atdsr.base.errors import AtdsrError, short
 
 Precision = Literal["fp32", "bf16"]
 Tile = Literal["auto", "off"] | int
+Provider = Literal["cpu", "cuda", "directml", "coreml", "tensorrt", "openvino"]
+
+PROVIDERS: tuple[Provider, ...] = get_args(Provider)
+"""What onnxruntime may compute with, depending on how it was built."""
 
 DEFAULT_OVERLAP = 32
 """Pixels that neighbouring tiles share by default; `docs/tiles.md` has the measurements."""
@@ -32,9 +36,10 @@ class InferenceConfig:
         ensemble: Take the mean over the eight flips and transposes of the picture
             (self-ensemble, "+" in the field's tables). The result is slightly better and takes
             eight times as long.
+        provider: What computes a network in an ONNX file, one of `PROVIDERS`; None is the CPU.
 
     Raises:
-        UpscaleError: There is no such precision, tile or overlap.
+        UpscaleError: There is no such precision, tile, overlap or provider.
     """
 
     device: str | torch.device = "auto"
@@ -42,12 +47,17 @@ class InferenceConfig:
     tile: Tile = "auto"
     overlap: int | None = None
     ensemble: bool = False
+    provider: Provider | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in ("fp32", "bf16"):
             raise UpscaleError(f"precision is {self.precision!r}; it is 'fp32' or 'bf16'.")
         if self.tile not in ("auto", "off") and not isinstance(self.tile, int):
             raise UpscaleError(f"tile is {self.tile!r}; it is 'auto', 'off' or a number of pixels.")
+        if self.provider not in (None, *PROVIDERS):
+            raise UpscaleError(
+                f"provider is {short(self.provider)}; it is one of {', '.join(PROVIDERS)}."
+            )
         if self.overlap is None:
             return
         if not isinstance(self.overlap, int):

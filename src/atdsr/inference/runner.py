@@ -2,18 +2,21 @@
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from atdsr import imaging
 from atdsr.base import memory
-from atdsr.inference import borders
+from atdsr.inference import borders, budget
 from atdsr.inference.borders import Edges
 from atdsr.inference.config import InferenceConfig, UpscaleError
+from atdsr.inference.onnx_network import OnnxNetwork
 from atdsr.network.kernels import cpu, gpu
 from atdsr.network.kernels.gpu.graphs import Graph
 from atdsr.network.model import ATD
@@ -21,21 +24,24 @@ from atdsr.network.model import ATD
 _computed_in: set[int] = set()  # processes that computed on several threads: this one, its parent
 
 
-class NetworkRunner:
+class TileRunner(ABC):
     """Runs a network on whole pictures or on tiles, from any number of threads at once.
 
-    Args:
-        model: The network: `b 3 h w` -> `b 3 h*scale w*scale`, RGB in [0, 1], unclamped.
-        config: How to run it, as `InferenceConfig.for_window` returns it.
+    Attributes:
+        scale: How many times the sides grow.
+        window: Side of the network's attention windows, in pixels.
+        steps: How often `layer_done` is called while the network runs once.
+        plans_memory: Whether the network runs in main memory, so that `estimate` counts.
     """
 
-    def __init__(self, model: ATD, config: InferenceConfig) -> None:
+    scale: int
+    window: int
+    steps: int
+    plans_memory: bool
+
+    def __init__(self, config: InferenceConfig) -> None:
         self._config = config
         self._device = torch.device(config.device)
-        self._model = model.to(self._device).eval()
-        self._graph = self._new_graph()
-        self._graph_in_use = threading.Lock()  # a graph has one buffer for its input
-        self._process = os.getpid()
 
     def __call__(self, image: Tensor, edges: Edges, layer_done: Callable[[], None]) -> Tensor:
         """Return the picture enlarged, `b c h*scale w*scale` in [0, 1].
@@ -45,23 +51,88 @@ class NetworkRunner:
             edges: Which edges of `image` are edges of the picture.
             layer_done: Called after each layer.
         """
-        # a recorded graph must not read casts of weights that were cached before the recording
-        autocast = torch.autocast(
-            self._device.type,
-            torch.bfloat16,
-            enabled=self._config.precision == "bf16",
-            cache_enabled=self._graph is None,
-        )
         forward = partial(self._forward, layer_done=layer_done)
-        with torch.inference_mode(), autocast:
-            image_here = image.to(self._device, next(self._model.parameters()).dtype)
+        with torch.inference_mode(), self._autocast():
+            image_here = image.to(self._device, self._dtype)
             rgb = imaging.gray_to_rgb(image_here)
             out = self_ensemble(forward, rgb) if self._config.ensemble else forward(rgb)
             out = out.clamp(0, 1)
             if image.shape[1] == 1:
                 out = imaging.gray_from_rgb(out)
-            borders.keep_flat(image_here, out, self._model.config.scale, edges)
+            borders.keep_flat(image_here, out, self.scale, edges)
         return out.to(image.device, image.dtype).clone()  # a normal tensor, not an inference one
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """Of the pictures that the network takes."""
+        return torch.float32
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        """Return the context in which the network runs."""
+        return nullcontext()
+
+    @abstractmethod
+    def _forward(self, image: Tensor, layer_done: Callable[[], None]) -> Tensor:
+        """Run the network, `b 3 h w` -> `b 3 h*scale w*scale`."""
+
+    @abstractmethod
+    def estimate(self, height: int, width: int) -> int:
+        """Return the main memory in bytes that a picture of that size takes as a whole."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Return what the network is, where it runs and what computes it, in a few words."""
+
+    @abstractmethod
+    def check_fork(self) -> None:
+        """Refuse to wait for threads, or to use a GPU, that a fork has left behind.
+
+        Raises:
+            UpscaleError: This is such a forked process.
+        """
+
+    def release_memory(self) -> None:
+        """Give back what is kept but not in use, after memory ran out."""
+        memory.release()
+
+
+class NetworkRunner(TileRunner):
+    """Runs an ATD in PyTorch.
+
+    Args:
+        model: The network: `b 3 h w` -> `b 3 h*scale w*scale`, RGB in [0, 1], unclamped.
+        config: How to run it, as `InferenceConfig.for_window` returns it.
+    """
+
+    def __init__(self, model: ATD, config: InferenceConfig) -> None:
+        super().__init__(config)
+        self._model = model.to(self._device).eval()
+        self.scale, self.window = model.config.scale, model.config.window
+        self.steps, self.plans_memory = len(model.layers), self._device.type == "cpu"
+        self._graph = self._new_graph()
+        self._graph_in_use = threading.Lock()  # a graph has one buffer for its input
+        self._process = os.getpid()
+        self._parameters = sum(parameter.numel() for parameter in model.parameters())
+        self._has_kernels = cpu.supports_device(self._device) and config.precision == "fp32"
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(self._model.parameters()).dtype
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        # a recorded graph must not read casts of weights that were cached before the recording
+        return torch.autocast(
+            self._device.type,
+            torch.bfloat16,
+            enabled=self._config.precision == "bf16",
+            cache_enabled=self._graph is None,
+        )
+
+    def estimate(self, height: int, width: int) -> int:
+        """Return the main memory in bytes that a picture of that size takes as a whole."""
+        return budget.estimate(
+            self._model.config, self._parameters, height, width, has_kernels=self._has_kernels
+        )
 
     def describe(self) -> str:
         """Return the device, the precision and what computes the layers, in a few words."""
@@ -76,7 +147,8 @@ class NetworkRunner:
             kernels = "plain PyTorch"
         count = torch.get_num_threads()
         threads = f", {count} thread{'s' * (count != 1)}" if self._device.type == "cpu" else ""
-        return f"{self._device}{threads}, {self._config.precision}, {kernels}"
+        where = f"{self._device}{threads}, {self._config.precision}"
+        return f"ATD x{self.scale} on {where}, {kernels}"
 
     def _new_graph(self) -> Graph | None:
         """Return a graph for a GPU, which computes a tile faster than Python launches its kernels.
@@ -122,22 +194,71 @@ class NetworkRunner:
         else:
             return
         if is_stranded:
-            raise UpscaleError(
-                "this process was forked from one that had computed already, so the network would "
-                "hang here; start processes with multiprocessing.get_context('spawn'), or on a "
-                "CPU call torch.set_num_threads(1) first."
-            )
+            raise UpscaleError(_STRANDED)
         _computed_in.add(process)
 
     def release_memory(self) -> None:
         """Give back what is kept but not in use, after memory ran out."""
         with self._graph_in_use:
             self._graph = self._new_graph()
-        memory.release()
+        super().release_memory()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         elif self._device.type == "mps":
             torch.mps.empty_cache()
+
+
+class OnnxRunner(TileRunner):
+    """Runs a network in an ONNX file.
+
+    Args:
+        network: The network.
+        config: How to run it, as `InferenceConfig.for_window` returns it.
+
+    Raises:
+        UpscaleError: The configuration asks for what PyTorch does.
+    """
+
+    def __init__(self, network: OnnxNetwork, config: InferenceConfig) -> None:
+        super().__init__(config)
+        if self._device.type != "cpu" or config.precision != "fp32":
+            raise UpscaleError(
+                "device and precision are for networks in PyTorch; an ONNX file runs where its "
+                "provider does, in the precision that it was exported in."
+            )
+        self._network = network
+        self.scale, self.window, self.steps = network.scale, network.window, 1
+        self.plans_memory = network.provider == "cpu"
+        self._process = os.getpid()
+
+    def _forward(self, image: Tensor, layer_done: Callable[[], None]) -> Tensor:
+        out = self._network(image)
+        layer_done()
+        return out
+
+    def estimate(self, height: int, width: int) -> int:
+        """Return the main memory in bytes that a picture of that size takes as a whole."""
+        return self._network.estimate(height, width)
+
+    def describe(self) -> str:
+        """Return the file and what computes it, in a few words."""
+        return f"{self._network.path} x{self.scale} on onnxruntime's {self._network.provider}"
+
+    def check_fork(self) -> None:
+        """Refuse to wait for onnxruntime's threads in a process that was forked.
+
+        Raises:
+            UpscaleError: This is such a process.
+        """
+        if os.getpid() != self._process:
+            raise UpscaleError(_STRANDED)
+
+
+_STRANDED = (
+    "this process was forked from one that had computed already, so the network would hang here; "
+    "start processes with multiprocessing.get_context('spawn'), or on a CPU call "
+    "torch.set_num_threads(1) first."
+)
 
 
 @contextmanager

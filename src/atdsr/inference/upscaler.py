@@ -17,14 +17,15 @@ from atdsr import imaging
 from atdsr.base import memory, units
 from atdsr.base.reporter import SILENT, Reporter
 from atdsr.imaging import Content, PictureLike, resample
-from atdsr.inference import budget, tiles
+from atdsr.inference import budget, onnx_network, tiles
 from atdsr.inference.borders import Edges
 from atdsr.inference.budget import Workload
-from atdsr.inference.config import InferenceConfig, Precision, Tile, UpscaleError
-from atdsr.inference.runner import NetworkRunner
+from atdsr.inference.config import InferenceConfig, Precision, Provider, Tile, UpscaleError
+from atdsr.inference.onnx_network import OnnxNetwork
+from atdsr.inference.runner import NetworkRunner, OnnxRunner
 from atdsr.network.kernels import cpu, gpu
 from atdsr.network.model import ATD
-from atdsr.weights import models
+from atdsr.weights import WeightsError, models
 
 _LOGGER = logging.getLogger("atdsr")
 
@@ -33,19 +34,20 @@ Read = Callable[[slice, slice], Tensor]
 
 
 class Upscaler:
-    """An ATD ready to enlarge pictures, from any number of threads at once.
+    """A network ready to enlarge pictures, from any number of threads at once.
 
     A picture is enlarged as a whole where memory allows, since the network looks at similar
     places all over it. Where it does not, tiles are used, smaller and smaller until they fit.
 
     Args:
-        model: The network.
+        model: The network, in PyTorch or in an ONNX file.
         config: How to run it.
         **options: Fields of `InferenceConfig` that replace those of `config`, such as
             `device="cpu"`, `precision`, `tile`, `overlap` or `ensemble`.
 
     Attributes:
         model: The network: `b 3 h w` -> `b 3 h*scale w*scale`, RGB in [0, 1], unclamped.
+        parameters: Number of its learned values; 0 where an ONNX file does not tell it.
         config: How it runs. The device is a device of this machine, and the overlap a number.
         device: Where the network is.
         scale: How many times the sides grow.
@@ -60,16 +62,36 @@ class Upscaler:
         (6, 10, 3)
     """
 
-    def __init__(self, model: ATD, config: InferenceConfig | None = None, **options: Any) -> None:
+    def __init__(
+        self, model: ATD | OnnxNetwork, config: InferenceConfig | None = None, **options: Any
+    ) -> None:
         config = replace(config or InferenceConfig(), **options)
-        self.config = config.for_window(model.config.window)
-        self.device = torch.device(self.config.device)
         self.model = model
-        self.scale = model.config.scale
-        self._runner = NetworkRunner(model, self.config)
-        self._parameters = sum(parameter.numel() for parameter in model.parameters())
-        _LOGGER.debug("ATD x%d on %s", self.scale, self._runner.describe())
-        self._has_kernels = cpu.supports_device(next(model.parameters()).device)
+        if isinstance(model, ATD):
+            if config.provider is not None:
+                raise UpscaleError("a provider runs ONNX files; `atdsr export` makes one.")
+            self.config = config.for_window(model.config.window)
+            self._runner = NetworkRunner(model, self.config)
+            self.parameters = sum(parameter.numel() for parameter in model.parameters())
+        else:
+            device = "cpu" if config.device == "auto" else config.device
+            self.config = replace(config, device=device, provider=model.provider).for_window(
+                model.window
+            )
+            self._runner = OnnxRunner(model, self.config)
+            self.parameters = model.parameters
+        self.device = torch.device(self.config.device)
+        self.scale, self._window = self._runner.scale, self._runner.window
+        self._steps, self._estimate = self._runner.steps, self._runner.estimate
+        self._plans_memory = self._runner.plans_memory
+        _LOGGER.debug("%s", self._runner.describe())
+
+    def __repr__(self) -> str:
+        """Say which network runs, at which scale, where and in which precision."""
+        if isinstance(self.model, OnnxNetwork):
+            return f"<Upscaler: {self.model.path.name} x{self.scale}, {self.model.provider}>"
+        shape = f"{self.model.config.name} x{self.scale}, {self.parameters:,} parameters"
+        return f"<Upscaler: {shape}, {self.device}, {self.config.precision}>"
 
     def __call__(
         self,
@@ -164,10 +186,7 @@ class Upscaler:
             height: Height of the picture in pixels.
             width: Width of the picture in pixels.
         """
-        has_kernels = self._has_kernels and self.config.precision == "fp32"
-        return budget.estimate(
-            self.model.config, self._parameters, height, width, has_kernels=has_kernels
-        )
+        return self._estimate(height, width)
 
     def workload(self, width: int, height: int, size: tuple[int, int] | None = None) -> Workload:
         """Return what a picture would ask of the network, by what memory is free now.
@@ -191,8 +210,7 @@ class Upscaler:
             pixels += math.prod(covered)
             side = tile if tile < max(width_now, height_now) else None
             peak = max(peak, self.estimate(min(tile, height_now), min(tile, width_now)))
-        is_known = self.device.type == "cpu"
-        return Workload(len(sizes), side, count, pixels, peak if is_known else None)
+        return Workload(len(sizes), side, count, pixels, peak if self._plans_memory else None)
 
     # ----------------------------------------------------------- integers, floats, sizes, alpha
 
@@ -336,7 +354,7 @@ class Upscaler:
         self._runner.check_fork()
         if (notice := gpu.notice_once(self.device)) is not None:
             reporter.notice(notice)
-        smallest = 2 * self.model.config.window
+        smallest = 2 * self._window
         tile = self._first_tile(batch, height, width, reporter)
         while True:
             start = time.perf_counter()
@@ -353,7 +371,7 @@ class Upscaler:
             if tile <= smallest or self.config.tile == "off":
                 raise UpscaleError(_too_large(height, width, self.config.tile))
             half = min(tile, max(height, width)) // 2
-            tile = max(smallest, half - half % self.model.config.window)
+            tile = max(smallest, half - half % self._window)
             reporter.notice(f"memory ran out, so it begins again {self._in_tiles_of(tile)}.")
 
     def _first_tile(self, batch: int, height: int, width: int, reporter: Reporter) -> int:
@@ -364,7 +382,7 @@ class Upscaler:
         """
         longest = max(height, width)
         tile = self.config.tile if isinstance(self.config.tile, int) else longest
-        if self.device.type != "cpu":
+        if not self._plans_memory:
             return tile  # there, running out of memory costs a moment and not the process
 
         def need_of(side: int) -> int:
@@ -378,7 +396,7 @@ class Upscaler:
         if self.config.tile == "off" and need > free:
             raise UpscaleError(f"{_too_large(height, width, self.config.tile)} It {takes}.")
         if self.config.tile != "off" and need > budget.USABLE * free:
-            window = self.model.config.window
+            window = self._window
             sides = range(longest - longest % window, 2 * window, -window)
             fitting = (side for side in sides if need_of(side) <= budget.USABLE * free)
             tile = next(fitting, 2 * window)
@@ -392,7 +410,7 @@ class Upscaler:
         return min(self.config.overlap, tile // 2)
 
     def _spans(self, length: int, tile: int) -> list[tiles.Span]:
-        return tiles.spans(length, tile, self._overlap(tile), self.model.config.window)
+        return tiles.spans(length, tile, self._overlap(tile), self._window)
 
     def _in_tiles_of(self, tile: int) -> str:
         return f"in tiles of {tile} with an overlap of {self._overlap(tile)}"
@@ -402,7 +420,7 @@ class Upscaler:
     ) -> Iterator[tuple[int, Tensor]]:
         row_spans, column_spans = self._spans(height, tile), self._spans(width, tile)
         runs = len(row_spans) * len(column_spans) * (8 if self.config.ensemble else 1)
-        layers = runs * len(self.model.layers)
+        layers = runs * self._steps
         done = 0
         if len(row_spans) * len(column_spans) > 1:
             columns, rows = len(column_spans), len(row_spans)
@@ -437,24 +455,32 @@ def load(
     tile: Tile = "auto",
     overlap: int | None = None,
     ensemble: bool = False,
+    provider: Provider | None = None,
 ) -> Upscaler:
-    """Return an `Upscaler` for a named model or for a file of weights.
+    """Return an `Upscaler` for a named model, a file of weights or an ONNX file.
 
     Args:
-        name_or_path: A name that `atdsr models` lists, or a `.safetensors` or official `.pth` file.
+        name_or_path: A name that `atdsr models` lists, a `.safetensors` or official `.pth` file, or
+            an `.onnx` file, of `atdsr export` or of another network with the same interface.
         device: As in `InferenceConfig`.
         precision: As in `InferenceConfig`.
         category_size: Category size of a file that does not tell it (the published networks do).
         tile: As in `InferenceConfig`.
         overlap: As in `InferenceConfig`.
         ensemble: As in `InferenceConfig`.
+        provider: As in `InferenceConfig`.
 
     Raises:
         WeightsError: There is no such model, the file has no such weights, or a category size
-            is given for a named model, which knows its own.
-        UpscaleError: There is no such device, precision, tile or overlap.
+            is given for a model that knows its own.
+        UpscaleError: There is no such device, precision, tile, overlap or provider, or the ONNX
+            file cannot be run.
     """
-    config = InferenceConfig(device, precision, tile, overlap, ensemble)
+    config = InferenceConfig(device, precision, tile, overlap, ensemble, provider)
+    if onnx_network.is_onnx(name_or_path):
+        if category_size is not None:
+            raise WeightsError(f"{name_or_path} knows its category size; leave it out.")
+        return Upscaler(OnnxNetwork(name_or_path, provider or "cpu"), config)
     with cpu.one_thread():  # so that the process can be forked afterwards
         weights = models.load_weights(name_or_path, category_size=category_size)
         return Upscaler(weights.build(), config)

@@ -122,6 +122,13 @@ class ATDConfig:
                 )
 
     @property
+    def name(self) -> str:
+        """What the paper calls a network of this configuration, or else its width and depth."""
+        published = {"ATD": atd, "ATD-light": atd_light}
+        own = f"ATD of width {self.width} with {sum(self.depths)} layers"
+        return next((name for name, of in published.items() if of(self.scale) == self), own)
+
+    @property
     def hidden(self) -> int:
         """Channels of the feed-forward part."""
         return int(self.width * self.ffn_ratio)

@@ -62,22 +62,27 @@ class ATD(nn.Module):
             mean = torch.tensor(RGB_MEAN)[:, None, None]
         self.register_buffer("mean", mean.to(self.conv_first.weight.device), persistent=False)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Enlarge a batch of pictures (equations 1, 2)."""
+    def forward(self, image: Tensor, backend: Backend | None = None) -> Tensor:
+        """Enlarge a batch of pictures (equations 1, 2).
+
+        Args:
+            image: The pictures, `b 3 h w`.
+            backend: What computes the layers; by default it is chosen (`backend.py`).
+        """
         scale, (height, width) = self.config.scale, image.shape[-2:]
         mean = self.mean.to(image.dtype)
         x = (_pad_symmetric(image, self.config.window) - mean) * self.config.img_range
         # channels last from the first convolution on, so that no layer has to copy
         shallow = self.conv_first(x.contiguous(memory_format=torch.channels_last))
-        deep = shallow + self.conv_after_body(_nchw(self.features(_nhwc(shallow))))
+        deep = shallow + self.conv_after_body(_nchw(self.features(_nhwc(shallow), backend)))
         out = self.head(deep) / self.config.img_range + mean
         return out[..., : height * scale, : width * scale]
 
-    def features(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor, backend: Backend | None = None) -> Tensor:
         """The body between its two norms: `b h w c` -> `b h w c`."""
         # tokens are sums over all layers: they keep the parameters' precision under autocast
         x = self.norm_in(x.to(self.norm_in.weight.dtype))
-        backend = select_backend(x, self.layers)
+        backend = backend or select_backend(x, self.layers)
         for block in self.blocks:
             x = block(x, backend)
         return self.norm_out(x)
@@ -296,14 +301,16 @@ def _pad_symmetric(image: Tensor, multiple: int) -> Tensor:
     """Pad `b c h w` at the bottom and the right to a multiple, mirrored with the edge repeated."""
     for dim in (-2, -1):
         size = image.shape[dim]
-        if size % multiple:
+        # a program that is exported for any size must not depend on this one
+        if torch.compiler.is_exporting() or size % multiple:
             image = image.index_select(dim, _mirrored(size, multiple, image.device))
     return image
 
 
 def _mirrored(size: int, multiple: int, device: torch.device) -> Tensor:
     """Indices 0..size-1, size-1..0, 0.. and so on, up to the next multiple."""
-    index = torch.arange(size + -size % multiple, device=device) % (2 * size)
+    index = torch.arange((size + multiple - 1) // multiple * multiple, device=device)
+    index = index % torch.full_like(index, 2 * size)  # not a number, which exporters would need
     return torch.minimum(index, 2 * size - 1 - index)
 
 

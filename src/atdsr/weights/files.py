@@ -224,6 +224,11 @@ def _check_file(path: Path) -> bool:
             raise WeightsError(f"{path} has a header too large for any ATD; it was not loaded.")
         return False
     if not file_types.is_pytorch(head):
+        if path.suffix.lower() == ".onnx":
+            raise WeightsError(
+                f"{path} is an ONNX file, which `atdsr upscale` and `atdsr eval` run; here name a "
+                ".safetensors or .pth file."
+            )
         if path.suffix.lower() != ".safetensors":
             raise WeightsError(f"{path} {DAMAGED}")
         return False  # the safetensors library names what is wrong, such as a file cut short

@@ -1,6 +1,7 @@
 """`Upscaler`: the same kind back, whatever the kind."""
 
 import logging
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -281,6 +282,16 @@ def test_a_category_size_is_for_files(tmp_path: Path) -> None:
         atdsr.load("atd-light-x2", category_size=64)
 
 
+def test_it_says_what_it_is(upscaler: Upscaler) -> None:
+    assert repr(atdsr.load("atd-light-x3", "cpu")) == (
+        "<Upscaler: ATD-light x3, 759,699 parameters, cpu, fp32>"
+    )
+    other = repr(Upscaler(upscaler.model, device="cpu", precision="bf16"))
+    assert re.fullmatch(
+        r"<Upscaler: ATD of width \d+ with \d+ layers x2, [\d,]+ parameters, cpu, bf16>", other
+    )
+
+
 @pytest.mark.slow
 def test_importing_the_package_does_not_import_pytorch() -> None:
     import subprocess
@@ -289,7 +300,7 @@ def test_importing_the_package_does_not_import_pytorch() -> None:
     code = "import sys, atdsr, atdsr.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     with pytest.raises(AttributeError, match="nothing"):
-        _ = atdsr.nothing
+        _ = atdsr.nothing  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from atdsr.base.files import atomic_write_all, check_target
 from atdsr.base.reporter import SILENT, Reporter
 from atdsr.imaging import montage, resample
 from atdsr.inference.upscaler import Upscaler
+from atdsr.network.model import ATD
 from atdsr.reports.explain import figures
 from atdsr.reports.explain.figures import View
 from atdsr.reports.explain.page import page
@@ -87,9 +88,14 @@ def run(
         PictureError: The picture cannot be read.
         FileError: The files cannot be written, or exist; then none is written.
     """
+    model = upscaler.model
+    if not isinstance(model, ATD):
+        raise ExplainError(
+            f"{model.path} is an ONNX file, whose layers cannot be seen; name the weights."
+        )
     targets = [*(folder / f"{name}.png" for name in FIGURES), folder / "index.html"]
     if layer is not None:
-        check_layer(upscaler.model, layer)
+        check_layer(model, layer)
     _check_targets(targets, source, overwrite)
     samples = imaging.read(source).samples
     height, width = samples.shape[:2]
@@ -101,9 +107,9 @@ def run(
     photo = _photo(samples, max_side)
     seen = photo.shape[1::-1]
     _check_memory(upscaler, source, seen)
-    weights = next(upscaler.model.parameters())
+    weights = next(model.parameters())
     image = imaging.to_tensor(photo).to(weights.device, weights.dtype)
-    view = View(record(upscaler.model, image, layer, reporter.progress), photo)
+    view = View(record(model, image, layer, reporter.progress), photo)
     place = view.most_telling_pixel() if at is None else _moved(at, (width, height), seen)
     place_in_file = at or _moved(place, seen, (width, height))
     encoded = _draw(view, place)

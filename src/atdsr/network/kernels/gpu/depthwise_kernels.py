@@ -4,6 +4,9 @@ Arithmetic bounds them as much as memory does. So each lane has one channel and 
 columns: a number that was loaded and made float32 serves the sums of them all. Lanes next to each
 other have channels next to each other, and go on with the next columns after a block of channels.
 """
+
+# names are bound under compile-time constants, which pyright takes for variables
+# pyright: reportPossiblyUnboundVariable=false
 # Triton's constants and unrolled loops are no numbers and no iterators to a type checker
 # pyright: reportArgumentType=false, reportAssignmentType=false, reportGeneralTypeIssues=false
 

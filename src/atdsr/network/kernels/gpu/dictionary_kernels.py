@@ -4,6 +4,9 @@ Every kernel makes the map A again, a block of tokens at a time, from the querie
 least of what there is to read. A program walks along a chunk of a picture's tokens; what it sums
 over tokens goes to a place of its own.
 """
+
+# names are bound under compile-time constants, which pyright takes for variables
+# pyright: reportPossiblyUnboundVariable=false
 # pyright: reportGeneralTypeIssues=false
 
 import triton

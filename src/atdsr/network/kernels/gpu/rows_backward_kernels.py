@@ -1,5 +1,8 @@
 """The kernels of `rows_backward.py`, which says how they share the work, in Triton."""
 
+# names are bound under compile-time constants, which pyright takes for variables
+# pyright: reportPossiblyUnboundVariable=false
+
 # Kernels are in the language of Triton, where a loop unrolled has no type.
 # pyright: reportGeneralTypeIssues=false
 
