@@ -240,6 +240,23 @@ def test_what_is_not_http_is_answered_and_closed(service: Running, request_bytes
     assert b"application/problem+json" in answer
 
 
+def test_an_idle_connection_stays_and_half_a_request_does_not(service: Running):
+    request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection:
+        for pause in (17, 0):  # longer than the headers of a request may take
+            connection.sendall(request)
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += connection.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            time.sleep(pause)
+        start = time.monotonic()
+        connection.sendall(request[:20])
+        with contextlib.suppress(ConnectionResetError):
+            assert connection.recv(65536) == b""
+        assert 10 < time.monotonic() - start < 50
+
+
 def test_half_an_upload_leaves_nothing(service: Running):
     before = set(service.spool()[0].iterdir())
     with socket.create_connection(("127.0.0.1", service.port)) as connection:

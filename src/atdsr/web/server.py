@@ -23,7 +23,8 @@ from atdsr.web.service import Service
 from atdsr.web.spool import spool_folder
 
 _MOST_CONNECTIONS = 1000
-_HEADER_SECONDS = 15.0  # for the headers of a request, or between two requests
+_HEADER_SECONDS = 15.0  # for the headers of a request
+_IDLE_SECONDS = 75  # between two requests; more than clients and gateways wait themselves
 _TICK = 0.1
 _CLOSE_SECONDS = 3  # for answers that are being sent at the end
 
@@ -39,14 +40,25 @@ class _Protocol(H11Protocol):
         self._timer.cancel()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        if self._is_idle and self._timer.cancelled():  # the first bytes of another request
+            self._timer = self.loop.call_later(_HEADER_SECONDS, self._expire)
+        super().data_received(data)
+        if not self._is_idle:
+            self._timer.cancel()
+
     def on_response_complete(self) -> None:
         self._timer.cancel()
-        self._timer = self.loop.call_later(_HEADER_SECONDS, self._expire)
         super().on_response_complete()
 
+    @property
+    def _is_idle(self) -> bool:
+        """Whether no request is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
     def _expire(self) -> None:
-        """Close a connection on which no request is being answered."""
-        if self.cycle is None or self.cycle.response_complete:
+        """Close a connection whose next request does not come."""
+        if self._is_idle:
             self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
@@ -122,6 +134,7 @@ async def _serve(
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            timeout_keep_alive=_IDLE_SECONDS,
             limit_concurrency=_MOST_CONNECTIONS,
             h11_max_incomplete_event_size=LONGEST_HEADERS,
             timeout_graceful_shutdown=_CLOSE_SECONDS,
