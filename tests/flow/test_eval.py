@@ -108,7 +108,7 @@ def test_a_table_of_bicubic_and_a_network(run: Run):
     said, _ = run("--data", "Set5", "--json", "all.json", "--markdown", "table.md")
     lines = said.splitlines()
     assert lines[0].startswith("x2: PSNR-Y / SSIM-Y")
-    assert [line.split()[1] for line in lines if " / 0." in line][:3] == ["bicubic", "tiny", "CARN"]
+    assert [line.split()[0] for line in lines if " / 0." in line][:3] == ["bicubic", "tiny", "CARN"]
     assert any("ATD-light" in line and "38.2850 / 0.9616" in line for line in lines)
     bicubic, tiny = figures("all.json")
     assert (bicubic["model"], bicubic["set"], bicubic["scale"]) == ("bicubic", "Set5", 2)

@@ -205,7 +205,7 @@ def test_an_error_of_several_processes_is_told_once(folder: Path) -> None:
     name = recipe(folder, "many", 2)
     done = torchrun(folder, 2, "train", name, "--set", "data.train=gone")
     assert done.returncode != 0
-    assert done.stderr.count("error: gone") == 1
+    assert done.stderr.count("error: there is no folder gone;") == 1
     done = torchrun(folder, 2, "train", name, "--set", "data.batch=1")
     assert done.stderr.count("error: a batch of 1 leaves some of 2 processes") == 1
 

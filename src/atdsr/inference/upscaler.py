@@ -66,7 +66,8 @@ class Upscaler:
         self, model: ATD | OnnxNetwork, config: InferenceConfig | None = None, **options: Any
     ) -> None:
         config = replace(config or InferenceConfig(), **options)
-        self.model = model
+        # `Any`, so that users' type checkers offer what an ATD has, which nearly all models are
+        self.model: ATD | Any = model
         if isinstance(model, ATD):
             if config.provider is not None:
                 raise UpscaleError("a provider runs ONNX files; `atdsr export` makes one.")

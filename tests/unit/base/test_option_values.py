@@ -28,7 +28,7 @@ def test_values(parse, text, value):
     [
         (option_values.parse_scale, "5", "is not 2, 3 or 4."),
         (option_values.parse_quality, "101", "is not a whole number from 1 to 100."),
-        (option_values.at_least_0, "-1", "is not a whole number from 1 on."),
+        (option_values.at_least_0, "-1", "is not a whole number from 0 on."),
         (option_values.at_least_1, "0", "is not a whole number from 1 on."),
         (option_values.at_least_1, "9" * 5000, "is not a whole number from 1 on."),
         (option_values.at_least_1, "\u0663", "is not a whole number from 1 on."),

@@ -277,13 +277,15 @@ def test_running_out_of_memory_as_a_whole(error: Callable[[], Exception]) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("tile", "halves"), [("auto", ["48", "32"]), ("off", []), (32, [])])
-def test_running_out_of_memory_again_and_again_ends(tile, halves: list[str]) -> None:
+def test_running_out_of_memory_again_and_again_ends(
+    tile, halves: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = upscaler(tile=tile)
 
     def failing(image: Tensor) -> Tensor:
         raise MemoryError(image.shape)
 
-    small.model.forward = failing
+    monkeypatch.setattr(small.model, "forward", failing)
     notices: list[str] = []
     with pytest.raises(UpscaleError, match="120x72 is too large for the memory"):
         small(smooth(72, 120), tell=notices.append)

@@ -384,7 +384,8 @@ def test_both_paths_are_measured_in_turns(tiny: Upscaler, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(cpu, "status", lambda: CPUStatus("avx2", None, "OpenMP"))
     monkeypatch.setattr(kernels, "plain", by_the_plain_path)
-    tiny.model.forward = lambda image: ran.append(plain) or image.repeat(1, 1, 2, 2)
+    enlarged = lambda image: ran.append(plain) or image.repeat(1, 1, 2, 2)  # noqa: E731
+    monkeypatch.setattr(tiny.model, "forward", enlarged)
     shares: list[float] = []
     found = measuring.measured(replace(WELL, measurement=None), shares.append).measurement
     assert found is not None
@@ -405,8 +406,8 @@ def test_the_plain_path_alone_is_measured_once(tiny: Upscaler, monkeypatch: pyte
     assert found.photo_seconds == pytest.approx(1e6 / 64**2 * found.seconds)
 
 
-def test_a_measurement_that_fails_is_a_finding(tiny: Upscaler):
-    tiny.model.forward = fails
+def test_a_measurement_that_fails_is_a_finding(tiny: Upscaler, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tiny.model, "forward", fails)
     found = measuring.measured(replace(WELL, measurement=None))
     assert found == replace(WELL, measurement=None, unmeasured="a defect")
 
