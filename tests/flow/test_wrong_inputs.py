@@ -47,6 +47,16 @@ def test_values_that_are_missing_or_wrong() -> None:
     assert said.endswith("'-3' is not a whole number from 0 on.")
 
 
+@pytest.mark.parametrize("group", ["", "data", "runs"])
+def test_a_group_of_commands_alone_shows_its_help(group: str) -> None:
+    result = CliRunner().invoke(cli.app, group.split())
+    assert result.exit_code == 2
+    lines = result.stderr.splitlines()
+    assert lines[0].startswith("Usage: ")
+    assert "Commands:" in lines
+    assert "\\n" not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

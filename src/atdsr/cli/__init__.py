@@ -75,6 +75,8 @@ def _printable_usage() -> Iterator[None]:
         yield
     except _UsageError as error:
         said: Any = error  # Typer exports neither this class nor its attributes
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help screen
+            raise
         if hasattr(said, "possibilities"):
             said.message = unknown_option(said)
             said.possibilities = None

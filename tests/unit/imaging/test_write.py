@@ -156,5 +156,5 @@ def test_new_file_obeys_the_umask(tmp_path):
 
 def test_picture_refuses_what_is_none():
     for samples in (noise(3)[0], noise(3).astype(float), np.zeros((4, 4, 5), np.uint8)):
-        with pytest.raises(PictureError, match="a picture (is an array|has 1 to 4)"):
+        with pytest.raises(PictureError, match=r"a picture (is an array|has 1 to 4)"):
             Picture(samples)
