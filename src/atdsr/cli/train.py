@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -218,8 +219,21 @@ def _print_plan(config: "TrainConfig", device: "torch.device") -> None:
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     for line in estimate(config, device, ranks).lines():
         say(out, f"# {line}")
-    for sentence in warnings(config):
+    for sentence in (*warnings(config), *_missing_inputs(config)):
         say(err, f"warning: {sentence}")
+
+
+def _missing_inputs(config: "TrainConfig") -> Iterator[str]:
+    """Yield a sentence for each folder of pictures without which the run would not start."""
+    from atdsr.training import validation
+
+    for folder in (config.data.train, config.data.lr):
+        if folder is not None and not folder.is_dir():
+            yield no_folder(folder)
+    try:
+        validation.find_sets(config)
+    except AtdsrError as error:
+        yield str(error)
 
 
 def _print_recipes() -> None:

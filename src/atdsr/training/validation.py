@@ -58,7 +58,7 @@ class Validator:
         self._device = device
         self._reporter = reporter
         self._uses_tiles = False
-        self._sets = _find_sets(config)
+        self._sets = find_sets(config)
         # bicubic's results never change: they are computed by the first validation and kept
         self._bicubic: dict[str, float] | None = None
         self._images: dict[tuple[str, str], ValidationImage] = {}
@@ -171,7 +171,7 @@ class Validator:
 # --------------------------------------------------------------------------------- the test sets
 
 
-def _find_sets(config: TrainConfig) -> list[TestSet]:
+def find_sets(config: TrainConfig) -> list[TestSet]:
     """Return the test sets of a run, after looking into them.
 
     Raises:
