@@ -24,6 +24,7 @@ from atdsr.batch.networks import Networks
 from atdsr.batch.planning import BatchItem, Plan, plan
 from atdsr.batch.previews import run_previews
 from atdsr.batch.running import Outcome, Result, run, summary, totals
+from atdsr.batch.sharding import Shard
 from atdsr.batch.streams import STREAM, Streams, open_streams
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Outcome",
     "Plan",
     "Result",
+    "Shard",
     "Streams",
     "TargetBox",
     "TargetSize",

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from atdsr.base.errors import AtdsrError
+from atdsr.batch.sharding import Shard
 
 
 class BatchError(AtdsrError):
@@ -79,6 +80,7 @@ class BatchConfig:
         overwrite: Whether existing outputs are replaced.
         quality: 1 to 100 for lossy formats. None is what `imaging.write` chooses.
         strip_metadata: Whether what tells of the camera, the place and the author is left out.
+        shard: The part of the pictures to make; None makes all of them.
     """
 
     size: TargetSize
@@ -89,6 +91,7 @@ class BatchConfig:
     overwrite: bool = False
     quality: int | None = None
     strip_metadata: bool = False
+    shard: Shard | None = None
 
 
 def enlargement(width: int, height: int, to_width: int, to_height: int) -> float:

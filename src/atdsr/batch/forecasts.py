@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from atdsr.base import units
 from atdsr.base.errors import AtdsrError
 from atdsr.batch.config import enlargement
-from atdsr.batch.inputs import describe_unread
 from atdsr.batch.networks import Networks
 from atdsr.batch.planning import BatchItem, Plan
-from atdsr.batch.running import RECORD_FORMAT, Outcome, explain, open_checked
+from atdsr.batch.running import RECORD_FORMAT, Outcome, explain, open_checked, summary_line
 from atdsr.inference import UpscaleError
 from atdsr.inference.budget import Workload, pass_sizes
 from atdsr.inference.speed import seconds_per_pixel
@@ -152,6 +151,7 @@ def forecast_totals(forecasts: Sequence[Forecast], plan: Plan) -> dict[str, obje
         "format": RECORD_FORMAT,
         "total": plan.total,
         **{outcome.value: counts[outcome] for outcome in Outcome},
+        "shard": None if plan.config.shard is None else str(plan.config.shard),
         "left_out": [str(path) for path in plan.left_out],
         "unread": dict(plan.unread),
         "seconds": round(sum(each.seconds or 0 for each in forecasts), 3),
@@ -172,8 +172,7 @@ def forecast_summary(forecasts: Sequence[Forecast], plan: Plan) -> str:
     took = f"in about {units.duration(sum(each.seconds or 0 for each in forecasts))}"
     peak = _peak(forecasts)
     parts.append(f"{took} with up to {units.byte_size(peak)} of memory" if peak else took)
-    line = ", ".join(parts)
-    return f"{line}; {describe_unread(plan.unread)}" if plan.unread else line
+    return summary_line(parts, plan)
 
 
 def _peak(forecasts: Sequence[Forecast]) -> int | None:

@@ -41,8 +41,9 @@ class Plan:
         items: The pictures in the order of the inputs, each once.
         left_out: Files that have the name of an output for another one of the inputs, without
             those that this plan writes.
-        several: Whether the inputs are a folder, a glob or more than one file. An existing output
-            is then skipped, so that an interrupted folder can be continued.
+        several: Whether the inputs are a folder, a glob or more than one file, or the command is
+            for a shard of them. An existing output is then skipped, so that an interrupted folder
+            can be continued.
         config: What the command asks for.
         problems: Files and folders that cannot even be opened, each with a sentence.
         unread: How many files of each unsupported format are among the inputs.
@@ -73,6 +74,10 @@ def plan(inputs: Sequence[str], out: str | None, config: BatchConfig) -> Plan:
     an earlier output and left out, and so is a file in a folder or glob that the output of another
     input would be.
 
+    With `config.shard`, everything is found, named and checked as without, so that all shards agree
+    on it, and the plan holds the pictures of that shard. A folder that cannot be read is a problem
+    of every shard.
+
     Args:
         inputs: The inputs as a person writes them.
         out: The output. It is a folder if it exists as one, ends in a slash, there is a template,
@@ -93,6 +98,7 @@ def plan(inputs: Sequence[str], out: str | None, config: BatchConfig) -> Plan:
         is_file = out is not None and not (several or config.template or is_folder(out))
         folder = None if out is None or is_file else _folder(out, several, config)
         items: list[BatchItem] = []
+        unreadable: list[tuple[Path, str]] = []
         for source in sources:
             parent = source.parent if folder is None else folder / input_files.files[source]
             try:
@@ -101,7 +107,7 @@ def plan(inputs: Sequence[str], out: str | None, config: BatchConfig) -> Plan:
                 else:
                     items.append(BatchItem(source, parent / _name(source, template, config)))
             except _UnreadableError as error:
-                input_files.problems.append((source, str(error)))
+                unreadable.append((source, str(error)))
         if not config.overwrite:
             items = _without_results(items, {Path(name) for name in inputs})
         _check(items)
@@ -109,12 +115,17 @@ def plan(inputs: Sequence[str], out: str | None, config: BatchConfig) -> Plan:
         raise BatchError(f"{error.filename} cannot be read: {error.strerror}.") from None
     _check_quality(items, config)
     left_out = earlier - {item.target for item in items}
+
+    def is_ours(source: Path) -> bool:
+        name = (input_files.files[source] / source.name).as_posix()
+        return config.shard is None or config.shard.holds(name)
+
     return Plan(
-        tuple(items),
-        tuple(sorted(left_out)),
-        several,
+        tuple(item for item in items if is_ours(item.source)),
+        tuple(sorted(filter(is_ours, left_out))),
+        several or config.shard is not None,
         config,
-        tuple(input_files.problems),
+        (*input_files.problems, *(each for each in unreadable if is_ours(each[0]))),
         input_files.unread,
     )
 

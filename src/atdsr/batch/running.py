@@ -4,7 +4,7 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
@@ -341,6 +341,7 @@ def totals(results: Sequence[Result], plan: Plan, *, interrupted: bool) -> dict[
         "total": plan.total,
         **{outcome.value: counts[outcome] for outcome in Outcome},
         "interrupted": interrupted,
+        "shard": None if plan.config.shard is None else str(plan.config.shard),
         "left_out": [str(path) for path in plan.left_out],
         "unread": dict(plan.unread),
         "seconds": round(sum(result.seconds for result in results), 3),
@@ -361,5 +362,11 @@ def summary(results: Sequence[Result], plan: Plan, seconds: float) -> str:
     parts = [f"{counts[Outcome.DONE]} of {units.counted(plan.total, 'picture')} done"]
     parts += [f"{counts[o]} {o}" for o in (Outcome.SKIPPED, Outcome.FAILED) if counts[o]]
     parts.append(f"in {units.duration(seconds)}")
-    line = ", ".join(parts)
-    return f"{line}; {describe_unread(plan.unread)}" if plan.unread else line
+    return summary_line(parts, plan)
+
+
+def summary_line(parts: Iterable[str], plan: Plan) -> str:
+    """Return the parts of a summary in a line, with the shard before and what is not read after."""
+    shard = "" if plan.config.shard is None else f"shard {plan.config.shard}: "
+    unread = f"; {describe_unread(plan.unread)}" if plan.unread else ""
+    return f"{shard}{', '.join(parts)}{unread}"

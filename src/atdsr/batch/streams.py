@@ -110,6 +110,8 @@ def _check(inputs: Sequence[str], out: str | None, config: BatchConfig) -> None:
         raise BatchError("--name cannot be used with -; name the output with -o.")
     if config.recursive:
         raise BatchError("--recursive cannot be used with -, which is one picture; drop it.")
+    if config.shard is not None:
+        raise BatchError("--shard cannot be used with -, which is one picture; drop it.")
     if STREAM in inputs:
         if len(inputs) > 1:
             raise BatchError("- is one picture from standard input; name no other INPUT beside it.")

@@ -1,5 +1,6 @@
 """The options that several commands share, and what they stand for."""
 
+import os
 from collections.abc import Callable
 from enum import StrEnum
 from functools import wraps
@@ -14,6 +15,7 @@ from atdsr.base.scales import SCALES
 from atdsr.cli.console import details_shown
 
 if TYPE_CHECKING:
+    from atdsr.batch import Shard
     from atdsr.inference.upscaler import Upscaler
 
 T = TypeVar("T")
@@ -69,6 +71,12 @@ def _format_of(text: str) -> str:
     return imaging.format_of(Path(f"a.{text.removeprefix('.')}"))
 
 
+def _shard_of(text: str) -> "Shard":
+    from atdsr.batch import Shard
+
+    return Shard.parse(text, os.environ)
+
+
 parse_scale = _typed(option_values.parse_scale)
 at_least_1 = _typed(option_values.at_least_1)
 at_least_0 = _typed(option_values.at_least_0)
@@ -77,6 +85,7 @@ parse_tile = _typed(option_values.parse_tile)
 parse_factor = _typed(option_values.parse_factor)
 parse_size = _typed(option_values.parse_size)
 parse_format = _typed(_format_of)
+parse_shard = _typed(_shard_of)
 
 
 def flag(*names: str, **settings: Any) -> Any:

@@ -36,6 +36,7 @@ from atdsr.cli.options import (
     parse_factor,
     parse_format,
     parse_quality,
+    parse_shard,
     parse_size,
 )
 
@@ -148,6 +149,15 @@ def upscale(
     json_lines: Annotated[
         bool, flag("--json", help="Print a line of JSON for each picture, for programs.")
     ] = False,
+    shard: Annotated[
+        Any,
+        typer.Option(
+            metavar="K/N|auto[/N]",
+            parser=parse_shard,
+            help="Make only the K-th of N parts of the pictures, for many processes or machines; "
+            "auto: K from a SLURM array or an indexed Kubernetes Job.",
+        ),
+    ] = None,
     yes: YesOption = False,
     verbose: VerboseOption = False,
     quiet: QuietOption = False,
@@ -206,6 +216,7 @@ def upscale(
         overwrite=overwrite,
         quality=quality,
         strip_metadata=strip_metadata,
+        shard=shard,
     )
     with batch.open_streams(inputs, output, config) as streams:
         plan = batch.plan(streams.inputs, streams.out, config)

@@ -265,6 +265,7 @@ def test_records_are_plain_json():
         "skipped": 0,
         "failed": 1,
         "interrupted": False,
+        "shard": None,
         "left_out": ["a_x2.png"],
         "unread": {"PSD": 1},
     }
