@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from atdsr import cli
+from atdsr.batch import Shard, running
 from helpers.pictures import noise
 from helpers.upscaling import SOURCES, Run, refused, save
 
@@ -121,6 +122,50 @@ def test_the_record_and_the_forecast_name_the_shard(tiny_file: Path):
         assert summary["total"] == len(lines) - 1 > 0
     said = CliRunner().invoke(cli.app, [*command, "--dry-run"]).stdout.splitlines()[-1]
     assert said.startswith(f"shard 2/3: 0 of {len(lines) - 1} pictures would be made, ")
+
+
+def test_each_shard_lists_its_failures(run: Run):
+    pictures()
+    Path("in/p/2.png").write_bytes(b"no picture")
+    codes = []
+    for k in (1, 2):
+        command = ["in", "-r", "-o", "out", "--shard", f"{k}/2", "--failures", f"{k}.jsonl"]
+        bad = Shard(k, 2).holds("p/2.png")
+        said = run(*command, code=int(bad))
+        listed = [json.loads(line) for line in Path(f"{k}.jsonl").read_text().splitlines()]
+        assert [f"error: {each['message']}" for each in listed] == [
+            line for line in said if line.startswith("error: ")
+        ]
+        assert [each["source"] for each in listed] == ["in/p/2.png"] * bad
+        codes.append(bad)
+    assert sorted(codes) == [False, True]
+    Path("in/p/2.png").unlink()
+    save("in/p/2.png")
+    run("in", "-r", "-o", "out", "--failures", "1.jsonl")
+    assert Path("1.jsonl").read_bytes() == b""
+    assert len(content("out")) == len(NAMES)
+
+
+def test_a_list_of_failures_replaces_no_picture(run: Run):
+    pictures()
+    assert "in/0.png exists and is no list of failures" in refused(
+        run, "in", "-o", "out", "--failures", "in/0.png"
+    )
+    said = run("in", "--dry-run", "--failures", "list", code=2)[-1]
+    assert "--failures and --dry-run exclude each other" in said
+
+
+def test_more_failures_than_are_shown_are_counted(run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(running, "MOST_SENTENCES", 1)
+    for name in "abc":
+        Path(f"{name}.png").write_bytes(b"no picture")
+    said = run("a.png", "b.png", "c.png", "--failures", "list", code=1)
+    assert said[0].startswith("error: a.png: not a picture")
+    assert said[1:] == [
+        "error: 2 more failed; --failures FILE lists them all.",
+        "0 of 3 pictures done, 3 failed",
+    ]
+    assert len(Path("list").read_text().splitlines()) == 3
 
 
 @pytest.mark.slow

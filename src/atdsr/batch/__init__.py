@@ -12,8 +12,10 @@ from atdsr.batch.config import (
     TargetSize,
     choose_network_scale,
 )
+from atdsr.batch.failures import failures_to
 from atdsr.batch.forecasts import (
     Forecast,
+    ForecastTally,
     forecast,
     forecast_summary,
     forecast_totals,
@@ -23,7 +25,7 @@ from atdsr.batch.naming import Template
 from atdsr.batch.networks import Networks
 from atdsr.batch.planning import BatchItem, Plan, plan
 from atdsr.batch.previews import run_previews
-from atdsr.batch.running import Outcome, Result, run, summary, totals
+from atdsr.batch.running import Outcome, Result, Tally, run, summary, totals
 from atdsr.batch.sharding import Shard
 from atdsr.batch.streams import STREAM, Streams, open_streams
 
@@ -34,16 +36,19 @@ __all__ = [
     "BatchItem",
     "Factor",
     "Forecast",
+    "ForecastTally",
     "Networks",
     "Outcome",
     "Plan",
     "Result",
     "Shard",
     "Streams",
+    "Tally",
     "TargetBox",
     "TargetSize",
     "Template",
     "choose_network_scale",
+    "failures_to",
     "forecast",
     "forecast_summary",
     "forecast_totals",

@@ -1,8 +1,7 @@
 """What a plan would do, and what it would take, before anything is written."""
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from atdsr.base import units
@@ -10,7 +9,7 @@ from atdsr.base.errors import AtdsrError
 from atdsr.batch.config import enlargement
 from atdsr.batch.networks import Networks
 from atdsr.batch.planning import BatchItem, Plan
-from atdsr.batch.running import RECORD_FORMAT, Outcome, explain, open_checked, summary_line
+from atdsr.batch.running import RECORD_FORMAT, Outcome, Tally, explain, open_checked, summary_line
 from atdsr.inference import UpscaleError
 from atdsr.inference.budget import Workload, pass_sizes
 from atdsr.inference.speed import seconds_per_pixel
@@ -143,42 +142,51 @@ def _forecast_item(
     )
 
 
-def forecast_totals(forecasts: Sequence[Forecast], plan: Plan) -> dict[str, object]:
+@dataclass
+class ForecastTally(Tally):
+    """What would become of the pictures so far, without their forecasts.
+
+    Attributes:
+        memory: The most memory in bytes that one of the pictures takes; None where it is unknown.
+    """
+
+    memory: int | None = None
+
+    def add_forecast(self, each: Forecast) -> None:
+        """Count a picture."""
+        self.add(each.outcome, each.message, each.seconds or 0.0)
+        if each.workload is not None and each.workload.memory is not None:
+            self.memory = max(self.memory or 0, each.workload.memory)
+
+
+def forecast_totals(tally: ForecastTally, plan: Plan) -> dict[str, object]:
     """Return the sums over all pictures for programs, as `Forecast.record` does for one."""
-    counts = Counter(each.outcome for each in forecasts)
     return {
         "event": "forecast summary",
         "format": RECORD_FORMAT,
         "total": plan.total,
-        **{outcome.value: counts[outcome] for outcome in Outcome},
+        **{outcome.value: tally.counts[outcome] for outcome in Outcome},
         "shard": None if plan.config.shard is None else str(plan.config.shard),
         "left_out": [str(path) for path in plan.left_out],
         "unread": dict(plan.unread),
-        "seconds": round(sum(each.seconds or 0 for each in forecasts), 3),
-        "memory": _peak(forecasts),
+        "seconds": round(tally.seconds, 3),
+        "memory": tally.memory,
     }
 
 
-def forecast_summary(forecasts: Sequence[Forecast], plan: Plan) -> str:
+def forecast_summary(tally: ForecastTally, plan: Plan) -> str:
     """Return in a line how many pictures would be made, skipped and fail, and what it would take.
 
     Example: "3 of 4 pictures would be made, 1 skipped, in about 2 min 5 s with up to 1.2 GiB of
     memory; 1 PSD not read".
     """
-    counts = Counter(each.outcome for each in forecasts)
+    counts, peak = tally.counts, tally.memory
     plural = "s" * (plan.total != 1)
     parts = [f"{counts[Outcome.DONE]} of {plan.total} picture{plural} would be made"]
     parts += [f"{counts[o]} {o}" for o in (Outcome.SKIPPED, Outcome.FAILED) if counts[o]]
-    took = f"in about {units.duration(sum(each.seconds or 0 for each in forecasts))}"
-    peak = _peak(forecasts)
+    took = f"in about {units.duration(tally.seconds)}"
     parts.append(f"{took} with up to {units.byte_size(peak)} of memory" if peak else took)
     return summary_line(parts, plan)
-
-
-def _peak(forecasts: Sequence[Forecast]) -> int | None:
-    """Return the most memory in bytes that one of the pictures takes; None where it is unknown."""
-    needs = [each.workload.memory for each in forecasts if each.workload is not None]
-    return max((need for need in needs if need is not None), default=None)
 
 
 def work_done(plan: Plan, networks: Networks) -> Callable[[float], float]:

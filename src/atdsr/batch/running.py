@@ -4,9 +4,9 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -332,33 +332,64 @@ def _enlarge(
         raise BatchError(f"{item.source}: {error}") from None
 
 
-def totals(results: Sequence[Result], plan: Plan, *, interrupted: bool) -> dict[str, object]:
+MOST_SENTENCES = 1000
+"""So many failures are kept for the end; a million of them would fill the memory."""
+
+
+@dataclass
+class Tally:
+    """What has become of the pictures so far, without their results.
+
+    Attributes:
+        counts: How many pictures have each outcome.
+        seconds: The sum of their times.
+        failures: The sentences of the first `MOST_SENTENCES` failures.
+    """
+
+    counts: Counter[Outcome] = field(default_factory=Counter)
+    seconds: float = 0.0
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, outcome: Outcome, message: str, seconds: float) -> None:
+        """Count a picture.
+
+        Args:
+            outcome: What became of it.
+            message: One line for people.
+            seconds: How long it took.
+        """
+        self.counts[outcome] += 1
+        self.seconds += seconds
+        if outcome is Outcome.FAILED and len(self.failures) < MOST_SENTENCES:
+            self.failures.append(message)
+
+
+def totals(tally: Tally, plan: Plan, *, interrupted: bool) -> dict[str, object]:
     """Return the sums over all pictures for programs, as `Result.record` does for one picture."""
-    counts = Counter(result.outcome for result in results)
     return {
         "event": "summary",
         "format": RECORD_FORMAT,
         "total": plan.total,
-        **{outcome.value: counts[outcome] for outcome in Outcome},
+        **{outcome.value: tally.counts[outcome] for outcome in Outcome},
         "interrupted": interrupted,
         "shard": None if plan.config.shard is None else str(plan.config.shard),
         "left_out": [str(path) for path in plan.left_out],
         "unread": dict(plan.unread),
-        "seconds": round(sum(result.seconds for result in results), 3),
+        "seconds": round(tally.seconds, 3),
     }
 
 
-def summary(results: Sequence[Result], plan: Plan, seconds: float) -> str:
+def summary(tally: Tally, plan: Plan, seconds: float) -> str:
     """Return how many pictures are done, skipped, failed and not read, and how long it took.
 
     Args:
-        results: What became of the pictures so far.
+        tally: What became of the pictures so far.
         plan: The plan that they are from.
         seconds: Time since the beginning, also of a picture that was interrupted.
 
     Example: "2 of 4 pictures done, 1 skipped, in 3.2 s; 1 PSD not read".
     """
-    counts = Counter(result.outcome for result in results)
+    counts = tally.counts
     parts = [f"{counts[Outcome.DONE]} of {units.counted(plan.total, 'picture')} done"]
     parts += [f"{counts[o]} {o}" for o in (Outcome.SKIPPED, Outcome.FAILED) if counts[o]]
     parts.append(f"in {units.duration(seconds)}")

@@ -41,7 +41,9 @@ from atdsr.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from atdsr.batch import BatchItem, Forecast, Networks, Plan, Result, Streams, TargetSize
+    from collections.abc import Callable
+
+    from atdsr.batch import BatchItem, Networks, Plan, Result, Streams, Tally, TargetSize
 
 EXAMPLES = """\b
 Examples:
@@ -158,6 +160,14 @@ def upscale(
             "auto: K from a SLURM array or an indexed Kubernetes Job.",
         ),
     ] = None,
+    failures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a line of JSON to FILE for each picture that fails; a list of an earlier "
+            "run is replaced.",
+        ),
+    ] = None,
     yes: YesOption = False,
     verbose: VerboseOption = False,
     quiet: QuietOption = False,
@@ -184,6 +194,8 @@ def upscale(
     if preview and (dry_run or output == batch.STREAM):
         other = "--dry-run" if dry_run else "-o -"
         raise typer.BadParameter(f"--preview and {other} exclude each other; drop one of them.")
+    if failures is not None and dry_run:
+        raise typer.BadParameter("--failures and --dry-run exclude each other; drop one of them.")
     if any(is_typed(context, each) for each in ("outscale", "size", "scale")):  # not a default
         outscale = outscale if is_typed(context, "outscale") else None
         size = size if is_typed(context, "size") else None
@@ -223,9 +235,12 @@ def upscale(
         if dry_run:
             _forecast(plan, networks, streams, json_lines, quiet)
             return
-        results, interrupted = _run(plan, networks, streams, preview, json_lines, quiet)
+        with batch.failures_to(failures) as list_failure:
+            tally, interrupted = _run(
+                plan, networks, streams, list_failure, preview, json_lines, quiet
+            )
         seconds = time.perf_counter() - start
-        _conclude(plan, results, seconds, interrupted, json_lines, quiet)
+        _conclude(plan, tally, seconds, interrupted, json_lines, quiet)
 
 
 def _target_size(
@@ -251,21 +266,20 @@ def _forecast(
     """
     from atdsr import batch
 
-    forecasts: list[Forecast] = []
-    for each in batch.forecast(plan, networks):
-        forecasts.append(each.renamed(streams.restore_names))
+    tally = batch.ForecastTally()
+    for found in batch.forecast(plan, networks):
+        each = found.renamed(streams.restore_names)
+        tally.add_forecast(each)
         if json_lines:
-            say(out, json.dumps(forecasts[-1].record()))
+            say(out, json.dumps(each.record()))
         elif not quiet and each.outcome != batch.Outcome.FAILED:
-            say(out, forecasts[-1].line)
-    failures = [each.message for each in forecasts if each.outcome == batch.Outcome.FAILED]
-    for failure in failures:
-        say(err, f"error: {failure}")
+            say(out, each.line)
+    _show_failures(tally)
     if json_lines:
-        say(out, json.dumps(batch.forecast_totals(forecasts, plan)))
+        say(out, json.dumps(batch.forecast_totals(tally, plan)))
     elif plan.several and not quiet:
-        say(out, batch.forecast_summary(forecasts, plan))
-    if failures:
+        say(out, batch.forecast_summary(tally, plan))
+    if tally.failures:
         raise typer.Exit(1)
 
 
@@ -273,19 +287,20 @@ def _run(
     plan: "Plan",
     networks: "Networks",
     streams: "Streams",
+    list_failure: "Callable[[Result], None]",
     preview: bool,
     json_lines: bool,
     quiet: bool,
-) -> tuple[list["Result"], bool]:
+) -> tuple["Tally", bool]:
     """Run a plan and show its progress.
 
     Returns:
-        The results, and whether Ctrl-C came before the end. Failures are not shown yet: at the
-        end nobody misses them.
+        What became of the pictures, and whether Ctrl-C came before the end. Failures are not shown
+        yet: at the end nobody misses them.
     """
     from atdsr import batch
 
-    results: list[Result] = []
+    tally = batch.Tally()
     # a bar would catch what is meant for standard output
     with progress_bar(quiet or json_lines) as progress:
         if preview or progress.disable:  # all crops take about the same time
@@ -317,19 +332,21 @@ def _run(
         try:
             run = batch.run_previews if preview else batch.run
             for result in map(streams.restore_result, run(plan, networks, reporter_for)):
-                results.append(result)
+                tally.add(result.outcome, result.message, result.seconds)
                 if json_lines:
                     say(out, json.dumps(result.record()))
-                if result.outcome != batch.Outcome.FAILED:
+                if result.outcome == batch.Outcome.FAILED:
+                    list_failure(result)
+                else:
                     show(result.line)
         except KeyboardInterrupt:
-            return results, True
-    return results, False
+            return tally, True
+    return tally, False
 
 
 def _conclude(
     plan: "Plan",
-    results: list["Result"],
+    tally: "Tally",
     seconds: float,
     interrupted: bool,
     json_lines: bool,
@@ -342,16 +359,24 @@ def _conclude(
     """
     from atdsr import batch
 
-    failures = [result.message for result in results if result.outcome == batch.Outcome.FAILED]
-    for failure in failures:
-        say(err, f"error: {failure}")
+    _show_failures(tally)
     if json_lines:
-        say(out, json.dumps(batch.totals(results, plan, interrupted=interrupted)))
-    summary = batch.summary(results, plan, seconds)
+        say(out, json.dumps(batch.totals(tally, plan, interrupted=interrupted)))
+    summary = batch.summary(tally, plan, seconds)
     if interrupted:
         say(err, f"interrupted: {summary}")
         raise typer.Exit(interrupts.exit_code())
     if plan.several and not quiet:
         say(err, summary)
-    if failures:
+    if tally.failures:
         raise typer.Exit(1)
+
+
+def _show_failures(tally: "Tally") -> None:
+    """Show what failed."""
+    from atdsr import batch
+
+    for failure in tally.failures:
+        say(err, f"error: {failure}")
+    if more := tally.counts[batch.Outcome.FAILED] - len(tally.failures):
+        say(err, f"error: {more:,} more failed; --failures FILE lists them all.")

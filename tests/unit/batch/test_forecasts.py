@@ -82,10 +82,14 @@ def test_what_is_skipped_and_what_fails(networks: Networks):
     made = list(batch.forecast(plan, networks))
     assert [each.outcome for each in made] == [Outcome.SKIPPED, Outcome.FAILED, Outcome.DONE]
     assert made[0].line == "in/a.png: in/a_x2.png exists and is kept"
-    summary = batch.forecast_summary(made, plan)
+    tally = batch.ForecastTally()
+    for each in made:
+        tally.add_forecast(each)
+    summary = batch.forecast_summary(tally, plan)
     assert summary.startswith("1 of 3 pictures would be made, 1 skipped, 1 failed, in about 0 s")
     assert summary.endswith("; 1 PSD not read")
-    totals = batch.forecast_totals(made, plan)
+    assert tally.memory == made[2].workload.memory  # type: ignore[union-attr]
+    totals = batch.forecast_totals(tally, plan)
     assert (totals["total"], totals["done"], totals["skipped"]) == (3, 1, 1)
     assert totals["unread"] == {"PSD": 1}
 

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from atdsr import batch, imaging
 from atdsr.base.reporter import Reporter
-from atdsr.batch import BatchConfig, BatchItem, Factor, Outcome, Plan, Result, running
+from atdsr.batch import BatchConfig, BatchItem, Factor, Outcome, Plan, Result, Tally, running
 from atdsr.imaging import Picture
 from atdsr.inference import UpscaleError, Upscaler
 
@@ -23,6 +24,13 @@ X2 = BatchConfig(Factor(2))
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def tally(results: Iterable[Result]) -> Tally:
+    counted = Tally()
+    for result in results:
+        counted.add(result.outcome, result.message, result.seconds)
+    return counted
 
 
 class Repeater(Upscaler):
@@ -255,7 +263,7 @@ def test_records_are_plain_json():
     assert records[1]["outcome"] == "failed"
     assert records[1]["width"] is None
     plan = Plan((good, bad), (Path("a_x2.png"),), True, X2, unread={"PSD": 1})
-    totals = json.loads(json.dumps(batch.totals(results, plan, interrupted=False)))
+    totals = json.loads(json.dumps(batch.totals(tally(results), plan, interrupted=False)))
     assert totals.pop("seconds") >= 0
     assert totals == {
         "event": "summary",
@@ -283,10 +291,12 @@ def test_records_are_plain_json():
 )
 def test_the_summary_counts_and_tells_the_time(seconds: float, words: str):
     item = BatchItem(Path("a.png"), Path("a_x2.png"))
-    assert batch.summary([], Plan((item,), (), False, X2), 5) == "0 of 1 picture done, in 5 s"
-    results = [
+    assert (
+        batch.summary(tally([]), Plan((item,), (), False, X2), 5) == "0 of 1 picture done, in 5 s"
+    )
+    results = tally(
         Result(Path(), None, Outcome(name), "") for name in ("done", "skipped", "skipped", "failed")
-    ]
+    )
     five = Plan((item,) * 5, (), True, X2)
     said = f"1 of 5 pictures done, 2 skipped, 1 failed, in {words}"
     assert batch.summary(results, five, seconds) == said
@@ -351,3 +361,10 @@ def test_what_cannot_be_written_fails_alone(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(imaging, "write", refuse)
     results = run(*items, several=True)
     assert [result.outcome for result in results] == ["done", "failed", "done"]
+
+
+def test_a_million_failures_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(running, "MOST_SENTENCES", 2)
+    counted = tally(Result(Path(), None, Outcome.FAILED, f"{n}") for n in range(5))
+    assert counted.failures == ["0", "1"]
+    assert counted.counts[Outcome.FAILED] == 5
