@@ -352,7 +352,7 @@ def test_the_first_help_lists_every_command():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["upscale"], "Missing argument 'INPUT...'"),
+        (["upscale"], "Name a picture, a folder or a glob, or a list with --manifest."),
         (["upscale", "a.png", "--zzzz"], "There is no option --zzzz."),
         (["upscale", "a.png", "--scale", "5"], "'5' is not 2, 3 or 4"),
         (["upscale", "a.png", "--category-size", "0"], "'0' is not a whole number from 1 on"),

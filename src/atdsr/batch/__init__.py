@@ -21,6 +21,7 @@ from atdsr.batch.forecasts import (
     forecast_totals,
     work_done,
 )
+from atdsr.batch.manifest_planning import plan_manifest
 from atdsr.batch.naming import Template
 from atdsr.batch.networks import Networks
 from atdsr.batch.planning import BatchItem, Plan, plan
@@ -54,6 +55,7 @@ __all__ = [
     "forecast_totals",
     "open_streams",
     "plan",
+    "plan_manifest",
     "run",
     "run_previews",
     "summary",

@@ -14,6 +14,9 @@ from atdsr.inference import UpscaleError
 from atdsr.inference.budget import Workload, pass_sizes
 from atdsr.inference.speed import seconds_per_pixel
 
+MOST_OPENED = 10_000
+"""So many pictures are opened before the first one begins, to tell how much time is left."""
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -194,8 +197,11 @@ def work_done(plan: Plan, networks: Networks) -> Callable[[float], float]:
 
     The work for a picture is the number of pixels that the network is given, so that a bar tells
     how much time is left for pictures of different sizes. Each picture is opened for that, which
-    takes about a millisecond, but not decoded.
+    takes about a millisecond, but not decoded. Of more than `MOST_OPENED` pictures, only the number
+    counts.
     """
+    if plan.total > MOST_OPENED:
+        return (1 / plan.total).__mul__
     done = [0.0] * (len(plan.problems) + 1)
     for item in plan.items:
         done.append(done[-1] + _work(item, plan, networks))

@@ -85,7 +85,9 @@ class Template:
         Raises:
             BatchError: The name leads out of that folder, or is not the name of a file.
         """
-        fields = {"stem": source.stem, "name": source.name, "parent": source.absolute().parent.name}
+        fields = {"stem": source.stem, "name": source.name}
+        if "parent" in self.fields:
+            fields["parent"] = source.absolute().parent.name
         text = self.text.format_map(fields | dict(values))
         path = Path(text)
         if path.anchor or ".." in path.parts or not Path(text.rpartition("/")[2]).suffix:

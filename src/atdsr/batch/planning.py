@@ -1,9 +1,10 @@
 """Planning a batch: which files the inputs name, and which file each of them becomes."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from atdsr import imaging
 from atdsr.base.errors import AtdsrError
@@ -27,10 +28,20 @@ class BatchItem:
     Attributes:
         source: The file to read.
         target: The file to write.
+        origin: The line of a manifest that names the picture, as sentences name it.
     """
 
     source: Path
     target: Path
+    origin: str = ""
+
+
+class Items(Protocol):
+    """Pictures that are counted already, and found again each time that they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[BatchItem]: ...
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,7 @@ class Plan:
         unread: How many files of each unsupported format are among the inputs.
     """
 
-    items: tuple[BatchItem, ...]
+    items: Items
     left_out: tuple[Path, ...]
     several: bool
     config: BatchConfig
@@ -96,16 +107,16 @@ def plan(inputs: Sequence[str], out: str | None, config: BatchConfig) -> Plan:
         earlier = template.earlier_outputs(input_files.files)
         sources = [source for source in input_files.files if source not in earlier]
         is_file = out is not None and not (several or config.template or is_folder(out))
-        folder = None if out is None or is_file else _folder(out, several, config)
+        folder = None if out is None or is_file else output_folder(out, several, config)
         items: list[BatchItem] = []
         unreadable: list[tuple[Path, str]] = []
         for source in sources:
             parent = source.parent if folder is None else folder / input_files.files[source]
             try:
                 if out is not None and is_file:
-                    items.append(BatchItem(source, _file(out, source, config)))
+                    items.append(BatchItem(source, output_file(out, source, config)))
                 else:
-                    items.append(BatchItem(source, parent / _name(source, template, config)))
+                    items.append(BatchItem(source, parent / output_name(source, template, config)))
             except _UnreadableError as error:
                 unreadable.append((source, str(error)))
         if not config.overwrite:
@@ -113,7 +124,7 @@ def plan(inputs: Sequence[str], out: str | None, config: BatchConfig) -> Plan:
         _check(items)
     except OSError as error:
         raise BatchError(f"{error.filename} cannot be read: {error.strerror}.") from None
-    _check_quality(items, config)
+    check_quality((item.target.suffix for item in items), config)
     left_out = earlier - {item.target for item in items}
 
     def is_ours(source: Path) -> bool:
@@ -139,21 +150,17 @@ class _UnreadableError(BatchError):
     """The size or format of a picture cannot be read, so that its output gets no name."""
 
 
-def _name(source: Path, template: Template, config: BatchConfig) -> Path:
+def output_name(source: Path, template: Template, config: BatchConfig) -> Path:
     """Return the name of a picture's output, relative to the folder for outputs.
 
     Raises:
         BatchError: As in `Template.render`; `_UnreadableError` concerns this picture only.
     """
-    values: dict[str, object] = {}
+    values = _known_values(config)
     size = config.size
     if "ext" in template.fields:
         values["ext"] = _suffix(source, config)
-    if not isinstance(size, TargetBox):
-        values["scale"] = f"{size.factor:g}"
-    if len(config.models) < 2:
-        values["model"] = "".join(config.models.values())
-    if template.fields & ({"width", "height", "scale", "model"} - values.keys()):
+    if needs_size(template, config):
         frames = _open(source)
         width, height = size.resolve(frames.width, frames.height)
         factor = enlargement(frames.width, frames.height, width, height)
@@ -161,6 +168,22 @@ def _name(source: Path, template: Template, config: BatchConfig) -> Path:
         values = {"scale": f"{width / frames.width:.3g}", "model": model} | values
         values |= {"width": width, "height": height}
     return template.render(source, values)
+
+
+def _known_values(config: BatchConfig) -> dict[str, object]:
+    """Return the values of fields that are the same for all pictures."""
+    values: dict[str, object] = {}
+    if not isinstance(config.size, TargetBox):
+        values["scale"] = f"{config.size.factor:g}"
+    if len(config.models) < 2:
+        values["model"] = "".join(config.models.values())
+    return values
+
+
+def needs_size(template: Template, config: BatchConfig) -> bool:
+    """Return whether a name depends on the size of the picture, which then has to be opened."""
+    of_size = {"width", "height", "scale", "model"} - _known_values(config).keys()
+    return bool(template.fields & of_size)
 
 
 def _suffix(source: Path, config: BatchConfig) -> str:
@@ -195,7 +218,7 @@ def _open(source: Path) -> imaging.Frames:
         raise _UnreadableError(str(error)) from None
 
 
-def _folder(out: str, several: bool, config: BatchConfig) -> Path:
+def output_folder(out: str, several: bool, config: BatchConfig) -> Path:
     """Return the folder for the outputs.
 
     Raises:
@@ -216,7 +239,7 @@ def _folder(out: str, several: bool, config: BatchConfig) -> Path:
     return folder
 
 
-def _file(out: str, source: Path, config: BatchConfig) -> Path:
+def output_file(out: str, source: Path, config: BatchConfig) -> Path:
     """Return the file for the only output, with the format's suffix if it has none.
 
     Raises:
@@ -268,16 +291,21 @@ def _check(items: Sequence[BatchItem]) -> None:
         source_of[target] = item.source
 
 
-def _check_quality(items: Sequence[BatchItem], config: BatchConfig) -> None:
+def check_quality(suffixes: Iterable[str], config: BatchConfig) -> None:
     """Check that a quality applies to at least one output.
+
+    Args:
+        suffixes: Those of the outputs, in any case.
+        config: What the command asks for.
 
     Raises:
         BatchError: It applies to none.
     """
-    if config.quality is None or not items:
+    used = {suffix.lower() for suffix in suffixes}
+    if config.quality is None or not used:
         return
-    suffixes = {item.target.suffix.lower() for item in items} & imaging.WRITABLE_SUFFIXES
-    if not any(imaging.format_of(Path(f"a{suffix}")) in _LOSSY for suffix in suffixes):
+    known = used & imaging.WRITABLE_SUFFIXES
+    if not any(imaging.format_of(Path(f"a{suffix}")) in _LOSSY for suffix in known):
         raise BatchError(
             "--quality applies only to JPEG, WebP, AVIF and JPEG XL; drop it, or choose one of "
             "them with --format."

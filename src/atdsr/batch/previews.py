@@ -40,7 +40,7 @@ def run_previews(
         What became of each comparison, as `run` does.
     """
     items = tuple(
-        BatchItem(item.source, item.target.with_name(f"{item.target.stem}{PREVIEW}.png"))
+        replace(item, target=item.target.with_name(f"{item.target.stem}{PREVIEW}.png"))
         for item in plan.items
     )
     return run_each(_write_preview, replace(plan, items=items), upscaler, reporter_for)

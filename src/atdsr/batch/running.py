@@ -171,6 +171,14 @@ def explain(
     error: AtdsrError | OSError | MemoryError, item: BatchItem, plan: Plan
 ) -> tuple[Outcome, str]:
     """Return what becomes of a picture because of an error, and the sentence for people."""
+    outcome, sentence = _explain(error, item, plan)
+    is_listed = outcome is Outcome.FAILED and item.origin
+    return outcome, f"{item.origin}: {sentence}" if is_listed else sentence
+
+
+def _explain(
+    error: AtdsrError | OSError | MemoryError, item: BatchItem, plan: Plan
+) -> tuple[Outcome, str]:
     source, target = item.source, item.target
     if isinstance(error, _BusyError):
         return Outcome.SKIPPED, f"{source}: {error}"

@@ -61,7 +61,7 @@ Examples:
 
 def upscale(
     context: typer.Context,
-    inputs: Annotated[list[str], argument("INPUT...")],
+    inputs: Annotated[list[str] | None, argument("INPUT...")] = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -160,6 +160,14 @@ def upscale(
             "auto: K from a SLURM array or an indexed Kubernetes Job.",
         ),
     ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Enlarge the pictures that FILE lists, one path on a line, with a tab and a name "
+            "of the output after it if you like; or a Parquet file with columns path and output.",
+        ),
+    ] = None,
     failures: Annotated[
         Path | None,
         typer.Option(
@@ -194,6 +202,11 @@ def upscale(
     if preview and (dry_run or output == batch.STREAM):
         other = "--dry-run" if dry_run else "-o -"
         raise typer.BadParameter(f"--preview and {other} exclude each other; drop one of them.")
+    inputs = inputs or []
+    if not inputs and manifest is None:
+        raise typer.BadParameter("Name a picture, a folder or a glob, or a list with --manifest.")
+    if manifest is not None and batch.STREAM in (*inputs, output):
+        raise typer.BadParameter("--manifest and - exclude each other; drop one of them.")
     if failures is not None and dry_run:
         raise typer.BadParameter("--failures and --dry-run exclude each other; drop one of them.")
     if any(is_typed(context, each) for each in ("outscale", "size", "scale")):  # not a default
@@ -231,7 +244,10 @@ def upscale(
         shard=shard,
     )
     with batch.open_streams(inputs, output, config) as streams:
-        plan = batch.plan(streams.inputs, streams.out, config)
+        if manifest is None:
+            plan = batch.plan(streams.inputs, streams.out, config)
+        else:
+            plan = batch.plan_manifest(manifest, streams.inputs, streams.out, config)
         if dry_run:
             _forecast(plan, networks, streams, json_lines, quiet)
             return
