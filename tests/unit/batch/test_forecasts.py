@@ -110,3 +110,14 @@ def test_the_share_where_there_is_nothing_to_do(networks: Networks):
         Path(name).write_bytes(b"no picture")
     done = batch.work_done(batch.plan(["in"], None, BatchConfig(Factor(2))), networks)
     assert [done(pictures) for pictures in (0, 1, 2)] == [0, 0.5, 1]
+
+
+def test_of_very_many_pictures_the_number_counts(
+    networks: Networks, monkeypatch: pytest.MonkeyPatch
+):
+    save("in/a.png", 10, 10)
+    save("in/b.png", 10, 30)
+    plan = batch.plan(["in"], None, BatchConfig(Factor(2)))
+    assert batch.work_done(plan, networks)(1) == pytest.approx(0.25)
+    monkeypatch.setattr(forecasts, "MOST_OPENED", 1)
+    assert batch.work_done(plan, networks)(1) == 0.5

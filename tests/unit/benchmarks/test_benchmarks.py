@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import floor
 import folder
+import manifest
 import memory as memory_script
 import networks_compared
 import results
@@ -344,3 +345,13 @@ def test_strips(
         "Urban100_img_027_x4.png",
         "Urban100_img_076_x4.png",
     ]
+
+
+def test_manifest_counts_the_lines_of_a_shard(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    run(manifest, monkeypatch, "--lines", 640)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("640 lines, ")
+    assert 0 < int(said[0].split()[2]) < 40  # about a 64th
+    assert said[2].startswith("memory ")
