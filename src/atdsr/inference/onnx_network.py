@@ -104,7 +104,7 @@ class OnnxNetwork:
             if budget.is_out_of_memory(error):
                 raise MemoryError from None
             raise UpscaleError(
-                f"{self.path}: the network failed on {width}x{height}: {_reason(error)}."
+                f"{self.path}: the network failed on {width}x{height}: {_message(error)}."
             ) from None
         enlarged = torch.from_numpy(np.concatenate(results).astype(np.float32, copy=False))
         return enlarged[..., : height * self.scale, : width * self.scale]
@@ -157,7 +157,7 @@ class OnnxNetwork:
             return ATDConfig(**fields)
         except (ValueError, TypeError, KeyError, RecursionError, ConfigError) as error:
             raise UpscaleError(
-                f"{self.path}: its configuration cannot be read ({_reason(error)}); export it "
+                f"{self.path}: its configuration cannot be read ({_message(error)}); export it "
                 "again."
             ) from None
 
@@ -181,7 +181,7 @@ class OnnxNetwork:
                 f"{list_scales()} are run."
             )
         assert error is not None
-        raise UpscaleError(f"{self.path}: the network failed: {_reason(error)}.")
+        raise UpscaleError(f"{self.path}: the network failed: {_message(error)}.")
 
     def _run(self, samples: np.ndarray) -> np.ndarray:
         """Run the network, and end it if Ctrl-C comes meanwhile."""
@@ -284,10 +284,10 @@ def _rejection(path: Path, text: str) -> str:
     for part, sentence in _REJECTIONS:
         if part in text:
             return sentence
-    return f"cannot be read by onnxruntime: {_reason(text)}."
+    return f"cannot be read by onnxruntime: {_message(text)}."
 
 
-def _reason(error: object) -> str:
+def _message(error: object) -> str:
     """Return the part of onnxruntime's message that says what is wrong."""
     line = re.sub(r".*\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error).partition("\n")[0])
     line = line.rpartition(" failed:")[2].rpartition("Status Message: ")[2]
