@@ -1,6 +1,7 @@
 """`atdsr export`, and what others make of its files."""
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -219,16 +220,57 @@ def test_half_precision_and_a_newer_opset(weights: Path, tmp_path: Path) -> None
     assert {node.op_type for node in model.graph.node} <= TENSORRT
 
 
+# ------------------------------------------------------------------------------- other programs
+
+
+@pytest.mark.slow
+def test_a_program_of_pytorch(weights: Path, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.pt2"
+    export(weights, "-o", path, "--quiet")
+    facts = {"scale": "", "name": ""}
+    program: Any = torch.export.load(path, extra_files=facts).module()
+    assert (facts["scale"], facts["name"]) == ("2", "tiny")
+    for shape in [(1, 3, 1, 1), (1, 3, 5, 90), (1, 3, 64, 48)]:
+        image = torch.rand(shape)
+        with torch.inference_mode(), kernels.plain():
+            expected = lively(CONFIG)(image)
+        assert psnr(program(image).detach().numpy(), expected) > 55
+    content = path.read_bytes()
+    assert b"/site-packages/" not in content
+    assert b"atdsr::" not in content  # no operator that only this project has
+
+
+@pytest.mark.slow
+def test_openvino_runs_its_own_files_and_onnx(
+    exported: Path, weights: Path, tmp_path: Path
+) -> None:
+    openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    path = tmp_path / "tiny.xml"
+    export(weights, "-o", path, "--quiet")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["tiny.bin", "tiny.xml"]
+    core = openvino.Core()
+    assert core.read_model(path).get_rt_info(["atdsr", "scale"]).value == "2"
+    for file in (path, exported):
+        network = core.compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        for shape in [(1, 3, 1, 1), (2, 3, 33, 17), (1, 3, 64, 48)]:
+            image = torch.rand(shape)
+            with torch.inference_mode(), kernels.plain():
+                expected = lively(CONFIG)(image)
+            assert psnr(network(image.numpy())[0], expected) > 55
+
+
 # -------------------------------------------------------------------------------- what is refused
 
 
-def test_bad_input_ends_in_a_sentence(weights: Path, tmp_path: Path) -> None:
+def test_bad_input_ends_in_a_sentence(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = tmp_path / "x.onnx"
     target.touch()
     (line,) = export(weights, "-o", target, code=1)
-    assert (
-        line == f"error: {target}: it exists and is kept; --overwrite replaces it."
-        or "exists" in line
+    assert line == (
+        f"error: {target}: the file exists and is kept; allow overwriting it (--overwrite), or "
+        "name another."
     )
     (line,) = export(weights, "-o", tmp_path / "x.ncnn", code=1)
     assert line.endswith("x.ncnn: the suffix of an exported file is one of .onnx, .pt2, .xml.")
@@ -238,6 +280,12 @@ def test_bad_input_ends_in_a_sentence(weights: Path, tmp_path: Path) -> None:
     assert "none.pth does not exist" in line
     assert "opset is 99; it is 18 to 23." in "\n".join(
         export(weights, "-o", tmp_path / "z.onnx", "--opset", "99", code=2)
+    )
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    (line,) = export(weights, "-o", tmp_path / "z.onnx", code=1)
+    assert line == (
+        f"error: {tmp_path / 'z.onnx'}: the folder {tmp_path} may not be written; name another "
+        "place, or change its permissions."
     )
     assert sorted(tmp_path.iterdir()) == [target]
     assert target.stat().st_size == 0
