@@ -21,8 +21,9 @@ PAGES = documentation.user_pages()
 BLOCKS = [block for page in PAGES for block in documentation.blocks(page)]
 
 OTHERS = {
-    *(".", "activate", "curl", "display", "export", "for", "done"),  # the shell, and what it has
-    *("git", "uv", "pipx", "tensorboard", "lint-imports", "pyright", "ruff"),
+    *(".", "activate", "cd", "curl", "display", "export", "for", "done"),  # the shell, what it has
+    *("cp", "mkdir"),
+    *("git", "npm", "uv", "pipx", "tensorboard", "lint-imports", "pyright", "ruff"),
 }
 """Programs whose arguments are theirs to check."""
 
@@ -178,7 +179,7 @@ def _check_python(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None
         elif module == "pip":
             _check_pip(rest)
         else:
-            assert module in ("venv", "timeit", "torch.distributed.launch"), module
+            assert module in ("venv", "timeit", "http.server", "torch.distributed.launch"), module
         return
     script, *rest = arguments
     if script in OFFICIAL:

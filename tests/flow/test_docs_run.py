@@ -27,7 +27,7 @@ from atdsr.evaluation import standard_sets, testsets
 from atdsr.network.config import atd_light
 from atdsr.training import estimate, recipes
 from atdsr.weights import models, write_weights
-from helpers import documentation, logs, option_files
+from helpers import documentation, logs, onnx_files, option_files
 from helpers.documentation import Block
 from helpers.networks import ROOT
 from helpers.pictures import noise
@@ -48,6 +48,8 @@ NOT_RUN = {
     "DAT_light": "other people's weights; tests/unit/benchmarks/test_benchmarks.py",
     "--preview": "enlarges a small file to 33 megapixels; tests/flow/test_upscale_previews.py",
     "atdsr web": "serves until it is stopped; tests/flow/test_web.py",
+    "atdsr export": "takes a minute; tests/flow/test_export.py",
+    "--provider directml": "is on Windows; tests/unit/inference/test_onnx_network.py",
     "models add": "needs the files of the authors; tests/flow/test_models.py",
 }
 """What a command holds that is not run, and why; where it is tested instead."""
@@ -73,6 +75,7 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = models.load_weights("atd-light-x2")
     write_weights(weights, folder / "mine.pth")
     shutil.copy(folder / "mine.pth", folder / "mine.ckpt")
+    onnx_files.nearest(folder / "atd-light-x2.onnx")
     for name in ("text", "finetune"):
         (folder / "experiments" / name).mkdir(parents=True)
         write_weights(weights, folder / "experiments" / name / "best.safetensors")
@@ -234,6 +237,10 @@ def explain(names: dict[str, Any], here: Path, printed: str) -> None:
     assert len(list((here / "explained").iterdir())) == 5
 
 
+def exported(names: dict[str, Any], here: Path, printed: str) -> None:
+    assert names["upscaler"](names["picture"]).shape == (28, 40, 3)
+
+
 def animation(names: dict[str, Any], here: Path, printed: str) -> None:
     with Image.open(here / "out.webp") as picture:
         assert (picture.size, picture.n_frames) == ((40, 28), 2)  # pyright: ignore
@@ -300,6 +307,7 @@ CLAIMS: dict[str, list[Callable[[dict[str, Any], Path, str], None]]] = {
     "docs/embedding.md": [embedded, errors, cancelled, logged, memory, threads],
     "docs/evaluation.md": [evaluation],
     "docs/explain.md": [explain],
+    "docs/export.md": [exported],
     "docs/models/official.md": [official],
     "docs/pictures.md": [animation],
     "docs/training.md": [loss],

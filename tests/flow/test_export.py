@@ -1,8 +1,12 @@
 """`atdsr export`, and what others make of its files."""
 
+import base64
 import json
+import os
+import shutil
 import sys
 from dataclasses import replace
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +21,10 @@ import atdsr
 from atdsr import cli, imaging
 from atdsr.network import kernels
 from atdsr.weights import Weights, write_weights
-from helpers import onnx_files
-from helpers.networks import TINY, lively
+from helpers import browser, onnx_files
+from helpers.networks import ROOT, TINY, lively
 from helpers.pictures import noise
+from helpers.servers import folder_served
 from helpers.upscaling import Run, refused, save, temporaries
 
 CONFIG = replace(TINY, depths=(4,), heads=(2,))  # every kind of layer
@@ -219,16 +224,98 @@ def test_half_precision_and_a_newer_opset(weights: Path, tmp_path: Path) -> None
     assert {node.op_type for node in model.graph.node} <= TENSORRT
 
 
+# ------------------------------------------------------------------------------- other programs
+
+
+def photo(height: int, width: int) -> np.ndarray:
+    """The upper left part of the sample photo."""
+    with as_file(files("atdsr.reports") / "sample" / "coffee.png") as path:
+        return imaging.read(path).samples[:height, :width]
+
+
+@pytest.mark.slow
+def test_a_program_of_pytorch(weights: Path, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.pt2"
+    export(weights, "-o", path, "--quiet")
+    facts = {"scale": "", "name": ""}
+    program: Any = torch.export.load(path, extra_files=facts).module()
+    assert (facts["scale"], facts["name"]) == ("2", "tiny")
+    for shape in [(1, 3, 1, 1), (1, 3, 5, 90), (1, 3, 64, 48)]:
+        image = torch.rand(shape)
+        with torch.inference_mode(), kernels.plain():
+            expected = lively(CONFIG)(image)
+        assert psnr(program(image).detach().numpy(), expected) > 55
+    content = path.read_bytes()
+    assert b"/site-packages/" not in content
+    assert b"atdsr::" not in content  # no operator that only this project has
+
+
+@pytest.mark.slow
+def test_openvino_runs_its_own_files_and_onnx(
+    exported: Path, weights: Path, tmp_path: Path
+) -> None:
+    openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    path = tmp_path / "tiny.xml"
+    export(weights, "-o", path, "--quiet")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["tiny.bin", "tiny.xml"]
+    core = openvino.Core()
+    assert core.read_model(path).get_rt_info(["atdsr", "scale"]).value == "2"
+    for file in (path, exported):
+        network = core.compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        for shape in [(1, 3, 1, 1), (2, 3, 33, 17), (1, 3, 64, 48)]:
+            image = torch.rand(shape)
+            with torch.inference_mode(), kernels.plain():
+                expected = lively(CONFIG)(image)
+            assert psnr(network(image.numpy())[0], expected) > 55
+
+
+@pytest.mark.slow
+def test_a_page_runs_the_file_in_a_browser(exported: Path, tmp_path: Path) -> None:
+    packages = Path(os.environ.get("ATDSR_NODE_MODULES", ROOT / ".venv" / "node_modules"))
+    if not (packages / "onnxruntime-web").is_dir():
+        pytest.skip(f"no onnxruntime-web in {packages}; set ATDSR_NODE_MODULES to its folder")
+    page_file = tmp_path / "web.html"
+    shutil.copy(ROOT / "docs" / "examples" / "web.html", page_file)
+    shutil.copy(exported, tmp_path / "tiny.onnx")
+    (tmp_path / "node_modules").symlink_to(packages)
+    network = session(exported)
+    with folder_served(tmp_path) as url, browser.opened(page_file) as page:
+        page.errors.clear()  # of the page as a file, which may fetch no network
+        page.requests.clear()
+        page.load(f"{url}/web.html?model=tiny.onnx")
+        assert page.evaluate("session.then(() => status.textContent)").startswith("tiny.onnx is ")
+        for height, width in [(61, 83), (16, 48), (33, 20)]:
+            samples = photo(height, width)
+            rgba = np.dstack([samples, np.full((height, width), 255, np.uint8)])
+            text = base64.b64encode(rgba.tobytes()).decode()
+            large = page.evaluate(
+                f"enlarge(new ImageData(Uint8ClampedArray.from(atob('{text}'), "
+                f"each => each.charCodeAt(0)), {width}, {height})).then("
+                "image => [image.width, image.height, Array.from(image.data)])"
+            )
+            assert large[:2] == [2 * width, 2 * height]
+            seen = np.array(large[2]).reshape(2 * height, 2 * width, 4)[..., :3]
+            image = imaging.to_tensor(samples)
+            (expected,) = network.run(None, {"image": image.numpy()})
+            levels = imaging.to_array(torch.from_numpy(expected).clamp(0, 1)).astype(int)
+            assert np.abs(seen - levels).max() <= 1
+            assert (seen != levels).mean() < 0.001
+        assert page.errors == []
+        assert all(request.startswith(url) for request in page.requests)
+
+
 # -------------------------------------------------------------------------------- what is refused
 
 
-def test_bad_input_ends_in_a_sentence(weights: Path, tmp_path: Path) -> None:
+def test_bad_input_ends_in_a_sentence(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = tmp_path / "x.onnx"
     target.touch()
     (line,) = export(weights, "-o", target, code=1)
-    assert (
-        line == f"error: {target}: it exists and is kept; --overwrite replaces it."
-        or "exists" in line
+    assert line == (
+        f"error: {target}: the file exists and is kept; allow overwriting it (--overwrite), or "
+        "name another."
     )
     (line,) = export(weights, "-o", tmp_path / "x.ncnn", code=1)
     assert line.endswith("x.ncnn: the suffix of an exported file is one of .onnx, .pt2, .xml.")
@@ -238,6 +325,12 @@ def test_bad_input_ends_in_a_sentence(weights: Path, tmp_path: Path) -> None:
     assert "none.pth does not exist" in line
     assert "opset is 99; it is 18 to 23." in "\n".join(
         export(weights, "-o", tmp_path / "z.onnx", "--opset", "99", code=2)
+    )
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    (line,) = export(weights, "-o", tmp_path / "z.onnx", code=1)
+    assert line == (
+        f"error: {tmp_path / 'z.onnx'}: the folder {tmp_path} may not be written; name another "
+        "place, or change its permissions."
     )
     assert sorted(tmp_path.iterdir()) == [target]
     assert target.stat().st_size == 0

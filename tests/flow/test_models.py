@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 import atdsr
 from atdsr import cli
 from atdsr.base import checkout, interrupts, memory, units
+from atdsr.network.config import atd_light
+from atdsr.network.model import ATD
 from atdsr.weights import Weights, download, models, read_weights, write_weights
 from atdsr.weights.models import OfficialModel
 from helpers.networks import TINY, lively
@@ -264,6 +266,18 @@ def test_a_name_that_the_encoding_of_the_output_lacks(
     assert not end.value.code
     stdout.seek(0)
     assert stdout.readline().split() == ["file", r"\u732b.safetensors"]
+
+
+def test_what_a_pth_file_cannot_tell():
+    network = ATD(replace(atd_light(2), category_block=64))
+    write_weights(Weights(network.config, network.state_dict()), "blocks.safetensors")
+    assert "category_block   64" in run("info", "blocks.safetensors")[0]
+    _, told = run("convert", "blocks.safetensors", "blocks.pth")
+    assert told == (
+        "blocks.pth cannot tell that this network sorts tokens in squares of 64; whoever loads it "
+        "will sort them all over the picture.\n"
+    )
+    assert "category_block" not in run("info", "blocks.pth")[0]
 
 
 def test_convert_there_and_back(weights: Weights):

@@ -413,12 +413,15 @@ def test_other_machines_need_the_token(tiny_file: Path):
     [
         (["--host=0.0.0.0"], "add --token SECRET"),
         (["-mnothing"], "there is neither a file nor a model called 'nothing'"),
+        (["-mx.onnx"], "x.onnx is an ONNX file, which `atdsr upscale` and `atdsr eval` run; here"),
         (["--device=mps"], "this PyTorch has no mps device here"),
     ],
 )
-def test_what_cannot_be_served_ends_with_a_sentence(tiny_file: Path, options, sentence):
+def test_what_cannot_be_served_ends_with_a_sentence(tmp_path: Path, options, sentence):
+    (tmp_path / "x.onnx").write_bytes(b"\x08\x0a")
     done = subprocess.run(
         [sys.executable, "-m", "atdsr", "web", "--port=0", *options],
+        cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": SOURCES},
         capture_output=True,
         text=True,

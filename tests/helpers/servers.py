@@ -9,8 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import (
+    BaseHTTPRequestHandler,
+    SimpleHTTPRequestHandler,
+    ThreadingHTTPServer,
+)
 from pathlib import Path
+from typing import Any
 
 import gdown
 import pytest
@@ -177,3 +182,22 @@ def refused(model: OfficialModel) -> str:
 def part_bytes(model: OfficialModel) -> int:
     """Return how many bytes an interrupted download has left."""
     return sum(path.stat().st_size for path in model.download_folder.glob("*.part"))
+
+
+@contextmanager
+def folder_served(folder: Path) -> Iterator[str]:
+    """Serve the files of a folder; the URL comes back, without a slash at the end."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(folder))
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()

@@ -106,15 +106,13 @@ def info(
     NAME is one that `atdsr models` lists, FILE a .safetensors or .pth file. No code in it is
     ever run.
     """
-    from dataclasses import asdict
-
     from atdsr.weights import models
 
     weights = models.load_weights(name, category_size=category_size)
     rows: dict[str, object] = {"file": name}
     if not models.is_file(name):
         rows = _facts(models.find(name))
-    rows |= {"parameters": f"{weights.parameters:,}", **asdict(weights.config)}
+    rows |= {"parameters": f"{weights.parameters:,}", **weights.config.to_dict()}
     width = max(map(len, rows)) + 2
     for name, value in rows.items():
         say(out, f"{name:{width}}{value}")
@@ -137,15 +135,22 @@ def convert(
     weights = models.load_weights(source, category_size=category_size)
     write_weights(weights, target, overwrite=overwrite)
     say(out, f"{source} -> {target}")
+    config = weights.config
     try:
-        is_told = read_weights(target).config == weights.config
+        told = read_weights(target).config
     except WeightsError:
-        is_told = False
-    if not is_told:
+        told = None
+    if config.category_block is not None and (told is None or told.category_block is None):
+        say(
+            err,
+            f"{target} cannot tell that this network sorts tokens in squares of "
+            f"{config.category_block}; whoever loads it will sort them all over the picture.",
+        )
+    if told is None or told.category_size != config.category_size:
         say(
             err,
             f"{target} cannot tell the category size of this network; load it with "
-            f"--category-size {weights.config.category_size} (in Python, category_size=).",
+            f"--category-size {config.category_size} (in Python, category_size=).",
         )
 
 

@@ -1,6 +1,5 @@
 """Exporting a network to a file: build, check, write."""
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +103,6 @@ def _metadata(model: ATD, description: Description) -> dict[str, str]:
         "source": description.source,
         "parameters": str(sum(parameter.numel() for parameter in model.parameters())),
         "version": atdsr.__version__,
-        "config": json.dumps(dataclasses.asdict(config)),
+        "config": json.dumps(config.to_dict()),
     }
     return {name: text for name, text in facts.items() if text}

@@ -1,7 +1,8 @@
 """The configuration of an ATD network, and those of the published models."""
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from atdsr.base.errors import AtdsrError, short
 from atdsr.base.scales import SCALES, list_scales
@@ -44,6 +45,9 @@ class ATDConfig:
         ffn_ratio: width of the feed-forward part over `width`.
         head: "pixelshuffle" (classical) or "pixelshuffledirect" (light).
         img_range: factor of the picture inside the network.
+        category_block: side in tokens of the squares within which tokens are sorted by category;
+            the runs of the category attention then stay in one part of a large picture, as in the
+            crops of training. None sorts the whole picture, as published.
     """
 
     scale: int
@@ -58,6 +62,7 @@ class ATDConfig:
     head: Head
     window: int = 16
     img_range: float = 1.0
+    category_block: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, or only at a cost beyond that of any real network.
@@ -76,6 +81,8 @@ class ATDConfig:
             )
         for name, most in _LARGEST.items():
             _check_whole(name, getattr(self, name), most)
+        if self.category_block is not None:
+            _check_whole("category_block", self.category_block, _LARGEST["category_size"])
         if self.window % 2:
             raise ConfigError(f"window is {self.window}; it must be even to be shifted by half.")
         if self.ffn_kernel % 2 == 0:
@@ -127,6 +134,10 @@ class ATDConfig:
         published = {"ATD": atd, "ATD-light": atd_light}
         own = f"ATD of width {self.width} with {sum(self.depths)} layers"
         return next((name for name, of in published.items() if of(self.scale) == self), own)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by their names, without those that are None."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
 
     @property
     def hidden(self) -> int:

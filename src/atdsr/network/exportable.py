@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from atdsr.network.attention import MAX_LOGIT_SCALE, join_heads, split_heads
@@ -75,7 +76,7 @@ def compute_layer(
     from_category = category.proj(
         _attend_in_categories(
             qkv,
-            place_by_category(similarity),
+            place_by_category(similarity, x.shape[1], x.shape[2], category.block),
             category.logit_scale,
             category.heads,
             category.group,
@@ -138,24 +139,45 @@ def attend_in_windows(qkv: Tensor, table: Tensor, windows: Windows, side: int) -
 # --------------------------------------------------------------------------------- categories
 
 
-def place_by_category(similarity: Tensor) -> Tensor:
+def place_by_category(similarity: Tensor, h: int, w: int, block: int | None) -> Tensor:
     """Return where each token comes when tokens are sorted by category, ties by position.
 
     A token comes after all of lower categories, and after those of its own that stand before it.
-    Counts are exact up to 2^24 tokens; they are floats since TensorRT adds up no others.
+    With blocks it comes after all of the blocks before its own, too. Counts are exact up to 2^24
+    tokens; they are floats since TensorRT adds up no others.
 
     Args:
         similarity: `b n m`, the attention map A. A token's category is the index of its largest
             value, the first one where several are the largest.
+        h: Rows of tokens.
+        w: Columns of tokens.
+        block: `ATDConfig.category_block`.
 
     Returns:
         int64 `b n`.
     """
     categories = torch.arange(similarity.shape[-1], device=similarity.device)
     is_in = (similarity.argmax(-1, keepdim=True) == categories).float()  # b n m
-    counts = is_in.sum(1, keepdim=True)
-    first = counts.cumsum(-1) - counts  # b 1 m
-    return ((is_in.cumsum(1) + first) * is_in).sum(-1).long() - 1
+    if block is None:
+        return _count_before(is_in[:, None])[:, 0]
+    rows, columns = (h + block - 1) // block, (w + block - 1) // block
+    is_in = F.pad(is_in.view(-1, h, w, len(categories)), (0, 0, 0, columns * block - w))
+    is_in = F.pad(is_in, (0, 0, 0, 0, 0, rows * block - h))  # what is added is in no category
+    is_in = is_in.view(-1, rows, block, columns, block, len(categories)).transpose(2, 3)
+    place = _count_before(is_in.reshape(-1, rows * columns, block**2, len(categories)))
+    place = place.view(-1, rows, columns, block, block).transpose(2, 3)
+    return place.reshape(-1, rows * block, columns * block)[:, :h, :w].flatten(1)
+
+
+def _count_before(is_in: Tensor) -> Tensor:
+    """Return how many tokens come before each, `b blocks n`.
+
+    Args:
+        is_in: `b blocks n m`, 1 for the category of each token, else 0.
+    """
+    counts = is_in.sum(2).flatten(1)  # b blocks*m
+    first = (counts.cumsum(-1) - counts).view(-1, is_in.shape[1], 1, is_in.shape[-1])
+    return ((is_in.cumsum(2) + first) * is_in).sum(-1).long() - 1
 
 
 def _attend_in_categories(

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from atdsr.network.attention import MAX_LOGIT_SCALE, refine_dictionary, scaled_keys
 from atdsr.network.kernels.cpu.attention import category_attention, window_attention
-from atdsr.network.kernels.cpu.dictionary import gather_tokens, look_up, sort_by_category
+from atdsr.network.kernels.cpu.dictionary import gather_tokens, look_up
 from atdsr.network.kernels.cpu.tokenwise import depthwise_gelu, linear
+from atdsr.network.operators import sort_by_category
 
 if TYPE_CHECKING:
     from atdsr.network.model import Layer
@@ -66,7 +67,8 @@ class CPUBackend:
         window, category = layer.window, layer.category
         grid = qkv.view(b, h, w, 3 * c), window.bias_table, window.side, window.shifted
         window_attention(*grid, keep=False, out=out.view(b, h, w, c))
-        order = sort_by_category(categories, dictionary.shape[1])
+        keys, count = category.sort_keys(categories, x, dictionary.shape[1])
+        order = sort_by_category(keys, count)
         log_scale = category.logit_scale.clamp(max=MAX_LOGIT_SCALE)
         runs = qkv, order, log_scale, category.heads, min(n, category.group)
         from_category = buffer("narrow", b, n, c)

@@ -207,20 +207,22 @@ class CategoryAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.group = config.category_size
+        self.block = config.category_block
         self.logit_scale = nn.Parameter(torch.full((1, 1), math.log(10.0)))
         self.proj = nn.Linear(config.width, config.width)
 
     def forward(self, qkv: Tensor, similarity: Tensor) -> Tensor:
         """`b h w 3c` and the attention map A, `b n m` -> `b h w c`."""
+        categories = similarity.argmax(-1)  # the first entry where several are the largest
+        keys, count = self.sort_keys(categories, qkv, similarity.shape[-1])
         out = operators.category_attention(
-            qkv.flatten(1, 2),
-            similarity.argmax(-1),  # the first entry where several are the largest
-            self.logit_scale,
-            self.heads,
-            self.group,
-            similarity.shape[-1],
+            qkv.flatten(1, 2), keys, self.logit_scale, self.heads, self.group, count
         )
         return self.proj(out.view(*qkv.shape[:3], -1))
+
+    def sort_keys(self, categories: Tensor, x: Tensor, count: int) -> tuple[Tensor, int]:
+        """Return what tokens `b h w c` of these categories `b n` are sorted by."""
+        return attention.sort_keys(categories, count, x.shape[1], x.shape[2], self.block)
 
 
 class Refinement(nn.Module):

@@ -22,7 +22,8 @@ from atdsr.network.kernels import cpu, gpu, needs_gradients
 from atdsr.network.kernels.cpu import attention as cpu_attention
 from atdsr.network.kernels.cpu import dictionary as cpu_dictionary
 
-_LARGEST_COUNT = 2**16  # categories that are sorted by counting on a CPU
+_LARGEST_COUNT = 2**16  # keys that are sorted by counting on a CPU
+_LARGEST_COUNT_GPU = 2**10  # there each token is compared with each of them
 
 
 # ---------------------------------------------------------------------------- window attention
@@ -176,7 +177,9 @@ def _sort_by_category(categories: Tensor, count: int) -> Tensor:
     if gpu.supports_device(categories.device):
         from atdsr.network.kernels.gpu import sorting
 
-        return sorting.sort_by_category(categories.int(), count)
+        if count <= _LARGEST_COUNT_GPU:
+            return sorting.sort_by_category(categories.int(), count)
+        return categories.sort(dim=1, stable=True).indices.int()
     if cpu.supports_device(categories.device) and count <= _LARGEST_COUNT:
         first, last = (int(end) for end in categories.aminmax())
         if first >= 0 and last < count:  # else it would count beyond its array
@@ -260,25 +263,24 @@ def window_attention(qkv: Tensor, table: Tensor, side: int, shifted: bool) -> Te
 
 
 def category_attention(
-    qkv: Tensor, categories: Tensor, logit_scale: Tensor, heads: int, group: int, count: int
+    qkv: Tensor, keys: Tensor, logit_scale: Tensor, heads: int, group: int, count: int
 ) -> Tensor:
-    """Sort tokens by category and compute `attention.category_attention` (equations 11 to 13).
+    """Sort tokens by their keys and compute `attention.category_attention` (equations 11 to 13).
 
     Args:
         qkv: `b n 3c`, channel = part * c + head * (c / heads) + i.
-        categories: Integer `b n`, the dictionary token that each token attends to most, from 0 to
-            count - 1.
+        keys: Integer `b n`, of `attention.sort_keys`, from 0 to count - 1.
         logit_scale: One number; scores are multiplied by exp(min(logit_scale, ln 100)).
         heads: Number of heads.
         group: Tokens in a run; a picture of fewer tokens is one run.
-        count: Number of dictionary tokens.
+        count: Number of keys that there may be.
 
     Returns:
         `b n c` in the original order, before the projection.
     """
     group = min(qkv.shape[1], group)
     log_scale = logit_scale.clamp(max=attention.MAX_LOGIT_SCALE)
-    order = sort_by_category(categories, count)
+    order = sort_by_category(keys, count)
     if not _has_kernel(qkv):
         return attention.category_attention(qkv, order, log_scale, heads, group)
     qkv, log_scale = qkv.contiguous(), log_scale.float().reshape(())

@@ -136,7 +136,8 @@ class Trainer:
         try:
             before, now = state["settings"], self._config.model_dump(mode="json")
             if (
-                before["network"] != now["network"]
+                # earlier versions did not write the field
+                {"category_block": None, **before["network"]} != now["network"]
                 or before["optim"]["name"] != now["optim"]["name"]
             ):
                 raise KeyError

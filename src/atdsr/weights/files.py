@@ -150,7 +150,7 @@ def write_weights(
     if suffix == ".safetensors":
         # a single key: safetensors writes several in random order, and equal weights shall give
         # equal files
-        metadata = {CONFIG_KEY: json.dumps(dataclasses.asdict(weights.config))}
+        metadata = {CONFIG_KEY: json.dumps(weights.config.to_dict())}
         content = safetensors.torch.save(tensors, metadata)
     else:
         parameter_sets = {"params_ema": tensors}

@@ -142,6 +142,33 @@ def test_equal_categories_keep_the_order_of_positions() -> None:
     assert torch.equal(whole[:, :4], half)
 
 
+@pytest.mark.parametrize(("h", "w", "block"), [(5, 9, 2), (8, 8, 4), (3, 20, 16), (7, 7, 1)])
+def test_tokens_are_sorted_inside_blocks(h: int, w: int, block: int) -> None:
+    categories = torch.randint(0, 4, (2, h * w))
+    keys, count = attention.sort_keys(categories, 4, h, w, block)
+    assert 0 <= keys.min() <= keys.max() < count
+    for of_picture, order in zip(categories, keys.sort(stable=True).indices, strict=True):
+        tokens = range(h * w)
+        expected = sorted(
+            tokens,
+            key=lambda token: (
+                token // w // block,
+                token % w // block,
+                int(of_picture[token]),
+                token,
+            ),
+        )
+        assert order.tolist() == expected
+
+
+@pytest.mark.parametrize("block", [None, 9, 100])
+def test_one_block_is_the_picture(block: int | None) -> None:
+    categories = torch.randint(0, 4, (2, 5 * 9))
+    keys, count = attention.sort_keys(categories, 4, 5, 9, block)
+    assert keys is categories
+    assert count == 4
+
+
 def test_permutation_and_its_gradient() -> None:
     x = torch.randn(2, 6, 3, dtype=torch.float64, requires_grad=True)
     order = torch.stack([torch.randperm(6) for _ in range(2)])

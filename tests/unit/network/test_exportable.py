@@ -23,8 +23,9 @@ from helpers.networks import TINY, lively
         TINY,
         replace(TINY, category_size=96, depths=(3,), heads=(3,)),  # which does not divide 256
         replace(TINY, window=8, category_size=64, scale=3, head="pixelshuffle"),
+        replace(TINY, category_block=20),
     ],
-    ids=["tiny", "short-run", "window-8"],
+    ids=["tiny", "short-run", "window-8", "blocks"],
 )
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 3, 40), (2, 33, 17), (1, 64, 48)])
 def test_it_computes_what_the_plain_layers_do(config, shape: tuple[int, int, int]) -> None:
@@ -50,13 +51,15 @@ def test_gradients_are_those_of_the_plain_layers() -> None:
         torch.testing.assert_close(exportable, plain, rtol=1e-9, atol=1e-9)
 
 
-def test_places_are_those_of_a_stable_sort() -> None:
+@pytest.mark.parametrize("block", [None, 1, 7, 10, 16, 25, 1000])
+def test_places_are_those_of_a_stable_sort(block: int | None) -> None:
     similarity = torch.rand(3, 500, 7)
     similarity[0, 100:200] = 0.5  # all equal: the first category
     similarity[1, :, 3] = 2.0  # all in one category
     similarity[2, :, 5] = -1.0  # nobody in one
-    order = similarity.argmax(-1).sort(dim=1, stable=True).indices
-    place = place_by_category(similarity)
+    keys, _ = attention.sort_keys(similarity.argmax(-1), 7, 20, 25, block)
+    order = keys.sort(dim=1, stable=True).indices
+    place = place_by_category(similarity, 20, 25, block)
     assert torch.equal(order.gather(1, place), torch.arange(500).expand(3, 500))
 
 

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -415,10 +416,12 @@ def _layer_inputs() -> tuple[Tensor, Tensor]:
     return torch.randn(2, 32, 48, TINY.width), torch.randn(2, TINY.dictionary_size, TINY.width)
 
 
-def test_a_layer_is_the_plain_one() -> None:
+@pytest.mark.parametrize("block", [None, 20])
+def test_a_layer_is_the_plain_one(block: int | None) -> None:
     x, dictionary = _layer_inputs()
     before = x.clone()
-    layers, exact = lively(TINY).layers, lively(TINY).double().layers
+    config = replace(TINY, category_block=block)
+    layers, exact = lively(config).layers, lively(config).double().layers
     backend = CPUBackend()
     with torch.no_grad():
         for layer, same in zip(layers, exact, strict=True):

@@ -160,6 +160,7 @@ def test_initialisation() -> None:
         ({"ffn_kernel": 4}, "ffn_kernel"),
         ({"ffn_ratio": 0.01}, "ffn_ratio"),
         ({"category_size": 0}, "category_size"),
+        ({"category_block": 0}, "category_block is 0; it must be a whole number from 1"),
         ({"width": 10**9}, "width is 1000000000; it must be a whole number from 1 to 2048"),
         ({"width": 12.0}, r"width is 12\.0; it must be a whole number"),
         ({"scale": True}, "scale is True"),

@@ -447,6 +447,7 @@ ODD = {
     [
         *(recipes.load(name) for name in recipes.names()),
         recipes.load("101", [f"{key}={json.dumps(value)}" for key, value in ODD.items()]),
+        recipes.load("000", [f"model={TINY_MODEL[:-1]}, category_block: 32}}"]),
         recipes.load("000", [f"model={TINY_MODEL}", "compile=true", "seed=9223372036854775807"]),
     ],
     ids=lambda settings: settings.name,

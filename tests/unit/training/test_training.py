@@ -31,6 +31,7 @@ from atdsr.training import (
     TrainConfig,
     TrainingError,
     Validated,
+    checkpoints,
     fit,
     loop,
     trainer,
@@ -242,6 +243,18 @@ def test_the_state_of_another_run_is_refused(settings: TrainConfig, change: dict
     with pytest.raises(TrainingError, match="holds a run of another network or optimizer"):
         fit(changed(settings, **change))
     assert_same(state_of(settings), before)
+
+
+def test_a_run_from_before_tokens_were_sorted_in_blocks(
+    settings: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(changed(settings, iterations=1))
+    state = state_of(settings)
+    assert state["settings"]["network"].pop("category_block") is None
+    monkeypatch.setattr(checkpoints, "load", lambda *_: state)
+    fit(changed(settings, iterations=2))
+    with pytest.raises(TrainingError, match="holds a run of another network"):
+        fit(changed(settings, iterations=3, network={"category_block": 32}))
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ def test_round_trip(tmp_path: Path, weights: Weights, suffix: str) -> None:
 
 
 def test_metadata_wins_over_shapes_and_an_argument_over_both(tmp_path: Path) -> None:
-    config = dataclasses.replace(atd_light(2), category_size=64, img_range=255.0)
+    config = dataclasses.replace(atd_light(2), category_size=64, img_range=255.0, category_block=96)
     path = tmp_path / "model.safetensors"
     write_weights(fresh(config), path)
     assert read_weights(path).config == config

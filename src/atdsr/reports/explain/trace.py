@@ -87,8 +87,10 @@ class Trace:
     @cached_property
     def runs(self) -> Tensor:
         """The tokens of each run, `runs g`, a short last one completed (equation 12)."""
-        order = self.categories.flatten().sort(stable=True).indices
-        group = min(len(order), self.layer.category.group)
+        category = self.layer.category
+        keys, _ = category.sort_keys(self.categories.view(1, -1), self.qkv[None], len(self.keys))
+        order = keys[0].sort(stable=True).indices
+        group = min(len(order), category.group)
         missing = -len(order) % group
         return torch.cat([order, order[len(order) - missing :].flip(0)]).view(-1, group)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def _recipe(options: TrainingFileSchema, file: Path) -> dict[str, Any]:
     Raises:
         BasicSRError: Something would change the result and is not supported.
     """
-    network = asdict(reading.network_config(options))
+    network = reading.network_config(options).to_dict()
     train, logger = options.train, options.logger
     recipe = {
         "name": options.name,

@@ -6,7 +6,6 @@ it builds on. The recipes of the published runs come with atdsr.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from atdsr.base import yaml_io
@@ -43,7 +42,7 @@ def load(
 def dump(config: TrainConfig) -> str:
     """Return a recipe that `load` reads back to an equal configuration, with all defaults."""
     values = config.model_dump(mode="json", by_alias=True, exclude={"network"})
-    network = asdict(config.network)
+    network = config.network.to_dict()
     scale = network.pop("scale")
     model: object = {
         key: list(value) if isinstance(value, tuple) else value for key, value in network.items()

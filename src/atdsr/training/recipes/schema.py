@@ -33,6 +33,7 @@ class NetworkFields(ConfigSection):
     head: Head
     window: _Size = 16
     img_range: PositiveFloat = 1.0
+    category_block: _Size | None = None
 
 
 class _ModelSection(ConfigSection):
