@@ -45,6 +45,26 @@ def test_options_that_are_not_given_are_taken_from_the_file(tiny_file: Path):
 
 
 @pytest.mark.parametrize(
+    ("defaults", "typed", "made"),
+    [
+        ("format = 'webp'\nquality = 92", ["-o", "x.png"], "x.png"),
+        ("format = 'webp'\nquality = 92", ["-f", "png", "-o", "d/"], "d/a_x2.png"),
+        ("quality = 92", [], "a_x2.png"),
+        ("name = '{stem}-big{ext}'", ["-o", "x.png"], "x.png"),
+        ("scale = 3", [], "a_x2.png"),
+    ],
+)
+def test_what_is_typed_wins_over_the_file(
+    defaults: str, typed: list[str], made: str, tiny_file: Path
+):
+    save("a.png", noise(3, h=10, w=14))
+    write(f"[upscale]\n{defaults}\n")
+    atdsr("upscale", "a.png", "-m", str(tiny_file), *typed)
+    picture = imaging.open_frames(made)
+    assert (picture.format_name, picture.width) == ("png", 28)
+
+
+@pytest.mark.parametrize(
     ("text", "words", "code"),
     [
         ("[upscale]\nqualty = 3", "upscale.qualty is no option; did you mean quality?", 1),

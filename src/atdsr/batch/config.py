@@ -79,6 +79,8 @@ class BatchConfig:
         overwrite: Whether existing outputs are replaced.
         quality: 1 to 100 for lossy formats. None is what `imaging.write` chooses.
         strip_metadata: Whether what tells of the camera, the place and the author is left out.
+        defaults: The names of those fields above that are a person's defaults and were not asked
+            for this time.
     """
 
     size: TargetSize
@@ -89,6 +91,7 @@ class BatchConfig:
     overwrite: bool = False
     quality: int | None = None
     strip_metadata: bool = False
+    defaults: frozenset[str] = frozenset()
 
 
 def enlargement(width: int, height: int, to_width: int, to_height: int) -> float:

@@ -258,12 +258,12 @@ def _check(items: Sequence[BatchItem]) -> None:
 
 
 def _check_quality(items: Sequence[BatchItem], config: BatchConfig) -> None:
-    """Check that a quality applies to at least one output.
+    """Check that a quality that was asked for applies to at least one output.
 
     Raises:
         BatchError: It applies to none.
     """
-    if config.quality is None or not items:
+    if config.quality is None or "quality" in config.defaults or not items:
         return
     suffixes = {item.target.suffix.lower() for item in items} & imaging.WRITABLE_SUFFIXES
     if not any(imaging.format_of(Path(f"a{suffix}")) in _LOSSY for suffix in suffixes):

@@ -361,6 +361,7 @@ def test_a_quality_is_for_outputs_that_can_use_it(suffix: str):
     assert len(plan("g", quality=50).items) == 2
     with pytest.raises(BatchError, match="--quality applies only to JPEG, WebP, AVIF and JPEG XL"):
         plan("f", quality=50)
+    assert len(plan("f", quality=50, defaults=frozenset({"quality"})).items) == 1
     name = imaging.format_of(Path(f"a{suffix}"))
     assert len(plan("f", quality=50, format_name=name).items) == 1
 
