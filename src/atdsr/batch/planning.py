@@ -209,12 +209,23 @@ def _file(out: str, source: Path, config: BatchConfig) -> Path:
     """Return the file for the only output, with the format's suffix if it has none.
 
     Raises:
-        BatchError: Its suffix belongs to another format than the one asked for.
+        BatchError: Its suffix belongs to no format, or to another one than was asked for; or it is
+            no name of a file yet and exists, such as a device.
         _UnreadableError: As in `_suffix`.
     """
     target = Path(out)
     if not target.suffix:
+        if target.exists():
+            raise BatchError(
+                f"{out} exists and is no folder, and its name has no suffix, which says the "
+                "format; name another file or a folder."
+            )
         return target.with_suffix(_suffix(source, config))
+    if target.suffix.lower() not in imaging.READABLE_SUFFIXES:
+        raise BatchError(
+            f"{out}: no format has the suffix '{target.suffix}'; add a suffix such as .png to the "
+            "name of a file, or / to that of a folder."
+        )
     name = config.format_name
     if name is not None and imaging.format_of(target) != name:
         suffix = imaging.FORMATS[name]
