@@ -90,7 +90,6 @@ def test_what_is_wrong_in_the_file_is_named(text: str, words: str, code: int):
 
 
 def test_the_file_and_its_content_are_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    assert atdsr("config").stdout == "config.toml (does not exist)\n"
     write("[data.pack]\nscale = [2, 3]\n")
     assert atdsr("config").stdout == "config.toml:\n[data.pack]\nscale = [2, 3]\n"
     monkeypatch.setenv("ATDSR_CONFIG", "")
@@ -100,6 +99,30 @@ def test_the_file_and_its_content_are_shown(monkeypatch: pytest.MonkeyPatch, tmp
     path = defaults.file()
     assert path is not None
     assert path.parts[-2:] == ("atdsr", "config.toml")
+    assert atdsr("config").stdout == f"{path} (does not exist)\n"
+
+
+def test_a_file_that_the_user_names_must_be_there():
+    for arguments in (["upscale", "a.png"], ["config"], ["models"]):
+        said = atdsr(*arguments, code=1).stderr
+        assert said == "error: ATDSR_CONFIG: config.toml does not exist; check the name.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[upscale]\nquality = 0", "'--quality': '0' is not a whole number from 1 on."),
+        ("[upscale]\ndevice = 'gpu'", "'--device': 'gpu' is not one of 'auto', 'cpu', "),
+        ("[data.pack]\nscale = [2, 5]", "'--scale': '5' is not 2, 3 or 4."),
+        ("[web]\nport = 'x'", "'--port': "),
+    ],
+)
+def test_the_values_of_all_commands_are_checked_where_the_file_is_shown(text: str, words: str):
+    write(text)
+    result = atdsr("config", code=2)
+    assert result.stdout == f"config.toml:\n{text}\n"
+    assert words in result.stderr
+    assert "(in config.toml)" in result.stderr
 
 
 @pytest.mark.slow
