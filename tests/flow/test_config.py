@@ -45,6 +45,26 @@ def test_options_that_are_not_given_are_taken_from_the_file(tiny_file: Path):
 
 
 @pytest.mark.parametrize(
+    ("defaults", "typed", "made"),
+    [
+        ("format = 'webp'\nquality = 92", ["-o", "x.png"], "x.png"),
+        ("format = 'webp'\nquality = 92", ["-f", "png", "-o", "d/"], "d/a_x2.png"),
+        ("quality = 92", [], "a_x2.png"),
+        ("name = '{stem}-big{ext}'", ["-o", "x.png"], "x.png"),
+        ("scale = 3", [], "a_x2.png"),
+    ],
+)
+def test_what_is_typed_wins_over_the_file(
+    defaults: str, typed: list[str], made: str, tiny_file: Path
+):
+    save("a.png", noise(3, h=10, w=14))
+    write(f"[upscale]\n{defaults}\n")
+    atdsr("upscale", "a.png", "-m", str(tiny_file), *typed)
+    picture = imaging.open_frames(made)
+    assert (picture.format_name, picture.width) == ("png", 28)
+
+
+@pytest.mark.parametrize(
     ("text", "words", "code"),
     [
         ("[upscale]\nqualty = 3", "upscale.qualty is no option; did you mean quality?", 1),
@@ -70,7 +90,6 @@ def test_what_is_wrong_in_the_file_is_named(text: str, words: str, code: int):
 
 
 def test_the_file_and_its_content_are_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    assert atdsr("config").stdout == "config.toml (does not exist)\n"
     write("[data.pack]\nscale = [2, 3]\n")
     assert atdsr("config").stdout == "config.toml:\n[data.pack]\nscale = [2, 3]\n"
     monkeypatch.setenv("ATDSR_CONFIG", "")
@@ -80,6 +99,30 @@ def test_the_file_and_its_content_are_shown(monkeypatch: pytest.MonkeyPatch, tmp
     path = defaults.file()
     assert path is not None
     assert path.parts[-2:] == ("atdsr", "config.toml")
+    assert atdsr("config").stdout == f"{path} (does not exist)\n"
+
+
+def test_a_file_that_the_user_names_must_be_there():
+    for arguments in (["upscale", "a.png"], ["config"], ["models"]):
+        said = atdsr(*arguments, code=1).stderr
+        assert said == "error: ATDSR_CONFIG: config.toml does not exist; check the name.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[upscale]\nquality = 0", "'--quality': '0' is not a whole number from 1 on."),
+        ("[upscale]\ndevice = 'gpu'", "'--device': 'gpu' is not one of 'auto', 'cpu', "),
+        ("[data.pack]\nscale = [2, 5]", "'--scale': '5' is not 2, 3 or 4."),
+        ("[web]\nport = 'x'", "'--port': "),
+    ],
+)
+def test_the_values_of_all_commands_are_checked_where_the_file_is_shown(text: str, words: str):
+    write(text)
+    result = atdsr("config", code=2)
+    assert result.stdout == f"config.toml:\n{text}\n"
+    assert words in result.stderr
+    assert "(in config.toml)" in result.stderr
 
 
 @pytest.mark.slow

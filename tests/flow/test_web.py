@@ -85,6 +85,13 @@ def test_a_result_is_the_command_lines_byte_for_byte(
     assert answer.headers["preference-applied"] == "wait"
 
 
+def test_a_result_has_a_name_in_ascii_too(service: Running):
+    answer = service.result(SMALL, filename="Grün 1.png")
+    assert answer.headers["content-disposition"] == (
+        "attachment; filename=\"Grun 1_x2.png\"; filename*=utf-8''Gr%C3%BCn%201_x2.png"
+    )
+
+
 def test_a_picture_without_a_name_keeps_its_format(service: Running):
     answer = service.result(encoded("WEBP", lossless=True))
     assert answer.headers["content-type"] == "image/webp"
@@ -160,6 +167,7 @@ def test_a_browser_is_shown_what_it_cannot_read_itself(service: Running):
     ("picture", "query", "status", "sentence"),
     [
         (b"", {}, 400, "the body is empty; send the picture in it."),
+        (b"", {"filename": "a.png"}, 400, "the file is empty."),
         (b"no picture", {"filename": "a.png"}, 415, "a.png: not a picture in one of the formats"),
         (SMALL[:60], {"filename": "a.png"}, 422, "a.png: "),
         (SMALL, {"quality": "50"}, 400, "quality applies only to JPEG, WebP, AVIF and JPEG XL"),
@@ -169,6 +177,7 @@ def test_a_browser_is_shown_what_it_cannot_read_itself(service: Running):
         (SMALL, {"tile": "8"}, 400, "tile is 8"),
         (png(noise(1, h=1001, w=1000)), {}, 413, "1000x1001 is 1,001,000 pixels, more than"),
         (bytes(4_000_001), {}, 413, "the upload has more than the limit of 4,000,000 bytes."),
+        (animation(), {"format": "jpg", "filename": "é.gif"}, 422, "é_x2.jpg: jpg holds one"),
         (animation(), {"format": "jpg"}, 422, "jpg holds one picture, not 2"),
         (png(noise(4, h=9, w=7)), {"format": "jpg"}, 422, "no transparency in jpg"),
     ],
@@ -428,8 +437,9 @@ def test_what_cannot_be_served_ends_with_a_sentence(tmp_path: Path, options, sen
         timeout=170,
     )
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("error: ")
-    assert sentence in done.stderr
+    (line,) = done.stderr.splitlines()  # and no address that nobody can open
+    assert line.startswith("error: ")
+    assert sentence in line
 
 
 def test_a_port_that_is_taken(service: Running, tiny_file: Path):

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+import typer
 from PIL import Image
 from typer.testing import CliRunner
 
 from atdsr import cli
+from atdsr.cli import options
 
 
 def refused(*args: str, code: int) -> str:
@@ -28,6 +30,11 @@ def refused(*args: str, code: int) -> str:
         ("upscale photo.jpg --suffix out", "--suffix; name outputs with --name, such as --name"),
         ("upscale photo.jpg -g 0", "-g; choose the device with --device"),
         ("upscale photo.jpg -x", "-x; take the mean over 8 flips and turns with --ensemble."),
+        ("upscale photo.jpg -x4", "-x; enlarge by 4 with --scale 4."),
+        ("upscale -x 4 photo.jpg", "-x; enlarge by 4 with --scale 4."),
+        ("upscale photo.jpg -x8", "-x; enlarge by 8 with --outscale 8."),
+        ("upscale photo.jpg --dpi 300", "--dpi; choose the size in pixels with --size: inches"),
+        ("upscale photo.jpg --print_size 8x10", "--print_size; choose the size in pixels with"),
         ("upscale photo.jpg --fp32", "--fp32; leave it out, since fp32 is what --precision is by"),
         ("upscale photo.jpg --face_enhance", "--face_enhance; leave it out, since ATD enlarges"),
         ("train 101 --auto_resume", "--auto_resume; leave it out, since the same command always"),
@@ -37,6 +44,33 @@ def refused(*args: str, code: int) -> str:
 )
 def test_options_of_other_programs_and_mistyped_ones(arguments: str, advice: str) -> None:
     assert f"There is no option {advice}" in refused(*arguments.split(), code=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [(["a b.jpg"], "'a b.jpg'"), (["album", "-o", "x"], "album"), (["nope.jpg"], None)],
+)
+def test_a_file_without_a_command(
+    words: list[str], name: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a b.jpg").touch()
+    Path("album").mkdir()
+    advice = f"{words[0]} is no command; enlarge it with: atdsr upscale {name}"
+    said = refused(*words, code=2)
+    assert said.endswith(advice if name else "No such command 'nope.jpg'.")
+
+
+@pytest.mark.parametrize("text", ["4", "x4", "4x", "X4"])
+def test_times_may_have_an_x(text: str) -> None:
+    assert options.parse_scale(text) == options.parse_factor(text) == 4
+
+
+@pytest.mark.parametrize("text", ["x", "x4x", "x9x", "", "xx4"])
+def test_what_is_no_number_of_times(text: str) -> None:
+    for parse in (options.parse_scale, options.parse_factor):
+        with pytest.raises(typer.BadParameter):
+            parse(text)
 
 
 def test_values_that_are_missing_or_wrong() -> None:
@@ -78,8 +112,8 @@ def test_missing_inputs_and_files_of_other_kinds(
     Image.new("RGB", (8, 8)).save("photo.jpg")
     Path("notes.pth").write_text("hello")
     missing = "error: holday does not exist; did you mean holiday?"
-    for options in ((), ("--name", "{stem}_large"), ("-f", "png"), ("-o", "out/")):
-        assert refused("upscale", "holday/", *options, code=1) == missing
+    for added in ((), ("--name", "{stem}_large"), ("-f", "png"), ("-o", "out/")):
+        assert refused("upscale", "holday/", *added, code=1) == missing
     for model, kind in (("photo.jpg", "a JPEG picture"), ("notes.pth", "a text")):
         assert refused("upscale", "photo.jpg", "-m", model, code=1) == (
             f"error: {model} is {kind}, not weights; name a .safetensors or .pth file of an ATD."

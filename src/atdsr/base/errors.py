@@ -1,10 +1,13 @@
 """The base class of all errors that users see, and what error messages say about values."""
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+_ADDRESS = re.compile(r"(https?|ftp|file):/+", re.IGNORECASE)  # `Path` joins slashes
 
 
 class AtdsrError(Exception):
@@ -36,6 +39,24 @@ def nearest(name: Any, names: Iterable[str], *, cutoff: float = 0.6) -> str | No
     return next(iter(difflib.get_close_matches(str(name)[:100], names, n=1, cutoff=cutoff)), None)
 
 
+def no_path(path: Path) -> str | None:
+    """Return a sentence about an address, or a name with ~, that was given instead of a path.
+
+    Example:
+        >>> no_path(Path("https://example.org/a.jpg"))
+        'https://example.org/a.jpg is an address, and atdsr opens files; download it first.'
+    """
+    if address := _ADDRESS.match(path.as_posix()):
+        shown = f"{address[1]}://{path.as_posix()[address.end() :]}"
+        return f"{shown} is an address, and atdsr opens files; download it first."
+    if path.parts[1:] and path.parts[0].startswith("~") and not Path(path.parts[0]).exists():
+        return (
+            f"{path} does not exist: only a shell replaces {path.parts[0]} by a home folder, and "
+            "not in quotes; leave out the quotes, or write the whole path."
+        )
+    return None
+
+
 def missing(path: Path) -> str:
     """Return a sentence about a path that does not exist: from where on, or a name like it.
 
@@ -43,6 +64,8 @@ def missing(path: Path) -> str:
         >>> missing(Path("/nowhere/photo.jpg"))
         '/nowhere/photo.jpg does not exist: there is no folder /nowhere; check the name.'
     """
+    if sentence := no_path(path):
+        return sentence
     try:
         if path.is_symlink():
             return f"{path} is a link to something that does not exist."
@@ -51,10 +74,10 @@ def missing(path: Path) -> str:
             lacking = path.parents[path.parents.index(folder) - 1]
             return f"{path} does not exist: there is no folder {lacking}; check the name."
         # compared without suffixes, which make any two pictures alike; no folder for a file's name
-        entries = {
-            entry.stem: entry for entry in folder.iterdir() if entry.suffix or not path.suffix
-        }
-        meant = entries.get(nearest(path.stem, entries, cutoff=0.75) or "")
+        entries = [entry for entry in folder.iterdir() if entry.suffix or not path.suffix]
+        entries.sort(key=lambda entry: entry.name.lower() == path.name.lower())  # it is last, so
+        stems = {entry.stem.lower(): entry for entry in entries}  # it wins over others of its stem
+        meant = stems.get(nearest(path.stem.lower(), stems, cutoff=0.75) or "")
     except (OSError, StopIteration):  # a folder that may not be read
         meant = None
     advice = f"did you mean {meant}?" if meant else "check the name."

@@ -12,6 +12,7 @@ from atdsr.batch.config import (
     TargetSize,
     choose_network_scale,
 )
+from atdsr.batch.defaults import give_way
 from atdsr.batch.failures import failures_to
 from atdsr.batch.forecasts import (
     Forecast,
@@ -53,6 +54,7 @@ __all__ = [
     "forecast",
     "forecast_summary",
     "forecast_totals",
+    "give_way",
     "open_streams",
     "plan",
     "plan_manifest",

@@ -81,6 +81,8 @@ class BatchConfig:
         quality: 1 to 100 for lossy formats. None is what `imaging.write` chooses.
         strip_metadata: Whether what tells of the camera, the place and the author is left out.
         shard: The part of the pictures to make; None makes all of them.
+        defaults: The names of those fields above that are a person's defaults and were not asked
+            for this time.
     """
 
     size: TargetSize
@@ -92,6 +94,7 @@ class BatchConfig:
     quality: int | None = None
     strip_metadata: bool = False
     shard: Shard | None = None
+    defaults: frozenset[str] = frozenset()
 
 
 def enlargement(width: int, height: int, to_width: int, to_height: int) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from atdsr import imaging
 from atdsr.base import files
+from atdsr.base.errors import no_path
 from atdsr.batch.config import BatchError
 
 
@@ -92,7 +93,8 @@ def find(inputs: Sequence[str], out: str | None, *, recursive: bool) -> InputFil
         else:
             start = Path(path.anchor)
             paths = search.matching(start, path.relative_to(start).parts)
-            for file in search.pictures(paths, name, f"no picture matches {name}."):
+            problem = no_path(path) or f"no picture matches {name}."
+            for file in search.pictures(paths, name, problem):
                 search.add(file, Path())
     return search.result
 

@@ -59,15 +59,14 @@ class Template:
             label = config.size.label if isinstance(config.size, TargetBox) else "x{scale}"
             text = f"{{stem}}_{label}"
         _check(text)
-        suffix = _SUFFIX.search(text)
-        if suffix is None:
-            return cls(text + "{ext}")
-        if suffix[0] != "{ext}":
-            named = imaging.format_of(Path(text))
-            if config.format_name is not None and config.format_name != named:
-                raise BatchError(
-                    f"--name {text!r} ends in {suffix[0]}; let it end in {{ext}}, or drop --format."
-                )
+        if not names_format(text):
+            return cls(without_format(text))
+        named = imaging.format_of(Path(text))
+        if config.format_name is not None and config.format_name != named:
+            raise BatchError(
+                f"--name {text!r} ends in {Path(text).suffix}; let it end in {{ext}}, or drop "
+                "--format."
+            )
         return cls(text)
 
     @cached_property
@@ -132,6 +131,17 @@ class Template:
             named = {path for path in sources if _match(path, self._pattern, depth)}
             outputs |= named if len(named) < len(sources) else set()
         return outputs
+
+
+def names_format(template: str) -> bool:
+    """Return whether a template ends in the suffix of one format."""
+    suffix = _SUFFIX.search(template)
+    return suffix is not None and suffix[0] != "{ext}"
+
+
+def without_format(template: str) -> str:
+    """Return a template that fits every format."""
+    return _SUFFIX.sub("", template) + "{ext}"
 
 
 def _match(path: Path, pattern: re.Pattern[str], depth: int) -> re.Match[str] | None:

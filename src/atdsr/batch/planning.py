@@ -243,12 +243,23 @@ def output_file(out: str, source: Path, config: BatchConfig) -> Path:
     """Return the file for the only output, with the format's suffix if it has none.
 
     Raises:
-        BatchError: Its suffix belongs to another format than the one asked for.
+        BatchError: Its suffix belongs to no format, or to another one than was asked for; or it is
+            no name of a file yet and exists, such as a device.
         _UnreadableError: As in `_suffix`.
     """
     target = Path(out)
     if not target.suffix:
+        if target.exists():
+            raise BatchError(
+                f"{out} exists and is no folder, and its name has no suffix, which says the "
+                "format; name another file or a folder."
+            )
         return target.with_suffix(_suffix(source, config))
+    if target.suffix.lower() not in imaging.READABLE_SUFFIXES:
+        raise BatchError(
+            f"{out}: no format has the suffix '{target.suffix}'; add a suffix such as .png to the "
+            "name of a file, or / to that of a folder."
+        )
     name = config.format_name
     if name is not None and imaging.format_of(target) != name:
         suffix = imaging.FORMATS[name]
@@ -292,7 +303,7 @@ def _check(items: Sequence[BatchItem]) -> None:
 
 
 def check_quality(suffixes: Iterable[str], config: BatchConfig) -> None:
-    """Check that a quality applies to at least one output.
+    """Check that a quality that was asked for applies to at least one output.
 
     Args:
         suffixes: Those of the outputs, in any case.
@@ -302,7 +313,7 @@ def check_quality(suffixes: Iterable[str], config: BatchConfig) -> None:
         BatchError: It applies to none.
     """
     used = {suffix.lower() for suffix in suffixes}
-    if config.quality is None or not used:
+    if config.quality is None or "quality" in config.defaults or not used:
         return
     known = used & imaging.WRITABLE_SUFFIXES
     if not any(imaging.format_of(Path(f"a{suffix}")) in _LOSSY for suffix in known):

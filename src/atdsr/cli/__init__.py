@@ -3,9 +3,11 @@
 Modules are imported where they are used, so that `--help` answers at once.
 """
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -41,7 +43,7 @@ from atdsr.cli.console import (
     say,
 )
 from atdsr.cli.options import flag
-from atdsr.cli.unknown_options import unknown_option
+from atdsr.cli.unknown_options import ARGUMENTS, unknown_option
 
 
 class Command(TyperCommand):
@@ -51,6 +53,11 @@ class Command(TyperCommand):
         """Arguments first, as in the examples."""
         arguments = [param for param in self.params if isinstance(param, TyperArgument)]
         return [*(str(argument.metavar) for argument in arguments), "[OPTIONS]"]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep the words, for what is said about an option that is not there."""
+        ctx.meta[ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
 
 
 class CommandGroup(TyperGroup):
@@ -104,6 +111,17 @@ class Commands(CommandGroup):
                 parameter.default = False  # flags without one would wait for pydantic, too
         with _printable_usage():
             return super().make_context(*args, **kwargs)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command; a file in its place is one that is to be enlarged."""
+        try:
+            return super().resolve_command(ctx, args)
+        except _UsageError as error:
+            said: Any = error
+            if Path(args[0]).exists():
+                name = shlex.quote(args[0])
+                said.message = f"{args[0]} is no command; enlarge it with: atdsr upscale {name}"
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named."""

@@ -1,11 +1,13 @@
 """`atdsr config`."""
 
+import typer
+
 from atdsr.cli import defaults
 from atdsr.cli.console import out, say
 
 
-def config() -> None:
-    """Show the file with your defaults, and what is in it.
+def config(context: typer.Context) -> None:
+    """Show the file with your defaults, and what is in it, and check its values.
 
     Options that you do not give are taken from it. It is TOML: a table for each command, such as
     [upscale], with options by their long names, such as quality = 92.
@@ -20,3 +22,4 @@ def config() -> None:
     say(out, f"{path}:")
     for line in path.read_text("utf-8").splitlines():
         say(out, line)
+    defaults.check(context.find_root())

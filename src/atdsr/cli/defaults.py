@@ -34,17 +34,19 @@ def read(group: Any) -> dict[str, Any]:
     """Return the defaults for a group of commands, as Click's `default_map` has them.
 
     Raises:
-        DefaultsError: The file is not TOML, or has unknown keys or values of another kind.
+        DefaultsError: The file is not TOML, has unknown keys or values of another kind, or does not
+            exist although `VARIABLE` names it.
     """
     path = file()
     if path is None:
         return {}
     try:
         text = path.read_text("utf-8")
-    except FileNotFoundError:
-        return {}
     except OSError as error:
-        raise DefaultsError(unreadable(path, error)) from None
+        if isinstance(error, FileNotFoundError) and VARIABLE not in os.environ:
+            return {}
+        named = f"{VARIABLE}: " if VARIABLE in os.environ else ""
+        raise DefaultsError(f"{named}{unreadable(path, error)}") from None
     except UnicodeDecodeError:
         raise DefaultsError(f"{path} is not UTF-8; save it as such.") from None
     import tomllib
@@ -54,6 +56,26 @@ def read(group: Any) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise DefaultsError(f"{path} is not TOML: {error}.") from None
     return _of_group(content, group, path, "")
+
+
+def check(context: Any) -> None:
+    """Check the defaults of all commands of a group by the rules of their options.
+
+    Args:
+        context: Click's context of the group, with what `read` returned.
+
+    Raises:
+        typer.BadParameter: A value is none of its option.
+    """
+    for name in context.default_map or {}:
+        command = context.command.commands[name]
+        below = type(context)(command, parent=context, info_name=name)
+        if hasattr(command, "commands"):
+            check(below)
+            continue
+        for option in command.params:
+            if option.name in below.default_map and not option.is_flag:  # `read` knows flags
+                option.handle_parse_result(below, {}, [])
 
 
 def _of_group(content: dict[str, Any], group: Any, path: Path, before: str) -> dict[str, Any]:

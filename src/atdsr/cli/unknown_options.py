@@ -4,7 +4,13 @@ Most such options are mistyped. Others are those of programs for the same task: 
 the option of ours that does it.
 """
 
+import re
 from typing import Any
+
+from atdsr.base.scales import SCALES
+
+ARGUMENTS = "atdsr.arguments"
+"""Key in the `meta` of Click's context for the words on the command line of a command."""
 
 _ENLARGING = {
     "-i": "name the picture or folder itself, as in `atdsr upscale photo.jpg`",
@@ -18,6 +24,10 @@ _ENLARGING = {
     "--tile-overlap": "choose how many pixels tiles share with --overlap",
     "--pre-pad": "leave it out, since pictures of any size are padded as needed",
     "-x": "take the mean over 8 flips and turns with --ensemble",
+    "--dpi": "choose the size in pixels with --size: inches times dots per inch, such as "
+    "--size 2400x3000 for 8 by 10 inches at 300 dpi",
+    "--print-size": "choose the size in pixels with --size: inches times dots per inch, such as "
+    "--size 2400x3000 for 8 by 10 inches at 300 dpi",
     "--tta": "take the mean over 8 flips and turns with --ensemble",
     "--self-ensemble": "take the mean over 8 flips and turns with --ensemble",
     "-g": "choose the device with --device, and one of several GPUs with CUDA_VISIBLE_DEVICES",
@@ -45,6 +55,8 @@ _TRAINING = {
 }
 """By what BasicSR calls the option."""
 
+_TIMES = re.compile(r"(?:^| )-x *=? *(\d+)")
+
 _ADVICE = {"upscale": _ENLARGING, "train": _TRAINING}
 
 
@@ -57,6 +69,12 @@ def unknown_option(error: Any) -> str:
     option: str = error.option_name
     command = error.ctx.info_name if error.ctx is not None else ""
     advice = _ADVICE.get(command, {}).get(option.replace("_", "-").lower())
+    words = " ".join(error.ctx.meta.get(ARGUMENTS, ())) if error.ctx is not None else ""
+    if command == "upscale" and (match := _TIMES.search(words)) and option == "-x":
+        times = match[1]
+        advice = (
+            f"enlarge by {times} with --{'scale' if int(times) in SCALES else 'outscale'} {times}"
+        )
     if advice is None and error.possibilities:
         advice = f"did you mean {' or '.join(sorted(error.possibilities))}?"
     if advice is None:

@@ -213,6 +213,8 @@ def upscale(
         outscale = outscale if is_typed(context, "outscale") else None
         size = size if is_typed(context, "size") else None
         scale = scale if is_typed(context, "scale") else None
+    if is_typed(context, "model") and not is_typed(context, "scale"):
+        scale = None  # a default for other models than this one
     target_size = _target_size(outscale, size)
     ensure_here([model] if model else [], yes=yes, quiet=quiet)
     how_to_run: dict[str, Any] = {
@@ -232,6 +234,8 @@ def upscale(
             upscaler, Path(model).stem if model else default_name(scale)
         )
         target_size = target_size or batch.Factor(upscaler.scale)
+    options = {"format_name": "format_name", "template": "name"}
+    options |= {"quality": "quality", "recursive": "recursive"}
     config = batch.BatchConfig(
         target_size,
         format_name=format_name,
@@ -242,7 +246,10 @@ def upscale(
         quality=quality,
         strip_metadata=strip_metadata,
         shard=shard,
+        defaults=frozenset(key for key, each in options.items() if not is_typed(context, each)),
     )
+    if manifest is None:
+        config = batch.give_way(config, inputs, output)
     with batch.open_streams(inputs, output, config) as streams:
         if manifest is None:
             plan = batch.plan(streams.inputs, streams.out, config)

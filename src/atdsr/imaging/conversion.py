@@ -9,7 +9,7 @@ rounding of results.
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from atdsr.imaging import pillow
 from atdsr.imaging.picture import MAXIMUM, Picture, PictureError
 
 PictureLike = TypeVar("PictureLike", Image.Image, np.ndarray, Tensor, Picture)
+
+AnyPicture = Image.Image | np.ndarray | Tensor | Picture
+"""One of the kinds of `PictureLike`, where nothing of the same kind comes back."""
 
 Content = list[np.ndarray] | Tensor
 """Samples h w c of uint8 or uint16, one array for each picture; or floats b c h w in [0, 1]."""
@@ -80,6 +83,22 @@ def gray_from_rgb(tensor: Tensor) -> Tensor:
     red, green, blue = tensor.unbind(1)
     weights = _GRAY_WEIGHTS
     return (weights[0] * red + weights[1] * green + weights[2] * blue).unsqueeze(1)
+
+
+def to_picture(picture: AnyPicture) -> Picture:
+    """Return what `convert_input` takes as a picture; floats are rounded to 8 bits.
+
+    Raises:
+        PictureError: As in `convert_input`; also for a tensor of several pictures.
+    """
+    if isinstance(picture, Picture):
+        return picture
+    if isinstance(picture, Image.Image) and picture.mode != "F":
+        return pillow.from_pil(picture)
+    content = convert_input(cast(Any, picture)).content  # which kind it is does not matter here
+    if len(content) > 1:
+        raise PictureError(f"a tensor holds {len(content)} pictures; write them one by one.")
+    return Picture(to_array(content) if isinstance(content, Tensor) else content[0])
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from atdsr.base.errors import short
 from atdsr.imaging.picture import PictureError, UnsupportedError
 
 MAX_FRAMES = 10_000
@@ -264,6 +265,18 @@ _UNREADABLE = {f".{suffix}": "camera raw" for suffix in _RAW.split()} | {
 def recognise(head: bytes) -> str | None:
     """Return the name of the format that the first bytes of a file announce, or None."""
     return next((row.name for row in _ROWS if row.announced(head)), None)
+
+
+def file_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path that a caller gave as the name of a file.
+
+    Raises:
+        PictureError: It is of another type.
+    """
+    try:
+        return Path(path)
+    except TypeError:
+        raise PictureError(f"{short(path)} is not the name of a file; pass a path.") from None
 
 
 def format_of(path: Path) -> str:

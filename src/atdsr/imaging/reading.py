@@ -9,7 +9,7 @@ from atdsr.base import files
 from atdsr.imaging import vips
 from atdsr.imaging.codecs import OPENERS
 from atdsr.imaging.codecs.interface import Animation, Still
-from atdsr.imaging.formats import HEAD_BYTES, MAX_FRAMES, TABLE, check_allowed, recognise
+from atdsr.imaging.formats import HEAD_BYTES, MAX_FRAMES, TABLE, check_allowed, file_path, recognise
 from atdsr.imaging.picture import (
     DamagedError,
     Picture,
@@ -118,7 +118,7 @@ def open_frames(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
         PictureError: As for `read`, except that several pictures are fine; also for more than
             `MAX_FRAMES` of them, or an animation that is cut short anywhere.
     """
-    path = Path(path)
+    path = file_path(path)
     with vips.named_errors(path, vips.UNREADABLE):
         data, name = _load(path)
         contents = OPENERS[name](data)

@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from atdsr.base import files
+from atdsr.base.errors import short
 from atdsr.imaging import colour, vips
 from atdsr.imaging.codecs import FRAME_WRITERS, WRITERS, tiff
 from atdsr.imaging.codecs.interface import AnimationOptions, check_frames
-from atdsr.imaging.formats import TABLE, check_fits, format_of, load_extra
+from atdsr.imaging.conversion import AnyPicture, to_picture
+from atdsr.imaging.formats import TABLE, check_fits, file_path, format_of, load_extra
 from atdsr.imaging.metadata import clean_metadata, with_text_in_exif
 from atdsr.imaging.picture import Picture, PictureError, replicate_gray, split_alpha
 
@@ -39,7 +41,7 @@ def check_target(
         PictureError: The suffix is unknown, or the format cannot hold such a picture.
         FileError: Something is in the way, or the folder is not writable.
     """
-    path = Path(path)
+    path = file_path(path)
     with vips.named_errors(path, vips.UNWRITABLE):
         name = format_of(path)
         if alpha and not TABLE[name].holds_alpha:
@@ -53,12 +55,14 @@ def check_target(
 
 
 def _check_quality(quality: int | None, path: Path) -> None:
-    if quality is not None and not 1 <= quality <= 100:
-        raise PictureError(f"{path}: quality is from 1 to 100, not {quality}.")
+    if quality is None:
+        return
+    if isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 100:
+        raise PictureError(f"{path}: quality is from 1 to 100, not {short(quality)}.")
 
 
 def write(
-    picture: Picture,
+    picture: AnyPicture,
     path: str | os.PathLike[str],
     *,
     overwrite: bool = False,
@@ -77,19 +81,21 @@ def write(
     unchanged.
 
     Args:
-        picture: The picture.
+        picture: The picture, of any kind that an `Upscaler` takes. Only an `imaging.Picture` and a
+            Pillow image bring a profile and metadata along; floats are rounded to 8 bits.
         path: The file; its folder is created if necessary.
         overwrite: Whether an existing file may be replaced.
         quality: 1 to 100 for JPEG, WebP, AVIF and JPEG XL; the others ignore it. By default JPEG
             takes 95, AVIF 90, and WebP and JPEG XL are lossless.
 
     Raises:
-        PictureError: The format is unknown or cannot hold the picture.
+        PictureError: It is no picture, or the format is unknown or cannot hold it.
         FileError: A file is in the way, or the disk refuses; an existing file is unchanged then.
     """
-    path = Path(path)
-    size = picture.width, picture.height
-    alpha, gray = picture.is_transparent, picture.is_gray
+    path = file_path(path)
+    content = to_picture(picture)
+    size = content.width, content.height
+    alpha, gray = content.is_transparent, content.is_gray
     check_target(path, overwrite=overwrite, alpha=alpha, gray=gray, size=size)
     _check_quality(quality, path)
     name = format_of(path)
@@ -97,11 +103,11 @@ def write(
         try:
             with vips.named_errors(path, vips.UNWRITABLE):
                 if not TABLE[name].holds_profile:
-                    picture = colour.to_srgb(picture)
+                    content = colour.to_srgb(content)
                 if path.suffix.lower() == ".ppm" and gray:  # .pnm may be gray, .ppm may not
-                    samples = replicate_gray(split_alpha(picture.samples)[0])
-                    picture = replace(picture, samples=samples)
-                WRITERS[name](picture, temporary, quality)
+                    samples = replicate_gray(split_alpha(content.samples)[0])
+                    content = replace(content, samples=samples)
+                WRITERS[name](content, temporary, quality)
         except PictureError:
             _raise_if_full(temporary)
             raise
@@ -118,7 +124,7 @@ def _raise_if_full(path: Path) -> None:
 
 
 def write_frames(
-    pictures: Iterable[Picture],
+    pictures: Iterable[AnyPicture],
     path: str | os.PathLike[str],
     *,
     durations: Sequence[int] | None = None,
@@ -133,8 +139,8 @@ def write_frames(
     are those of the first.
 
     Args:
-        pictures: Pages of any size and kind for TIFF; for GIF, WebP, PNG and AVIF frames of one
-            size and number of channels.
+        pictures: Pictures as for `write`: pages of any size and kind for TIFF; for GIF, WebP, PNG
+            and AVIF frames of one size and number of channels.
         path: The file; its folder is created if necessary.
         durations: How long each frame is shown, in milliseconds (GIF counts in steps of 10); None
             for pages.
@@ -146,7 +152,7 @@ def write_frames(
         PictureError: The format does not hold pages, or frames, or these.
         FileError: A file is in the way, or the disk refuses; an existing file is unchanged then.
     """
-    path = Path(path)
+    path = file_path(path)
     check_target(path, overwrite=overwrite)
     _check_quality(quality, path)
     name = format_of(path)
@@ -169,10 +175,10 @@ def write_frames(
             FRAME_WRITERS[name](file, check_frames(fitting, options), options)
 
 
-def _check_each(pictures: Iterable[Picture], path: Path, name: str) -> Iterator[Picture]:
+def _check_each(pictures: Iterable[AnyPicture], path: Path, name: str) -> Iterator[Picture]:
     """Yield the pictures, and check that each fits into the format and that there is one."""
     empty = True
-    for picture in pictures:
+    for picture in map(to_picture, pictures):
         empty = False
         with vips.named_errors(path, vips.UNWRITABLE):
             check_fits(name, picture.width, picture.height, 1)
@@ -181,18 +187,18 @@ def _check_each(pictures: Iterable[Picture], path: Path, name: str) -> Iterator[
         raise PictureError(f"{path}: {vips.UNWRITABLE}: there is none.")
 
 
-def notices(picture: Picture, path: str | os.PathLike[str]) -> tuple[str, ...]:
+def notices(picture: AnyPicture, path: str | os.PathLike[str]) -> tuple[str, ...]:
     """Return sentences about what a file cannot hold unchanged, except for depth and gray.
 
     Args:
-        picture: The picture to be written.
+        picture: The picture to be written, as for `write`.
         path: The file to be written; its suffix is the format.
 
     Raises:
-        PictureError: No format has that suffix.
+        PictureError: It is no picture, or no format has that suffix.
     """
-    name = format_of(Path(path))
-    return (*_colour_notices(picture, name), *_metadata_notices(picture, name))
+    name, content = format_of(file_path(path)), to_picture(picture)
+    return (*_colour_notices(content, name), *_metadata_notices(content, name))
 
 
 def _colour_notices(picture: Picture, name: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ import math
 import operator
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from atdsr.network.model import ATD
 from atdsr.weights import WeightsError, models
 
 _LOGGER = logging.getLogger("atdsr")
+
+_LONGEST_SIDE = 10**8  # the bytes of a square with such sides can still be addressed
 
 Read = Callable[[slice, slice], Tensor]
 """Rows and columns -> that region of the pictures, floats `b c h w` in [0, 1], 1 or 3 channels."""
@@ -153,7 +156,7 @@ class Upscaler:
         For small pictures this is faster than one after another (`benchmarks/batches.py`).
 
         Args:
-            pictures: At least one picture, each of a kind that `__call__` takes.
+            pictures: A list or tuple of at least one picture, each of a kind that `__call__` takes.
             size: As in `__call__`.
             progress: As in `__call__`, for all pictures together.
             tell: As in `__call__`, for all pictures together.
@@ -165,6 +168,9 @@ class Upscaler:
             UpscaleError: As in `__call__`; also where pictures differ in shape or depth.
             PictureError: As in `__call__`.
         """
+        if not isinstance(pictures, Sequence):
+            kind = type(pictures).__name__
+            raise UpscaleError(f"a batch is a list of pictures, not of type {kind}; put it in one.")
         if not pictures:
             raise UpscaleError("a batch has at least one picture.")
         reporter = Reporter(progress, tell).logged()
@@ -186,7 +192,11 @@ class Upscaler:
         Args:
             height: Height of the picture in pixels.
             width: Width of the picture in pixels.
+
+        Raises:
+            UpscaleError: The size is no size.
         """
+        width, height = _checked_size((width, height))
         return self._estimate(height, width)
 
     def workload(self, width: int, height: int, size: tuple[int, int] | None = None) -> Workload:
@@ -227,7 +237,9 @@ class Upscaler:
         dtype = pictures[0].dtype
         to_width, to_height = self._result_size(width, height, size)
         if out is None:
-            results = [np.empty((to_height, to_width, channels), dtype) for _ in pictures]
+            shape = to_height, to_width, channels
+            with _named_lack_of_memory(to_width, to_height):
+                results = [np.empty(shape, dtype) for _ in pictures]
         else:
             results = [out[..., None] if out.ndim == 2 else out]
             if results[0].shape != (to_height, to_width, channels) or out.dtype != dtype:
@@ -243,13 +255,15 @@ class Upscaler:
             # 16 bits in between, so that only the last rounding counts
             for part in self._passes(width, height, to_width, to_height, reporter):
                 shape = (self.scale * height, self.scale * width, colours[0].shape[2])
-                enlarged = [np.empty(shape, np.uint16) for _ in colours]
+                with _named_lack_of_memory(shape[1], shape[0]):
+                    enlarged = [np.empty(shape, np.uint16) for _ in colours]
                 self._run_samples(colours, enlarged, part)
                 colours, (height, width) = enlarged, shape[:2]
             for target, colour, samples in zip(targets, colours, pictures, strict=True):
                 alpha = imaging.split_alpha(samples)[1]
-                resized = _resize(colour, alpha, to_height, to_width)
-                target[...] = imaging.to_uint8(resized) if dtype == np.uint8 else resized
+                with _named_lack_of_memory(to_width, to_height):
+                    resized = _resize(colour, alpha, to_height, to_width)
+                    target[...] = imaging.to_uint8(resized) if dtype == np.uint8 else resized
         if channels in (2, 4):
             for result, samples in zip(results, pictures, strict=True):
                 result[..., -1:] = resample.resize(samples[..., -1:], to_height, to_width)
@@ -279,13 +293,16 @@ class Upscaler:
     ) -> Tensor:
         """Enlarge floats `b c h w` with 1 to 4 channels."""
         width, height = self._result_size(image.shape[-1], image.shape[-2], size)
+        with _named_lack_of_memory(width, height):
+            image.new_empty(*image.shape[:2], height, width)  # fails now and not after the work
         alpha = image[:, -1:] if image.shape[1] in (2, 4) else None
         colours = image if alpha is None else _visible_floats(image)
         passes = self._passes(image.shape[-1], image.shape[-2], width, height, reporter)
         for part in passes:
             colours = self._run_floats(colours, part)
         if colours.shape[-2:] != (height, width):
-            colours = _resize_floats(colours, alpha, height, width)
+            with _named_lack_of_memory(width, height):
+                colours = _resize_floats(colours, alpha, height, width)
         elif not passes:
             colours = colours.clamp(0, 1)  # a copy, in the range of all other results
         if alpha is None:
@@ -294,7 +311,9 @@ class Upscaler:
 
     def _run_floats(self, image: Tensor, reporter: Reporter) -> Tensor:
         batch, channels, height, width = image.shape
-        enlarged = image.new_empty(batch, channels, self.scale * height, self.scale * width)
+        to_height, to_width = self.scale * height, self.scale * width
+        with _named_lack_of_memory(to_width, to_height):
+            enlarged = image.new_empty(batch, channels, to_height, to_width)
 
         def read(rows: slice, columns: slice) -> Tensor:
             return image[..., rows, columns]
@@ -308,15 +327,7 @@ class Upscaler:
     ) -> tuple[int, int]:
         if size is None:
             return self.scale * width, self.scale * height
-        try:
-            width, height = map(operator.index, size)
-        except (TypeError, ValueError):
-            raise UpscaleError(
-                f"size is {size!r}; it is width and height in pixels, such as (640, 480)."
-            ) from None
-        if min(width, height) < 1:
-            raise UpscaleError(f"size is {width}x{height}; width and height must be at least 1.")
-        return width, height
+        return _checked_size(size)
 
     def _passes(
         self, width: int, height: int, to_width: int, to_height: int, reporter: Reporter
@@ -478,6 +489,11 @@ def load(
             file cannot be run.
     """
     config = InferenceConfig(device, precision, tile, overlap, ensemble, provider)
+    if not isinstance(name_or_path, str | Path) or not str(name_or_path):
+        raise WeightsError(
+            f"{name_or_path!r} is neither a file nor the name of a model; `atdsr models` lists the "
+            "models."
+        )
     if onnx_network.is_onnx(name_or_path):
         if category_size is not None:
             raise WeightsError(f"{name_or_path} knows its category size; leave it out.")
@@ -485,6 +501,43 @@ def load(
     with cpu.one_thread():  # so that the process can be forked afterwards
         weights = models.load_weights(name_or_path, category_size=category_size)
         return Upscaler(weights.build(), config)
+
+
+def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return width and height as integers of Python.
+
+    Raises:
+        UpscaleError: They are not two whole numbers from 1 to `_LONGEST_SIDE`.
+    """
+    try:
+        width, height = map(operator.index, size)
+    except (TypeError, ValueError):
+        raise UpscaleError(
+            f"size is {size!r}; it is width and height in pixels, such as (640, 480)."
+        ) from None
+    if not 1 <= min(width, height) <= max(width, height) <= _LONGEST_SIDE:
+        raise UpscaleError(
+            f"size is {width}x{height}; width and height must be from 1 to {_LONGEST_SIDE:,}."
+        )
+    return width, height
+
+
+@contextmanager
+def _named_lack_of_memory(width: int, height: int) -> Iterator[None]:
+    """Say that there is no memory for a result of that size, where that is what went wrong.
+
+    Raises:
+        UpscaleError: There is none.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not budget.is_out_of_memory(error):
+            raise
+        raise UpscaleError(
+            f"a result of {width}x{height} is too large for the memory of this machine; ask for a "
+            "smaller `size`, or pass `out`."
+        ) from None
 
 
 def _too_large(height: int, width: int, tile: Tile) -> str:

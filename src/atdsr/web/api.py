@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import re
+import unicodedata
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
@@ -235,10 +237,25 @@ def _file(job: Job, headers: dict[str, str] | None = None) -> Response:
     result = job.facts["result"]
     return FileResponse(
         job.result,
-        headers=headers,
+        headers={"content-disposition": attachment(result["filename"]), **(headers or {})},
         media_type=MEDIA_TYPES[result["format"]],
-        filename=result["filename"],
     )
+
+
+def attachment(name: str) -> str:
+    r"""Return the header `content-disposition` (RFC 6266) that saves a file by a name.
+
+    Clients such as curl know only names in ASCII, so one comes first where the name has more.
+
+    Example:
+        >>> attachment("Grün.png")
+        'attachment; filename="Grun.png"; filename*=utf-8\'\'Gr%C3%BCn.png'
+    """
+    decomposed = unicodedata.normalize("NFKD", name)
+    letters = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+    plain = re.sub(r'[^ -~]|["%\\/]', "_", letters)
+    header = f'attachment; filename="{plain}"'
+    return header if plain == name else f"{header}; filename*=utf-8''{quote(name, safe='')}"
 
 
 def _wanted_wait(request: Request) -> int:

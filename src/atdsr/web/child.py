@@ -144,7 +144,7 @@ def _prepare(
         """Return what the files of a job are called in sentences."""
         shown = options.filename or "the picture"
         source = folder / f"{work.SOURCE}{options.source_suffix}"
-        return {str(source): shown, f"{folder / work.OUT}/{work.SOURCE}": "the result "}
+        return {str(source): shown, f"{folder / work.OUT}/{work.SOURCE}": work.result_stem(options)}
 
     def perform(task: dict[str, Any], reporter: Reporter) -> Any:
         folder, options = Path(task["folder"]), Options.from_record(task["options"])

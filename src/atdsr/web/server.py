@@ -95,7 +95,8 @@ def serve(
     Args:
         config: How it runs.
         log: Whether to write a line of JSON to standard output for each request.
-        opened: Called with the address of the page when it can be opened.
+        opened: Called with the address of the page when it can be opened: models and device are
+            here.
         ready: Called when pictures can be enlarged.
 
     Raises:
@@ -146,9 +147,11 @@ async def _serve(
     try:
         while not server.started and not running.done():
             await asyncio.sleep(0.01)
-        opened(_url(listener))
-        waiting_for_ready = True
+        waiting_for_models = waiting_for_ready = True
         while not is_asked_to_stop() and not running.done() and service.failure is None:
+            if waiting_for_models and service.facts:  # they are here, so the page can be opened
+                waiting_for_models = False
+                opened(_url(listener))
             if waiting_for_ready and service.ready:
                 waiting_for_ready = False
                 ready()

@@ -77,6 +77,8 @@ class Uploads:
                     raise too_large(limit)
                 # small blocks; the system writes them to the disk later, so this does not wait
                 file.write(block)
+        if not size and "filename" in request.query_params:
+            raise ProblemError(400, "the file is empty.")
         if not size:
             raise ProblemError(400, "the body is empty; send the picture in it.")
 

@@ -317,10 +317,14 @@ def _plan(folder: Path, source: Path, config: BatchConfig) -> batch.Plan:
     return plan
 
 
+def result_stem(options: Options) -> str:
+    """Return what the name of the result begins with for the client."""
+    return options.filename.removesuffix(options.source_suffix) or SOURCE
+
+
 def _result_name(options: Options, target: Path) -> str:
     """Return the name of the result for the client: what `atdsr upscale` would call it."""
-    stem = options.filename.removesuffix(options.source_suffix) or SOURCE
-    return stem + target.name.removeprefix(SOURCE)
+    return result_stem(options) + target.name.removeprefix(SOURCE)
 
 
 def _batch_config(options: Options, chosen: Mapping[int, str]) -> BatchConfig:

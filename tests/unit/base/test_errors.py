@@ -23,6 +23,13 @@ def test_the_examples() -> None:
         ("holiday/zebra", "holiday/zebra does not exist; check the name."),
         ("b/c/d.png", "b/c/d.png does not exist: there is no folder b; check the name."),
         ("holiday/a.jpg/b", "does not exist: there is no folder holiday/a.jpg; check the name."),
+        ("IMG_0001.jpg", "does not exist; did you mean img_0001.JPG?"),
+        ("holiday/A.JPG", "does not exist; did you mean holiday/a.jpg?"),
+        ("https://b.org/c.jpg", "https://b.org/c.jpg is an address, and atdsr opens files; "),
+        ("HTTP://b.org/c.jpg", "HTTP://b.org/c.jpg is an address, and atdsr opens files; "),
+        ("~/c.jpg", "~/c.jpg does not exist: only a shell replaces ~ by a home folder, and not in"),
+        ("~me/c.jpg", "only a shell replaces ~me by a home folder"),
+        ("~c.jpg", "~c.jpg does not exist; check the name."),
         ("dangling", "dangling is a link to something that does not exist."),
         ("x" * 300, "does not exist; check the name."),
     ],
@@ -32,9 +39,10 @@ def test_a_missing_path(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("holiday").mkdir()
-    Path("holiday/a.jpg").touch()
+    for name in ("holiday/a.jpg", "IMG_0001.png", "img_0001.JPG", "img_0001.jpeg"):
+        Path(name).touch()
     Path("dangling").symlink_to("gone")
-    assert errors.missing(Path(path)).endswith(sentence)
+    assert sentence in errors.missing(Path(path))
 
 
 def test_a_path_that_is_no_folder(tmp_path: Path) -> None:

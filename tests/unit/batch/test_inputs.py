@@ -98,6 +98,19 @@ def test_a_glob_leaves_out_the_folder_of_outputs_and_reports_one_that_cannot_be_
     assert sources("p/*/a*.png") == ["p/out/a_x2.png"]
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("https://b.org/c.jpg?size=3", "https://b.org/c.jpg.size=3 is an address, and atdsr opens"),
+        ("~/c*.jpg", "only a shell replaces ~ by a home folder"),
+        ("c*.jpg", r"no picture matches c\*\.jpg\."),
+    ],
+)
+def test_what_is_no_path_is_not_taken_for_a_glob_only(name: str, words: str):
+    with pytest.raises(BatchError, match=words):
+        plan(name)
+
+
 def test_globs_from_the_root_and_without_a_match(here: Path):
     touch("p/a.png", "p/b.txt")
     assert sources(f"{here}/*/[ab].*") == [f"{here}/p/a.png"]

@@ -124,6 +124,9 @@ def test_a_missing_file_is_left_to_its_turn():
         (["a.png"], "notes.txt/", r"notes\.txt/ is a file; name a folder"),
         (["a.png", "b.png"], "new.png", r"new\.png looks like one file for several pictures"),
         (["a.png", "f/a.png"], "new", "a.png and f/a.png would both become new/a_x2.png"),
+        (["a.png"], "/dev/null", "/dev/null exists and is no folder, and its name has no suffix"),
+        (["a.png"], "plain", "plain exists and is no folder, and its name has no suffix"),
+        (["a.png"], "holiday.2024", r"'\.2024'; add a suffix such as \.png to .*, or / to that of"),
         (["a.png"], "a.png", "a.png is an input and is never overwritten"),
         (["a.png"], "link.png", "link.png is an input and is never overwritten"),
         (["a.png"], "hard.png", "hard.png is an input and is never overwritten"),
@@ -134,7 +137,7 @@ def test_a_missing_file_is_left_to_its_turn():
 def test_what_cannot_be_is_refused_before_anything_is_done(
     inputs: list[str], out: str | None, words: str
 ):
-    touch("a.png", "b.png", "f/a.png", "notes.txt")
+    touch("a.png", "b.png", "f/a.png", "notes.txt", "plain")
     Path("empty").mkdir()
     Path("link.png").symlink_to("a.png")
     Path("hard.png").hardlink_to("a.png")
@@ -361,6 +364,7 @@ def test_a_quality_is_for_outputs_that_can_use_it(suffix: str):
     assert len(plan("g", quality=50).items) == 2
     with pytest.raises(BatchError, match="--quality applies only to JPEG, WebP, AVIF and JPEG XL"):
         plan("f", quality=50)
+    assert len(plan("f", quality=50, defaults=frozenset({"quality"})).items) == 1
     name = imaging.format_of(Path(f"a{suffix}"))
     assert len(plan("f", quality=50, format_name=name).items) == 1
 

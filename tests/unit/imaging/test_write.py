@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from atdsr import imaging
 from atdsr.base import files
@@ -28,6 +30,59 @@ def test_existing_file_is_kept(tmp_path, name):
     write(Picture(noise(3)), path, overwrite=True)
     assert read(path).width == 37
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("kind", [Image.fromarray, np.asarray, torch.from_numpy])
+def test_images_arrays_and_tensors_are_written_as_well(tmp_path, kind):
+    samples = noise(3)
+    tensor = samples.transpose(2, 0, 1).copy()
+    write(kind(tensor if kind is torch.from_numpy else samples), tmp_path / "x.png")
+    assert np.array_equal(read(tmp_path / "x.png").samples, samples)
+
+
+def test_floats_are_written_with_8_bits(tmp_path):
+    write(np.full((4, 5), 0.5), tmp_path / "x.png")
+    assert np.array_equal(read(tmp_path / "x.png").samples, np.full((4, 5, 1), 128, np.uint8))
+    write(Image.new("F", (5, 4), 127.6), tmp_path / "y.png")
+    assert np.array_equal(read(tmp_path / "y.png").samples, np.full((4, 5, 1), 128, np.uint8))
+
+
+def test_an_image_keeps_its_profile_and_metadata(tmp_path):
+    image = Image.fromarray(noise(3))
+    image.info["dpi"] = (300, 300)
+    write(image, tmp_path / "x.png")
+    assert read(tmp_path / "x.png").metadata.dpi == pytest.approx((300, 300), abs=0.1)
+
+
+def test_frames_may_be_arrays(tmp_path):
+    frames = [noise(3), np.flipud(noise(3))]
+    imaging.write_frames(frames, tmp_path / "x.tiff")
+    for page, frame in zip(imaging.open_frames(tmp_path / "x.tiff"), frames, strict=True):
+        assert np.array_equal(page.samples, frame)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda path: write(None, path), "None is not a picture; pass"),
+        (lambda path: write(path, path), "the name of a file is not a picture"),
+        (lambda path: write(torch.zeros(2, 3, 4, 4), path), "holds 2 pictures; write them one by"),
+        (lambda path: imaging.write_frames([3], path), "a int is not a picture"),
+        (lambda path: write(noise(3), path, quality="90"), "quality is from 1 to 100, not '90'"),
+        (lambda path: write(noise(3), path, quality=True), "quality is from 1 to 100, not True"),
+        (lambda path: write(noise(3), path, quality=0.5), "quality is from 1 to 100, not 0.5"),
+        (lambda path: write(noise(3), None), "None is not the name of a file; pass a path"),
+        (lambda path: imaging.notices(Picture(noise(3)), 3), "3 is not the name of a file"),
+        (lambda path: imaging.notices(None, path), "None is not a picture"),
+        (lambda path: imaging.check_target(None), "None is not the name of a file"),
+        (lambda path: read(None), "None is not the name of a file; pass a path"),
+        (lambda path: imaging.open_frames(b"x.png"), "b'x.png' is not the name of a file"),
+    ],
+)
+def test_arguments_of_other_types_are_refused(tmp_path, call, words):
+    with pytest.raises(PictureError, match=words):
+        call(tmp_path / "x.tiff")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("links", [True, False])

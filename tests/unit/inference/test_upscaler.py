@@ -224,6 +224,36 @@ def test_a_batch_is_what_each_picture_becomes(
         upscaler.batch([pictures[0], imaging.Picture(noise(3))])
 
 
+@pytest.mark.parametrize("pictures", [noise(3), torch.zeros(1, 3, 4, 4), None, 3])
+def test_a_batch_is_a_list(upscaler: Upscaler, pictures: Any) -> None:
+    with pytest.raises(UpscaleError, match=f"not of type {type(pictures).__name__}; put it in one"):
+        upscaler.batch(pictures)
+
+
+@pytest.mark.parametrize("picture", [noise(3), noise(4), torch.zeros(1, 3, 4, 4)])
+def test_a_result_larger_than_memory_is_refused_before_the_work(
+    upscaler: Upscaler, picture: Any
+) -> None:
+    seen: list[float] = []
+    with pytest.raises(UpscaleError, match="10000000x10000000 is too large for the memory"):
+        upscaler(picture, size=(10**7, 10**7), progress=seen.append)
+    with pytest.raises(UpscaleError, match="from 1 to 100,000,000"):
+        upscaler(picture, size=(10**30, 10**30), progress=seen.append)
+    assert not seen
+
+
+@pytest.mark.parametrize("size", [(0, -5), (0, 4), (4, None), ("4", 4)])
+def test_an_estimate_needs_a_size(upscaler: Upscaler, size: Any) -> None:
+    with pytest.raises(UpscaleError, match="size is "):
+        upscaler.estimate(*size)
+
+
+@pytest.mark.parametrize("name", ["", None, 3, b"x.pth"])
+def test_what_names_no_model_is_refused(name: Any) -> None:
+    with pytest.raises(WeightsError, match="neither a file nor the name of a model"):
+        atdsr.load(name)
+
+
 def test_the_result_is_no_part_of_what_was_given(upscaler: Upscaler) -> None:
     samples = noise(3)
     before = samples.copy()
