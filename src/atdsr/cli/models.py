@@ -130,6 +130,8 @@ def convert(
     file holds `params_ema`, for the official code; a .safetensors file carries the configuration.
     Both load in spandrel, chaiNNer and ComfyUI.
     """
+    from dataclasses import replace
+
     from atdsr.weights import WeightsError, models, read_weights, write_weights
 
     weights = models.load_weights(source, category_size=category_size)
@@ -146,7 +148,7 @@ def convert(
             f"{target} cannot tell that this network sorts tokens in squares of "
             f"{config.category_block}; whoever loads it will sort them all over the picture.",
         )
-    if told is None or told.category_size != config.category_size:
+    if told is None or replace(told, category_block=config.category_block) != config:
         say(
             err,
             f"{target} cannot tell the category size of this network; load it with "

@@ -180,6 +180,30 @@ def refine_dictionary(dictionary: Tensor, gathered: Tensor, sigma: Tensor) -> Te
 # ------------------------------------------------------------------------- category attention
 
 
+def sort_keys(
+    categories: Tensor, count: int, h: int, w: int, block: int | None
+) -> tuple[Tensor, int]:
+    """Return the keys by which the tokens of a picture are sorted before they attend in runs.
+
+    Args:
+        categories: Integer `b n`, n = h * w, the dictionary token that each token attends to most.
+        count: Number of dictionary tokens.
+        h: Rows of tokens.
+        w: Columns of tokens.
+        block: `ATDConfig.category_block`.
+
+    Returns:
+        The keys, integer `b n`, and how many there may be. Without blocks they are the categories.
+        With blocks they are in the order of blocks, row by row, and inside a block of categories.
+    """
+    if block is None or block >= max(h, w):
+        return categories, count
+    rows, columns = math.ceil(h / block), math.ceil(w / block)
+    y, x = (torch.arange(length, device=categories.device) // block for length in (h, w))
+    blocks = (y[:, None] * columns + x).flatten()
+    return blocks * count + categories, rows * columns * count
+
+
 def category_attention(
     qkv: Tensor, order: Tensor, log_scale: Tensor, heads: int, group: int
 ) -> Tensor:
@@ -231,30 +255,6 @@ class _PermuteTokens(torch.autograd.Function):
     def backward(ctx, *grad_outputs: Tensor):
         order, inverse = ctx.saved_tensors
         return permute_tokens(grad_outputs[0], inverse, order), None, None
-
-
-def sort_keys(
-    categories: Tensor, count: int, h: int, w: int, block: int | None
-) -> tuple[Tensor, int]:
-    """Return the keys by which the tokens of a picture are sorted before they attend in runs.
-
-    Args:
-        categories: Integer `b n`, n = h * w, the dictionary token that each token attends to most.
-        count: Number of dictionary tokens.
-        h: Rows of tokens.
-        w: Columns of tokens.
-        block: `ATDConfig.category_block`.
-
-    Returns:
-        The keys, integer `b n`, and how many there may be. Without blocks they are the categories.
-        With blocks they are in the order of blocks, row by row, and inside a block of categories.
-    """
-    if block is None or block >= max(h, w):
-        return categories, count
-    rows, columns = math.ceil(h / block), math.ceil(w / block)
-    y, x = (torch.arange(length, device=categories.device) // block for length in (h, w))
-    blocks = (y[:, None] * columns + x).flatten()
-    return blocks * count + categories, rows * columns * count
 
 
 def permute_tokens(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:

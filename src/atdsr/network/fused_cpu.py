@@ -67,8 +67,8 @@ class CPUBackend:
         window, category = layer.window, layer.category
         grid = qkv.view(b, h, w, 3 * c), window.bias_table, window.side, window.shifted
         window_attention(*grid, keep=False, out=out.view(b, h, w, c))
-        keys, count = category.sort_keys(categories, x, dictionary.shape[1])
-        order = sort_by_category(keys, count)
+        order_by, count = category.sort_keys(categories, x, dictionary.shape[1])
+        order = sort_by_category(order_by, count)
         log_scale = category.logit_scale.clamp(max=MAX_LOGIT_SCALE)
         runs = qkv, order, log_scale, category.heads, min(n, category.group)
         from_category = buffer("narrow", b, n, c)

@@ -37,9 +37,9 @@ class GPUBackend:
         from_window = operators.window_attention(
             qkv, window.bias_table, window.side, window.shifted
         )
-        keys, count = category.sort_keys(categories, x, dictionary.shape[1])
+        order_by, count = category.sort_keys(categories, x, dictionary.shape[1])
         from_category = operators.category_attention(
-            qkv.flatten(1, 2), keys, category.logit_scale, category.heads, category.group, count
+            qkv.flatten(1, 2), order_by, category.logit_scale, category.heads, category.group, count
         )
         attended = [
             (from_window, *_weight_and_bias(window.proj)),

@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,22 +62,25 @@ def test_frames_may_be_arrays(tmp_path):
         assert np.array_equal(page.samples, frame)
 
 
+untyped: Any = imaging  # as a program that no type checker has read calls it
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda path: write(None, path), "None is not a picture; pass"),
-        (lambda path: write(path, path), "the name of a file is not a picture"),
-        (lambda path: write(torch.zeros(2, 3, 4, 4), path), "holds 2 pictures; write them one by"),
-        (lambda path: imaging.write_frames([3], path), "a int is not a picture"),
-        (lambda path: write(noise(3), path, quality="90"), "quality is from 1 to 100, not '90'"),
-        (lambda path: write(noise(3), path, quality=True), "quality is from 1 to 100, not True"),
-        (lambda path: write(noise(3), path, quality=0.5), "quality is from 1 to 100, not 0.5"),
-        (lambda path: write(noise(3), None), "None is not the name of a file; pass a path"),
-        (lambda path: imaging.notices(Picture(noise(3)), 3), "3 is not the name of a file"),
-        (lambda path: imaging.notices(None, path), "None is not a picture"),
-        (lambda path: imaging.check_target(None), "None is not the name of a file"),
-        (lambda path: read(None), "None is not the name of a file; pass a path"),
-        (lambda path: imaging.open_frames(b"x.png"), "b'x.png' is not the name of a file"),
+        (lambda path: untyped.write(None, path), "None is not a picture; pass"),
+        (lambda path: untyped.write(path, path), "the name of a file is not a picture"),
+        (lambda path: untyped.write(torch.zeros(2, 3, 4, 4), path), "holds 2 pictures; write them one by"),
+        (lambda path: untyped.write_frames([3], path), "a int is not a picture"),
+        (lambda path: untyped.write(noise(3), path, quality="90"), "quality is from 1 to 100, not '90'"),
+        (lambda path: untyped.write(noise(3), path, quality=True), "quality is from 1 to 100, not True"),
+        (lambda path: untyped.write(noise(3), path, quality=0.5), "quality is from 1 to 100, not 0.5"),
+        (lambda path: untyped.write(noise(3), None), "None is not the name of a file; pass a path"),
+        (lambda path: untyped.notices(Picture(noise(3)), 3), "3 is not the name of a file"),
+        (lambda path: untyped.notices(None, path), "None is not a picture"),
+        (lambda path: untyped.check_target(None), "None is not the name of a file"),
+        (lambda path: untyped.read(None), "None is not the name of a file; pass a path"),
+        (lambda path: untyped.open_frames(b"x.png"), "b'x.png' is not the name of a file"),
     ],
 )
 def test_arguments_of_other_types_are_refused(tmp_path, call, words):

@@ -72,6 +72,13 @@ def test_it_computes_what_the_plain_network_does(network: ATD, pictures: Tensor)
         assert difference(network(pictures), expected) <= 1e-5
 
 
+def test_tokens_are_sorted_in_blocks(pictures: Tensor) -> None:
+    network = lively(replace(CONFIG, category_block=5)).to(DEVICE)
+    with torch.no_grad():
+        expected = copy.deepcopy(network).double()(pictures.double())
+        assert difference(network(pictures), expected) <= 1e-5
+
+
 def test_every_parameter_gets_its_gradient(network: ATD) -> None:
     pictures = torch.rand(2, 3, 4, 8, device=DEVICE)
     out, found = gradients(network, pictures)

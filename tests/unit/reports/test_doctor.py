@@ -384,8 +384,9 @@ def test_both_paths_are_measured_in_turns(tiny: Upscaler, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(cpu, "status", lambda: CPUStatus("avx2", None, "OpenMP"))
     monkeypatch.setattr(kernels, "plain", by_the_plain_path)
-    enlarged = lambda image: ran.append(plain) or image.repeat(1, 1, 2, 2)  # noqa: E731
-    monkeypatch.setattr(tiny.model, "forward", enlarged)
+    monkeypatch.setattr(
+        tiny.model, "forward", lambda image: ran.append(plain) or image.repeat(1, 1, 2, 2)
+    )
     shares: list[float] = []
     found = measuring.measured(replace(WELL, measurement=None), shares.append).measurement
     assert found is not None
