@@ -65,6 +65,27 @@ for command in {COMMANDS}:
     assert imported(code, *SLOW) == set()
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["gone.png"], 1),
+        (["https://example.org/a.png"], 1),
+        (["a.png", "--json", "-o", "-"], 2),
+        (["a.png", "--preview", "--dry-run"], 2),
+        (["a.png", "--outscale", "3", "--size", "20x"], 2),
+    ],
+)
+def test_what_is_refused_by_its_words_is_refused_at_once(words: list[str], code: int):
+    command = f"""
+from atdsr.cli import app
+try:
+    app(["upscale", *{words}])
+except SystemExit as end:
+    assert end.code == {code}, end.code
+"""
+    assert imported(command, "torch", "numpy", "PIL") == set()
+
+
 def test_the_package_imports_nothing_slow():
     assert imported("import atdsr", *SLOW, "typer") == set()
 

@@ -9,6 +9,9 @@ from typing import Literal
 from atdsr.base.errors import AtdsrError
 from atdsr.base.scales import SCALES, list_scales
 
+STREAM = "-"
+"""How a command names standard input and standard output."""
+
 MOST_TIMES = 64
 """The largest factor that `parse_factor` accepts."""
 

@@ -29,10 +29,9 @@ from atdsr.batch.planning import BatchItem, Plan, plan
 from atdsr.batch.previews import run_previews
 from atdsr.batch.running import Outcome, Result, Tally, run, summary, totals
 from atdsr.batch.sharding import Shard
-from atdsr.batch.streams import STREAM, Streams, open_streams
+from atdsr.batch.streams import Streams, open_streams
 
 __all__ = [
-    "STREAM",
     "BatchConfig",
     "BatchError",
     "BatchItem",

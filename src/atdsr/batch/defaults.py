@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from atdsr import imaging
+from atdsr.base.option_values import STREAM
 from atdsr.batch.config import BatchConfig
 from atdsr.batch.inputs import is_folder_or_glob
 from atdsr.batch.naming import names_format, without_format
 from atdsr.batch.planning import is_folder
-from atdsr.batch.streams import STREAM
 
 
 def give_way(config: BatchConfig, inputs: Sequence[str], out: str | None) -> BatchConfig:

@@ -16,13 +16,11 @@ from typing import TextIO
 
 from atdsr import imaging
 from atdsr.base.errors import AtdsrError
+from atdsr.base.option_values import STREAM
 from atdsr.batch.config import BatchConfig, BatchError
 from atdsr.batch.inputs import is_folder_or_glob
 from atdsr.batch.planning import is_folder
 from atdsr.batch.running import Result
-
-STREAM = "-"
-"""How a command names standard input and standard output."""
 
 MOST_BYTES = 2**32
 """Size in bytes of the largest picture that is read from standard input."""

@@ -1,5 +1,6 @@
 """`atdsr upscale`."""
 
+import glob
 import itertools
 import json
 import time
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atdsr.base import interrupts
+from atdsr.base.errors import AtdsrError, missing
+from atdsr.base.option_values import STREAM
 from atdsr.base.reporter import Reporter
 from atdsr.cli.console import err, out, printable, progress_bar, say
 from atdsr.cli.models import ensure_here
@@ -194,12 +197,9 @@ def upscale(
     and left out; name it alone to enlarge it.
     """
     start = time.perf_counter()  # what is imported and loaded is time that people wait, too
-    from atdsr import batch
-    from atdsr.inference import InferenceConfig
-
-    if json_lines and output == batch.STREAM:
+    if json_lines and output == STREAM:
         raise typer.BadParameter("--json and -o - both write to standard output; drop one of them.")
-    if preview and (dry_run or output == batch.STREAM):
+    if preview and (dry_run or output == STREAM):
         other = "--dry-run" if dry_run else "-o -"
         raise typer.BadParameter(f"--preview and {other} exclude each other; drop one of them.")
     inputs = inputs or []
@@ -215,6 +215,13 @@ def upscale(
         scale = scale if is_typed(context, "scale") else None
     if is_typed(context, "model") and not is_typed(context, "scale"):
         scale = None  # a default for other models than this one
+    if outscale is not None and size is not None:
+        raise typer.BadParameter("--outscale and --size exclude each other; give one of them.")
+    if not json_lines:
+        _check_not_missing(inputs)
+    from atdsr import batch  # it imports PyTorch, so what can be refused has been refused
+    from atdsr.inference import InferenceConfig
+
     target_size = _target_size(outscale, size)
     ensure_here([model] if model else [], yes=yes, quiet=quiet)
     how_to_run: dict[str, Any] = {
@@ -266,14 +273,31 @@ def upscale(
         _conclude(plan, tally, seconds, interrupted, json_lines, quiet)
 
 
+def _check_not_missing(inputs: list[str]) -> None:
+    """Check that the only input, if it is a file, is there.
+
+    Among several, and in JSON, a missing one is a picture that fails.
+
+    Raises:
+        AtdsrError: It is not there.
+    """
+    if len(inputs) > 1 or inputs[0] == STREAM or glob.has_magic(inputs[0]):
+        return
+    path = Path(inputs[0])
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise AtdsrError(missing(path)) from None
+    except OSError:
+        return  # what it is becomes known when it is read
+
+
 def _target_size(
     outscale: float | None, size: tuple[int | None, int | None, bool] | None
 ) -> "TargetSize | None":
     """Return how large the results are to be; None is as large as the network makes them."""
     from atdsr import batch
 
-    if outscale is not None and size is not None:
-        raise typer.BadParameter("--outscale and --size exclude each other; give one of them.")
     if outscale is not None:
         return batch.Factor(outscale)
     return None if size is None else batch.TargetBox(*size)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from atdsr import imaging
 from atdsr.base import memory, units
+from atdsr.base.errors import short
 from atdsr.base.reporter import SILENT, Reporter
 from atdsr.imaging import Content, PictureLike, resample
 from atdsr.inference import budget, onnx_network, tiles
@@ -491,8 +492,8 @@ def load(
     config = InferenceConfig(device, precision, tile, overlap, ensemble, provider)
     if not isinstance(name_or_path, str | Path) or not str(name_or_path):
         raise WeightsError(
-            f"{name_or_path!r} is neither a file nor the name of a model; `atdsr models` lists the "
-            "models."
+            f"{short(name_or_path)} is neither a file nor the name of a model; `atdsr models` "
+            "lists the models."
         )
     if onnx_network.is_onnx(name_or_path):
         if category_size is not None:

@@ -70,11 +70,23 @@ untyped: Any = imaging  # as a program that no type checker has read calls it
     [
         (lambda path: untyped.write(None, path), "None is not a picture; pass"),
         (lambda path: untyped.write(path, path), "the name of a file is not a picture"),
-        (lambda path: untyped.write(torch.zeros(2, 3, 4, 4), path), "holds 2 pictures; write them one by"),
+        (
+            lambda path: untyped.write(torch.zeros(2, 3, 4, 4), path),
+            "holds 2 pictures; write them one by",
+        ),
         (lambda path: untyped.write_frames([3], path), "a int is not a picture"),
-        (lambda path: untyped.write(noise(3), path, quality="90"), "quality is from 1 to 100, not '90'"),
-        (lambda path: untyped.write(noise(3), path, quality=True), "quality is from 1 to 100, not True"),
-        (lambda path: untyped.write(noise(3), path, quality=0.5), "quality is from 1 to 100, not 0.5"),
+        (
+            lambda path: untyped.write(noise(3), path, quality="90"),
+            "quality is from 1 to 100, not '90'",
+        ),
+        (
+            lambda path: untyped.write(noise(3), path, quality=True),
+            "quality is from 1 to 100, not True",
+        ),
+        (
+            lambda path: untyped.write(noise(3), path, quality=0.5),
+            "quality is from 1 to 100, not 0.5",
+        ),
         (lambda path: untyped.write(noise(3), None), "None is not the name of a file; pass a path"),
         (lambda path: untyped.notices(Picture(noise(3)), 3), "3 is not the name of a file"),
         (lambda path: untyped.notices(None, path), "None is not a picture"),
