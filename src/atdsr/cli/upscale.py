@@ -205,7 +205,7 @@ def upscale(
     inputs = inputs or []
     if not inputs and manifest is None:
         raise typer.BadParameter("Name a picture, a folder or a glob, or a list with --manifest.")
-    if manifest is not None and batch.STREAM in (*inputs, output):
+    if manifest is not None and STREAM in (*inputs, output):
         raise typer.BadParameter("--manifest and - exclude each other; drop one of them.")
     if failures is not None and dry_run:
         raise typer.BadParameter("--failures and --dry-run exclude each other; drop one of them.")
