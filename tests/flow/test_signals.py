@@ -133,6 +133,7 @@ def told():
 atdsr.base.interrupts.install_handlers = told
 __main__.main()
 """
+    save("a.png")
     for moment in (0, 0.02, 0.1, 0.3):
         with started("upscale", "a.png", code=code) as process:
             assert process.stdout is not None
@@ -140,8 +141,8 @@ __main__.main()
             time.sleep(moment)
             process.send_signal(number)
             _, said = process.communicate(timeout=60)
-        if process.returncode != 1:  # else there was time enough to miss the picture
-            assert (process.returncode, said) == (128 + number, "interrupted\n")
+        assert process.returncode == 128 + number
+        assert re.fullmatch(r"interrupted(: 0 of 1 picture done, in [\d.]+ s)?\n", said)
 
 
 @pytest.mark.parametrize("number", ALL)

@@ -122,6 +122,7 @@ def test_ctrl_c_before_the_work(run: Run, monkeypatch: pytest.MonkeyPatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(upscale_command, "load_upscaler", interrupt)
+    save("a.png")
     assert run("a.png", code=130) == ["interrupted"]
 
 

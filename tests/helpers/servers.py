@@ -46,7 +46,8 @@ class Server:
         status: of every answer, where it is none of success.
         headers: more of them.
         asked: path and range of each request.
-        sent: bytes of each answer.
+        sent: bytes of the body of each answer.
+        lock: holds while a request is noted.
     """
 
     url: str
@@ -60,6 +61,7 @@ class Server:
     headers: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     sent: list[int] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def serve(self, name: str, content: bytes, kind: str = "application/octet-stream") -> None:
         self.pages[f"/{name}"] = (kind, content)
@@ -92,7 +94,10 @@ def running() -> Iterator[Server]:
 
 
 def _answer(request: BaseHTTPRequestHandler, server: Server) -> None:
-    server.asked.append((request.path, request.headers["Range"]))
+    with server.lock:  # an answer that nobody waits for any more may go on meanwhile
+        number = len(server.asked)
+        server.asked.append((request.path, request.headers["Range"]))
+        server.sent.append(0)
     if server.status is not None:
         request.send_response(server.status)
         for name, value in server.headers.items():
@@ -125,11 +130,10 @@ def _answer(request: BaseHTTPRequestHandler, server: Server) -> None:
         end = min(end, begin + server.always_cut)
     elif server.cuts:
         end = min(end, begin + server.cuts.pop(0))
-    server.sent.append(0)
     for place in range(begin, end, 4096):
         time.sleep(server.pause)
         request.wfile.write(content[place : min(place + 4096, end)])
-        server.sent[-1] += min(4096, end - place)
+        server.sent[number] += min(4096, end - place)
 
 
 def network_file(path: Path, config: ATDConfig = TINY, seed: int = 0) -> bytes:

@@ -7,7 +7,7 @@ from atdsr.cli.console import out, say
 
 
 def config(context: typer.Context) -> None:
-    """Show the file with your defaults, and what is in it, and check its values.
+    """Show the file with your defaults, and check it.
 
     Options that you do not give are taken from it. It is TOML: a table for each command, such as
     [upscale], with options by their long names, such as quality = 92.

@@ -281,7 +281,7 @@ def _check_not_missing(inputs: list[str]) -> None:
     Raises:
         AtdsrError: It is not there.
     """
-    if len(inputs) > 1 or inputs[0] == STREAM or glob.has_magic(inputs[0]):
+    if len(inputs) != 1 or inputs[0] == STREAM or glob.has_magic(inputs[0]):
         return
     path = Path(inputs[0])
     try:

@@ -86,6 +86,7 @@ try:
         ready(); time.sleep(60)
 except KeyboardInterrupt:
     print("in order", file=sys.stderr)
+    time.sleep(3)  # or the second may come to a Python that ends, which no handler sees
 """
     assert ended(code, SIGTERM, SIGTERM) == (0, "in order\n")
 

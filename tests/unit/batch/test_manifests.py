@@ -82,7 +82,7 @@ def test_lists_of_other_systems():
         ),
         ("a.png\t../b.png", "list, line 1: the output ../b.png leads out of its folder"),
         ("a.png\t/b.png", "list, line 1: the output /b.png leads out of its folder"),
-        ("a.png\tb.txt", "list, line 1: no format has the suffix '.txt'"),
+        ("a.png\tb.txt", "list, line 1: b.txt: no format has the suffix '.txt'"),
         ("a.dat", "list, line 1: a.dat has the suffix of no format; name its output with one"),
         ("../a.png", "list, line 1: ../a.png is not inside the current folder; name the folder"),
         ("/a.png", "list, line 1: /a.png is not inside the current folder; name the folder"),
@@ -172,7 +172,7 @@ def test_a_long_list_is_not_held_in_memory():
     lines = 8000
     name = "picture" * 30  # a line of the list is 230 bytes
     content = "".join(f"{n:06}{name}.png\n" for n in range(lines)).encode()
-    plan(content, out="out")  # what is loaded at first use
+    list(plan(content, out="out").items)  # what is loaded at first use
     tracemalloc.start()
     try:
         made = plan(content, out="out")
