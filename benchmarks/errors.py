@@ -43,6 +43,7 @@ HEADINGS = {
     "datasets": "`atdsr data` and training sets",
     "training": "`atdsr train`",
     "reports": "`atdsr runs`, `atdsr explain` and pages",
+    "export": "`atdsr export`",
     "web": "`atdsr web`",
     "network": "Configurations of networks",
     "base": "Files, settings and values",

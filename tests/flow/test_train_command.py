@@ -160,7 +160,8 @@ def test_a_dry_run_warns_of_a_schedule_that_is_longer_than_the_run(
     assert said == [
         "warning: schedule.warmup is 20,000",
         "warning: save.every is 10,000",
-        "warning: nowhere does not exist; check the name.",
+        "warning: there is no folder nowhere; name a folder of pictures or a packed set by --data, "
+        "or by data.train in the recipe.",
     ]
     assert "warning" not in result.stdout
 
@@ -168,10 +169,17 @@ def test_a_dry_run_warns_of_a_schedule_that_is_longer_than_the_run(
 def test_a_dry_run_warns_of_pictures_that_are_not_there(fit: Fit):
     sets = "validate.sets=[{name: kept out, hr: gone}]"
     result = atdsr("mine.yaml", "--dry-run", "--set", sets, "--set", "data.lr=none")
-    first, second, third = result.stderr.splitlines()[-3:]
-    assert first == "warning: nowhere does not exist; check the name."
-    assert second == "warning: none does not exist; check the name."
-    assert third.startswith("warning: the test set 'kept out' cannot be used: gone does not exist")
+    first, second = result.stderr.splitlines()[-2:]
+    assert first.startswith("warning: there is no folder nowhere; name a folder of pictures or a")
+    assert second.startswith("warning: the test set 'kept out' cannot be used: gone does not exist")
+
+
+def test_a_dry_run_warns_of_a_folder_without_pictures(fit: Fit):
+    Path("empty").mkdir()
+    result = atdsr("mine.yaml", "--dry-run", "--data", "empty")
+    assert result.exit_code == 0, result.output
+    assert "warning: empty holds no pictures; name the folder of the HR pictures." in result.stderr
+    assert not Path("empty.packed_x2").exists()
 
 
 def test_a_loss_of_the_users_in_the_current_folder(fit: Fit, monkeypatch: pytest.MonkeyPatch):

@@ -224,12 +224,15 @@ def _print_plan(config: "TrainConfig", device: "torch.device") -> None:
 
 
 def _missing_inputs(config: "TrainConfig") -> Iterator[str]:
-    """Yield a sentence for each folder of pictures without which the run would not start."""
+    """Yield a sentence for each kind of pictures without which the run would not start."""
+    from atdsr import datasets
     from atdsr.training import validation
 
-    for folder in (config.data.train, config.data.lr):
-        if folder is not None and not folder.is_dir():
-            yield no_folder(folder)
+    data = config.data
+    try:
+        datasets.find_unpacked(data.train, config.network.scale, data.lr, data.template)
+    except AtdsrError as error:
+        yield str(error)
     try:
         validation.find_sets(config)
     except AtdsrError as error:
