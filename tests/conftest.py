@@ -1,4 +1,5 @@
 import os
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,8 @@ else:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.allow_tf32 = False  # which leaves three digits of a convolution
 
+# as in an environment that is activated
+os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
 os.environ["ATDSR_CONFIG"] = ""  # no defaults of whoever runs the tests
 
 from atdsr.evaluation import other_networks

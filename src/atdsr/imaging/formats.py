@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from atdsr.base.errors import short
+from atdsr.base.extras import install_command
 from atdsr.imaging.picture import PictureError, UnsupportedError
 
 MAX_FRAMES = 10_000
@@ -380,7 +381,7 @@ def load_extra(name: str) -> ModuleType:
     except ImportError as error:
         raise UnsupportedError(
             f"{row.kinds[0][1]} needs an extra of atdsr; install it with: "
-            "pip install 'atdsr[formats]'."
+            f"{install_command('formats')}."
         ) from error
 
 
