@@ -1,5 +1,6 @@
 """What `atdsr train` makes of its words; the runs themselves are in `test_train.py`."""
 
+import json
 import sys
 import types
 from collections.abc import Callable
@@ -90,6 +91,32 @@ def test_where_there_is_a_best_file_it_is_named(fit: Fit):
     Path("experiments/mine").mkdir(parents=True)
     Path("experiments/mine/best.safetensors").touch()
     assert atdsr("mine.yaml").stderr.endswith("experiments/mine/best.safetensors\n")
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ({0: 30.0, 10: 30.5, 20: 30.25}, " (step 10, +0.50 dB since step 0)"),
+        ({5: 30.0, 20: 30.25}, " (step 20, +0.25 dB since step 5)"),
+        ({0: 30.0, 20: 29.0}, "; no later step was better on average than step 0, with which "),
+        ({20: 30.0}, ""),
+    ],
+)
+def test_the_best_file_is_named_with_what_it_has_gained(
+    fit: Fit, figures: dict[int, float], said: str
+):
+    folder = Path("experiments/mine")
+    folder.mkdir(parents=True)
+    (folder / "best.safetensors").touch()
+    lines = [
+        {"kind": "validated", "step": step, "psnr": {"A": psnr}, "ssim": {}, "bicubic": {}}
+        for step, psnr in figures.items()
+    ]
+    text = "".join(json.dumps(line | {"seconds": 1.0, "best": False}) + "\n" for line in lines)
+    (folder / "log.jsonl").write_text(text)
+    line = atdsr("mine.yaml").stderr.splitlines()[-1]
+    assert line.startswith(f"best weights: experiments/mine/best.safetensors{said}")
+    assert said or line.endswith(".safetensors")
 
 
 def test_a_stopped_run_ends_with_its_sentence_and_130(fit: Fit):
