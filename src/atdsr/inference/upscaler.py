@@ -475,13 +475,17 @@ def load(
     Args:
         name_or_path: A name that `atdsr models` lists, a `.safetensors` or official `.pth` file, or
             an `.onnx` file, of `atdsr export` or of another network with the same interface.
-        device: As in `InferenceConfig`.
-        precision: As in `InferenceConfig`.
+        device: "auto" takes CUDA, then MPS, then the CPU. Anything else names a device.
+        precision: "fp32", or "bf16" for matrix products in bfloat16 (sums stay in float32).
         category_size: Category size of a file that does not tell it (the published networks do).
-        tile: As in `InferenceConfig`.
-        overlap: As in `InferenceConfig`.
-        ensemble: As in `InferenceConfig`.
-        provider: As in `InferenceConfig`.
+        tile: Side of a tile in pixels of the input. "auto" uses tiles only where the whole picture
+            does not fit into memory, "off" never does.
+        overlap: Pixels of the input that neighbouring tiles share. None means 32, or half a tile
+            if that is less.
+        ensemble: Take the mean over the eight flips and transposes of the picture, which is
+            slightly better and takes eight times as long.
+        provider: What computes a network in an ONNX file: "cpu", "cuda", "directml", "coreml",
+            "tensorrt" or "openvino". None is "cpu".
 
     Raises:
         WeightsError: There is no such model, the file has no such weights, or a category size
