@@ -52,7 +52,7 @@ class Stage:
         if not isinstance(source, ObjectPath) and not isinstance(target, ObjectPath):
             yield LocalItem(source, target, item.origin)
             return
-        if not self._plan.config.overwrite and self._exists(target):
+        if not self._plan.config.overwrite and self.exists(target):
             raise ExistsError(
                 f"{target} exists and is kept; replace it with --overwrite, or name another with "
                 "-o."
@@ -76,7 +76,7 @@ class Stage:
                     raise
                 raise BatchError(sentence) from None
 
-    def _exists(self, path: Location) -> bool:
+    def exists(self, path: Location) -> bool:
         """Return whether an output exists; for a folder of outputs, one list tells for all."""
         folder = self._plan.out
         if not isinstance(folder, ObjectPath) or not isinstance(path, ObjectPath):
