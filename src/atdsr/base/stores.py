@@ -144,8 +144,8 @@ def locate(text: str | PurePath) -> Location:
         raise StoreError(f"{text} names no bucket; write it as {scheme}://BUCKET/NAME.")
     if {"", ".", ".."} & set(parts):
         raise StoreError(
-            f"{text} has a part in its name that is empty or consists of dots, which atdsr does not "
-            "read; give the object another name."
+            f"{text} has a part in its name that is empty or consists of dots, which atdsr does "
+            "not read; give the object another name."
         )
     return ObjectPath(f"{scheme}:/{bucket}", *parts)
 
