@@ -25,7 +25,15 @@ FRAGMENTS = {"ValueError", "TagError", "_RefusedError", "_RejectedError", "_Busy
 """Errors whose text another one puts into its sentence."""
 
 _OURS = {"AtdsrError", "BadParameter", "section_error", "_InvalidValueError", *FRAGMENTS}
-_WORDS = {"base.units", "base.escaping", "base.scales", "short", "shown_name", "_line"}
+_WORDS = {
+    "base.units",
+    "base.escaping",
+    "base.extras",
+    "base.scales",
+    "short",
+    "shown_name",
+    "_line",
+}
 """Modules and functions that make words of a value, and no sentences."""
 
 _PASSED_ON = re.compile(r"(\S+: )*[^a-z]+")
@@ -43,6 +51,7 @@ HEADINGS = {
     "datasets": "`atdsr data` and training sets",
     "training": "`atdsr train`",
     "reports": "`atdsr runs`, `atdsr explain` and pages",
+    "export": "`atdsr export`",
     "web": "`atdsr web`",
     "network": "Configurations of networks",
     "base": "Files, settings and values",
@@ -300,6 +309,8 @@ def _word(node: ast.expr) -> str:
             node.func.value, ast.Constant | ast.Name
         ):
             return _word(node.func.value)
+        if isinstance(node.func, ast.Name) and isinstance(node.args[0], ast.Constant):
+            return _word(node.func)
         return _word(node.args[0] if node.args else node.func)
     return "N" if isinstance(node, ast.BinOp) else "VALUE"
 

@@ -27,6 +27,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from atdsr.base.errors import AtdsrError
+from script import run_script
+
 HERE = Path(__file__)
 SECONDS_EACH = 5
 """Seconds that an input may take."""
@@ -99,7 +102,7 @@ def _told(error: BaseException) -> str:
 
 def try_one(name: str, path: Path) -> int:
     """Try one input and print what came of it; 1 if it is a finding, else 0."""
-    targets: Any = importlib.import_module("fuzz_targets")
+    targets = _targets([name])
     for data in targets.TARGETS[name].seeds():
         targets.fault(name, data)  # what is loaded once
     start, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
@@ -167,6 +170,19 @@ def _judge(name: str, path: Path, outcome: Outcome) -> None:
     )
 
 
+def _targets(names: list[str]) -> Any:
+    """Return the module of the targets.
+
+    Raises:
+        AtdsrError: One of the names is no target.
+    """
+    targets: Any = importlib.import_module("fuzz_targets")
+    known = sorted(targets.TARGETS)
+    if unknown := sorted(set(names) - set(known)):
+        raise AtdsrError(f"there is no target {unknown[0]}; name one of {', '.join(known)}.")
+    return targets
+
+
 def _again(name: str, path: Path) -> list[str]:
     return [sys.executable, str(HERE), "--try", name, str(path)]
 
@@ -209,11 +225,8 @@ def main() -> int:
     if asked.worker:
         work(asked.worker, asked.seconds, asked.findings, asked.seed)
         return 0
-    targets: Any = importlib.import_module("fuzz_targets")
-    names = asked.target or sorted(targets.TARGETS)
-    if unknown := sorted(set(names) - set(targets.TARGETS)):
-        print(f"no target {unknown[0]}; there are {' '.join(sorted(targets.TARGETS))}.")
-        return 2
+    names = asked.target or sorted(_targets([]).TARGETS)
+    _targets(names)  # before any work
     asked.findings.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(asked.processes) as pool:
         runs = [
@@ -229,4 +242,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from atdsr import imaging
+from atdsr.base.errors import AtdsrError
 from atdsr.imaging import Picture, metrics, resample
 from script import run_script
 
@@ -41,7 +42,14 @@ def font(name: str, size: int) -> ImageFont.FreeTypeFont:
 
 def photo(package: str, path: str) -> np.ndarray:
     """Return a sample photo of an installed package, uint8 `h w 3`."""
-    return np.asarray(Image.open(str(files(package) / path)).convert("RGB"))
+    try:
+        folder = files(package)
+    except ModuleNotFoundError as error:
+        raise AtdsrError(
+            f"{package} is not installed, whose sample photo this takes; install it with "
+            "pip install scikit-image scikit-learn."
+        ) from error
+    return np.asarray(Image.open(str(folder / path)).convert("RGB"))
 
 
 def timetable() -> np.ndarray:

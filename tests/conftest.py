@@ -1,5 +1,6 @@
 import itertools
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,8 @@ else:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.allow_tf32 = False  # which leaves three digits of a convolution
 
+# as in an environment that is activated
+os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
 os.environ["ATDSR_CONFIG"] = ""  # no defaults of whoever runs the tests
 
 from atdsr.base import stores

@@ -1,5 +1,6 @@
 """What `atdsr train` makes of its words; the runs themselves are in `test_train.py`."""
 
+import json
 import sys
 import types
 from collections.abc import Callable
@@ -92,6 +93,32 @@ def test_where_there_is_a_best_file_it_is_named(fit: Fit):
     assert atdsr("mine.yaml").stderr.endswith("experiments/mine/best.safetensors\n")
 
 
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ({0: 30.0, 10: 30.5, 20: 30.25}, " (step 10, +0.50 dB since step 0)"),
+        ({5: 30.0, 20: 30.25}, " (step 20, +0.25 dB since step 5)"),
+        ({0: 30.0, 20: 29.0}, "; no later step was better on average than step 0, with which "),
+        ({20: 30.0}, ""),
+    ],
+)
+def test_the_best_file_is_named_with_what_it_has_gained(
+    fit: Fit, figures: dict[int, float], said: str
+):
+    folder = Path("experiments/mine")
+    folder.mkdir(parents=True)
+    (folder / "best.safetensors").touch()
+    lines = [
+        {"kind": "validated", "step": step, "psnr": {"A": psnr}, "ssim": {}, "bicubic": {}}
+        for step, psnr in figures.items()
+    ]
+    text = "".join(json.dumps(line | {"seconds": 1.0, "best": False}) + "\n" for line in lines)
+    (folder / "log.jsonl").write_text(text)
+    line = atdsr("mine.yaml").stderr.splitlines()[-1]
+    assert line.startswith(f"best weights: experiments/mine/best.safetensors{said}")
+    assert said or line.endswith(".safetensors")
+
+
 def test_a_stopped_run_ends_with_its_sentence_and_130(fit: Fit):
     fit.stopped = True
     result = atdsr("mine.yaml", code=130)
@@ -160,7 +187,8 @@ def test_a_dry_run_warns_of_a_schedule_that_is_longer_than_the_run(
     assert said == [
         "warning: schedule.warmup is 20,000",
         "warning: save.every is 10,000",
-        "warning: nowhere does not exist; check the name.",
+        "warning: there is no folder nowhere; name a folder of pictures or a packed set by --data, "
+        "or by data.train in the recipe.",
     ]
     assert "warning" not in result.stdout
 
@@ -168,10 +196,17 @@ def test_a_dry_run_warns_of_a_schedule_that_is_longer_than_the_run(
 def test_a_dry_run_warns_of_pictures_that_are_not_there(fit: Fit):
     sets = "validate.sets=[{name: kept out, hr: gone}]"
     result = atdsr("mine.yaml", "--dry-run", "--set", sets, "--set", "data.lr=none")
-    first, second, third = result.stderr.splitlines()[-3:]
-    assert first == "warning: nowhere does not exist; check the name."
-    assert second == "warning: none does not exist; check the name."
-    assert third.startswith("warning: the test set 'kept out' cannot be used: gone does not exist")
+    first, second = result.stderr.splitlines()[-2:]
+    assert first.startswith("warning: there is no folder nowhere; name a folder of pictures or a")
+    assert second.startswith("warning: the test set 'kept out' cannot be used: gone does not exist")
+
+
+def test_a_dry_run_warns_of_a_folder_without_pictures(fit: Fit):
+    Path("empty").mkdir()
+    result = atdsr("mine.yaml", "--dry-run", "--data", "empty")
+    assert result.exit_code == 0, result.output
+    assert "warning: empty holds no pictures; name the folder of the HR pictures." in result.stderr
+    assert not Path("empty.packed_x2").exists()
 
 
 def test_a_loss_of_the_users_in_the_current_folder(fit: Fit, monkeypatch: pytest.MonkeyPatch):

@@ -16,6 +16,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from atdsr.base.errors import AtdsrError
+from atdsr.base.extras import install_command
 from atdsr.base.files import ExistsError
 
 SCHEMES = ("s3", "gs", "az", "memory")
@@ -351,7 +352,7 @@ def _sentences(path: ObjectPath, done: str) -> Iterator[None]:
     except ImportError as error:
         raise StoreError(
             f"{path.scheme}:// needs an extra of atdsr ({error}); install it with: "
-            "pip install 'atdsr[stores]'."
+            f"{install_command('stores')}."
         ) from None
     except AtdsrError:
         raise

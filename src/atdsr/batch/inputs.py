@@ -12,6 +12,7 @@ from pathlib import Path
 from atdsr import imaging
 from atdsr.base import files
 from atdsr.base.errors import no_path
+from atdsr.base.extras import install_command
 from atdsr.base.stores import Location, ObjectPath, locate
 from atdsr.batch.config import BatchError
 
@@ -68,7 +69,7 @@ def describe_unread(unread: Mapping[str, int]) -> str:
     if not extra:
         return text
     verb = "needs" if len(extra) == 1 else "need"
-    return f"{text}; {_and(extra)} {verb}: pip install 'atdsr[formats]'"
+    return f"{text}; {_and(extra)} {verb}: {install_command('formats')}"
 
 
 def _and(words: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from atdsr.base import files
 from atdsr.base.errors import unreadable
+from atdsr.base.extras import install_command
 from atdsr.batch.config import BatchError
 from atdsr.batch.listed_items import BrokenLineError
 
@@ -133,7 +134,7 @@ class Manifest:
         except ImportError as error:
             raise BatchError(
                 f"{self.path} is Parquet, which needs pyarrow ({error}); install it with "
-                "pip install 'atdsr[parquet]', or write the list as text."
+                f"{install_command('parquet')}, or write the list as text."
             ) from None
         try:
             return pq.ParquetFile(file)

@@ -314,9 +314,11 @@ def _check(items: Sequence[BatchItem]) -> None:
             raise BatchError(f"{item.target} is an input and is never overwritten; name another.")
         target = identity(item.target, links=False)
         if target in source_of:
+            other = source_of[target]
+            fields = "{parent}_{name}" if other.name == item.source.name else "{name}"
             raise BatchError(
-                f"{source_of[target]} and {item.source} would both become {item.target}; enlarge "
-                "them one at a time, or tell them apart with fields of --name."
+                f"{other} and {item.source} would both become {item.target}; enlarge them one at a "
+                f'time, or tell them apart with fields of --name, such as "{fields}_large".'
             )
         source_of[target] = item.source
 

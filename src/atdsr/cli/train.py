@@ -17,6 +17,7 @@ from atdsr.cli.options import Device, DeviceOption, QuietOption, argument, flag
 if TYPE_CHECKING:
     import torch
 
+    from atdsr.reports.training_runs import TrainingRun
     from atdsr.training import Event, TrainConfig
 
 RECIPE = "recipe.yaml"  # in the folder of a run
@@ -187,8 +188,19 @@ def _run(config: "TrainConfig", device: "torch.device", *, quiet: bool) -> None:
         return
     best = config.output / "best.safetensors"
     if best.is_file() and not quiet:
-        say(err, f"best weights: {best}")
+        say(err, f"best weights: {best}{_gain(training_runs.read(config.output))}")
     say(out, str(weights))
+
+
+def _gain(run: "TrainingRun") -> str:
+    """Return what the best weights of a run have gained over the first that were measured."""
+    if len(run.validations) < 2 or run.best is None:
+        return ""
+    first, best = run.validations[0], run.best
+    if first.step == 0 and best is first:
+        return "; no later step was better on average than step 0, with which training began"
+    gain = best.mean_psnr - first.mean_psnr
+    return f" (step {best.step:,}, {gain:+.2f} dB since step {first.step:,})"
 
 
 def _write_recipe(config: "TrainConfig") -> None:
@@ -224,12 +236,15 @@ def _print_plan(config: "TrainConfig", device: "torch.device") -> None:
 
 
 def _missing_inputs(config: "TrainConfig") -> Iterator[str]:
-    """Yield a sentence for each folder of pictures without which the run would not start."""
+    """Yield a sentence for each kind of pictures without which the run would not start."""
+    from atdsr import datasets
     from atdsr.training import validation
 
-    for folder in (config.data.train, config.data.lr):
-        if folder is not None and not folder.is_dir():
-            yield no_folder(folder)
+    data = config.data
+    try:
+        datasets.find_unpacked(data.train, config.network.scale, data.lr, data.template)
+    except AtdsrError as error:
+        yield str(error)
     try:
         validation.find_sets(config)
     except AtdsrError as error:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from atdsr.base.errors import AtdsrError
+from atdsr.base.extras import install_command
 from atdsr.cli.console import err, say
 from atdsr.cli.options import Device, DeviceOption, QuietOption, flag
 
@@ -88,7 +89,7 @@ def web(
         if error.name is None or error.name.startswith("atdsr"):
             raise
         raise AtdsrError(
-            "the page needs an extra of atdsr; install it with: pip install 'atdsr[web]'."
+            f"the page needs an extra of atdsr; install it with: {install_command('web')}."
         ) from None
     for name in model or []:
         if Path(name).is_dir():

@@ -12,7 +12,7 @@ from atdsr.datasets.packed_set import (
     PackedSet,
     check,
 )
-from atdsr.datasets.packing import pack, prepare
+from atdsr.datasets.packing import find_unpacked, pack, prepare
 
 __all__ = [
     "SIDE_MULTIPLE",
@@ -21,6 +21,7 @@ __all__ = [
     "DataError",
     "PackedSet",
     "check",
+    "find_unpacked",
     "pack",
     "prepare",
 ]

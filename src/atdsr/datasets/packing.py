@@ -157,32 +157,10 @@ def prepare(
         reporter: Receives a notice before long work, and after every tenth of many pictures.
 
     Raises:
-        DataError: There is no such folder, LR is given for a set that is packed already, the set
-            was made from other pictures than those that lie beside it now, and what `pack` and
-            `PackedSet` raise.
-        PictureError, FileError: See `pack`.
+        DataError, PictureError, FileError: See `find_unpacked` and `pack`.
     """
-    if not train.exists():
-        raise DataError(
-            f"there is no folder {train}; name a folder of pictures or a packed set by --data, or "
-            "by data.train in the recipe."
-        )
-    if (train / INDEX).exists():
-        if lr is not None:
-            raise DataError(
-                f"{train} is packed with its LR pictures; take the folder {lr} out of the settings."
-            )
-        return PackedSet(train, scale).folder
-    named = train if train.name not in ("", "..") else train.resolve()
-    packed = named.with_name(f"{named.name}.packed_x{scale}")
-    sources = source_images.find(train, (scale,), lr, template)
-    if packed.exists():
-        change = _find_change(Index.read(PackedSet(packed, scale).folder), sources)
-        if change is not None:
-            raise DataError(
-                f"{packed} was packed from other pictures than {train} holds now ({change}); "
-                "remove it to have them packed anew, or name it itself to train on it as it is."
-            )
+    packed, sources = find_unpacked(train, scale, lr, template)
+    if not sources:
         return packed
     size = units.byte_size(source_images.estimate_bytes(sources, (scale,)))
     count = len(sources)
@@ -194,6 +172,47 @@ def prepare(
             reporter.notice(f"packed {done} of {count} pictures.")
 
     return pack(train, packed, (scale,), lr, template, reporter=Reporter(progress)).folder
+
+
+def find_unpacked(
+    train: Path, scale: int, lr: Path | None = None, template: str = "{}"
+) -> tuple[Path, list[SourceImage]]:
+    """Return the packed set of a folder, and the pictures that are to be packed into it first.
+
+    Args:
+        train: See `prepare`, as all others.
+        scale: Scale of the LR pictures.
+        lr: Folder of LR pictures.
+        template: Names of the LR pictures.
+
+    Raises:
+        DataError: There is no such folder, LR is given for a set that is packed already, the set
+            was made from other pictures than those that lie beside it now, and what
+            `source_images.find` and `PackedSet` raise.
+    """
+    if not train.exists():
+        raise DataError(
+            f"there is no folder {train}; name a folder of pictures or a packed set by --data, or "
+            "by data.train in the recipe."
+        )
+    if (train / INDEX).exists():
+        if lr is not None:
+            raise DataError(
+                f"{train} is packed with its LR pictures; take the folder {lr} out of the settings."
+            )
+        return PackedSet(train, scale).folder, []
+    named = train if train.name not in ("", "..") else train.resolve()
+    packed = named.with_name(f"{named.name}.packed_x{scale}")
+    sources = source_images.find(train, (scale,), lr, template)
+    if packed.exists():
+        change = _find_change(Index.read(PackedSet(packed, scale).folder), sources)
+        if change is not None:
+            raise DataError(
+                f"{packed} was packed from other pictures than {train} holds now ({change}); "
+                "remove it to have them packed anew, or name it itself to train on it as it is."
+            )
+        return packed, []
+    return packed, sources
 
 
 def _find_change(index: Index, sources: list[SourceImage]) -> str | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from atdsr.base.errors import AtdsrError
+from atdsr.base.extras import install_command
 
 
 class OtherNetworkError(AtdsrError):
@@ -93,7 +94,7 @@ def import_spandrel() -> Any:
     except ImportError as error:
         raise OtherNetworkError(
             "weights of other networks than ATD are read by spandrel, which is not installed "
-            f"({error}); install it with pip install 'atdsr[peers]'."
+            f"({error}); install it with {install_command('peers')}."
         ) from None
     return spandrel
 

@@ -10,6 +10,7 @@ import torch
 
 from atdsr import imaging
 from atdsr.base.errors import AtdsrError
+from atdsr.base.extras import install_command
 from atdsr.evaluation.other_networks import without_torchvision_operators
 from atdsr.evaluation.results import Metric
 
@@ -60,7 +61,7 @@ def load(name: str, device: torch.device) -> Metric:
     except ImportError as error:
         raise PerceptualError(
             f"{name} is measured by pyiqa, which is not installed ({error}); install it with "
-            "pip install 'atdsr[metrics]'."
+            f"{install_command('metrics')}."
         ) from None
     cache = Path(torch.hub.get_dir())
     for file, source in _WEIGHTS[name]:

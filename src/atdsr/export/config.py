@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Literal
 
 from atdsr.base.errors import AtdsrError, short
+from atdsr.base.extras import install_command
 
 Precision = Literal["fp32", "fp16"]
 
@@ -50,8 +51,8 @@ def import_package(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         package = name.partition(".")[0]
-        install = package if package == "openvino" else "'atdsr[export]'"
+        is_extra = package != "openvino"
+        install = install_command("export") if is_extra else f"pip install {package}"
         raise ExportError(
-            f"this needs {package}, which is not installed ({error}); "
-            f"install it with pip install {install}."
+            f"this needs {package}, which is not installed ({error}); install it with {install}."
         ) from None

@@ -16,6 +16,7 @@ from pathlib import Path, PurePath
 from types import ModuleType
 
 from atdsr.base.errors import short
+from atdsr.base.extras import install_command
 from atdsr.imaging.picture import PictureError, UnsupportedError
 
 MAX_FRAMES = 10_000
@@ -233,8 +234,16 @@ WRITABLE_SUFFIXES = frozenset(_WRITTEN)
 EXTRA_KINDS = frozenset(_NEEDS_EXTRA.values())
 """Kinds of pictures that are read once the extra `formats` is installed."""
 
+RAW_KIND = "camera raw"
+"""What `unreadable_kind` calls them."""
+
+CAMERA_RAW = (
+    "camera raw is not read; develop it with a raw converter, and save it as TIFF, PNG or JPEG."
+)
+"""What is said of raw data of a camera's sensor, of which other programs see a small preview."""
+
 _RAW = "cr2 cr3 crw nef nrw arw srf sr2 dng raf orf rw2 rwl pef srw x3f 3fr iiq erf kdc mrw mos"
-_UNREADABLE = {f".{suffix}": "camera raw" for suffix in _RAW.split()} | {
+_UNREADABLE = {f".{suffix}": RAW_KIND for suffix in _RAW.split()} | {
     ".psd": "PSD",
     ".psb": "PSD",
     ".svg": "SVG",
@@ -372,7 +381,7 @@ def load_extra(name: str) -> ModuleType:
     except ImportError as error:
         raise UnsupportedError(
             f"{row.kinds[0][1]} needs an extra of atdsr; install it with: "
-            "pip install 'atdsr[formats]'."
+            f"{install_command('formats')}."
         ) from error
 
 

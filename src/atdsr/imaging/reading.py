@@ -9,7 +9,17 @@ from atdsr.base import files
 from atdsr.imaging import vips
 from atdsr.imaging.codecs import OPENERS
 from atdsr.imaging.codecs.interface import Animation, Still
-from atdsr.imaging.formats import HEAD_BYTES, MAX_FRAMES, TABLE, check_allowed, file_path, recognise
+from atdsr.imaging.formats import (
+    CAMERA_RAW,
+    HEAD_BYTES,
+    MAX_FRAMES,
+    RAW_KIND,
+    TABLE,
+    check_allowed,
+    file_path,
+    recognise,
+    unreadable_kind,
+)
 from atdsr.imaging.picture import (
     DamagedError,
     Picture,
@@ -140,6 +150,8 @@ def _load(path: Path) -> tuple[bytes, str]:
         name = recognise(head)
         if name is not None:
             check_allowed(name)
+            if name == "tiff" and unreadable_kind(path) == RAW_KIND:
+                raise UnsupportedError(CAMERA_RAW)
             return head + file.read(), name
     if not head:
         raise PictureError("the file is empty.")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from atdsr.base.errors import missing
+from atdsr.base.extras import install_command
 from atdsr.base.scales import SCALES, list_scales
 from atdsr.inference import budget
 from atdsr.inference.config import PROVIDERS, Provider, UpscaleError
@@ -260,7 +261,7 @@ def _onnxruntime() -> ModuleType:
     except ImportError as error:
         raise UpscaleError(
             f"ONNX files are run by onnxruntime, which is not installed ({error}); install it with "
-            "pip install 'atdsr[export]'."
+            f"{install_command('export')}."
         ) from None
     return onnxruntime
 

@@ -137,7 +137,7 @@ def _draw_loss(axes: Axes, colours: Colours, steps: np.ndarray, losses: np.ndarr
     low, high = np.quantile(settled, [0.001, 1])
     axes.set_ylim(low * 0.93, high * 1.12)
     plots.label_log_axis(axes.yaxis)
-    _mark(axes, colours, steps[-1], smooth[-1], units.significant(float(smooth[-1]), 4))
+    axes.plot(steps[-1:], smooth[-1:], "o", color=colours.accent, markersize=4.5, clip_on=False)
 
 
 def _running_mean(values: np.ndarray, width: int) -> np.ndarray:

@@ -363,7 +363,9 @@ def facts(run: TrainingRun) -> dict[str, str]:
     """Return what a run is and how far it has come, by name, as far as its log says it."""
     start = run.starts[-1] if run.starts else None
     last = run.entries[-1] if run.entries else None
-    total, restarts = run.iterations, len(run.starts) - 1
+    total = run.iterations
+    # a run that is complete is started in vain
+    restarts = sum(start.step < start.iterations for start in run.starts[1:])
     done = f"{run.step:,} of {total:,} ({run.step / total:.0%})" if total else f"{run.step:,}"
     summary = {"step": done}
     if start:
@@ -376,7 +378,7 @@ def facts(run: TrainingRun) -> dict[str, str]:
     if last:
         latest, recent = (units.significant(loss, 4) for loss in (last.loss, run.recent_loss))
         summary |= {
-            "loss": f"{latest}, lately {recent}",
+            "loss": f"{latest}, {recent} on average lately",
             "learning rate": units.learning_rate(last.lr),
             "speed": units.iteration_rate(run.pace),
             "waiting for data": units.percent(run.wait),
@@ -386,7 +388,7 @@ def facts(run: TrainingRun) -> dict[str, str]:
     summary |= {
         "to go": units.duration((total - run.step) * run.pace) if total > run.step else "",
         "skipped steps": f"{last.skipped:,}" if last and last.skipped else "",
-        "restarts": f"{restarts:,}" if restarts > 0 else "",
+        "restarts": f"{restarts:,}" if restarts else "",
         "last written": written(run),
         "unread lines": f"{run.unread:,}" if run.unread else "",
     }

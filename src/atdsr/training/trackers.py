@@ -11,6 +11,7 @@ from typing import Any
 from atdsr import imaging
 from atdsr.base import files
 from atdsr.base.errors import AtdsrError
+from atdsr.base.extras import install_command
 from atdsr.base.reporter import SILENT, Reporter
 from atdsr.training.config import TrainConfig
 from atdsr.training.events import Callback, Callbacks, Event, LogEntry, Started, Validated
@@ -208,8 +209,8 @@ def _import(module: str, title: str, extra: str) -> Any:
             return importlib.import_module(module)
     except ImportError as error:
         raise TrackerError(
-            f"{title} is not installed ({error}); install it with pip install 'atdsr[{extra}]', "
-            f"or leave out log.{extra}."
+            f"{title} is not installed ({error}); install it with {install_command(extra)}, or "
+            f"leave out log.{extra}."
         ) from None
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from atdsr.base import stores
+from atdsr.base.extras import install_command
 from atdsr.base.files import ExistsError
 from atdsr.base.stores import ObjectPath, StoreError, locate
 from helpers.stores import Proxy, first, needs_s3
@@ -78,7 +79,7 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(StoreError) as caught:
         locate("s3://photos/a.png").exists()
     assert str(caught.value).startswith("s3:// needs an extra of atdsr (")
-    assert str(caught.value).endswith("install it with: pip install 'atdsr[stores]'.")
+    assert str(caught.value).endswith(f"; install it with: {install_command('stores')}.")
 
 
 # ------------------------------------------------------------------------------------- contents

@@ -124,6 +124,7 @@ def test_a_missing_file_is_left_to_its_turn():
         (["a.png"], "notes.txt/", r"notes\.txt/ is a file; name a folder"),
         (["a.png", "b.png"], "new.png", r"new\.png looks like one file for several pictures"),
         (["a.png", "f/a.png"], "new", "a.png and f/a.png would both become new/a_x2.png"),
+        (["a.png", "f/a.png"], "new", r'fields of --name, such as "{parent}_{name}_large"\.'),
         (["a.png"], "/dev/null", "/dev/null exists and is no folder, and its name has no suffix"),
         (["a.png"], "plain", "plain exists and is no folder, and its name has no suffix"),
         (["a.png"], "holiday.2024", r"'\.2024'; add a suffix such as \.png to .*, or / to that of"),
@@ -300,7 +301,7 @@ def test_templates_follow_the_goal_and_the_format():
         ("/tmp/{stem}", "no name here"),
         ("{stem}.xyz", r"no format has the suffix '\.xyz'"),
         ("{stem}", "a.png is an input and is never overwritten"),
-        ("big", r"a\.png and b\.png would both become big\.png; .* fields of --name"),
+        ("big", r'a\.png and b\.png would both become big\.png; .*, such as "{name}_large"\.'),
     ],
 )
 def test_templates_that_make_no_names(template: str, words: str):

@@ -95,11 +95,12 @@ def test_one_input_again(tmp_path: Path) -> None:
     assert "s of CPU time" in done.stdout
 
 
-def test_an_unknown_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+@pytest.mark.parametrize("arguments", [["--target", "nothing"], ["--try", "nothing", "a"]])
+def test_an_unknown_target(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuzz.importlib.util, "find_spec", lambda name: name)
-    monkeypatch.setattr(sys, "argv", ["fuzz.py", "--target", "nothing"])
-    assert fuzz.main() == 2
-    assert capsys.readouterr().out.startswith("no target nothing; there are ")
+    monkeypatch.setattr(sys, "argv", ["fuzz.py", *arguments])
+    with pytest.raises(AtdsrError, match="there is no target nothing; name one of bmp_header, "):
+        fuzz.main()
 
 
 def test_a_process_that_grew_too_large_is_replaced(

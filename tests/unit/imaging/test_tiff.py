@@ -398,3 +398,26 @@ def test_what_is_not_read_is_a_sentence(tmp_path, changed, sentence):
     with pytest.raises(PictureError, match=rf"x\.tif: .*{sentence}") as caught:
         read(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("x.tif", {50706: (1, [1, 7, 0, 0])}),  # DNGVersion
+        ("x.tif", {254: (4, [1]), 330: (4, [8])}),  # a preview, and a table beyond it
+        ("x.NEF", {}),
+        ("x.dng", {}),
+    ],
+)
+def test_the_preview_of_a_camera_raw_is_not_the_picture(tmp_path, name, more):
+    path = stored(tmp_path, Tiff([bytes(3 * W * H)], W, H, 2, [8] * 3, more=more), name)
+    with pytest.raises(
+        imaging.UnsupportedError, match=r"x\..*: camera raw is not read; develop it"
+    ):
+        read(path)
+
+
+@pytest.mark.parametrize("more", [{254: (4, [1])}, {254: (4, [0]), 330: (4, [8])}])
+def test_small_pictures_and_pyramids_are_no_camera_raws(tmp_path, more):
+    path = stored(tmp_path, Tiff([bytes(3 * W * H)], W, H, 2, [8] * 3, more=more))
+    assert read(path).width == W

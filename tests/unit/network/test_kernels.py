@@ -21,10 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from atdsr.base.errors import AtdsrError
 from atdsr.network import attention, kernels, model, operators
 from atdsr.network.backend import select_backend
 from atdsr.network.fused_cpu import CPUBackend
-from atdsr.network.kernels import cpu
+from atdsr.network.kernels import cpu, gpu
 from atdsr.network.kernels.cpu import attention as attention_kernels
 from atdsr.network.kernels.cpu import dictionary as dictionary_kernels
 from atdsr.network.kernels.cpu import tokenwise
@@ -601,7 +602,7 @@ def test_no_memory_is_an_error_that_tiles_know(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("switch", "words"),
-    [("off", "turned off by ATDSR_KERNELS=off"), ("sse9", "ATDSR_KERNELS is 'sse9'")],
+    [("off", "turned off by ATDSR_KERNELS=off"), ("neon", "ATDSR_KERNELS is 'neon'")],
 )
 def test_the_switch(switch: str, words: str) -> None:
     code = "from atdsr.network.kernels import cpu; print(cpu.status())"
@@ -611,6 +612,16 @@ def test_the_switch(switch: str, words: str) -> None:
     )
     assert "variant=None" in done.stdout
     assert words in done.stdout
+
+
+def test_a_switch_without_meaning_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(kernels.SWITCH, "Off")
+    assert kernels.switch() == "off"
+    monkeypatch.setenv(kernels.SWITCH, "bogus")
+    for status in (cpu.status, gpu.status):
+        status.cache_clear()
+        with pytest.raises(AtdsrError, match=r"ATDSR_KERNELS is 'bogus'; unset it, or set it to"):
+            status()
 
 
 def test_libraries_older_than_their_sources(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:

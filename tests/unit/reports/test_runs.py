@@ -264,6 +264,11 @@ def test_a_restart_undoes_what_came_after_the_state_it_goes_on_from(tmp_path: Pa
     assert training_runs.facts(read)["restarts"] == "1"
 
 
+def test_a_start_after_the_last_step_is_no_restart(tmp_path: Path):
+    read = log(tmp_path, logs.started(0), line(100), logs.started(logs.TOTAL))
+    assert "restarts" not in training_runs.facts(read)
+
+
 def test_the_best_validation_has_the_highest_mean(tmp_path: Path):
     read = log(
         tmp_path, validated(1, A=30.0, B=36.0), validated(2, A=34.0, B=33.0), validated(3, A=33.0)

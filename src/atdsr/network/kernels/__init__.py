@@ -3,19 +3,40 @@
 `operators.py` and `backend.py` choose between them and plain PyTorch.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from atdsr.base.errors import AtdsrError, short
+
 SWITCH = "ATDSR_KERNELS"
-"""Environment variable: `off`, `unchecked`, or the name of the variant to run on CPUs."""
+"""Environment variable: `off`, `unchecked`, or one of `CPU_VARIANTS` to run on CPUs."""
 
 UNCHECKED = "unchecked"
 """Value of `SWITCH` for developers: run the GPU kernels even if no check has passed here."""
 
+CPU_VARIANTS = ("avx512", "avx2", "neon")
+"""The instruction sets that there are kernels in C for, fastest first."""
+
 _enabled = True
+
+
+def switch() -> str:
+    """Return what `SWITCH` is set to, in lower case; "" if it is not set.
+
+    Raises:
+        AtdsrError: It is none of the values that mean something.
+    """
+    value = os.environ.get(SWITCH, "")
+    known = ("off", UNCHECKED, *CPU_VARIANTS)
+    if value and value.lower() not in known:
+        raise AtdsrError(
+            f"{SWITCH} is {short(value)}; unset it, or set it to one of {', '.join(known)}."
+        )
+    return value.lower()
 
 
 def enabled() -> bool:

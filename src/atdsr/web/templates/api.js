@@ -55,7 +55,8 @@ export async function upload(file, query, signal, tell) {
     if (answer.status === 202) return answer.content;
     const wait = Number(answer.retry);
     if (!(wait > 0) || (answer.status !== 503 && answer.status !== 429)) {
-      throw new Error(answer.content?.detail ?? "The service cannot be reached.");
+      const error = new Error(answer.content?.detail ?? "The service cannot be reached.");
+      throw Object.assign(error, { status: answer.status });
     }
     tell(null);
     await pause(Math.min(wait, 10));

@@ -149,7 +149,7 @@ async function uploadOne(card) {
     early.delete(job.id);
   } catch (error) {
     if (error.name === "AbortError") card.fail("Cancelled.", "cancelled");
-    else card.fail(error.message);
+    else card.fail(error.message, "failed", error.status);
   }
   update();
   follow();

@@ -1,6 +1,9 @@
 // A card: one picture, from the moment it is dropped until it is removed.
 import { bytes, duration, ordinal } from "./words.js";
 
+/** Statuses of a request whose answer is always the same. */
+const LASTING = [400, 413, 415, 422];
+
 const template = document.getElementById("card");
 
 export class Card {
@@ -10,6 +13,7 @@ export class Card {
     this.file = null;
     this.query = null;
     this.state = "sending";
+    this.status = undefined;
     this.fraction = 0;
     this.abort = new AbortController();
     this.parts = {
@@ -21,6 +25,7 @@ export class Card {
       notices: this.element.querySelector(".notices"),
     };
     this.parts.thumb.addEventListener("click", () => actions.compare(this));
+    this.parts.image.addEventListener("error", () => (this.parts.image.hidden = true));
     this.buttons = {};
     for (const button of this.element.querySelectorAll("[data-do]")) {
       const name = button.dataset.do;
@@ -47,12 +52,14 @@ export class Card {
     else this.#paint("sending", part < 1 ? `Sending, ${Math.round(100 * part)}%` : "Being checked", 0);
   }
 
-  fail(sentence, state = "failed") {
+  fail(sentence, state = "failed", status = undefined) {
+    this.status = status;
     this.#paint(state, sentence, 1);
   }
 
   show(job) {
     this.job = job;
+    this.status = job.problem?.status;
     this.#named(job.filename);
     const { image, notices } = this.parts;
     const hasFiles = ["waiting", "running", "done"].includes(job.state);
@@ -91,11 +98,12 @@ export class Card {
     const isOpen = ["sending", "waiting", "running"].includes(state);
     this.parts.progress.hidden = !isOpen;
     this.parts.thumb.disabled = state !== "done";
+    const mayPass = state === "cancelled" || (state === "failed" && !LASTING.includes(this.status));
     const shown = {
       compare: state === "done",
       download: state === "done",
       explain: state === "done",
-      retry: this.file !== null && (state === "failed" || state === "cancelled"),
+      retry: this.file !== null && mayPass,
       cancel: isOpen,
       remove: !isOpen,
     };

@@ -14,13 +14,14 @@ from atdsr.imaging.codecs.tiff import page as tp
 from atdsr.imaging.codecs.tiff.colour import profile_from_tags, to_gray_or_rgb
 from atdsr.imaging.codecs.tiff.page import Page
 from atdsr.imaging.codecs.tiff.samples import check, read_samples
-from atdsr.imaging.formats import MAX_FRAMES
+from atdsr.imaging.formats import CAMERA_RAW, MAX_FRAMES
 from atdsr.imaging.metadata import clean_metadata, exif_of_page, is_adobe_rgb, resolution, tags
 from atdsr.imaging.picture import (
     MAXIMUM,
     Metadata,
     Picture,
     PictureError,
+    UnsupportedError,
     fractions_to_uint16,
     join_alpha,
     rescale,
@@ -43,6 +44,7 @@ def open_file(data: bytes) -> list[Still]:
     """Return the pages of a file, not decoded yet.
 
     Raises:
+        UnsupportedError: It is a camera raw, whose first page is a small preview.
         PictureError: A page is of a kind that is not supported, or the pages share so much of the
             file that reading all of them would take far more than its size explains.
         TagError: The file is damaged or has more than `MAX_FRAMES` pages.
@@ -50,6 +52,8 @@ def open_file(data: bytes) -> list[Still]:
     stills, total = [], 0
     for offset, table in tags.tables(data, MAX_FRAMES, tp.TAGS):
         page = tp.page_from_tags(data, table)
+        if not stills and _is_camera_raw(page, table):
+            raise UnsupportedError(CAMERA_RAW)
         _check(page)
         total += page.stored_bytes
         if total > _SHARING * len(data) + _ALLOWANCE:
@@ -59,6 +63,15 @@ def open_file(data: bytes) -> list[Still]:
         # the tags are read again later: all of many pages together could take much memory
         stills.append(Still(width, height, partial(_decode, data, offset)))
     return stills
+
+
+def _is_camera_raw(page: Page, table: tags.Table) -> bool:
+    """Tell by the first page whether it is a preview of what a camera's sensor has recorded.
+
+    Source: DNG 1.7, NewSubFileType, SubIFDs and DNGVersion; other raw files keep to the scheme.
+    """
+    is_preview = bool(page.number(tp.KIND_OF_PAGE, 0) & 1)
+    return tp.DNG_VERSION in table or (is_preview and tp.FURTHER_TABLES in table)
 
 
 def _decode(data: bytes, offset: int) -> Picture:

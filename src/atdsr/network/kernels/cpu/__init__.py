@@ -48,7 +48,7 @@ class CPUStatus:
 def status() -> CPUStatus:
     """Find out, once a process, whether the kernels run and on which threads."""
     threads = "Python" if _openmp() is None else "OpenMP"
-    requested = os.environ.get(kernels.SWITCH, "").lower()
+    requested = kernels.switch()
     if requested == kernels.UNCHECKED:  # which is about GPUs
         requested = ""
     if requested == "off":

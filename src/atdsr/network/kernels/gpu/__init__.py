@@ -7,7 +7,6 @@ run to run: no kernel adds atomically.
 """
 
 import importlib.util
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,7 +47,7 @@ class GPUStatus:
 @cache
 def status() -> GPUStatus:
     """Find out, once a process, whether the kernels run on the current GPU."""
-    switch = os.environ.get(kernels.SWITCH, "").lower()
+    switch = kernels.switch()
     if switch == "off":
         return GPUStatus(None, f"the kernels are turned off by {kernels.SWITCH}=off.")
     if (why_not := unsupported()) is not None:
