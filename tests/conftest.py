@@ -1,5 +1,7 @@
+import itertools
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -18,8 +20,10 @@ else:
 os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
 os.environ["ATDSR_CONFIG"] = ""  # no defaults of whoever runs the tests
 
+from atdsr.base import stores
 from atdsr.evaluation import other_networks
 from atdsr.network.model import ATD
+from helpers import stores as servers
 from helpers.networks import ROOT, TINY, lively
 
 
@@ -57,3 +61,35 @@ def stable_sort(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oracle's sort with ties in the order of positions, which is what this project means."""
     sort = torch.sort
     monkeypatch.setattr(torch, "sort", lambda x, dim, stable: sort(x, dim=dim, stable=True))
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[int]:
+    """The port of an S3 server on this machine."""
+    with servers.moto() as port:
+        yield port
+
+
+@pytest.fixture
+def s3(s3_server: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[servers.Proxy]:
+    """A proxy before the S3 server that makes no fault yet; the only store that is known."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    with servers.faulty(s3_server) as proxy:
+        for name, value in servers.environment(proxy).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(stores, "_RETRIES", 3)
+        stores._open.cache_clear()
+        yield proxy
+    stores._open.cache_clear()
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def bucket(s3: servers.Proxy) -> str:
+    """An empty bucket of this test."""
+    name = f"photos-{next(_numbers)}"
+    s3.make_bucket(name)
+    return name

@@ -50,6 +50,9 @@ NOT_RUN = {
     "atdsr web": "serves until it is stopped; tests/flow/test_web.py",
     "atdsr export": "takes a minute; tests/flow/test_export.py",
     "--provider directml": "is on Windows; tests/unit/inference/test_onnx_network.py",
+    **dict.fromkeys(
+        ("s3://", "gs://", "az://"), "needs a bucket; tests/flow/test_upscale_stores.py"
+    ),
     "models add": "needs the files of the authors; tests/flow/test_models.py",
 }
 """What a command holds that is not run, and why; where it is tested instead."""

@@ -15,11 +15,20 @@ pytestmark = pytest.mark.slow
 
 SLOW = (
     *("torch", "numpy", "PIL", "pyvips", "safetensors", "pydantic", "rich", "psutil", "yaml"),
-    *("gdown", "requests", "platformdirs", "jinja2", "markupsafe", "matplotlib"),
+    *(
+        "obstore",
+        "boto3",
+        "gdown",
+        "requests",
+        "platformdirs",
+        "jinja2",
+        "markupsafe",
+        "matplotlib",
+    ),
 )
 NEVER = (
     *("torch._dynamo", "torch._inductor", "torch.onnx", "sympy", "networkx"),
-    *("pillow_heif", "pyjpegxl"),
+    *("pillow_heif", "pyjpegxl", "obstore", "boto3", "botocore"),
 )
 
 
@@ -70,6 +79,7 @@ for command in {COMMANDS}:
     [
         (["gone.png"], 1),
         (["https://example.org/a.png"], 1),
+        (["hdfs://cluster/a.png"], 1),
         (["a.png", "--json", "-o", "-"], 2),
         (["a.png", "--preview", "--dry-run"], 2),
         (["a.png", "--outscale", "3", "--size", "20x"], 2),

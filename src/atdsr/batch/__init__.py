@@ -25,7 +25,8 @@ from atdsr.batch.forecasts import (
 from atdsr.batch.manifest_planning import plan_manifest
 from atdsr.batch.naming import Template
 from atdsr.batch.networks import Networks
-from atdsr.batch.planning import BatchItem, Plan, plan
+from atdsr.batch.planning import BatchItem, Plan
+from atdsr.batch.plans import plan
 from atdsr.batch.previews import run_previews
 from atdsr.batch.running import Outcome, Result, Tally, run, summary, totals
 from atdsr.batch.sharding import Shard

@@ -10,6 +10,7 @@ from atdsr.batch.config import enlargement
 from atdsr.batch.networks import Networks
 from atdsr.batch.planning import BatchItem, Plan
 from atdsr.batch.running import RECORD_FORMAT, Outcome, Tally, explain, open_checked, summary_line
+from atdsr.batch.staging import Stage
 from atdsr.inference import UpscaleError
 from atdsr.inference.budget import Workload, pass_sizes
 from atdsr.inference.speed import seconds_per_pixel
@@ -109,16 +110,18 @@ def forecast(plan: Plan, networks: Networks) -> Iterator[Forecast]:
     for source, sentence in plan.problems:
         yield Forecast(str(source), None, Outcome.FAILED, sentence)
     speeds: dict[int, float] = {}
+    stage = Stage(plan, writes=False)
     for item in plan.items:
-        yield _forecast_item(item, plan, networks, speeds)
+        yield _forecast_item(item, stage, plan, networks, speeds)
 
 
 def _forecast_item(
-    item: BatchItem, plan: Plan, networks: Networks, speeds: dict[int, float]
+    item: BatchItem, stage: Stage, plan: Plan, networks: Networks, speeds: dict[int, float]
 ) -> Forecast:
     source, target = str(item.source), str(item.target)
     try:
-        frames, width, height = open_checked(item, plan)
+        with stage.files_for(item) as here:
+            frames, width, height = open_checked(here, plan)
         upscaler = networks.for_factor(enlargement(frames.width, frames.height, width, height))
         try:
             workload = upscaler.workload(frames.width, frames.height, (width, height))
@@ -197,14 +200,15 @@ def work_done(plan: Plan, networks: Networks) -> Callable[[float], float]:
 
     The work for a picture is the number of pixels that the network is given, so that a bar tells
     how much time is left for pictures of different sizes. Each picture is opened for that, which
-    takes about a millisecond, but not decoded. Of more than `MOST_OPENED` pictures, only the number
-    counts.
+    takes about a millisecond, but not decoded. Of more than `MOST_OPENED` pictures, and of pictures
+    in a store, only the number counts.
     """
-    if plan.total > MOST_OPENED:
-        return (1 / plan.total).__mul__
+    if plan.total > MOST_OPENED or plan.is_remote:
+        return (1 / max(1, plan.total)).__mul__
     done = [0.0] * (len(plan.problems) + 1)
+    stage = Stage(plan, writes=False)
     for item in plan.items:
-        done.append(done[-1] + _work(item, plan, networks))
+        done.append(done[-1] + _work(item, stage, plan, networks))
     if not done[-1]:
         done = [float(number) for number in range(len(done))]
 
@@ -216,10 +220,11 @@ def work_done(plan: Plan, networks: Networks) -> Callable[[float], float]:
     return fraction
 
 
-def _work(item: BatchItem, plan: Plan, networks: Networks) -> float:
+def _work(item: BatchItem, stage: Stage, plan: Plan, networks: Networks) -> float:
     """Return the work for a picture, 0 where it is skipped or fails at once."""
     try:
-        frames, width, height = open_checked(item, plan)
+        with stage.files_for(item) as here:
+            frames, width, height = open_checked(here, plan)
     except (AtdsrError, OSError, MemoryError):
         return 0.0
     scale = networks.scale_for(enlargement(frames.width, frames.height, width, height))

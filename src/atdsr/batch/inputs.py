@@ -13,6 +13,7 @@ from atdsr import imaging
 from atdsr.base import files
 from atdsr.base.errors import no_path
 from atdsr.base.extras import install_command
+from atdsr.base.stores import Location, ObjectPath, locate
 from atdsr.batch.config import BatchError
 
 
@@ -34,12 +35,23 @@ class InputFiles:
 
 def is_folder_or_glob(name: str) -> bool:
     """Return whether an input is a folder or a glob."""
-    path = Path(name)
+    path = locate(name)
+    if isinstance(path, ObjectPath) and not name.endswith("/") and path.is_file():
+        return False  # whether there is a folder of that name, too, not everybody may ask
     return path.is_dir() or (glob.has_magic(name) and not path.exists())
 
 
-def identity(path: Path) -> object:
-    """Return a key that all names of one file share: links, and other case where it is ignored."""
+def identity(path: Location, *, links: bool = True) -> object:
+    """Return a key that all names of one file share: links, and other case where it is ignored.
+
+    Args:
+        path: The file, or the object in a store, which has one name.
+        links: Whether the names of a file with several of them count as one.
+    """
+    if isinstance(path, ObjectPath):
+        return path
+    if not links:
+        return os.path.realpath(path)
     try:
         status = path.stat()
     except OSError:  # no such file; `Path.resolve` would raise for a loop of links
@@ -77,11 +89,11 @@ def find(inputs: Sequence[str], out: str | None, *, recursive: bool) -> InputFil
         BatchError: An input names no picture.
         OSError: An input cannot be read.
     """
-    search = _Search(None if out is None else identity(Path(out)))
+    search = _Search(None if out is None else identity(locate(out)))
     for name in inputs:
         if not name:
             raise BatchError("an INPUT is empty; name a picture, a folder or a glob.")
-        path = Path(name)
+        path = Path(locate(name))
         if not is_folder_or_glob(name):
             search.add(path, Path())  # a missing file is named when its turn comes
         elif path.is_dir():

@@ -14,15 +14,12 @@ from atdsr.base import files
 from atdsr.base.errors import unreadable
 from atdsr.base.extras import install_command
 from atdsr.batch.config import BatchError
+from atdsr.batch.listed_items import BrokenLineError
 
 _PARQUET = b"PAR1"  # the first bytes of such a file
 _MOST_BYTES = 2**16  # of a line
 _ROWS = 4096  # at a time
 _COLUMNS = ("path", "output")
-
-
-class BrokenLineError(BatchError):
-    """What is wrong with a line of a manifest, as a sentence after its number."""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
 """The names of outputs, and which files have the name of an output."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from string import Formatter
 
 from atdsr import imaging
+from atdsr.base.stores import Location
 from atdsr.batch.config import BatchConfig, BatchError, TargetBox
 
 PREVIEW = "_preview"
@@ -32,6 +33,7 @@ FIELDS = tuple(_PATTERNS)
 
 _HELP = f"a name has text and the fields {' '.join(f'{{{field}}}' for field in FIELDS)}."
 _USUAL = rf"(?P<stem>.+)_(?:x{_NUMBER}|\d+x\d*)"  # x1080 is like x4
+_USUAL_PATTERN = re.compile(_USUAL)
 _SUFFIX = re.compile(r"(\{ext\}|\.[A-Za-z][A-Za-z0-9]*)$")
 
 
@@ -74,7 +76,7 @@ class Template:
         """The fields in it."""
         return frozenset(field for _, field in _pieces(self.text) if field)
 
-    def render(self, source: Path, values: Mapping[str, object]) -> Path:
+    def render(self, source: Location, values: Mapping[str, object]) -> Path:
         """Return the name of a picture's output, relative to the folder for outputs.
 
         Args:
@@ -115,22 +117,48 @@ class Template:
         """
         stems = {(source.parent, source.stem) for source in sources}
         names = {(source.parent, source.name) for source in sources}
+        outputs = {path for path in sources if self.is_earlier_output(path, stems, names)}
+        if not self.tells_the_input:
+            named = {path for path in sources if self.is_of_form(path)}
+            outputs |= named if len(named) < len(sources) else set()
+        return outputs
 
-        def is_output(path: Path, pattern: re.Pattern[str], depth: int) -> bool:
+    def is_earlier_output(
+        self,
+        path: Location,
+        stems: Container[tuple[Location, str]],
+        names: Container[tuple[Location, str]],
+    ) -> bool:
+        """Return whether a file has the name of an output for one of the others.
+
+        Args:
+            path: The file.
+            stems: Folder and stem of all files.
+            names: Folder and name of all files.
+        """
+
+        def is_output(pattern: re.Pattern[str], depth: int) -> bool:
             match = _match(path, pattern, depth)
             if match is None:
                 return False
             fields, folder = match.groupdict(), path.parents[depth - 1]
-            stem, name = (folder, fields.get("stem")), (folder, fields.get("name"))
-            return (stem in stems and stem != (path.parent, path.stem)) or name in names
+            stem, name = (folder, fields.get("stem") or ""), (folder, fields.get("name") or "")
+            return (stem != (path.parent, path.stem) and stem in stems) or name in names
 
-        depth = self.text.count("/") + 1
-        patterns = [(re.compile(_USUAL), 1), (self._pattern, depth)]
-        outputs = {path for path in sources if any(is_output(path, *args) for args in patterns)}
-        if not self.fields & {"stem", "name"}:
-            named = {path for path in sources if _match(path, self._pattern, depth)}
-            outputs |= named if len(named) < len(sources) else set()
-        return outputs
+        return is_output(_USUAL_PATTERN, 1) or is_output(self._pattern, self._depth)
+
+    @property
+    def tells_the_input(self) -> bool:
+        """Whether the name of an output tells which file it was made of."""
+        return bool(self.fields & {"stem", "name"})
+
+    def is_of_form(self, path: Location) -> bool:
+        """Return whether a file has a name by this template, whatever it was made of."""
+        return _match(path, self._pattern, self._depth) is not None
+
+    @property
+    def _depth(self) -> int:
+        return self.text.count("/") + 1
 
 
 def names_format(template: str) -> bool:
@@ -144,7 +172,7 @@ def without_format(template: str) -> str:
     return _SUFFIX.sub("", template) + "{ext}"
 
 
-def _match(path: Path, pattern: re.Pattern[str], depth: int) -> re.Match[str] | None:
+def _match(path: Location, pattern: re.Pattern[str], depth: int) -> re.Match[str] | None:
     """Match the last parts of a path, as many as `depth`, without the suffix and `PREVIEW`."""
     if len(path.parents) < depth:
         return None

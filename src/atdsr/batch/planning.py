@@ -8,6 +8,7 @@ from typing import Protocol
 
 from atdsr import imaging
 from atdsr.base.errors import AtdsrError
+from atdsr.base.stores import Location, ObjectPath, locate
 from atdsr.batch.config import (
     BatchConfig,
     BatchError,
@@ -26,14 +27,22 @@ class BatchItem:
     """A picture file to enlarge.
 
     Attributes:
-        source: The file to read.
-        target: The file to write.
+        source: The file or object to read.
+        target: The file or object to write.
         origin: The line of a manifest that names the picture, as sentences name it.
     """
 
+    source: Location
+    target: Location
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class LocalItem(BatchItem):
+    """A picture whose files are on disk, for a while at least."""
+
     source: Path
     target: Path
-    origin: str = ""
 
 
 class Items(Protocol):
@@ -58,14 +67,18 @@ class Plan:
         config: What the command asks for.
         problems: Files and folders that cannot even be opened, each with a sentence.
         unread: How many files of each unsupported format are among the inputs.
+        out: The folder of all outputs; None if there is no such folder.
+        is_remote: Whether the pictures are in a store, so that opening one means to read it there.
     """
 
     items: Items
-    left_out: tuple[Path, ...]
+    left_out: Collection[Location]
     several: bool
     config: BatchConfig
     problems: tuple[tuple[Path, str], ...] = ()
     unread: Mapping[str, int] = field(default_factory=dict)
+    out: Location | None = None
+    is_remote: bool = False
 
     @property
     def total(self) -> int:
@@ -73,7 +86,7 @@ class Plan:
         return len(self.items) + len(self.problems)
 
 
-def plan(inputs: Sequence[str], out: str | None, config: BatchConfig) -> Plan:
+def plan_files(inputs: Sequence[str], out: str | None, config: BatchConfig) -> Plan:
     """Find the files that inputs name, and a name for the output of each.
 
     An input is a file, a folder or a glob. A folder stands for its files of known suffixes; with
@@ -120,15 +133,15 @@ def plan(inputs: Sequence[str], out: str | None, config: BatchConfig) -> Plan:
             except _UnreadableError as error:
                 unreadable.append((source, str(error)))
         if not config.overwrite:
-            items = _without_results(items, {Path(name) for name in inputs})
+            items = _without_results(items, {Path(locate(name)) for name in inputs})
         _check(items)
     except OSError as error:
         raise BatchError(f"{error.filename} cannot be read: {error.strerror}.") from None
     check_quality((item.target.suffix for item in items), config)
     left_out = earlier - {item.target for item in items}
 
-    def is_ours(source: Path) -> bool:
-        name = (input_files.files[source] / source.name).as_posix()
+    def is_ours(source: Location) -> bool:
+        name = (input_files.files[Path(source)] / source.name).as_posix()
         return config.shard is None or config.shard.holds(name)
 
     return Plan(
@@ -138,19 +151,20 @@ def plan(inputs: Sequence[str], out: str | None, config: BatchConfig) -> Plan:
         config,
         (*input_files.problems, *(each for each in unreadable if is_ours(each[0]))),
         input_files.unread,
+        out=folder,
     )
 
 
 def is_folder(out: str) -> bool:
     """Return whether the output that a person names is a folder, or is meant to be one."""
-    return out.endswith(("/", os.sep)) or Path(out).is_dir()
+    return out.endswith(("/", os.sep)) or locate(out).is_dir()
 
 
 class _UnreadableError(BatchError):
     """The size or format of a picture cannot be read, so that its output gets no name."""
 
 
-def output_name(source: Path, template: Template, config: BatchConfig) -> Path:
+def output_name(source: Location, template: Template, config: BatchConfig) -> Path:
     """Return the name of a picture's output, relative to the folder for outputs.
 
     Raises:
@@ -186,7 +200,7 @@ def needs_size(template: Template, config: BatchConfig) -> bool:
     return bool(template.fields & of_size)
 
 
-def _suffix(source: Path, config: BatchConfig) -> str:
+def _suffix(source: Location, config: BatchConfig) -> str:
     """Return the suffix of a picture's output: of the format asked for, or the picture's own.
 
     A picture whose suffix belongs to no format keeps the format of its content. A format that is
@@ -204,12 +218,17 @@ def _suffix(source: Path, config: BatchConfig) -> str:
     return imaging.FORMATS.get(name, imaging.FORMATS["png"])
 
 
-def _open(source: Path) -> imaging.Frames:
+def _open(source: Location) -> imaging.Frames:
     """Open a picture before its turn, to name its output.
 
     Raises:
         _UnreadableError: It cannot be opened, or can be read only once.
     """
+    if isinstance(source, ObjectPath):
+        raise _UnreadableError(
+            f"{source} is not read before its turn; name the format with --format, or with the "
+            "suffix of a file with -o."
+        )
     if source.exists() and not source.is_file():
         raise _UnreadableError(f"{source} can be read only once; name the format with --format.")
     try:
@@ -218,13 +237,13 @@ def _open(source: Path) -> imaging.Frames:
         raise _UnreadableError(str(error)) from None
 
 
-def output_folder(out: str, several: bool, config: BatchConfig) -> Path:
+def output_folder(out: str, several: bool, config: BatchConfig) -> Location:
     """Return the folder for the outputs.
 
     Raises:
         BatchError: It is a file, or looks like the name of a picture.
     """
-    folder = Path(out)
+    folder = locate(out)
     if folder.is_dir():
         return folder
     if folder.exists():
@@ -239,7 +258,7 @@ def output_folder(out: str, several: bool, config: BatchConfig) -> Path:
     return folder
 
 
-def output_file(out: str, source: Path, config: BatchConfig) -> Path:
+def output_file(out: str | Path, source: Location, config: BatchConfig) -> Location:
     """Return the file for the only output, with the format's suffix if it has none.
 
     Raises:
@@ -247,7 +266,7 @@ def output_file(out: str, source: Path, config: BatchConfig) -> Path:
             no name of a file yet and exists, such as a device.
         _UnreadableError: As in `_suffix`.
     """
-    target = Path(out)
+    target = locate(out)
     if not target.suffix:
         if target.exists():
             raise BatchError(
@@ -289,11 +308,11 @@ def _check(items: Sequence[BatchItem]) -> None:
         BatchError: There is such a file.
     """
     sources = {identity(item.source) for item in items}
-    source_of: dict[str, Path] = {}
+    source_of: dict[object, Location] = {}
     for item in items:
         if identity(item.target) in sources:
             raise BatchError(f"{item.target} is an input and is never overwritten; name another.")
-        target = os.path.realpath(item.target)
+        target = identity(item.target, links=False)
         if target in source_of:
             other = source_of[target]
             fields = "{parent}_{name}" if other.name == item.source.name else "{name}"

@@ -12,7 +12,7 @@ from atdsr.base.reporter import SILENT, Reporter
 from atdsr.batch.config import BatchError, enlargement
 from atdsr.batch.naming import PREVIEW
 from atdsr.batch.networks import Networks
-from atdsr.batch.planning import BatchItem, Plan
+from atdsr.batch.planning import BatchItem, LocalItem, Plan
 from atdsr.batch.running import Result, open_checked, run_each
 from atdsr.imaging import Picture, PictureError, montage, resample
 from atdsr.inference import UpscaleError, Upscaler
@@ -47,7 +47,7 @@ def run_previews(
 
 
 def _write_preview(
-    item: BatchItem, plan: Plan, networks: Networks, reporter: Reporter
+    item: LocalItem, plan: Plan, networks: Networks, reporter: Reporter
 ) -> tuple[int, int, int]:
     """Write the comparison for one picture; return its width and height, and 1 for its frames."""
     frames, to_width, to_height = open_checked(item, plan)

@@ -17,10 +17,12 @@ from atdsr.base import files, interrupts, units
 from atdsr.base.errors import AtdsrError
 from atdsr.base.files import ExistsError
 from atdsr.base.reporter import SILENT, Reporter
+from atdsr.base.stores import Location
 from atdsr.batch.config import BatchConfig, BatchError, enlargement
 from atdsr.batch.inputs import describe_unread
 from atdsr.batch.networks import Networks
-from atdsr.batch.planning import BatchItem, Plan
+from atdsr.batch.planning import BatchItem, LocalItem, Plan
+from atdsr.batch.staging import Stage
 from atdsr.imaging import Frames, Picture, PictureError
 from atdsr.inference import UpscaleError, Upscaler
 
@@ -49,8 +51,8 @@ class Result:
     """What became of a picture.
 
     Attributes:
-        source: The picture's file.
-        target: The file to write. None if not even its name could be found.
+        source: The picture's file or object.
+        target: The file or object to write. None if not even its name could be found.
         outcome: Whether it was written.
         message: One line for people, without what the other fields tell in numbers.
         width: Width of the written picture in pixels; None if nothing was written.
@@ -60,8 +62,8 @@ class Result:
         notices: What was reported on the way, such as that tiles were used.
     """
 
-    source: Path
-    target: Path | None
+    source: Location
+    target: Location | None
     outcome: Outcome
     message: str
     width: int | None = None
@@ -115,7 +117,7 @@ def run(
     return run_each(_enlarge_file, plan, upscaler, reporter_for)
 
 
-MakeFile = Callable[[BatchItem, Plan, Networks, Reporter], tuple[int, int, int]]
+MakeFile = Callable[[LocalItem, Plan, Networks, Reporter], tuple[int, int, int]]
 """Makes one file of a plan; returns its width and height, and its number of frames."""
 
 
@@ -136,12 +138,19 @@ def run_each(
     networks = upscaler if isinstance(upscaler, Networks) else Networks.single(upscaler)
     for source, sentence in plan.problems:
         yield Result(source, None, Outcome.FAILED, sentence)
+    stage = Stage(plan)
     for number, item in enumerate(plan.items, len(plan.problems)):
-        yield _run_item(make, item, plan, networks, reporter_for(item).part(number, number + 1))
+        reporter = reporter_for(item).part(number, number + 1)
+        yield _run_item(make, item, stage, plan, networks, reporter)
 
 
 def _run_item(
-    make: MakeFile, item: BatchItem, plan: Plan, networks: Networks, reporter: Reporter
+    make: MakeFile,
+    item: BatchItem,
+    stage: Stage,
+    plan: Plan,
+    networks: Networks,
+    reporter: Reporter,
 ) -> Result:
     """Make one file; a failure becomes its result."""
     notices: dict[str, str] = {}
@@ -156,7 +165,10 @@ def _run_item(
     reporter.progress(0)
     width = height = frames = None
     try:
-        width, height, frames = make(item, plan, networks, Reporter(reporter.progress, notice_once))
+        with stage.files_for(item) as here:
+            width, height, frames = make(
+                here, plan, networks, Reporter(reporter.progress, notice_once)
+            )
         outcome, message = Outcome.DONE, f"{source} -> {target}"
     except (AtdsrError, OSError, MemoryError) as error:
         outcome, message = explain(error, item, plan)
@@ -195,7 +207,7 @@ class _BusyError(BatchError):
     """Another process is making the same output, and this one has other pictures to do."""
 
 
-def open_checked(item: BatchItem, plan: Plan) -> tuple[Frames, int, int]:
+def open_checked(item: LocalItem, plan: Plan) -> tuple[Frames, int, int]:
     """Open a picture, after all that can be checked before memory and time go into it.
 
     Returns:
@@ -224,7 +236,7 @@ def open_checked(item: BatchItem, plan: Plan) -> tuple[Frames, int, int]:
 
 
 def _enlarge_file(
-    item: BatchItem, plan: Plan, networks: Networks, reporter: Reporter
+    item: LocalItem, plan: Plan, networks: Networks, reporter: Reporter
 ) -> tuple[int, int, int]:
     """Read a picture file, enlarge it and write it, wholly or not at all.
 
@@ -254,7 +266,7 @@ def _enlarge_file(
 
 
 def _enlarge_picture(
-    frames: Frames, item: BatchItem, config: BatchConfig, networks: Networks, reporter: Reporter
+    frames: Frames, item: LocalItem, config: BatchConfig, networks: Networks, reporter: Reporter
 ) -> None:
     """Enlarge a file of one picture and write it."""
     start = time.perf_counter()
@@ -292,7 +304,7 @@ def _log_seconds(stage: str, path: Path, start: float) -> None:
 
 
 def _enlarge_frames(
-    frames: Frames, item: BatchItem, config: BatchConfig, networks: Networks, reporter: Reporter
+    frames: Frames, item: LocalItem, config: BatchConfig, networks: Networks, reporter: Reporter
 ) -> None:
     """Enlarge an animation or a document of several pages and write it, frame by frame."""
 
@@ -317,7 +329,7 @@ def _enlarge_frames(
 
 def _enlarge(
     picture: Picture,
-    item: BatchItem,
+    item: LocalItem,
     config: BatchConfig,
     networks: Networks,
     reporter: Reporter,

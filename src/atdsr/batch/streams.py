@@ -17,6 +17,7 @@ from typing import TextIO
 from atdsr import imaging
 from atdsr.base.errors import AtdsrError
 from atdsr.base.option_values import STREAM
+from atdsr.base.stores import locate
 from atdsr.batch.config import BatchConfig, BatchError
 from atdsr.batch.inputs import is_folder_or_glob
 from atdsr.batch.planning import is_folder
@@ -53,7 +54,7 @@ class Streams:
         """Return a result in which the files that stand for streams are called what they are."""
         return replace(
             result,
-            source=Path(self.restore_names(str(result.source))),
+            source=locate(self.restore_names(str(result.source))),
             message=self.restore_names(result.message),
         )
 

@@ -13,6 +13,7 @@ from atdsr.base import interrupts
 from atdsr.base.errors import AtdsrError, missing
 from atdsr.base.option_values import STREAM
 from atdsr.base.reporter import Reporter
+from atdsr.base.stores import locate
 from atdsr.cli.console import err, out, printable, progress_bar, say
 from atdsr.cli.models import ensure_here
 from atdsr.cli.options import (
@@ -279,11 +280,13 @@ def _check_not_missing(inputs: list[str]) -> None:
     Among several, and in JSON, a missing one is a picture that fails.
 
     Raises:
-        AtdsrError: It is not there.
+        AtdsrError: It is not there, or belongs to no store that is known.
     """
     if len(inputs) != 1 or inputs[0] == STREAM or glob.has_magic(inputs[0]):
         return
-    path = Path(inputs[0])
+    path = locate(inputs[0])
+    if not isinstance(path, Path):
+        return  # a store is asked when the network is there, since both may take a while
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):

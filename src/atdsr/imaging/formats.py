@@ -12,7 +12,7 @@ import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import ModuleType
 
 from atdsr.base.errors import short
@@ -288,7 +288,7 @@ def file_path(path: str | os.PathLike[str]) -> Path:
         raise PictureError(f"{short(path)} is not the name of a file; pass a path.") from None
 
 
-def format_of(path: Path) -> str:
+def format_of(path: PurePath) -> str:
     """Return the name of the format that a path's suffix stands for, one of `FORMATS`.
 
     Raises:
@@ -357,7 +357,7 @@ def is_picture_file(path: Path) -> bool:
     return readable and path.is_file()
 
 
-def unreadable_kind(path: Path) -> str | None:
+def unreadable_kind(path: PurePath) -> str | None:
     """Return what people call a kind of picture that is not supported, such as "PSD".
 
     None stands for a file that `read` may open, and for one that is not a picture at all. HEIC and

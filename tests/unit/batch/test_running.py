@@ -130,11 +130,11 @@ def test_what_could_not_be_planned_fails_first():
 @pytest.mark.parametrize("several", [False, True])
 def test_an_existing_output_is_kept_unless_told(several: bool):
     item = square("a.png")
-    item.target.write_text("mine")
+    Path(item.target).write_text("mine")
     (result,) = run(item, several=several)
     assert result.outcome is (Outcome.SKIPPED if several else Outcome.FAILED)
     assert "big_a.png exists and is kept" in result.message
-    assert item.target.read_text() == "mine"
+    assert Path(item.target).read_text() == "mine"
     (result,) = run(item, several=several, config=replace(X2, overwrite=True))
     assert result.outcome is Outcome.DONE
     assert imaging.read(item.target).samples.shape == (4, 4, 3)
