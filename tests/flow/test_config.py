@@ -75,7 +75,7 @@ def test_what_is_typed_wins_over_the_file(
         ("[upscale]\nquiet = 'yes'", "upscale.quiet is true or false.", 1),
         ("[upscale]\nquality = [3]", "upscale.quality is a text or a number", 1),
         ("[upscale", "config.toml is not TOML: ", 1),
-        ("[upscale]\nquality = 0", "'--quality': '0' is not a whole number from 1 on", 2),
+        ("[upscale]\nquality = 0", "'--quality': '0' is not a whole number from 1 to 100", 2),
         ("[upscale]\ndevice = 'gpu'", "(in config.toml)", 2),
     ],
 )
@@ -111,7 +111,7 @@ def test_a_file_that_the_user_names_must_be_there():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[upscale]\nquality = 0", "'--quality': '0' is not a whole number from 1 on."),
+        ("[upscale]\nquality = 0", "'--quality': '0' is not a whole number from 1 to 100."),
         ("[upscale]\ndevice = 'gpu'", "'--device': 'gpu' is not one of 'auto', 'cpu', "),
         ("[data.pack]\nscale = [2, 5]", "'--scale': '5' is not 2, 3 or 4."),
         ("[web]\nport = 'x'", "'--port': "),

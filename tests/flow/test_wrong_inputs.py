@@ -3,12 +3,10 @@
 from pathlib import Path
 
 import pytest
-import typer
 from PIL import Image
 from typer.testing import CliRunner
 
 from atdsr import cli
-from atdsr.cli import options
 
 
 def refused(*args: str, code: int) -> str:
@@ -59,18 +57,6 @@ def test_a_file_without_a_command(
     advice = f"{words[0]} is no command; enlarge it with: atdsr upscale {name}"
     said = refused(*words, code=2)
     assert said.endswith(advice if name else "No such command 'nope.jpg'.")
-
-
-@pytest.mark.parametrize("text", ["4", "x4", "4x", "X4"])
-def test_times_may_have_an_x(text: str) -> None:
-    assert options.parse_scale(text) == options.parse_factor(text) == 4
-
-
-@pytest.mark.parametrize("text", ["x", "x4x", "x9x", "", "xx4"])
-def test_what_is_no_number_of_times(text: str) -> None:
-    for parse in (options.parse_scale, options.parse_factor):
-        with pytest.raises(typer.BadParameter):
-            parse(text)
 
 
 def test_values_that_are_missing_or_wrong() -> None:

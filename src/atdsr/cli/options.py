@@ -64,17 +64,6 @@ def _typed(parse: Callable[[str], T]) -> Callable[[str], T]:
     return parse_option
 
 
-def _times(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """Let a function that parses a number of times read x4 and 4x, too."""
-
-    @wraps(parse)
-    def parse_times(text: str) -> T:
-        number = text.lower()
-        return parse(number[1:] if number.startswith("x") else number.removesuffix("x"))
-
-    return parse_times
-
-
 def _format_of(text: str) -> str:
     """Return the name of a format, of `imaging.FORMATS`; the text is a name or a suffix."""
     from atdsr import imaging
@@ -88,12 +77,12 @@ def _shard_of(text: str) -> "Shard":
     return Shard.parse(text, os.environ)
 
 
-parse_scale = _typed(_times(option_values.parse_scale))
+parse_scale = _typed(option_values.parse_scale)
 at_least_1 = _typed(option_values.at_least_1)
 at_least_0 = _typed(option_values.at_least_0)
 parse_quality = _typed(option_values.parse_quality)
 parse_tile = _typed(option_values.parse_tile)
-parse_factor = _typed(_times(option_values.parse_factor))
+parse_factor = _typed(option_values.parse_factor)
 parse_size = _typed(option_values.parse_size)
 parse_format = _typed(_format_of)
 parse_shard = _typed(_shard_of)

@@ -18,7 +18,7 @@ from atdsr.base.option_values import (
     parse_tile,
 )
 from atdsr.base.scales import SCALES
-from atdsr.web.problems import ProblemError
+from atdsr.web.problems import ProblemError, for_client
 
 FORMAT_NAMES = ("png", "tiff", "jpg", "webp", "avif", "bmp", "gif", "jxl", "jp2", "ppm")
 """The formats that are written. `imaging.FORMATS` has them, but would import PyTorch."""
@@ -244,4 +244,4 @@ def parse_parameter(
     try:
         return {name: known[name].parse(text)}
     except OptionError as error:
-        raise ProblemError(400, f"Invalid value for '{name}': {printable(str(error))}") from None
+        raise ProblemError(400, f"Invalid value for '{name}': {for_client(str(error))}") from None
