@@ -112,7 +112,10 @@ def test_a_file_that_the_user_names_must_be_there():
     ("text", "words"),
     [
         ("[upscale]\nquality = 0", "'--quality': '0' is not a whole number from 1 to 100."),
-        ("[upscale]\ndevice = 'gpu'", "'--device': 'gpu' is not one of 'auto', 'cpu', "),
+        (
+            "[upscale]\ndevice = 'gpu'",
+            "'--device': 'gpu' is not auto, cpu, cuda or mps; it is called cuda.",
+        ),
         ("[data.pack]\nscale = [2, 5]", "'--scale': '5' is not 2, 3 or 4."),
         ("[web]\nport = 'x'", "'--port': "),
     ],

@@ -372,7 +372,7 @@ def test_the_first_help_lists_every_command():
         (["upscale", "a.png", "--category-size", "0"], "'0' is not a whole number from 1 on"),
         (["upscale", "a.png", "--format", "psd"], "no format has the suffix '.psd'"),
         (["upscale", "a.png", "--format", "heic"], "'.heic' is read but not written"),
-        (["upscale", "a.png", "--device", "tpu"], "'tpu' is not one of 'auto'"),
+        (["upscale", "a.png", "--device", "tpu"], "'tpu' is not auto, cpu, cuda or mps"),
         (["upscale", "a.png", "--precision", "int8"], "'int8' is not one of 'fp32'"),
         (["upscael"], "Did you mean 'upscale'?"),
         (["a\u202eb"], r"No such command 'a\u202eb'"),

@@ -37,7 +37,19 @@ def refused(*args: str, code: int) -> str:
         ("upscale photo.jpg --face_enhance", "--face_enhance; leave it out, since ATD enlarges"),
         ("train 101 --auto_resume", "--auto_resume; leave it out, since the same command always"),
         ("upscale photo.jpg --outscal 3", "--outscal; did you mean --outscale or --scale?"),
+        ("upscale photo.jpg -resize 200%", "-resize; use --size or --outscale."),
+        ("upscale photo.jpg --resize 200%", "--resize; use --size or --outscale."),
+        ("upscale photo.jpg -output a.png", "-output; did you mean --output?"),
+        ("upscale photo.jpg -scale=4", "-scale; did you mean --scale?"),
+        ("upscale photo.jpg -unsharp 1", "-unsharp."),
+        ("upscale photo.jpg -t400", "-t; choose the side of tiles with --tile"),
+        ("train 101 -auto_resume", "-auto_resume; leave it out, since the same command always"),
         ("eval -i photo.jpg", "-i."),
+        ("eval -resize photo.jpg", "-resize."),
+        ("-i gone.jpg", "-i; name the picture or folder itself, as in `atdsr upscale photo.jpg`."),
+        ("-o a.png gone.jpg", "-o here; name a command first, as in `atdsr upscale a.png`."),
+        ("-resize 200% gone.jpg", "-resize here; name a command first, as in"),
+        ("--versoin", "--versoin; did you mean --version?"),
     ],
 )
 def test_options_of_other_programs_and_mistyped_ones(arguments: str, advice: str) -> None:
@@ -54,15 +66,43 @@ def test_a_file_without_a_command(
     monkeypatch.chdir(tmp_path)
     Path("a b.jpg").touch()
     Path("album").mkdir()
-    advice = f"{words[0]} is no command; enlarge it with: atdsr upscale {name}"
+    advice = f"'{words[0]}' is not a command; enlarge it with: atdsr upscale {name}"
     said = refused(*words, code=2)
     assert said.endswith(advice if name else "No such command 'nope.jpg'.")
+
+
+def test_an_option_without_a_command_before_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a b.jpg").touch()
+    said = refused("-i", "a b.jpg", code=2)
+    assert said.endswith("no option -i; enlarge a b.jpg with: atdsr upscale 'a b.jpg'")
+
+
+@pytest.mark.parametrize("words", [("eval", "-opt", "gone.yml"), ("upscale", "--", "-resize")])
+def test_a_word_with_one_dash_may_be_an_option_or_a_name(words: tuple[str, ...]) -> None:
+    assert "does not exist" in refused(*words, code=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("upscale", "Name a picture, a folder or a glob, or a list with --manifest."),
+        ("upscale a.png --json -o -", "--json and -o - both write to standard output; drop one"),
+        ("eval", "Missing option '--data': name a test set."),
+        ("eval -opt a.yml --scale 2", "-opt names the network, the pictures and where results"),
+        ("train", "Name a recipe, or an option file with -opt; `atdsr train --list` lists"),
+    ],
+)
+def test_a_sentence_about_the_whole_line_stands_alone(words: str, said: str) -> None:
+    assert refused(*words.split(), code=2).startswith(f"Error: {said}")
 
 
 def test_values_that_are_missing_or_wrong() -> None:
     assert "Option '--model' requires an argument" in refused("upscale", "a.png", "--model", code=2)
     said = refused("upscale", "a.png", "--device", "cuda:1", code=2)
-    assert said.startswith("Error: Invalid value for '--device': 'cuda:1' is not one of 'auto'")
+    assert said.startswith("Error: Invalid value for '--device': 'cuda:1' is not auto, cpu, cuda")
     said = refused("upscale", "a.png", "--overlap", "-3", code=2)
     assert said.endswith("'-3' is not a whole number from 0 on.")
 

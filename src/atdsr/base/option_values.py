@@ -17,6 +17,18 @@ MOST_TIMES = 64
 """The largest factor that `parse_factor` accepts."""
 
 
+_DEVICES = ("auto", "cpu", "cuda", "mps")
+_OTHER_DEVICES = {
+    "gpu": "cuda",
+    "nvidia": "cuda",
+    "rocm": "cuda",
+    "hip": "cuda",
+    "amd": "cuda",
+    "metal": "mps",
+    "apple": "mps",
+}
+"""What PyTorch calls a device, by what others call it."""
+
 _MOST_DIGITS = 6  # of a side
 _SIZE = re.compile(
     r"(?P<width>\d*) ?(px)? ?[x\u00d7] ?(?P<height>\d*) ?(px)? ?(?P<exact>!)?",
@@ -35,9 +47,32 @@ def parse_scale(text: str) -> int:
     factor = _factor(text)
     if factor in SCALES:
         return int(factor)
-    raise OptionError(
-        f"{text!r} is not {list_scales()}{_outscale_advice(factor)}{_smaller_advice(factor)}."
-    )
+    raise OptionError(f"{text!r} is not {list_scales()}.")
+
+
+def parse_upscale(text: str) -> int:
+    """Return a scale of the network, where other options take other factors."""
+    try:
+        return parse_scale(text)
+    except OptionError as error:
+        factor = _factor(text)
+        sentence = str(error).removesuffix(".")
+        raise OptionError(
+            f"{sentence}{_outscale_advice(factor)}{_smaller_advice(factor)}."
+        ) from None
+
+
+def parse_device(text: str) -> str:
+    """Return the name of a kind of device."""
+    name = text.lower()
+    if name in _DEVICES:
+        return name
+    sentence = f"{text!r} is not auto, cpu, cuda or mps"
+    if name in _OTHER_DEVICES:
+        raise OptionError(f"{sentence}; it is called {_OTHER_DEVICES[name]}.")
+    if re.fullmatch(r"(cuda:)?\d+", name, re.ASCII):
+        raise OptionError(f"{sentence}; choose one of several GPUs with CUDA_VISIBLE_DEVICES.")
+    raise OptionError(f"{sentence}.")
 
 
 def at_least_1(text: str) -> int:

@@ -27,8 +27,9 @@ from atdsr.cli.options import (
     PrecisionOption,
     ProviderOption,
     QuietOption,
-    ScaleOption,
     TileOption,
+    UpscaleScaleOption,
+    UsageError,
     VerboseOption,
     YesOption,
     argument,
@@ -126,7 +127,7 @@ def upscale(
             help="Largest size that fits into WxH pixels; Wx or xH sets one side, WxH! stretches.",
         ),
     ] = None,
-    scale: ScaleOption = None,
+    scale: UpscaleScaleOption = None,
     model: ModelOption = None,
     ensemble: EnsembleOption = False,
     tile: TileOption = "auto",
@@ -198,17 +199,17 @@ def upscale(
     """
     start = time.perf_counter()  # what is imported and loaded is time that people wait, too
     if json_lines and output == STREAM:
-        raise typer.BadParameter("--json and -o - both write to standard output; drop one of them.")
+        raise UsageError("--json and -o - both write to standard output; drop one of them.")
     if preview and (dry_run or output == STREAM):
         other = "--dry-run" if dry_run else "-o -"
-        raise typer.BadParameter(f"--preview and {other} exclude each other; drop one of them.")
+        raise UsageError(f"--preview and {other} exclude each other; drop one of them.")
     inputs = inputs or []
     if not inputs and manifest is None:
-        raise typer.BadParameter("Name a picture, a folder or a glob, or a list with --manifest.")
+        raise UsageError("Name a picture, a folder or a glob, or a list with --manifest.")
     if manifest is not None and STREAM in (*inputs, output):
-        raise typer.BadParameter("--manifest and - exclude each other; drop one of them.")
+        raise UsageError("--manifest and - exclude each other; drop one of them.")
     if failures is not None and dry_run:
-        raise typer.BadParameter("--failures and --dry-run exclude each other; drop one of them.")
+        raise UsageError("--failures and --dry-run exclude each other; drop one of them.")
     if any(is_typed(context, each) for each in ("outscale", "size", "scale")):  # not a default
         outscale = outscale if is_typed(context, "outscale") else None
         size = size if is_typed(context, "size") else None
@@ -216,7 +217,7 @@ def upscale(
     if is_typed(context, "model") and not is_typed(context, "scale"):
         scale = None  # a default for other models than this one
     if outscale is not None and size is not None:
-        raise typer.BadParameter("--outscale and --size exclude each other; give one of them.")
+        raise UsageError("--outscale and --size exclude each other; give one of them.")
     if not json_lines:
         _check_not_missing(inputs)
     from atdsr import batch  # it imports PyTorch, so what can be refused has been refused

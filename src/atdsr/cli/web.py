@@ -8,7 +8,7 @@ import typer
 
 from atdsr.base.errors import AtdsrError
 from atdsr.cli.console import err, say
-from atdsr.cli.options import Device, DeviceOption, QuietOption, flag
+from atdsr.cli.options import Device, DeviceOption, QuietOption, UsageError, flag
 
 EXAMPLES = """\b
 Examples:
@@ -92,7 +92,7 @@ def web(
         ) from None
     for name in model or []:
         if Path(name).is_dir():
-            raise typer.BadParameter(f"{name} is a folder; name a model or a file.")
+            raise UsageError(f"{name} is a folder; name a model or a file.")
     config = WebConfig(
         host=host,
         port=port,

@@ -13,9 +13,9 @@ from atdsr.base.option_values import (
     at_least_0,
     parse_factor,
     parse_quality,
-    parse_scale,
     parse_size,
     parse_tile,
+    parse_upscale,
 )
 from atdsr.base.scales import SCALES
 from atdsr.web.problems import ProblemError, for_client
@@ -112,7 +112,7 @@ PARAMETERS = {
         "atd-light-x2",
     ),
     "scale": Parameter(
-        parse_scale,
+        parse_upscale,
         "How many times the sides grow; 2 by default, or what the model does.",
         {"type": "integer", "enum": list(SCALES)},
         2,

@@ -3,6 +3,7 @@ import pytest
 from atdsr.base import option_values
 from atdsr.base.option_values import OptionError
 
+DEVICE = "is not auto, cpu, cuda or mps"
 FACTOR = "is not a number above 1 and up to 64"
 SIZE = "is not like 1920x1080, 1920x, x1080 or 1920x1080!"
 
@@ -11,12 +12,13 @@ SIZE = "is not like 1920x1080, 1920x, x1080 or 1920x1080!"
     ("parse", "text", "value"),
     [
         (option_values.parse_scale, "3", 3),
-        (option_values.parse_scale, "X4", 4),
+        (option_values.parse_upscale, "X4", 4),
         (option_values.parse_scale, "4x", 4),
         (option_values.parse_scale, "200%", 2),
         (option_values.parse_quality, "100", 100),
         (option_values.at_least_0, "0", 0),
         (option_values.at_least_1, "1", 1),
+        (option_values.parse_device, "CPU", "cpu"),
         (option_values.parse_tile, "auto", "auto"),
         (option_values.parse_tile, "128", 128),
         (option_values.parse_tile, "1", 1),
@@ -44,16 +46,25 @@ def test_values(parse, text, value):
 @pytest.mark.parametrize(
     ("parse", "text", "reason"),
     [
-        (option_values.parse_scale, "5", "is not 2, 3 or 4; use --outscale 5."),
-        (option_values.parse_scale, "250%", "is not 2, 3 or 4; use --outscale 2.5."),
-        (option_values.parse_scale, "1/2", "is not 2, 3 or 4."),
-        (option_values.parse_scale, "1", "is not 2, 3 or 4."),
-        (option_values.parse_scale, "99", "is not 2, 3 or 4."),
+        (option_values.parse_scale, "5", "is not 2, 3 or 4."),
+        (option_values.parse_upscale, "5", "is not 2, 3 or 4; use --outscale 5."),
+        (option_values.parse_upscale, "250%", "is not 2, 3 or 4; use --outscale 2.5."),
+        (option_values.parse_upscale, "1/2", "is not 2, 3 or 4."),
+        (option_values.parse_upscale, "1", "is not 2, 3 or 4."),
+        (option_values.parse_upscale, "99", "is not 2, 3 or 4."),
         (
-            option_values.parse_scale,
+            option_values.parse_upscale,
             "0.5",
             "is not 2, 3 or 4; to make a picture smaller, use --size.",
         ),
+        (option_values.parse_device, "GPU", f"{DEVICE}; it is called cuda."),
+        (option_values.parse_device, "metal", f"{DEVICE}; it is called mps."),
+        (
+            option_values.parse_device,
+            "cuda:1",
+            f"{DEVICE}; choose one of several GPUs with CUDA_VISIBLE_DEVICES.",
+        ),
+        (option_values.parse_device, "tpu", f"{DEVICE}."),
         (option_values.parse_quality, "101", "is not a whole number from 1 to 100."),
         (option_values.parse_quality, "0", "is not a whole number from 1 to 100."),
         (option_values.parse_quality, "high", "is not a whole number from 1 to 100."),
