@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\b
 Examples:
   atdsr upscale photo.jpg                    makes photo_x2.jpg beside it
-  atdsr upscale photo.jpg -o large.png       a name and a format of your own
+  atdsr upscale photo.jpg -o large.png       choose the name and format
   atdsr upscale photo.jpg --size 1920x1080   as large as fits into a screen
   atdsr upscale photos -r -o large           a tree of folders, into another
   atdsr upscale "photos/*.png" -f webp       a glob; all become WebP
@@ -190,7 +190,8 @@ def upscale(
     quotes, or - for standard input. PNG, TIFF, JPEG, WebP, AVIF, BMP, GIF, JPEG 2000 and PPM are
     read and written, and JPEG XL with atdsr[formats]. ICO and, with atdsr[formats], HEIC are read
     and become PNG. Transparency, 16 bits, metadata and the colour profile are kept if the output
-    format can hold them, and photos are set upright. Animations and multi-page files stay such.
+    format can hold them, and photos are set upright. Animations stay animations, and
+    multi-page files stay multi-page.
 
     An input is never overwritten, an existing output only with --overwrite. An existing output is
     an error for a single picture and is skipped among several, so run the same command again to
@@ -222,6 +223,7 @@ def upscale(
         _check_not_missing(inputs)
     from atdsr import batch  # it imports PyTorch, so what can be refused has been refused
     from atdsr.inference import InferenceConfig
+    from atdsr.weights import models
 
     target_size = _target_size(outscale, size)
     ensure_here([model] if model else [], yes=yes, quiet=quiet)
@@ -239,7 +241,7 @@ def upscale(
             model, scale=scale, category_size=category_size, device=device, **how_to_run
         )
         networks = batch.Networks.single(
-            upscaler, Path(model).stem if model else default_name(scale)
+            upscaler, Path(models.canonical(model)).stem if model else default_name(scale)
         )
         target_size = target_size or batch.Factor(upscaler.scale)
     options = {"format_name": "format_name", "template": "name"}
