@@ -124,6 +124,8 @@ class _ListedItems:
             targets.append(self._number(item.target))
             suffixes.add(item.target.suffix)
             self._count += self._is_ours(line)
+            if len(sources) == 1:
+                self._check_base(line)
         if broken > 1:
             raise BatchError(f"{first} {broken - 1:,} more of its lines are broken.")
         if broken:
@@ -132,6 +134,19 @@ class _ListedItems:
             raise BatchError(f"{self.manifest.path} names no picture.")
         self._check_once(np.frombuffer(sources, np.uint64), np.frombuffer(targets, np.uint64))
         check_quality(suffixes, self.config)
+
+    def _check_base(self, line: Line) -> None:
+        """Check that the first path is not relative to another folder than `base`.
+
+        Raises:
+            BatchError: The path has `base` in it already.
+        """
+        source = Path(self.base, line.path)
+        if self.base and not source.exists() and Path(line.path).exists():
+            raise BatchError(
+                f"{self.manifest.where(line.number)}: {source} does not exist: the lines are "
+                f"relative to INPUT, which is {self.base}; leave it out."
+            )
 
     def _check_once(self, sources: np.ndarray, targets: np.ndarray) -> None:
         """Check that no file is written twice, or both read and written.
