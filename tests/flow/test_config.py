@@ -67,10 +67,10 @@ def test_what_is_typed_wins_over_the_file(
 @pytest.mark.parametrize(
     ("text", "words", "code"),
     [
-        ("[upscale]\nqualty = 3", "upscale.qualty is no option; did you mean quality?", 1),
-        ("[upscale]\nhelp = true", "upscale.help is no option", 1),
-        ("[upscail]", "upscail is no command; did you mean upscale?", 1),
-        ("[data.pak]", "data.pak is no command; did you mean pack?", 1),
+        ("[upscale]\nqualty = 3", "upscale.qualty is not an option; did you mean quality?", 1),
+        ("[upscale]\nhelp = true", "upscale.help is not an option", 1),
+        ("[upscail]", "upscail is not a command; did you mean upscale?", 1),
+        ("[data.pak]", "data.pak is not a command; did you mean pack?", 1),
         ("upscale = 3", "upscale is a command; write its options below [upscale]", 1),
         ("[upscale]\nquiet = 'yes'", "upscale.quiet is true or false.", 1),
         ("[upscale]\nquality = [3]", "upscale.quality is a text or a number", 1),

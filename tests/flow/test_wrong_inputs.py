@@ -49,6 +49,8 @@ def refused(*args: str, code: int) -> str:
         ("-i gone.jpg", "-i; name the picture or folder itself, as in `atdsr upscale photo.jpg`."),
         ("-o a.png gone.jpg", "-o here; name a command first, as in `atdsr upscale a.png`."),
         ("-resize 200% gone.jpg", "-resize here; name a command first, as in"),
+        ("-version", "-version; did you mean --version?"),
+        ("upscale -help", "-help; did you mean --help?"),
         ("--versoin", "--versoin; did you mean --version?"),
     ],
 )
@@ -122,6 +124,16 @@ def test_a_group_of_commands_alone_shows_its_help(group: str) -> None:
     [
         ("atd-ligt-x2", "'atd-ligt-x2'; did you mean atd-light-x2? `atdsr models` lists"),
         ("atd-x4", "'atd-x4'; did you mean official/atd-x4? `atdsr models` lists"),
+        (
+            "atd-light",
+            "'atd-light'; name one of atd-light-x2, atd-light-x3 or atd-light-x4. `atdsr",
+        ),
+        ("ATD-Light-x9", "'ATD-Light-x9'; name one of atd-light-x2, atd-light-x3 or atd-light-x4."),
+        ("atd-light_4x", "'atd-light_4x'; did you mean atd-light-x4? `atdsr models` lists"),
+        ("official/atd-x5", "'official/atd-x5'; name one of official/atd-x2, official/atd-x3 or"),
+        ("official/atd-lite-x3", "'official/atd-lite-x3'; did you mean official/atd-light-x3?"),
+        ("atd", "'atd'; name one of official/atd-x2, official/atd-x3 or official/atd-x4. `atdsr"),
+        ("x2", "'x2'; `atdsr models` lists the models."),
         ("swinir", "'swinir'; `atdsr models` lists the models."),
         ("real-esrgan", "'real-esrgan'; `atdsr models` lists the models."),
     ],

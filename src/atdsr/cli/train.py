@@ -169,7 +169,9 @@ def _run(config: "TrainConfig", device: "torch.device", *, quiet: bool) -> None:
 
     own = config.output / RECIPE
     if leads() and own.exists() and not training_runs.is_run(config.output):
-        raise AtdsrError(f"{own} exists, and {config.output} is no run; name another output.")
+        raise AtdsrError(
+            f"{own} exists, and {config.output} is not the folder of a run; name another output."
+        )
     try:
         with show_run(config.output, quiet=quiet) as display:
 

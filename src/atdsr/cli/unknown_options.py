@@ -76,7 +76,7 @@ def long_with_one_dash(words: Sequence[str], command: Any) -> str | None:
         words: The words on the command line of the command.
         command: Click's command.
     """
-    known = {name for parameter in command.params for name in parameter.opts}
+    known = {"--help", *(name for parameter in command.params for name in parameter.opts)}
     for word in words:
         option = word.partition("=")[0]
         if option == "--":
@@ -111,7 +111,8 @@ def unknown_option(error: Any) -> str:
     if advice is None:
         option = _whole_word(option, words)
         if error.ctx is not None and error.ctx.parent is None:
-            return _before_the_command(option, words)
+            sentence = long_with_one_dash([option], error.ctx.command)
+            return sentence or _before_the_command(option, words)
         return f"There is no option {option}."
     return f"There is no option {option}; {advice}{'' if advice.endswith('?') else '.'}"
 

@@ -42,8 +42,8 @@ def web(
             metavar="SECRET",
             envvar="ATDSR_WEB_TOKEN",
             show_envvar=False,
-            help="What clients have to know; better in ATDSR_WEB_TOKEN, which other users of the "
-            "machine cannot see.",
+            help="Secret that clients must send; safer in ATDSR_WEB_TOKEN, which other users of "
+            "the machine cannot see.",
         ),
     ] = None,
     allow_host: Annotated[
