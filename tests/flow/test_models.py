@@ -376,7 +376,7 @@ def test_the_first_help_lists_every_command():
         (["upscale", "a.png", "--precision", "int8"], "'int8' is not one of 'fp32'"),
         (["upscael"], "Did you mean 'upscale'?"),
         (["a\u202eb"], r"No such command 'a\u202eb'"),
-        (["--a\u200bb"], r"There is no option --a\u200bb."),
+        (["--a\u200bb"], r"There is no option --a\u200bb here;"),
         (["info", "--a\u2066b"], r"There is no option --a\u2066b."),
         (["upscale", "a.png", "--tile", "\ufeff"], r"'\ufeff' is neither auto nor off"),
         (["models", "fetch"], "Missing argument 'NAME...'"),
