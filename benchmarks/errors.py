@@ -24,7 +24,14 @@ PAGE = ROOT / "docs/errors.md"
 FRAGMENTS = {"ValueError", "TagError", "_RefusedError", "_RejectedError", "_BusyError"}
 """Errors whose text another one puts into its sentence."""
 
-_OURS = {"AtdsrError", "BadParameter", "section_error", "_InvalidValueError", *FRAGMENTS}
+_OURS = {
+    "AtdsrError",
+    "BadParameter",
+    "UsageError",
+    "section_error",
+    "_InvalidValueError",
+    *FRAGMENTS,
+}
 _WORDS = {
     "base.units",
     "base.escaping",
@@ -126,7 +133,7 @@ def page(found: list[Message]) -> str:
 
 
 def _shown(kind: str) -> str:
-    if kind == "BadParameter":
+    if kind in ("BadParameter", "UsageError"):
         return "exit code 2"
     if kind in FRAGMENTS or kind.startswith(("_", "section")):
         return "part of others"

@@ -67,15 +67,15 @@ def test_what_is_typed_wins_over_the_file(
 @pytest.mark.parametrize(
     ("text", "words", "code"),
     [
-        ("[upscale]\nqualty = 3", "upscale.qualty is no option; did you mean quality?", 1),
-        ("[upscale]\nhelp = true", "upscale.help is no option", 1),
-        ("[upscail]", "upscail is no command; did you mean upscale?", 1),
-        ("[data.pak]", "data.pak is no command; did you mean pack?", 1),
+        ("[upscale]\nqualty = 3", "upscale.qualty is not an option; did you mean quality?", 1),
+        ("[upscale]\nhelp = true", "upscale.help is not an option", 1),
+        ("[upscail]", "upscail is not a command; did you mean upscale?", 1),
+        ("[data.pak]", "data.pak is not a command; did you mean pack?", 1),
         ("upscale = 3", "upscale is a command; write its options below [upscale]", 1),
         ("[upscale]\nquiet = 'yes'", "upscale.quiet is true or false.", 1),
         ("[upscale]\nquality = [3]", "upscale.quality is a text or a number", 1),
         ("[upscale", "config.toml is not TOML: ", 1),
-        ("[upscale]\nquality = 0", "'--quality': '0' is not a whole number from 1 on", 2),
+        ("[upscale]\nquality = 0", "'--quality': '0' is not a whole number from 1 to 100", 2),
         ("[upscale]\ndevice = 'gpu'", "(in config.toml)", 2),
     ],
 )
@@ -111,8 +111,11 @@ def test_a_file_that_the_user_names_must_be_there():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[upscale]\nquality = 0", "'--quality': '0' is not a whole number from 1 on."),
-        ("[upscale]\ndevice = 'gpu'", "'--device': 'gpu' is not one of 'auto', 'cpu', "),
+        ("[upscale]\nquality = 0", "'--quality': '0' is not a whole number from 1 to 100."),
+        (
+            "[upscale]\ndevice = 'gpu'",
+            "'--device': 'gpu' is not auto, cpu, cuda or mps; it is called cuda.",
+        ),
         ("[data.pack]\nscale = [2, 5]", "'--scale': '5' is not 2, 3 or 4."),
         ("[web]\nport = 'x'", "'--port': "),
     ],

@@ -41,7 +41,7 @@ def test_pack_and_check(here: Path) -> None:
     done = atdsr("pack", "DIV2K_train_HR", "-o", "set", "-s", "2", "-s", "4")
     assert (done.exit_code, done.stdout, done.stderr) == (0, "3 pictures -> set\n", "")
     done = atdsr("check", "set")
-    assert (done.exit_code, done.stdout) == (0, "3 pictures, 33.2 KiB, x2, x4: whole\n")
+    assert (done.exit_code, done.stdout) == (0, "3 pictures, 33.2 KiB, x2, x4: intact\n")
     path = here / "set" / "hr.bin"
     changed = bytearray(path.read_bytes())
     changed[3 * 48 * 60] ^= 64
@@ -70,7 +70,7 @@ def test_what_cannot_be_packed_is_one_sentence(here: Path) -> None:
         (("pack", "DIV2K_train_HR", "-o", "set"), "set exists; name another place"),
         (("pack", "DIV2K_train_HR", "-o", "x", "--lr", "set"), "set has no LR picture for"),
         (("pack", "DIV2K_train_HR", "-o", "x", "-s", "3", "--lr", "DIV2K_train_LR_bicubic"), "LR"),
-        (("check", "DIV2K_train_HR"), "DIV2K_train_HR is no packed set (no index.json)"),
+        (("check", "DIV2K_train_HR"), "DIV2K_train_HR is not a packed set (no index.json)"),
     ):
         done = atdsr(*arguments)
         assert done.exit_code == 1

@@ -40,7 +40,7 @@ def test_a_quick_look_reads_well_at_80_columns():
     for name in ("processor", "memory", "versions", "CPU path", "threads", "allocator"):
         assert rows[name]
         assert rows[name] != "unknown"
-    assert rows["weights"] == "whole"
+    assert rows["weights"] == "intact"
     assert "measured" not in rows
     assert "Nothing to change." in lines or "What to change:" in lines
 

@@ -320,7 +320,7 @@ def test_bad_input_ends_in_a_sentence(
     (line,) = export(weights, "-o", tmp_path / "x.ncnn", code=1)
     assert line.endswith("x.ncnn: the suffix of an exported file is one of .onnx, .pt2, .xml.")
     (line,) = export(weights, "-o", target / "y.onnx", code=1)
-    assert f"{target} is no folder" in line
+    assert f"{target} is not a folder" in line
     (line,) = export(tmp_path / "none.pth", "-o", tmp_path / "z.onnx", code=1)
     assert "none.pth does not exist" in line
     assert "opset is 99; it is 18 to 23." in "\n".join(

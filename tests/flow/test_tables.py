@@ -13,6 +13,8 @@ LINES = (("bicubic", "33.66", "30.24"), ("a long name", "38.61", ""), ("publishe
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+
     def show(width: int, *, terminal: bool = True) -> list[str]:
         file = io.StringIO()
         screen = Console(
@@ -52,6 +54,11 @@ def test_on_a_narrow_terminal_each_line_is_a_paragraph(shown):
         "  Set5 PSNR 38.61",
         "published:",
     ]
+
+
+def test_columns_that_are_asked_for_count_outside_of_a_terminal_too(shown, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    assert shown(30, terminal=False) == shown(30)
 
 
 def test_a_cell_that_is_longer_than_the_terminal_keeps_all_of_it(shown, monkeypatch):

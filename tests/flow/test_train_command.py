@@ -151,7 +151,10 @@ def test_a_recipe_of_the_user_in_the_folder_is_kept(fit: Fit):
     own.parent.mkdir(parents=True)
     own.write_text(RECIPE)
     result = atdsr("mine.yaml", code=1)
-    assert f"{own} exists, and experiments/mine is no run; name another output." in result.stderr
+    assert (
+        f"{own} exists, and experiments/mine is not the folder of a run; name another output."
+        in result.stderr
+    )
     assert own.read_text() == RECIPE
     assert fit.settings is None
 

@@ -241,7 +241,7 @@ def test_an_existing_output_of_a_single_picture_is_an_error(run: Run):
         (["a.png", "-o", "folder.png/x.xyz"], "no format has the suffix '.xyz'"),
         (["a.png", "b/a.png", "-o", "notes"], "notes is a file; name a folder"),
         (["a.png", "-o", "notes/"], "notes/ is a file; name a folder"),
-        (["a.png", "-o", "notes/x.png"], "notes is no folder"),
+        (["a.png", "-o", "notes/x.png"], "notes is not a folder"),
         (["a.png", "-o", "new.png", "-f", "jpg"], "new.png does not end in .jpg"),
         (["*.gif"], "no picture matches *.gif"),
         (["empty"], "empty is a folder without pictures"),

@@ -145,7 +145,7 @@ def test_a_folder_is_continued_by_template(run: Run):
     ("arguments", "words"),
     [
         (["a.png", "--name", "{foo}"], "{foo}; a name has text and the fields {stem} {name}"),
-        (["a.png", "--name", "../{stem}_b"], "'../a_b.png', which is no name here"),
+        (["a.png", "--name", "../{stem}_b"], "'../a_b.png', which is not a valid name here"),
         (["a.png", "--name", ""], "names no file"),
         (["a.png", "--name", "{stem}{ext}"], "a.png is an input and is never overwritten"),
         (["a.png", "b.png", "--name", "c"], "both become c.png"),

@@ -148,7 +148,7 @@ def test_each_shard_lists_its_failures(run: Run):
 
 def test_a_list_of_failures_replaces_no_picture(run: Run):
     pictures()
-    assert "in/0.png exists and is no list of failures" in refused(
+    assert "in/0.png exists and is not a list of failures" in refused(
         run, "in", "-o", "out", "--failures", "in/0.png"
     )
     said = run("in", "--dry-run", "--failures", "list", code=2)[-1]

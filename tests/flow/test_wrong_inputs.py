@@ -3,12 +3,10 @@
 from pathlib import Path
 
 import pytest
-import typer
 from PIL import Image
 from typer.testing import CliRunner
 
 from atdsr import cli
-from atdsr.cli import options
 
 
 def refused(*args: str, code: int) -> str:
@@ -39,7 +37,21 @@ def refused(*args: str, code: int) -> str:
         ("upscale photo.jpg --face_enhance", "--face_enhance; leave it out, since ATD enlarges"),
         ("train 101 --auto_resume", "--auto_resume; leave it out, since the same command always"),
         ("upscale photo.jpg --outscal 3", "--outscal; did you mean --outscale or --scale?"),
+        ("upscale photo.jpg -resize 200%", "-resize; use --size or --outscale."),
+        ("upscale photo.jpg --resize 200%", "--resize; use --size or --outscale."),
+        ("upscale photo.jpg -output a.png", "-output; did you mean --output?"),
+        ("upscale photo.jpg -scale=4", "-scale; did you mean --scale?"),
+        ("upscale photo.jpg -unsharp 1", "-unsharp."),
+        ("upscale photo.jpg -t400", "-t; choose the side of tiles with --tile"),
+        ("train 101 -auto_resume", "-auto_resume; leave it out, since the same command always"),
         ("eval -i photo.jpg", "-i."),
+        ("eval -resize photo.jpg", "-resize."),
+        ("-i gone.jpg", "-i; name the picture or folder itself, as in `atdsr upscale photo.jpg`."),
+        ("-o a.png gone.jpg", "-o here; name a command first, as in `atdsr upscale a.png`."),
+        ("-resize 200% gone.jpg", "-resize here; name a command first, as in"),
+        ("-version", "-version; did you mean --version?"),
+        ("upscale -help", "-help; did you mean --help?"),
+        ("--versoin", "--versoin; did you mean --version?"),
     ],
 )
 def test_options_of_other_programs_and_mistyped_ones(arguments: str, advice: str) -> None:
@@ -56,27 +68,43 @@ def test_a_file_without_a_command(
     monkeypatch.chdir(tmp_path)
     Path("a b.jpg").touch()
     Path("album").mkdir()
-    advice = f"{words[0]} is no command; enlarge it with: atdsr upscale {name}"
+    advice = f"'{words[0]}' is not a command; enlarge it with: atdsr upscale {name}"
     said = refused(*words, code=2)
     assert said.endswith(advice if name else "No such command 'nope.jpg'.")
 
 
-@pytest.mark.parametrize("text", ["4", "x4", "4x", "X4"])
-def test_times_may_have_an_x(text: str) -> None:
-    assert options.parse_scale(text) == options.parse_factor(text) == 4
+def test_an_option_without_a_command_before_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a b.jpg").touch()
+    said = refused("-i", "a b.jpg", code=2)
+    assert said.endswith("no option -i; enlarge a b.jpg with: atdsr upscale 'a b.jpg'")
 
 
-@pytest.mark.parametrize("text", ["x", "x4x", "x9x", "", "xx4"])
-def test_what_is_no_number_of_times(text: str) -> None:
-    for parse in (options.parse_scale, options.parse_factor):
-        with pytest.raises(typer.BadParameter):
-            parse(text)
+@pytest.mark.parametrize("words", [("eval", "-opt", "gone.yml"), ("upscale", "--", "-resize")])
+def test_a_word_with_one_dash_may_be_an_option_or_a_name(words: tuple[str, ...]) -> None:
+    assert "does not exist" in refused(*words, code=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("upscale", "Name a picture, a folder or a glob, or a list with --manifest."),
+        ("upscale a.png --json -o -", "--json and -o - both write to standard output; drop one"),
+        ("eval", "Missing option '--data': name a test set."),
+        ("eval -opt a.yml --scale 2", "-opt names the network, the pictures and where results"),
+        ("train", "Name a recipe, or an option file with -opt; `atdsr train --list` lists"),
+    ],
+)
+def test_a_sentence_about_the_whole_line_stands_alone(words: str, said: str) -> None:
+    assert refused(*words.split(), code=2).startswith(f"Error: {said}")
 
 
 def test_values_that_are_missing_or_wrong() -> None:
     assert "Option '--model' requires an argument" in refused("upscale", "a.png", "--model", code=2)
     said = refused("upscale", "a.png", "--device", "cuda:1", code=2)
-    assert said.startswith("Error: Invalid value for '--device': 'cuda:1' is not one of 'auto'")
+    assert said.startswith("Error: Invalid value for '--device': 'cuda:1' is not auto, cpu, cuda")
     said = refused("upscale", "a.png", "--overlap", "-3", code=2)
     assert said.endswith("'-3' is not a whole number from 0 on.")
 
@@ -96,6 +124,16 @@ def test_a_group_of_commands_alone_shows_its_help(group: str) -> None:
     [
         ("atd-ligt-x2", "'atd-ligt-x2'; did you mean atd-light-x2? `atdsr models` lists"),
         ("atd-x4", "'atd-x4'; did you mean official/atd-x4? `atdsr models` lists"),
+        (
+            "atd-light",
+            "'atd-light'; name one of atd-light-x2, atd-light-x3 or atd-light-x4. `atdsr",
+        ),
+        ("ATD-Light-x9", "'ATD-Light-x9'; name one of atd-light-x2, atd-light-x3 or atd-light-x4."),
+        ("atd-light_4x", "'atd-light_4x'; did you mean atd-light-x4? `atdsr models` lists"),
+        ("official/atd-x5", "'official/atd-x5'; name one of official/atd-x2, official/atd-x3 or"),
+        ("official/atd-lite-x3", "'official/atd-lite-x3'; did you mean official/atd-light-x3?"),
+        ("atd", "'atd'; name one of official/atd-x2, official/atd-x3 or official/atd-x4. `atdsr"),
+        ("x2", "'x2'; `atdsr models` lists the models."),
         ("swinir", "'swinir'; `atdsr models` lists the models."),
         ("real-esrgan", "'real-esrgan'; `atdsr models` lists the models."),
     ],

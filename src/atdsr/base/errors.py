@@ -73,15 +73,24 @@ def missing(path: Path) -> str:
         if folder != path.parent:
             lacking = path.parents[path.parents.index(folder) - 1]
             return f"{path} does not exist: there is no folder {lacking}; check the name."
+    except (OSError, StopIteration):  # a folder that may not be read
+        pass
+    meant = similar(path)
+    advice = f"did you mean {meant}?" if meant else "check the name."
+    return f"{path} does not exist; {advice}"
+
+
+def similar(path: Path) -> Path | None:
+    """Return the file or folder beside a missing one whose name is most like its name, if any."""
+    folder = path.parent
+    try:
         # compared without suffixes, which make any two pictures alike; no folder for a file's name
         entries = [entry for entry in folder.iterdir() if entry.suffix or not path.suffix]
         entries.sort(key=lambda entry: entry.name.lower() == path.name.lower())  # it is last, so
         stems = {entry.stem.lower(): entry for entry in entries}  # it wins over others of its stem
-        meant = stems.get(nearest(path.stem.lower(), stems, cutoff=0.75) or "")
-    except (OSError, StopIteration):  # a folder that may not be read
-        meant = None
-    advice = f"did you mean {meant}?" if meant else "check the name."
-    return f"{path} does not exist; {advice}"
+    except OSError:  # it does not exist, or may not be read
+        return None
+    return stems.get(nearest(path.stem.lower(), stems, cutoff=0.75) or "")
 
 
 def unreadable(path: Path, error: OSError) -> str:

@@ -122,7 +122,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():
-        raise FileError(f"{path}: {folder} is no folder; name another place.")
+        raise FileError(f"{path}: {folder} is not a folder; name another place.")
     if not os.access(folder, os.W_OK):
         raise FileError(
             f"{path}: the folder {folder} may not be written; name another place, or change its "

@@ -191,7 +191,7 @@ class _Builder:
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise YamlError(
-                    f"{_line(key_node.start_mark)} has a key that is no plain text; take it out."
+                    f"{_line(key_node.start_mark)} has a key that is not plain text; take it out."
                 )
             key = self.value(key_node)
             if key in keys:

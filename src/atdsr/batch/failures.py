@@ -66,7 +66,7 @@ def _check(path: Path) -> None:
     except OSError as error:
         raise BatchError(unreadable(path, error)) from None
     if line and not _is_record(line):
-        raise BatchError(f"{path} exists and is no list of failures; name another file.")
+        raise BatchError(f"{path} exists and is not a list of failures; name another file.")
 
 
 def _is_record(line: bytes) -> bool:

@@ -60,7 +60,9 @@ def plan_manifest(
         )
     folder = None if out is None else output_folder(out, True, config)
     base = locate(inputs[0]) if inputs else Path()
-    items = ListedItems(_Manifested(Manifest(manifest), base, folder, template, config), config)
+    pictures = _Manifested(Manifest(manifest), base, folder, template, config)
+    pictures.check_base()
+    items = ListedItems(pictures, config)
     if not items.check():
         raise BatchError(f"{manifest} names no picture.")
     return Plan(items, (), True, config, out=folder)
@@ -91,6 +93,22 @@ class _Manifested:
         self._path, self._separator = (posixpath, "/") if self._is_remote else (os.path, os.sep)
         top = str(base) if self._is_remote else os.path.normpath(Path(base).absolute())
         self._top = top.rstrip(self._separator) + self._separator
+
+    def check_base(self) -> None:
+        """Check that the first path is not relative to another folder than `base`.
+
+        Raises:
+            BatchError: The path has `base` in it already.
+        """
+        line = next(self.lines(), None)
+        if line is None or line.fault is not None or self._is_remote or self._base == Path():
+            return
+        source = Path(self._base, line.path)
+        if not source.exists() and Path(line.path).exists():
+            raise BatchError(
+                f"{self._manifest.where(line.number)}: {source} does not exist: the lines are "
+                f"relative to INPUT, which is {self._base}; leave it out."
+            )
 
     def lines(self) -> Iterator[Line]:
         return self._manifest.lines()

@@ -92,7 +92,9 @@ class Template:
         text = self.text.format_map(fields | dict(values))
         path = Path(text)
         if path.anchor or ".." in path.parts or not Path(text.rpartition("/")[2]).suffix:
-            raise BatchError(f"{source}: --name makes {text!r}, which is no name here; {_HELP}")
+            raise BatchError(
+                f"{source}: --name makes {text!r}, which is not a valid name here; {_HELP}"
+            )
         return path
 
     @cached_property

@@ -270,7 +270,7 @@ def output_file(out: str | Path, source: Location, config: BatchConfig) -> Locat
     if not target.suffix:
         if target.exists():
             raise BatchError(
-                f"{out} exists and is no folder, and its name has no suffix, which says the "
+                f"{out} exists and is not a folder, and its name has no suffix, which says the "
                 "format; name another file or a folder."
             )
         return target.with_suffix(_suffix(source, config))

@@ -55,7 +55,9 @@ class Shard:
         if match := re.fullmatch(rf"({_NUMBER})/({_NUMBER})", text):
             number, total = map(int, match.groups())
             if number > total:
-                raise OptionError(f"{text!r} is none of the shards 1/{total} to {total}/{total}.")
+                raise OptionError(
+                    f"{text!r} is not one of the shards 1/{total} to {total}/{total}."
+                )
             return cls(number, total)
         match = re.fullmatch(rf"auto(?:/({_NUMBER}))?", text)
         if match is None:

@@ -42,8 +42,8 @@ from atdsr.cli.console import (
     printable,
     say,
 )
-from atdsr.cli.options import flag
-from atdsr.cli.unknown_options import ARGUMENTS, unknown_option
+from atdsr.cli.options import UsageError, flag
+from atdsr.cli.unknown_options import ARGUMENTS, long_with_one_dash, unknown_option
 
 
 class Command(TyperCommand):
@@ -57,6 +57,9 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Keep the words, for what is said about an option that is not there."""
         ctx.meta[ARGUMENTS] = tuple(args)
+        sentence = None if ctx.resilient_parsing else long_with_one_dash(args, self)
+        if sentence is not None:
+            raise UsageError(sentence, ctx)
         return super().parse_args(ctx, args)
 
 
@@ -71,16 +74,12 @@ class CommandGroup(TyperGroup):
         return option
 
 
-# of the Click that Typer brings along, which it does not export
-_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
-
-
 @contextmanager
 def _printable_usage() -> Iterator[None]:
     """Let what is said about a wrong command line quote it in a form that can be shown."""
     try:
         yield
-    except _UsageError as error:
+    except UsageError as error:
         said: Any = error  # Typer exports neither this class nor its attributes
         if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help screen
             raise
@@ -112,15 +111,22 @@ class Commands(CommandGroup):
         with _printable_usage():
             return super().make_context(*args, **kwargs)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep the words, as `Command` does."""
+        ctx.meta[ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command; a file in its place is one that is to be enlarged."""
         try:
             return super().resolve_command(ctx, args)
-        except _UsageError as error:
+        except UsageError as error:
             said: Any = error
             if Path(args[0]).exists():
                 name = shlex.quote(args[0])
-                said.message = f"{args[0]} is no command; enlarge it with: atdsr upscale {name}"
+                said.message = (
+                    f"'{args[0]}' is not a command; enlarge it with: atdsr upscale {name}"
+                )
             raise
 
     def invoke(self, ctx: Any) -> Any:

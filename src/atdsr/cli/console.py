@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 
+_WIDEST = 100  # columns that sentences are still easy to read in
 _SECONDS_OF_SPEED = 120.0  # over which a bar takes the mean to tell the time that is left
 
 
@@ -154,6 +155,16 @@ def say(to: Printer, line: str) -> None:
     to.print(printable(line))
 
 
+def say_wrapped(text: str, head: str = "") -> None:
+    """Print text beside its head, in lines that fit the screen and are easy to read."""
+    import textwrap
+
+    width = max(min(out.console.width, _WIDEST) - len(head), 20)
+    lines = textwrap.wrap(printable(text), width, break_long_words=False, break_on_hyphens=False)
+    for number, line in enumerate(lines):
+        say(out, (" " * len(head) if number else head) + line)
+
+
 def print_table(
     header: Sequence[str],
     lines: Sequence[Sequence[str]],
@@ -162,8 +173,9 @@ def print_table(
 ) -> None:
     """Print a table, the first column to the left and the others to the right.
 
-    On a terminal that is too narrow for it, each line becomes a paragraph that names its columns.
-    Elsewhere, as in a file, a table is as wide as it is.
+    On a terminal that is too narrow for it, or in fewer columns than the environment variable
+    COLUMNS asks for, each line becomes a paragraph that names its columns. Elsewhere, as in a file,
+    a table is as wide as it is.
 
     Args:
         header: Names of the columns.
@@ -191,7 +203,8 @@ def print_table(
 
     console = out.console
     needed = Measurement.get(console, console.options.update(max_width=10_000), grid).maximum
-    if console.is_terminal and needed > console.width:
+    has_width = console.is_terminal or "COLUMNS" in os.environ
+    if has_width and needed > console.width:
         for line in _paragraphs(header, lines, section, title, console.width):
             say(out, line)
         return

@@ -84,7 +84,7 @@ def check(folder: Annotated[Path, argument("SET")], quiet: QuietOption = False) 
         f"{units.counted(result.pictures, 'picture')}, {units.byte_size(result.nbytes)}, {scales}"
     )
     if not result.damage:
-        say(out, f"{contents}: whole")
+        say(out, f"{contents}: intact")
         return
     for sentence in result.damage:
         say(out, sentence)

@@ -138,4 +138,5 @@ def _text(value: Any, subject: str) -> str:
 def _unknown(key: str, name: str, names: Any, kind: str) -> str:
     meant = nearest(name, names)
     advice = f"did you mean {meant}?" if meant else f"the {kind}s are {', '.join(names)}."
-    return f"{key} is no {kind}; {advice}"
+    article = "an" if kind == "option" else "a"
+    return f"{key} is not {article} {kind}; {advice}"

@@ -1,7 +1,6 @@
 """`atdsr doctor`."""
 
 import json
-import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,7 @@ import typer
 import atdsr
 from atdsr.base import units
 from atdsr.base.errors import AtdsrError
-from atdsr.cli.console import out, print_table, printable, progress_bar, say
+from atdsr.cli.console import out, print_table, progress_bar, say, say_wrapped
 from atdsr.cli.options import flag
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 _UNKNOWN = "unknown"
 _NAMES = 14  # columns for the names of rows
-_WIDEST = 100  # columns that sentences are still easy to read in
 _SETS = {"avx512": "AVX-512", "avx2": "AVX2", "neon": "NEON"}
 
 
@@ -108,7 +106,7 @@ def _print_checks(results: "list[KernelCheck]") -> None:
     )
     failed = [result for result in results if result.failure is not None]
     for result in failed:
-        _say_wrapped("  - ", f"{result.kernel}: {result.failure}.")
+        say_wrapped(f"{result.kernel}: {result.failure}.", "  - ")
     if not failed:
         say(out, "All passed: from now on the GPU kernels run on this machine.")
     elif [result.kernel for result in failed] == ["CUDA graph"]:
@@ -138,7 +136,7 @@ def _print(machine: "Machine", advice: "list[Advice]") -> None:
     """Rows of a name and what is to be said of it, then the advice."""
     for section in (_hardware(machine), _software(machine), _running(machine), _speed(machine)):
         for name, text in section.items():
-            _say_wrapped(f"{name:{_NAMES}}", text)
+            say_wrapped(text, f"{name:{_NAMES}}")
         if section:
             out.print()
     if not advice:
@@ -146,15 +144,7 @@ def _print(machine: "Machine", advice: "list[Advice]") -> None:
         return
     say(out, "What to change:")
     for each in advice:
-        _say_wrapped("  - ", ("broken: " if each.broken else "") + each.sentence)
-
-
-def _say_wrapped(head: str, text: str) -> None:
-    """Print text beside its head, in lines that fit the screen and are easy to read."""
-    width = max(min(out.console.width, _WIDEST) - len(head), 20)
-    lines = textwrap.wrap(printable(text), width, break_long_words=False, break_on_hyphens=False)
-    for number, line in enumerate(lines):
-        say(out, (" " * len(head) if number else head) + line)
+        say_wrapped(("broken: " if each.broken else "") + each.sentence, "  - ")
 
 
 def _hardware(machine: "Machine") -> dict[str, str]:
@@ -194,7 +184,7 @@ def _software(machine: "Machine") -> dict[str, str]:
 def _weights(machine: "Machine") -> str:
     if machine.damaged is None:
         return _UNKNOWN
-    return f"{len(machine.damaged)} damaged" if machine.damaged else "whole"
+    return f"{len(machine.damaged)} damaged" if machine.damaged else "intact"
 
 
 def _running(machine: "Machine") -> dict[str, str]:
@@ -202,7 +192,7 @@ def _running(machine: "Machine") -> dict[str, str]:
     rows: dict[str, str] = {}
     rows |= dict.fromkeys(("runs on", "CPU path", "threads", "allocator"), _UNKNOWN)
     if machine.device is not None:
-        rows["runs on"] = f"{machine.device}, if --device says nothing else"
+        rows["runs on"] = f"{machine.device}, unless --device says otherwise"
     if machine.kernels is not None:
         rows["CPU path"] = _path(machine.kernels)
     if threads is not None:

@@ -25,6 +25,7 @@ from atdsr.cli.options import (
     QuietOption,
     ScaleOption,
     TileOption,
+    UsageError,
     YesOption,
     flag,
 )
@@ -155,7 +156,7 @@ def evaluate(
         compared = _methods_of(options, config, reporter)
         images = options.images if options.save_images else None
     elif data is None:
-        raise typer.BadParameter("Missing option '--data': name a test set.", context)
+        raise UsageError("Missing option '--data': name a test set.", context)
     else:
         for name in _split(data):
             testsets.locate(name)  # before the networks, which take a while
@@ -294,11 +295,11 @@ def _refuse_beside_opt(context: typer.Context, **options: Any) -> None:
     """Refuse options that an option file decides.
 
     Raises:
-        BadParameter: One of them is given.
+        UsageError: One of them is given.
     """
     for name, value in options.items():
         if value is not None:
-            raise typer.BadParameter(
+            raise UsageError(
                 f"-opt names the network, the pictures and where results go; leave out "
                 f"--{name.replace('_', '-')}.",
                 context,

@@ -14,6 +14,7 @@ from atdsr.cli.options import (
     CategorySizeOption,
     OverwriteOption,
     QuietOption,
+    UsageError,
     YesOption,
     argument,
     at_least_1,
@@ -75,7 +76,7 @@ def export(
     try:
         config = exporting.ExportConfig(precision.value, opset or exporting.OPSETS[0])
     except exporting.ExportError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise UsageError(str(error)) from error
     ensure_here([model], yes=yes, quiet=quiet)
     network = models.load_weights(model, category_size=category_size).build()
     with progress_bar(quiet) as progress:

@@ -10,7 +10,7 @@ import typer
 
 from atdsr.base import interrupts, units
 from atdsr.base.errors import AtdsrError
-from atdsr.cli.console import err, out, print_table, printable, say
+from atdsr.cli.console import err, out, print_table, printable, say, say_wrapped
 from atdsr.cli.options import CategorySizeOption, OverwriteOption, QuietOption, argument
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def models(context: typer.Context) -> None:
             ]
         )
     print_table(["name", "scale", "parameters", *_SETS, "weights"], rows, len(models.BUNDLED))
-    say(out, "PSNR-Y in dB, of official models as published. `atdsr info NAME` says more.")
+    say_wrapped("PSNR-Y in dB, of official models as published. `atdsr info NAME` says more.")
 
 
 def fetch(
@@ -165,18 +165,25 @@ def ensure_here(names: Sequence[str], *, yes: bool, quiet: bool) -> None:
         quiet: Whether to show no progress bar.
 
     Raises:
-        AtdsrError: The user does not agree, or a download fails.
+        AtdsrError: There is no user to ask, or a download fails.
+        typer.Exit: The user does not agree.
     """
     if not names:
         return
     from atdsr.weights import download, models
 
+    names = [models.canonical(name) for name in names]
     for model in models.OFFICIAL:
         if model.name not in names or model.is_here:
             continue
         if not yes and _on_terminal():
             question = f"{model.name} is not here yet: download {_size(model)}from "
-            yes = typer.confirm(f"{question}{download.source(model)}?", err=True)
+            # the answer has a line of its own, which only a keyboard ends
+            say(err, f"{question}{download.source(model)}? [y/N]")
+            yes = typer.confirm("", err=True, prompt_suffix="", show_default=False)
+            if not yes:
+                say(err, "nothing downloaded")
+                raise typer.Exit(1)
         if not yes:
             raise AtdsrError(
                 f"{model.name} is not here; `atdsr models fetch {model.name}` downloads it, and "

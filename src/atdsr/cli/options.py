@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# of the Click that Typer brings along, which it does not export
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""A wrong command line, about which the sentence says all; it ends with 2."""
+
 
 class Device(StrEnum):
     """Where to compute."""
@@ -64,22 +68,15 @@ def _typed(parse: Callable[[str], T]) -> Callable[[str], T]:
     return parse_option
 
 
-def _times(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """Let a function that parses a number of times read x4 and 4x, too."""
-
-    @wraps(parse)
-    def parse_times(text: str) -> T:
-        number = text.lower()
-        return parse(number[1:] if number.startswith("x") else number.removesuffix("x"))
-
-    return parse_times
-
-
 def _format_of(text: str) -> str:
     """Return the name of a format, of `imaging.FORMATS`; the text is a name or a suffix."""
     from atdsr import imaging
 
     return imaging.format_of(Path(f"a.{text.removeprefix('.')}"))
+
+
+def _device_of(text: str) -> Device:
+    return Device(option_values.parse_device(text))
 
 
 def _shard_of(text: str) -> "Shard":
@@ -88,15 +85,17 @@ def _shard_of(text: str) -> "Shard":
     return Shard.parse(text, os.environ)
 
 
-parse_scale = _typed(_times(option_values.parse_scale))
+parse_scale = _typed(option_values.parse_scale)
+_parse_upscale = _typed(option_values.parse_upscale)
 at_least_1 = _typed(option_values.at_least_1)
 at_least_0 = _typed(option_values.at_least_0)
 parse_quality = _typed(option_values.parse_quality)
 parse_tile = _typed(option_values.parse_tile)
-parse_factor = _typed(_times(option_values.parse_factor))
+parse_factor = _typed(option_values.parse_factor)
 parse_size = _typed(option_values.parse_size)
 parse_format = _typed(_format_of)
 parse_shard = _typed(_shard_of)
+_parse_device = _typed(_device_of)
 
 
 def flag(*names: str, **settings: Any) -> Any:
@@ -125,16 +124,15 @@ ModelOption = Annotated[
         "[default: the bundled model for the scale]",
     ),
 ]
-ScaleOption = Annotated[
-    int | None,
-    typer.Option(
-        "-s",
-        "--scale",
-        metavar=SCALE_METAVAR,
-        parser=parse_scale,
-        help="Factor by which width and height grow.  [default: 2, or the scale of the model]",
-    ),
+_SCALE: dict[str, Any] = {
+    "metavar": SCALE_METAVAR,
+    "help": "Factor by which width and height grow.  [default: 2, or the scale of the model]",
+}
+ScaleOption = Annotated[int | None, typer.Option("-s", "--scale", parser=parse_scale, **_SCALE)]
+UpscaleScaleOption = Annotated[
+    int | None, typer.Option("-s", "--scale", parser=_parse_upscale, **_SCALE)
 ]
+"""The same beside --outscale and --size, which a refused factor may be for."""
 CategorySizeOption = Annotated[
     int | None,
     typer.Option(
@@ -144,7 +142,13 @@ CategorySizeOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[
-    Device, typer.Option(metavar="auto|cpu|cuda|mps", help="Device to compute on.")
+    Device,
+    typer.Option(
+        metavar="auto|cpu|cuda|mps",
+        parser=_parse_device,
+        autocompletion=lambda: list(Device),
+        help="Device to compute on.",
+    ),
 ]
 PrecisionOption = Annotated[
     Precision,

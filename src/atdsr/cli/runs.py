@@ -30,7 +30,7 @@ def show(
     ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Show what a training run has come to.
+    """Show the progress and results of a training run.
 
     DIR is the folder of a run, also while it goes on; or a folder of such folders, such as
     experiments, for one line a run.

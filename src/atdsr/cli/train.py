@@ -12,7 +12,7 @@ import typer
 from atdsr.base import interrupts
 from atdsr.base.errors import AtdsrError, no_folder
 from atdsr.cli.console import err, leads, out, print_table, say
-from atdsr.cli.options import Device, DeviceOption, QuietOption, argument, flag
+from atdsr.cli.options import Device, DeviceOption, QuietOption, UsageError, argument, flag
 
 if TYPE_CHECKING:
     import torch
@@ -135,13 +135,13 @@ def _load_config(
     """Return the configuration of the recipe or the option file, and print its notes.
 
     Raises:
-        BadParameter: Neither of them is given, or both.
+        UsageError: Neither of them is given, or both.
         AtdsrError: It cannot be read.
     """
     from atdsr.training import basicsr, recipes
 
     if (recipe is None) == (opt is None):
-        raise typer.BadParameter(
+        raise UsageError(
             "Name a recipe, or an option file with -opt; `atdsr train --list` lists the recipes "
             "that come with atdsr.",
             context,
@@ -170,7 +170,9 @@ def _run(config: "TrainConfig", device: "torch.device", *, quiet: bool) -> None:
 
     own = config.output / RECIPE
     if leads() and own.exists() and not training_runs.is_run(config.output):
-        raise AtdsrError(f"{own} exists, and {config.output} is no run; name another output.")
+        raise AtdsrError(
+            f"{own} exists, and {config.output} is not the folder of a run; name another output."
+        )
     try:
         with show_run(config.output, quiet=quiet) as display:
 

@@ -5,6 +5,9 @@ the option of ours that does it.
 """
 
 import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from atdsr.base.scales import SCALES
@@ -28,6 +31,10 @@ _ENLARGING = {
     "--size 2400x3000 for 8 by 10 inches at 300 dpi",
     "--print-size": "choose the size in pixels with --size: inches times dots per inch, such as "
     "--size 2400x3000 for 8 by 10 inches at 300 dpi",
+    "--resize": "use --size or --outscale",
+    "--geometry": "use --size or --outscale",
+    "--density": "choose the size in pixels with --size",
+    "--strip": "leave out camera, place, date and author with --strip-metadata",
     "--tta": "take the mean over 8 flips and turns with --ensemble",
     "--self-ensemble": "take the mean over 8 flips and turns with --ensemble",
     "-g": "choose the device with --device, and one of several GPUs with CUDA_VISIBLE_DEVICES",
@@ -60,6 +67,29 @@ _TIMES = re.compile(r"(?:^| )-x *=? *(\d+)")
 _ADVICE = {"upscale": _ENLARGING, "train": _TRAINING}
 
 
+def long_with_one_dash(words: Sequence[str], command: Any) -> str | None:
+    """Return a sentence about a long option with one dash, as those of ImageMagick; None if none.
+
+    Click would take `-output a.png` for `-o utput a.png`.
+
+    Args:
+        words: The words on the command line of the command.
+        command: Click's command.
+    """
+    known = {"--help", *(name for parameter in command.params for name in parameter.opts)}
+    for word in words:
+        option = word.partition("=")[0]
+        if option == "--":
+            break
+        if len(option) < 3 or option.startswith("--") or option in known:
+            continue
+        if option.startswith("-") and f"-{option}" in known:
+            return f"There is no option {option}; did you mean -{option}?"
+        if advice := _advice(command.name, option):
+            return f"There is no option {option}; {advice}."
+    return None
+
+
 def unknown_option(error: Any) -> str:
     """Return a sentence about an option that a command does not have, and what to use instead.
 
@@ -67,10 +97,11 @@ def unknown_option(error: Any) -> str:
         error: Click's `NoSuchOption`.
     """
     option: str = error.option_name
+    words: Sequence[str] = error.ctx.meta.get(ARGUMENTS, ()) if error.ctx is not None else ()
     command = error.ctx.info_name if error.ctx is not None else ""
-    advice = _ADVICE.get(command, {}).get(option.replace("_", "-").lower())
-    words = " ".join(error.ctx.meta.get(ARGUMENTS, ())) if error.ctx is not None else ""
-    if command == "upscale" and (match := _TIMES.search(words)) and option == "-x":
+    advice = _advice(command, option)
+    match = _TIMES.search(" ".join(words))
+    if command == "upscale" and match and option == "-x":
         times = match[1]
         advice = (
             f"enlarge by {times} with --{'scale' if int(times) in SCALES else 'outscale'} {times}"
@@ -78,5 +109,37 @@ def unknown_option(error: Any) -> str:
     if advice is None and error.possibilities:
         advice = f"did you mean {' or '.join(sorted(error.possibilities))}?"
     if advice is None:
+        option = _whole_word(option, words)
+        if error.ctx is not None and error.ctx.parent is None:
+            sentence = long_with_one_dash([option], error.ctx.command)
+            return sentence or _before_the_command(option, words)
         return f"There is no option {option}."
     return f"There is no option {option}; {advice}{'' if advice.endswith('?') else '.'}"
+
+
+def _advice(command: str | None, option: str) -> str | None:
+    """Return what to do in place of another program's option, with one dash or two."""
+    advice = _ADVICE.get(command or "", {})
+    name = option.replace("_", "-").lower()
+    if len(name) > 2 and not name.startswith("--"):
+        name = f"-{name}"
+    return advice.get(name)
+
+
+def _whole_word(option: str, words: Sequence[str]) -> str:
+    """Return the word that Click has split into letters, such as -foo for -f."""
+    for word in words:
+        if word[:1] == "-" and word[:2] != "--" and option[1:] in word[1:]:
+            return word.partition("=")[0]
+    return option
+
+
+def _before_the_command(option: str, words: Sequence[str]) -> str:
+    """Return a sentence about an option in the place of a command."""
+    picture = next((word for word in words if Path(word).exists()), None)
+    if picture is not None:
+        command = f"atdsr upscale {shlex.quote(picture)}"
+        return f"There is no option {option}; enlarge {picture} with: {command}"
+    if option in ("-i", "--input"):
+        return f"There is no option {option}; {_ENLARGING[option]}."
+    return f"There is no option {option} here; name a command first, as in `atdsr upscale a.png`."

@@ -28,8 +28,9 @@ from atdsr.cli.options import (
     PrecisionOption,
     ProviderOption,
     QuietOption,
-    ScaleOption,
     TileOption,
+    UpscaleScaleOption,
+    UsageError,
     VerboseOption,
     YesOption,
     argument,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\b
 Examples:
   atdsr upscale photo.jpg                    makes photo_x2.jpg beside it
-  atdsr upscale photo.jpg -o large.png       a name and a format of your own
+  atdsr upscale photo.jpg -o large.png       choose the name and format
   atdsr upscale photo.jpg --size 1920x1080   as large as fits into a screen
   atdsr upscale photos -r -o large           a tree of folders, into another
   atdsr upscale "photos/*.png" -f webp       a glob; all become WebP
@@ -127,7 +128,7 @@ def upscale(
             help="Largest size that fits into WxH pixels; Wx or xH sets one side, WxH! stretches.",
         ),
     ] = None,
-    scale: ScaleOption = None,
+    scale: UpscaleScaleOption = None,
     model: ModelOption = None,
     ensemble: EnsembleOption = False,
     tile: TileOption = "auto",
@@ -190,7 +191,8 @@ def upscale(
     quotes, or - for standard input. PNG, TIFF, JPEG, WebP, AVIF, BMP, GIF, JPEG 2000 and PPM are
     read and written, and JPEG XL with atdsr[formats]. ICO and, with atdsr[formats], HEIC are read
     and become PNG. Transparency, 16 bits, metadata and the colour profile are kept if the output
-    format can hold them, and photos are set upright. Animations and multi-page files stay such.
+    format can hold them, and photos are set upright. Animations stay animations, and
+    multi-page files stay multi-page.
 
     An input is never overwritten, an existing output only with --overwrite. An existing output is
     an error for a single picture and is skipped among several, so run the same command again to
@@ -199,17 +201,17 @@ def upscale(
     """
     start = time.perf_counter()  # what is imported and loaded is time that people wait, too
     if json_lines and output == STREAM:
-        raise typer.BadParameter("--json and -o - both write to standard output; drop one of them.")
+        raise UsageError("--json and -o - both write to standard output; drop one of them.")
     if preview and (dry_run or output == STREAM):
         other = "--dry-run" if dry_run else "-o -"
-        raise typer.BadParameter(f"--preview and {other} exclude each other; drop one of them.")
+        raise UsageError(f"--preview and {other} exclude each other; drop one of them.")
     inputs = inputs or []
     if not inputs and manifest is None:
-        raise typer.BadParameter("Name a picture, a folder or a glob, or a list with --manifest.")
+        raise UsageError("Name a picture, a folder or a glob, or a list with --manifest.")
     if manifest is not None and STREAM in (*inputs, output):
-        raise typer.BadParameter("--manifest and - exclude each other; drop one of them.")
+        raise UsageError("--manifest and - exclude each other; drop one of them.")
     if failures is not None and dry_run:
-        raise typer.BadParameter("--failures and --dry-run exclude each other; drop one of them.")
+        raise UsageError("--failures and --dry-run exclude each other; drop one of them.")
     if any(is_typed(context, each) for each in ("outscale", "size", "scale")):  # not a default
         outscale = outscale if is_typed(context, "outscale") else None
         size = size if is_typed(context, "size") else None
@@ -217,11 +219,12 @@ def upscale(
     if is_typed(context, "model") and not is_typed(context, "scale"):
         scale = None  # a default for other models than this one
     if outscale is not None and size is not None:
-        raise typer.BadParameter("--outscale and --size exclude each other; give one of them.")
+        raise UsageError("--outscale and --size exclude each other; give one of them.")
     if not json_lines:
         _check_not_missing(inputs)
     from atdsr import batch  # it imports PyTorch, so what can be refused has been refused
     from atdsr.inference import InferenceConfig
+    from atdsr.weights import models
 
     target_size = _target_size(outscale, size)
     ensure_here([model] if model else [], yes=yes, quiet=quiet)
@@ -239,7 +242,7 @@ def upscale(
             model, scale=scale, category_size=category_size, device=device, **how_to_run
         )
         networks = batch.Networks.single(
-            upscaler, Path(model).stem if model else default_name(scale)
+            upscaler, Path(models.canonical(model)).stem if model else default_name(scale)
         )
         target_size = target_size or batch.Factor(upscaler.scale)
     options = {"format_name": "format_name", "template": "name"}

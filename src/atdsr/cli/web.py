@@ -9,7 +9,7 @@ import typer
 from atdsr.base.errors import AtdsrError
 from atdsr.base.extras import install_command
 from atdsr.cli.console import err, say
-from atdsr.cli.options import Device, DeviceOption, QuietOption, flag
+from atdsr.cli.options import Device, DeviceOption, QuietOption, UsageError, flag
 
 EXAMPLES = """\b
 Examples:
@@ -43,8 +43,8 @@ def web(
             metavar="SECRET",
             envvar="ATDSR_WEB_TOKEN",
             show_envvar=False,
-            help="What clients have to know; better in ATDSR_WEB_TOKEN, which other users of the "
-            "machine cannot see.",
+            help="Secret that clients must send; safer in ATDSR_WEB_TOKEN, which other users of "
+            "the machine cannot see.",
         ),
     ] = None,
     allow_host: Annotated[
@@ -93,7 +93,7 @@ def web(
         ) from None
     for name in model or []:
         if Path(name).is_dir():
-            raise typer.BadParameter(f"{name} is a folder; name a model or a file.")
+            raise UsageError(f"{name} is a folder; name a model or a file.")
     config = WebConfig(
         host=host,
         port=port,

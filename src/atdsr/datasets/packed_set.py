@@ -179,7 +179,7 @@ class Index(_StrictModel):
                 return cls.model_validate_json(file.read())
         except OSError:
             raise DataError(
-                f"{folder} is no packed set (no {INDEX}); make one with `atdsr data pack`."
+                f"{folder} is not a packed set (no {INDEX}); make one with `atdsr data pack`."
             ) from None
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False, include_context=False)[0]

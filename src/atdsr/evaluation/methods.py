@@ -60,6 +60,9 @@ def named(
         MethodError: A network has another scale.
         UpscaleError: There is no such device, precision or tile.
     """
+    names = [
+        name.lower() if name.lower() in BASELINES else models.canonical(name) for name in names
+    ]
     baselines = dict.fromkeys(["bicubic", *(name for name in names if name in BASELINES)])
     network_names = [
         name for name in names or [models.for_scale(scale or 2).name] if name not in baselines
@@ -168,7 +171,7 @@ def _network(
 ) -> Method:
     """Return an ATD by its name or file, a network in an ONNX file, or what spandrel finds."""
     if not models.is_file(name):
-        model = models.find(name)
+        model = models.find(name, BASELINES)
         upscaler = Upscaler(model.load().build(), config)
         return network(upscaler, label, model.sha256, reporter)
     path = Path(name)

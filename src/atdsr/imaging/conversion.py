@@ -130,7 +130,7 @@ def convert_input(picture: PictureLike) -> ConvertedInput[PictureLike]:
         return _from_float_image(picture) if picture.mode == "F" else _from_image(picture)
     if isinstance(picture, str | os.PathLike):
         raise PictureError("the name of a file is not a picture; open it, as by PIL.Image.open.")
-    name = "None" if picture is None else f"a {type(picture).__name__}"
+    name = "None" if picture is None else f"an object of type {type(picture).__name__}"
     raise PictureError(
         f"{name} is not a picture; pass a PIL image, an array h w c or h w, or a tensor b c h w "
         "or c h w."

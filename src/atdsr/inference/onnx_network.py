@@ -224,7 +224,7 @@ def _open_session(path: Path, provider: Provider) -> Any:
     if not path.exists():
         raise UpscaleError(missing(path))
     if not path.is_file():
-        raise UpscaleError(f"{path} is no file; name an .onnx file.")
+        raise UpscaleError(f"{path} is not a file; name an .onnx file.")
     onnxruntime = _onnxruntime()
     name, packages = _PROVIDERS[provider]
     here = onnxruntime.get_available_providers()

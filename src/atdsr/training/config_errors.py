@@ -13,9 +13,12 @@ Keys = tuple[int | str, ...]
 
 _SECTION = "section"
 _UNKNOWN_KEY = ("extra_forbidden", "invalid_key")
+NEEDS_LIST = "input should be a list"
+"""How a sentence about a value ends that is no list."""
+
 _MESSAGES = {
-    "tuple_type": "input should be a list",
-    "list_type": "input should be a list",
+    "tuple_type": NEEDS_LIST,
+    "list_type": NEEDS_LIST,
     "model_type": "it must hold `key: value` lines",
     "dict_type": "it must hold `key: value` lines",
     "path_type": "input should be a path",

@@ -62,8 +62,9 @@ class Estimate:
         shared = f" by each of {self.ranks} processes" if self.ranks > 1 else ""
         lines = [
             f"network: {self.parameters:,} parameters.",
-            f"memory: about {units.byte_size(self.bytes)} for {self.crops} crops of {patch} at once"
-            f"{shared}; {units.byte_size(self.free)} are free.",
+            f"memory: about {units.byte_size(self.bytes)} for "
+            f"{units.counted(self.crops, 'crop')} of {patch} at once{shared}; "
+            f"{units.byte_size(self.free)} are free.",
             f"time: about {units.duration(self.seconds)} here, {self.iterations:,} steps of "
             f"{self.step_seconds:.3g} s, without validation.",
             f"Both are extrapolated: one block of {self.blocks} was timed on one crop of {timed} "

@@ -60,7 +60,7 @@ def _import(path: str) -> Callable[[Tensor, Tensor], object]:
             "The module must be installed, or be in the current folder or in PYTHONPATH."
         ) from error
     if not callable(function):
-        raise LossError(f"loss.kind is {path}, which is no function; name one.")
+        raise LossError(f"loss.kind is {path}, which is not a function; name one.")
     return function
 
 

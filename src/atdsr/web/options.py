@@ -13,12 +13,12 @@ from atdsr.base.option_values import (
     at_least_0,
     parse_factor,
     parse_quality,
-    parse_scale,
     parse_size,
     parse_tile,
+    parse_upscale,
 )
 from atdsr.base.scales import SCALES
-from atdsr.web.problems import ProblemError
+from atdsr.web.problems import ProblemError, for_client
 
 FORMAT_NAMES = ("png", "tiff", "jpg", "webp", "avif", "bmp", "gif", "jxl", "jp2", "ppm")
 """The formats that are written. `imaging.FORMATS` has them, but would import PyTorch."""
@@ -112,7 +112,7 @@ PARAMETERS = {
         "atd-light-x2",
     ),
     "scale": Parameter(
-        parse_scale,
+        parse_upscale,
         "How many times the sides grow; 2 by default, or what the model does.",
         {"type": "integer", "enum": list(SCALES)},
         2,
@@ -244,4 +244,4 @@ def parse_parameter(
     try:
         return {name: known[name].parse(text)}
     except OptionError as error:
-        raise ProblemError(400, f"Invalid value for '{name}': {printable(str(error))}") from None
+        raise ProblemError(400, f"Invalid value for '{name}': {for_client(str(error))}") from None

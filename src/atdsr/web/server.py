@@ -182,7 +182,7 @@ def _listening(config: WebConfig) -> Iterator[socket.socket]:
         family, kind, protocol, _, address = addresses[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise WebError(f"--host {config.host} is no address: {error.strerror}.") from None
+        raise WebError(f"--host {config.host} is not an address: {error.strerror}.") from None
     with contextlib.closing(listener):
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -66,7 +66,7 @@ class Offer:
         self.windows: dict[str, int] = {}
         self.facts: list[dict[str, Any]] = []
         for name in names or tuple(model.name for model in models.BUNDLED):
-            shown = Path(name).name if models.is_file(name) else name
+            shown = Path(name).name if models.is_file(name) else models.canonical(name)
             if shown in self.models:
                 raise WeightsError(f"two models are called {shown}; rename one of the files.")
             weights = models.load_weights(name)

@@ -1,6 +1,7 @@
 """The named models: those that come with atdsr, and how to find any model by its name."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -21,6 +22,7 @@ __all__ = [
     "OfficialModel",
     "StoreError",
     "add",
+    "canonical",
     "fetch",
     "find",
     "find_official",
@@ -118,23 +120,65 @@ BUNDLED = (
 )
 """Every model that comes with atdsr, one per line of `atdsr models`."""
 
+_OFFICIAL = "official/"
 
-def find(name: str) -> BundledModel | OfficialModel:
-    """Return the model of that name.
+
+def find(name: str, others: Sequence[str] = ()) -> BundledModel | OfficialModel:
+    """Return the model of that name, whose case does not matter.
+
+    Args:
+        name: The name.
+        others: What else could be named in that place, for the sentence.
 
     Raises:
-        WeightsError: There is none; the sentence names one with a similar name.
+        WeightsError: There is none; the sentence names those with a similar name.
     """
     models = {model.name: model for model in (*BUNDLED, *OFFICIAL)}
-    if name in models:
-        return models[name]
-    # by the name without "official/" too; of two with one such name, the one that comes with atdsr
-    names = {known.rpartition("/")[2]: known for known in reversed(models)}
-    meant = names.get(errors.nearest(name.rpartition("/")[2], names) or "")
+    if canonical(name) in models:
+        return models[canonical(name)]
+    meant = errors.nearest(name.lower(), others)
+    similar = [meant] if meant else _similar(name.lower(), list(models))
+    advice = ""
+    if similar:
+        *first, last = similar
+        listed = f"name one of {', '.join(first)} or {last}." if first else f"did you mean {last}?"
+        advice = f" {listed}"
+    also = f"; {' and '.join(others)} can be named as well" if others else ""
     raise WeightsError(
-        f"there is neither a file nor a model called {name!r}"
-        f"{f'; did you mean {meant}?' if meant else ';'} `atdsr models` lists the models."
+        f"there is neither a file nor a model called {name!r};{advice} `atdsr models` lists the "
+        f"models{also}."
     )
+
+
+def _similar(name: str, names: Sequence[str]) -> list[str]:
+    """Return the name that a mistyped one stands for: several, if its scale is missing or wrong.
+
+    Names are compared without "official/", too; of two that are then alike, the model that comes
+    with atdsr is meant.
+    """
+    official = name.startswith(_OFFICIAL)
+    families: dict[str, list[str]] = {}
+    for known in names:
+        if known.startswith(_OFFICIAL) or not official:
+            families.setdefault(_split_scale(known)[0], []).append(known)
+    by_name = {family.removeprefix(_OFFICIAL): family for family in reversed(families)}
+    family, scale = _split_scale(name.removeprefix(_OFFICIAL))
+    found = families.get(by_name.get(errors.nearest(family, by_name) or "", ""), [])
+    return [known for known in found if _split_scale(known)[1] == scale] or found
+
+
+def _split_scale(name: str) -> tuple[str, str]:
+    """Return the name of a family of models, and the scale as in x2; either may be empty."""
+    match = re.fullmatch(r"(.*?)[-_ ]?(?:x(\d+)|(\d+)x)?", name, re.DOTALL)
+    assert match is not None  # any text matches
+    return match[1], match[2] or match[3] or ""
+
+
+def canonical(name: str) -> str:
+    """Return the name of a model that is given in another case; any other name as it is."""
+    own = name.lower()
+    is_model = own in [model.name for model in (*BUNDLED, *OFFICIAL)]
+    return own if is_model and (own == name or not _exists(Path(name))) else name
 
 
 def find_official(name: str) -> OfficialModel:
@@ -152,7 +196,7 @@ def find_official(name: str) -> OfficialModel:
 def is_file(name_or_path: str | Path) -> bool:
     """Whether this is the path of a weight file, even a missing one, and not a model's name.
 
-    A model's name wins over a file or folder of the same name.
+    A model's name wins over a file or folder of the same name, unless it is in another case.
     """
     if _name(name_or_path) in [model.name for model in (*BUNDLED, *OFFICIAL)]:
         return False
@@ -192,7 +236,7 @@ def _exists(path: Path) -> bool:
 
 def _name(name_or_path: str | Path) -> str:
     """Return the name of a model; a path has other slashes on Windows."""
-    return name_or_path.as_posix() if isinstance(name_or_path, Path) else name_or_path
+    return canonical(name_or_path.as_posix() if isinstance(name_or_path, Path) else name_or_path)
 
 
 def for_scale(scale: int) -> BundledModel:
@@ -246,7 +290,7 @@ def add(file: str | Path, name: str | None = None) -> OfficialModel:
         raise WeightsError(folder if path.exists() else errors.missing(path))
     if path.suffix.lower() != ".pth":
         raise WeightsError(
-            f"{path} is no .pth file, as which the authors ship theirs; add it as it was fetched."
+            f"{path} is not a .pth file, as the authors' files are; add it as it was fetched."
         )
     model = _model_of_file(path) if name is None else find_official(name)
     model.add(path)

@@ -91,7 +91,7 @@ BOMB = "\n".join(
         ("a: !!set {b}", "!!set"),
         ("a: !!str [b]", "!!str"),
         ("a: &a {b: 1}\nc:\n  <<: *a", "line 3 holds more than plain values.*!!merge"),
-        ("? [a]\n: 1", "line 1 has a key that is no plain text"),
+        ("? [a]\n: 1", "line 1 has a key that is not plain text"),
         ("a: 1\nb: 2\na: 3", "line 3 gives the key 'a' a second time"),
         ("a:\n  b: 1\n  'b': 2", "line 3 gives the key 'b' a second time"),
         (BOMB, "more than 10000 values"),

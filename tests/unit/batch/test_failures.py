@@ -42,7 +42,7 @@ def test_each_failure_is_there_at_once_and_the_next_run_replaces_the_list():
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n", b"[1]\n", b"{}\n", b'{"event": "summary"}\n'])
 def test_another_file_is_kept(content: bytes):
     Path("kept").write_bytes(content)
-    with pytest.raises(BatchError, match="kept exists and is no list of failures"):
+    with pytest.raises(BatchError, match="kept exists and is not a list of failures"):
         failures_to(Path("kept")).__enter__()
     assert Path("kept").read_bytes() == content
 

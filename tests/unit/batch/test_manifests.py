@@ -116,6 +116,19 @@ def test_an_output_is_no_picture_of_the_list():
     assert "which is never done" in refusal("p/a.png\tb.png\nq/b.png")
 
 
+def test_a_list_from_another_folder_than_the_input():
+    touch("sh/1.jpg")
+    assert refusal("sh/1.jpg\nsh/2.jpg\n", "sh") == (
+        "list, line 1: sh/sh/1.jpg does not exist: the lines are relative to INPUT, which is sh; "
+        "leave it out."
+    )
+    assert pairs(plan("sh/1.jpg\n")) == {"sh/1.jpg": "sh/1_x2.jpg"}
+    assert pairs(plan("1.jpg\n", "sh")) == {"sh/1.jpg": "sh/1_x2.jpg"}
+    assert pairs(plan("gone.jpg\n", "sh")) == {"sh/gone.jpg": "sh/gone_x2.jpg"}
+    touch("sh/sh/1.jpg")
+    assert pairs(plan("sh/1.jpg\n", "sh")) == {"sh/sh/1.jpg": "sh/sh/1_x2.jpg"}
+
+
 def test_options_that_do_not_fit():
     Path("in").mkdir()
     assert "one folder that its paths are relative to" in refusal("a.png", "in", "in")

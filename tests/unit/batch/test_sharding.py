@@ -76,7 +76,7 @@ def test_a_number_of_a_total_needs_no_scheduler(text: str, shard: Shard):
         ("1/٤", "'1/٤' is not like 3/64, auto or auto/64."),
         ("auto/0", "'auto/0' is not like 3/64, auto or auto/64."),
         ("1/9999999999", "'1/9999999999' is not like 3/64, auto or auto/64."),
-        ("5/4", "'5/4' is none of the shards 1/4 to 4/4."),
+        ("5/4", "'5/4' is not one of the shards 1/4 to 4/4."),
     ],
 )
 def test_what_names_no_shard(text: str, said: str):

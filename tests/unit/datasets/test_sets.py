@@ -27,7 +27,9 @@ def packed(tmp_path: Path) -> Path:
 
 
 def test_what_is_no_packed_set(packed: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"pictures is no packed set .*make one with `atdsr data"):
+    with pytest.raises(
+        DataError, match=r"pictures is not a packed set .*make one with `atdsr data"
+    ):
         PackedSet(tmp_path / "pictures", 2)
     with pytest.raises(DataError, match=r"is packed for the scales 2, 3, not 4; pack anew"):
         PackedSet(packed, 4)

@@ -117,9 +117,17 @@ def test_what_is_no_network(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(WeightsError, match=r"text\.pth is a text, not weights"):
         methods.named([str(tmp_path / "text.pth")], config=CPU)
-    with pytest.raises(WeightsError, match="neither a file nor a model called 'bicubik'"):
+    with pytest.raises(WeightsError, match="model called 'bicubik'; did you mean bicubic"):
         methods.named(["bicubik"], config=CPU)
+    also = "lists the models; bicubic and lanczos can be named as well"
+    with pytest.raises(WeightsError, match=also):
+        methods.named(["swinir"], config=CPU)
     tensors = official_state_dict(Weights(TINY, lively(TINY).state_dict()))
     torch.save(tensors, tmp_path / "tiny.pth")
     with pytest.raises(WeightsError, match="--category-size"):  # an ATD: no peer is looked for
         methods.named([str(tmp_path / "tiny.pth")], config=CPU)
+
+
+def test_names_in_another_case() -> None:
+    found = methods.named(["Lanczos", "ATD-Light-x3"], config=CPU)
+    assert [method.name for method in found] == ["bicubic", "lanczos", "atd-light-x3"]

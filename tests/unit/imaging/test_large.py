@@ -99,7 +99,7 @@ except FileError as error:
 def test_room_that_may_not_be_had(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with (
-        pytest.raises(FileError, match="is no folder"),
+        pytest.raises(FileError, match="is not a folder"),
         imaging.temporary_array(tmp_path / "file" / "x.png", (5, 5, 3), np.uint8),
     ):
         pass

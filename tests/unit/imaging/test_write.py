@@ -74,7 +74,7 @@ untyped: Any = imaging  # as a program that no type checker has read calls it
             lambda path: untyped.write(torch.zeros(2, 3, 4, 4), path),
             "holds 2 pictures; write them one by",
         ),
-        (lambda path: untyped.write_frames([3], path), "a int is not a picture"),
+        (lambda path: untyped.write_frames([3], path), "an object of type int is not a picture"),
         (
             lambda path: untyped.write(noise(3), path, quality="90"),
             "quality is from 1 to 100, not '90'",

@@ -154,7 +154,7 @@ def test_files_that_are_no_network(tmp_path: Path) -> None:
     assert refused(path) == "is not an ONNX file, or it is damaged; fetch it again."
     path.unlink()
     path.mkdir()
-    assert refused(path) == "is no file; name an .onnx file."
+    assert refused(path) == "is not a file; name an .onnx file."
 
 
 def test_files_of_another_interface(tmp_path: Path) -> None:

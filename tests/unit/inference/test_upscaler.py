@@ -116,7 +116,7 @@ def test_bf16_is_close(upscaler: Upscaler) -> None:
     [
         ("photo.png", r"the name of a file is not a picture; open it"),
         (None, "None is not a picture; pass a PIL image"),
-        ([1, 2], "a list is not a picture"),
+        ([1, 2], "an object of type list is not a picture"),
         (torch.zeros(4), r"shape \(4,\) cannot .* b c h w, c h w or h w"),
         (torch.zeros(1, 5, 4, 4), r"\(1, 5, 4, 4\) .* 1 to 4 channels"),
         (torch.zeros(8, 8, 3), r"\(8, 8, 3\) .* permute it from h w c"),

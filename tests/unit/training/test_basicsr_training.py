@@ -284,7 +284,7 @@ def test_what_is_done_otherwise_is_noted(
         ("train.scheduler.milestones", [5, 250_000], "has 5, inside the warm-up of 20000 steps"),
         ("train.scheduler.restarts", [0, 9], r"train\.scheduler\.restarts"),
         ("train.scheduler.restart_weights", [2], r"restart_weights\.0 is 2"),
-        ("train.scheduler.periods", [9], "periods is no key of MultiStepLR"),
+        ("train.scheduler.periods", [9], "periods is not a key of MultiStepLR"),
         (
             "train.scheduler",
             {"type": "CosineAnnealingRestartLR", "periods": [250_000, 250_000]},
@@ -303,7 +303,7 @@ def test_what_is_done_otherwise_is_noted(
         ("train.pixel_opt.type", "MSELoss", r"train\.pixel_opt\.type is 'MSELoss'"),
         ("train.pixel_opt.loss_weight", 0.5, r"pixel_opt\.loss_weight is 0\.5; it must be 1"),
         ("train.pixel_opt.reduction", "sum", r"reduction is 'sum': input should be 'mean'"),
-        ("train.pixel_opt.eps", 1e-6, "eps is no key of L1Loss"),
+        ("train.pixel_opt.eps", 1e-6, "eps is not a key of L1Loss"),
         ("train.fft_opt", {"type": "FrequencyLoss"}, r"fft_opt\.type is 'FrequencyLoss'"),
         ("train.perceptual_opt", {"type": "x"}, "train: perceptual_opt is not supported: the los"),
         ("train.gan_opt", {"type": "x"}, "train: gan_opt is not supported"),

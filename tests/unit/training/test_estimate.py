@@ -91,3 +91,15 @@ def test_what_is_said() -> None:
         "Both are extrapolated: one block of 4 was timed on one crop of 64x64 (cpu, 2 threads).",
         "That is more memory than is free: set data.micro_batch or activation_checkpointing.",
     ]
+
+
+def test_one_crop_is_singular() -> None:
+    known = Estimate(
+        **dict.fromkeys(("parameters", "patch", "timed", "blocks", "iterations", "ranks"), 8),
+        **dict.fromkeys(("bytes", "free"), 1),
+        step_seconds=0.5,
+        seconds=2.0,
+        crops=1,
+        device="cpu",
+    )
+    assert " for 1 crop of 8x8 at once by each of 8 processes; " in known.lines()[1]

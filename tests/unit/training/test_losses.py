@@ -114,7 +114,7 @@ def test_a_run_with_a_function_of_the_users(tmp_path: Path, own_module: str) -> 
         ("{}:gone", "cannot be imported: AttributeError"),
         ("{}.gone:squared", "cannot be imported: ModuleNotFoundError"),
         ("broken_of_a_user:any", "cannot be imported: ZeroDivisionError"),
-        ("{}:half", "which is no function"),
+        ("{}:half", "which is not a function"),
     ],
 )
 def test_what_cannot_be_imported(own_module: str, kind: str, sentence: str) -> None:

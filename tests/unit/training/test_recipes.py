@@ -161,6 +161,10 @@ def test_names(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         recipes.load("SwinIR")
     with pytest.raises(RecipeError, match=r"no recipe gone\.yaml"):
         recipes.load("gone.yaml")
+    write(GOOD, "mine.yaml")
+    for missing in ("mine.yml", "mine", "mime.yaml"):
+        with pytest.raises(RecipeError, match=f"^{missing} does not exist; did you mean mine.yaml"):
+            recipes.load(missing)
     with pytest.raises(RecipeError, match="no recipe aaa"):
         recipes.load("a" * 300)
     write(GOOD, "101")  # a file comes first
@@ -342,6 +346,11 @@ def test_what_is_no_loss(write: Write, kind: str) -> None:
         ("iterations.x=3", "iterations is 10 and has no keys"),
         ("model.width=3", "model is 'atd-light' and has no keys; set it as a whole"),
         ("validate.sets.0.hr=3", r"validate\.sets is a mapping: .*a list"),
+        ("validate.sets=my/set", r'a list, as in --set "validate\.sets=\[my/set\]"\.$'),
+        ("validate.sets='my, \"set\"'", r"""--set 'validate\.sets=\['"'"'my, \"set\"'"'"'\]'\.$"""),
+        ("schedule.milestones=5", r'as in --set "schedule\.milestones=\[5\]"\.$'),
+        ("stages={after: 5, patch: 8, batch: 2}", r'"stages=\[\{after: 5, patch: 8, batch: 2\}\]"'),
+        ("schedule={milestones: 5}", r"input should be a list\.$"),
         ("scale=7", "scale is 7"),
         ("model={width: 3}", "model.depths is missing"),
         ("base=101", "base belongs in the file"),

@@ -58,7 +58,11 @@ def test_a_name_is_never_a_path(name, shown, suffix):
 def test_sentences():
     assert refused(("sclae", "2")) == "there is no parameter 'sclae'; did you mean scale?"
     assert refused(("scale", "2"), ("scale", "3")) == "scale is given twice; give it once."
-    assert refused(("scale", "5")) == "Invalid value for 'scale': '5' is not 2, 3 or 4."
+    assert (
+        refused(("scale", "5"))
+        == "Invalid value for 'scale': '5' is not 2, 3 or 4; use outscale 5."
+    )
+    assert refused(("tile", "0")) == "Invalid value for 'tile': 0 is no tile; write tile off."
     assert "exclude each other" in refused(("size", "9x9"), ("outscale", "2.5"))
     assert "neither true nor false" in refused(("ensemble", "maybe"))
     assert "no format is called 'psd'" in refused(("format", "psd"))

@@ -80,6 +80,13 @@ def test_a_name_wins_over_a_file(
     assert not models.is_file(Path("official/tiny"))
     assert models.is_file("official")
     assert models.is_file("official/tiny.pth")
+    assert not models.is_file("Official/Tiny.x")
+    assert models.canonical("Official/TINY") == "official/tiny"
+    assert models.canonical("Tiny") == "Tiny"
+    (tmp_path / "Official").mkdir(exist_ok=True)
+    (tmp_path / "Official" / "TINY").write_text("mine")
+    assert models.is_file("Official/TINY")  # that is how the file is called
+    assert models.canonical("Official/TINY") == "Official/TINY"
     with pytest.raises(WeightsError, match="official/tiny is not on this machine"):
         models.load_weights("official/tiny")
     with pytest.raises(WeightsError, match="knows its category size"):

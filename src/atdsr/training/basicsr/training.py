@@ -187,7 +187,7 @@ def _schedule(train: TrainSchema) -> dict[str, Any]:
     scheduler, warmup = train.scheduler, max(0, train.warmup_iter)
     keys = _SCHEDULER_KEYS[scheduler.type]
     for key in sorted(scheduler.model_fields_set - keys - {"type"}):
-        raise BasicSRError(f"train.scheduler.{key} is no key of {scheduler.type}; take it out.")
+        raise BasicSRError(f"train.scheduler.{key} is not a key of {scheduler.type}; take it out.")
     if "milestones" in keys:
         if scheduler.milestones is None:
             raise BasicSRError("the key train.scheduler.milestones is missing.")
@@ -222,7 +222,7 @@ def _loss(train: TrainSchema) -> dict[str, Any]:
     if pixel_loss.type == "CharbonnierLoss":  # the official code takes the root of d^2 + eps
         return {"kind": "charbonnier", "eps": math.sqrt(pixel_loss.eps), "fft": fft}
     if "eps" in pixel_loss.model_fields_set:
-        raise BasicSRError("train.pixel_opt.eps is no key of L1Loss; take it out.")
+        raise BasicSRError("train.pixel_opt.eps is not a key of L1Loss; take it out.")
     return {"kind": "l1", "fft": fft}
 
 

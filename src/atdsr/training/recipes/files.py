@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from atdsr.base import yaml_io
-from atdsr.base.errors import short
+from atdsr.base.errors import short, similar
 from atdsr.base.yaml_io import YamlError
 from atdsr.training.recipes.partial import PartialRecipe, RecipeError
 
@@ -42,6 +42,9 @@ def find(recipe: str | Path, folder: Path | None = None) -> Path:
         raise RecipeError(
             f"{short(str(recipe))} begins the names of several recipes; name one of {listed}."
         )
+    meant = _similar(path)
+    if meant is not None:
+        raise RecipeError(f"{path} does not exist; did you mean {meant}?")
     raise RecipeError(
         f"there is no recipe {str(path)[:200]}: no file has that name, and atdsr comes with "
         f"{listed}."
@@ -101,6 +104,15 @@ class _Reader:
                 raise RecipeError(f"{path}: base: {error}") from None
             recipe = recipe.under(self.read(base_path).without("name", "output"))
         return recipe.under(PartialRecipe({str(path): content}))
+
+
+def _similar(path: Path) -> Path | None:
+    """Return the recipe beside a missing file that is probably meant."""
+    for suffix in (".yaml", ".yml"):  # the same name with another suffix, or with one
+        if path.name and _is_file(path.with_suffix(suffix)):
+            return path.with_suffix(suffix)
+    meant = similar(path) if path.suffix in (".yaml", ".yml") else None
+    return meant if meant is not None and _is_file(meant) else None
 
 
 def _is_file(path: Path) -> bool:

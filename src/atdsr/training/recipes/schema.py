@@ -1,5 +1,6 @@
 """Turns the values of a recipe into a configuration, with a check of every key and value."""
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,7 @@ from pydantic import Field, ValidationError
 from atdsr.base.errors import short
 from atdsr.network.config import ATDConfig, ConfigError, Head, atd, atd_light, check_scale
 from atdsr.training.config import ConfigSection, PositiveFloat, TrainConfig
-from atdsr.training.config_errors import Keys, first_problem, known_keys, unknown_key
+from atdsr.training.config_errors import NEEDS_LIST, Keys, first_problem, known_keys, unknown_key
 from atdsr.training.recipes.partial import PartialRecipe, RecipeError
 
 PRESETS: Mapping[str, Callable[[int], ATDConfig]] = {"atd": atd, "atd-light": atd_light}
@@ -87,7 +88,22 @@ def resolve(
             )
         return config
     except _InvalidValueError as error:
-        raise RecipeError(f"{recipe.source(error.keys) or source}: {error}") from None
+        where = recipe.source(error.keys) or source
+        sentence = str(error)
+        if sentence.endswith(f"{NEEDS_LIST}.") and (example := _as_list(where, error.keys)):
+            sentence = f"{sentence[:-1]}, as in {example}."
+        raise RecipeError(f"{where}: {sentence}") from None
+
+
+def _as_list(where: str, keys: Keys) -> str | None:
+    """Return an option that gives its value as a list; None if the value is not from an option."""
+    name, _, text = where.removeprefix("--set ").partition("=")
+    if not where.startswith("--set ") or name.strip() != ".".join(map(str, keys)):
+        return None
+    setting = f"{name}=[{text.strip()}]"
+    # in double quotes, which all shells know, unless it has some in it
+    quoted = shlex.quote(setting) if '"' in setting else f'"{setting}"'
+    return f"--set {quoted}"
 
 
 def _validate(content: dict[Any, Any]) -> TrainConfig:
