@@ -204,7 +204,7 @@ def outcomes(tried: Sequence[Flavour], folder: Path, format_name: str | None) ->
         if result.target is None or result.outcome is not batch.Outcome.DONE:
             found.append(f"refused: {result.message.removeprefix(f'{source}: ')}")
         else:
-            found.append("; ".join(differences(flavour, result.target)))
+            found.append("; ".join(differences(flavour, Path(result.target))))
     return found
 
 

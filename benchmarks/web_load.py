@@ -310,7 +310,7 @@ def expected(folder: Path) -> list[tuple[bytes, bytes]]:
     config = batch.BatchConfig(batch.Factor(upscaler.scale))
     plan = batch.plan([str(folder)], f"{folder / 'out'}/", config)
     return [
-        (result.source.read_bytes(), (result.target or Path()).read_bytes())
+        (Path(result.source).read_bytes(), Path(result.target or "").read_bytes())
         for result in batch.run(plan, upscaler)
     ]
 

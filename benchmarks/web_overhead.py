@@ -46,7 +46,7 @@ def by_command(upscaler: Upscaler, source: Path) -> tuple[float, bytes]:
     before = time.process_time()
     (result,) = batch.run(batch.plan([str(source)], None, config), upscaler)
     assert result.target is not None, result.message
-    return time.process_time() - before, result.target.read_bytes()
+    return time.process_time() - before, Path(result.target).read_bytes()
 
 
 def page_milliseconds(client: httpx.Client) -> list[float]:

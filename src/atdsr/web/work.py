@@ -181,7 +181,7 @@ def inspect(
         "frames": len(frames),
         "model": model,
         "result": {
-            "filename": _result_name(options, item.target),
+            "filename": _result_name(options, item.target.name),
             "format": imaging.format_of(item.target),
             "width": width,
             "height": height,
@@ -322,9 +322,9 @@ def result_stem(options: Options) -> str:
     return options.filename.removesuffix(options.source_suffix) or SOURCE
 
 
-def _result_name(options: Options, target: Path) -> str:
+def _result_name(options: Options, target_name: str) -> str:
     """Return the name of the result for the client: what `atdsr upscale` would call it."""
-    return result_stem(options) + target.name.removeprefix(SOURCE)
+    return result_stem(options) + target_name.removeprefix(SOURCE)
 
 
 def _batch_config(options: Options, chosen: Mapping[int, str]) -> BatchConfig:
