@@ -16,21 +16,24 @@ EVERY, FIRST = 30, 15
 SIDE = 256
 
 
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures in a folder and its folders, in the order of their names."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".tsv")
+    return sorted((path.resolve() for path in paths), key=lambda path: path.name)
+
+
+def is_kept_out(number: int) -> bool:
+    """Whether no training sees the picture of this number, counted from 0."""
+    return number % EVERY == FIRST
+
+
 def main(pictures: Path, work: Path) -> None:
     """Make both folders."""
     train, validate = work / "train", work / "validate"
     for folder in (train, validate):
         folder.mkdir(parents=True, exist_ok=True)
-    paths = sorted(
-        (
-            path.resolve()
-            for path in pictures.rglob("*")
-            if path.is_file() and path.suffix != ".tsv"
-        ),
-        key=lambda path: path.name,
-    )
-    for number, path in enumerate(paths):
-        if number % EVERY != FIRST:
+    for number, path in enumerate(pictures_in(pictures)):
+        if not is_kept_out(number):
             link = train / path.name
             link.unlink(missing_ok=True)  # of an attempt that was interrupted
             link.symlink_to(path)
