@@ -32,9 +32,9 @@ def draw(axes: Axes, points: list[dict[str, float]], unit: str) -> None:
         axes.annotate(
             f"{name} {measured[-1][1]:.2f}",
             measured[-1],
-            (0, 7),
+            (6, -4) if unit == "steps" else (0, -14),  # the published end is close above
             textcoords="offset points",
-            ha="right",
+            ha="left" if unit == "steps" else "right",
             color=colour,
         )
         axes.axhline(PUBLISHED[name], color=colour, linewidth=0.8, linestyle=(0, (4, 4)))
