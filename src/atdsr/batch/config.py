@@ -105,8 +105,8 @@ def enlargement(width: int, height: int, to_width: int, to_height: int) -> float
 def choose_network_scale(factor: float, scales: Iterable[int]) -> int:
     """Return the best network scale to make a picture so many times as large.
 
-    Fewer passes come first. Among those, the largest network is the best one from a factor of 2 on,
-    although its result is reduced more, and below it the one that overshoots least.
+    Fewer passes come first. Among those, the largest network is the best one beyond a factor of 2,
+    although its result is reduced more, and up to 2 the one that overshoots least.
     `benchmarks/factors.py` measures this, and docs/upscaling.md has its table.
 
     Args:
@@ -118,7 +118,7 @@ def choose_network_scale(factor: float, scales: Iterable[int]) -> int:
         passes = 1
         while scale**passes < factor:
             passes += 1
-        return passes, -scale if factor >= 2 else scale**passes
+        return passes, -scale if factor > 2 else scale**passes
 
     return min(scales, key=cost)
 
