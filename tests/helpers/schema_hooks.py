@@ -1,10 +1,14 @@
 """What Schemathesis sends as a picture: whole ones, damaged ones, and none at all."""
 
+import importlib
+from typing import Any
+
 import numpy as np
-import schemathesis
 from hypothesis import strategies as st
 
 from helpers.pictures import encoded, png
+
+schemathesis: Any = importlib.import_module("schemathesis")  # not in the extra `test`
 
 _WHOLE = [
     png(np.zeros((height, width, channels), np.uint8))
