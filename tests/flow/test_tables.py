@@ -56,11 +56,6 @@ def test_on_a_narrow_terminal_each_line_is_a_paragraph(shown):
     ]
 
 
-def test_columns_that_are_asked_for_count_outside_of_a_terminal_too(shown, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "30")
-    assert shown(30, terminal=False) == shown(30)
-
-
 def test_a_cell_that_is_longer_than_the_terminal_keeps_all_of_it(shown, monkeypatch):
     monkeypatch.setitem(globals(), "LINES", (("a", "x" * 50),))
     assert "".join(shown(30)).count("x") == 50

@@ -173,9 +173,8 @@ def print_table(
 ) -> None:
     """Print a table, the first column to the left and the others to the right.
 
-    On a terminal that is too narrow for it, or in fewer columns than the environment variable
-    COLUMNS asks for, each line becomes a paragraph that names its columns. Elsewhere, as in a file,
-    a table is as wide as it is.
+    On a terminal that is too narrow for it, each line becomes a paragraph that names its columns.
+    Elsewhere, as in a file, a table is as wide as it is.
 
     Args:
         header: Names of the columns.
@@ -203,8 +202,7 @@ def print_table(
 
     console = out.console
     needed = Measurement.get(console, console.options.update(max_width=10_000), grid).maximum
-    has_width = console.is_terminal or "COLUMNS" in os.environ
-    if has_width and needed > console.width:
+    if console.is_terminal and needed > console.width:
         for line in _paragraphs(header, lines, section, title, console.width):
             say(out, line)
         return

@@ -11,16 +11,16 @@ from atdsr.network.config import ATDConfig, atd_light
 from atdsr.weights import download
 from atdsr.weights.download import ByteProgress, DownloadError
 from atdsr.weights.files import READ_SUFFIXES, read_weights
-from atdsr.weights.official import OFFICIAL, OfficialModel, StoreError
+from atdsr.weights.official import OFFICIAL, CacheError, OfficialModel
 from atdsr.weights.state_dict import Weights, WeightsError
 
 __all__ = [
     "BUNDLED",
     "OFFICIAL",
     "BundledModel",
+    "CacheError",
     "DownloadError",
     "OfficialModel",
-    "StoreError",
     "add",
     "canonical",
     "fetch",
@@ -268,7 +268,7 @@ def fetch(name: str, progress: ByteProgress | None = None) -> Path:
     Raises:
         WeightsError: There is no such model.
         DownloadError: There is no network or no answer, or what came is not the file.
-        StoreError: The folder cannot be written, or another process is fetching the same model.
+        CacheError: The folder cannot be written, or another process is fetching the same model.
     """
     return download.fetch(find_official(name), progress)
 
@@ -282,7 +282,7 @@ def add(file: str | Path, name: str | None = None) -> OfficialModel:
 
     Raises:
         WeightsError: The file is not that model's, or its name is not one of the authors'.
-        StoreError: It cannot be written.
+        CacheError: It cannot be written.
     """
     path = Path(file)
     if not path.is_file():

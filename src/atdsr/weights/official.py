@@ -31,7 +31,7 @@ class ChangedFileError(WeightsError):
     """A file of the right network that differs from the one recorded earlier."""
 
 
-class StoreError(AtdsrError):
+class CacheError(AtdsrError):
     """The folder for official weights cannot be written, or another process is using it."""
 
 
@@ -246,7 +246,7 @@ class OfficialModel:
 
         Raises:
             WeightsError: The file is not this model's.
-            StoreError: It cannot be written, or another process is fetching the model.
+            CacheError: It cannot be written, or another process is fetching the model.
         """
         with self.lock():
             digest = self.check(source)
@@ -287,17 +287,17 @@ class OfficialModel:
         """Keep other processes from this model's files while the block runs.
 
         Raises:
-            StoreError: Another process is using them, or the folder cannot be made or written.
+            CacheError: Another process is using them, or the folder cannot be made or written.
         """
         try:
             with files.folder_lock(self.download_folder):
                 yield
         except BlockingIOError:
-            raise StoreError(
+            raise CacheError(
                 f"another process is fetching {self.name} already; wait for its end."
             ) from None
         except FileError as error:
-            raise StoreError(
+            raise CacheError(
                 f"{str(error).rstrip('.')}; set {FOLDER_VARIABLE} to a folder that can be written."
             ) from None
         finally:

@@ -487,7 +487,7 @@ def last_step(log: Path) -> int:
 
 def test_the_runs_behind_the_bundled_weights() -> None:
     folder = ROOT / "runs/light_x2"
-    warm, main, detail, large, following = map(recipes.load, sorted(folder.glob("*.yaml")))
+    warm, main, detail, large, stable, decay = map(recipes.load, sorted(folder.glob("*.yaml")))
     assert warm.output == main.output
     assert (warm.iterations, main.iterations) == (200, 2100)
     assert warm.learning_rate(100) == 5e-4
@@ -500,9 +500,14 @@ def test_the_runs_behind_the_bundled_weights() -> None:
     assert last_step(folder / "3-detail.jsonl") == detail.iterations
     assert large.init_from == detail.output / "models/net_g_latest.pth"
     assert last_step(folder / "4-large.jsonl") == large.iterations
-    assert following.init_from is not None
-    assert ROOT / following.init_from == folder / "state.pth"
-    for settings in (warm, main, detail, large, following):
+    assert stable.init_from == large.output / "models/net_g_latest.pth"
+    assert stable.learning_rate(stable.iterations) == 8e-4
+    # it ran in two pieces, and the log of the first is lost
+    assert last_step(folder / "5-stable.jsonl") == stable.iterations - 1_237
+    steps = decay.iterations - stable.iterations
+    assert last_step(folder / "6-decay.jsonl") == last_step(folder / "5-stable.jsonl") + steps
+    assert decay.learning_rate(decay.iterations) == pytest.approx(8e-4 / (steps + 1))
+    for settings in (warm, main, detail, large, stable, decay):
         assert settings.network == atd_light(2)
         assert settings.optim.name == "muon"
 

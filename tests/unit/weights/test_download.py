@@ -15,7 +15,7 @@ import gdown
 import pytest
 
 from atdsr.weights import WeightsError, download, models
-from atdsr.weights.models import DownloadError, OfficialModel, StoreError
+from atdsr.weights.models import CacheError, DownloadError, OfficialModel
 from helpers.networks import ROOT, TINY
 from helpers.servers import BY_HAND, Server, known, part_bytes, refused, running
 
@@ -187,7 +187,7 @@ def test_a_process_that_is_killed(server: Server, model: OfficialModel, right: b
         until = time.monotonic() + 60
         while part_bytes(model) < 20_000 and process.poll() is None and time.monotonic() < until:
             time.sleep(0.01)
-        with pytest.raises(StoreError, match="another process is fetching official/tiny"):
+        with pytest.raises(CacheError, match="another process is fetching official/tiny"):
             download.fetch(model)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
@@ -259,7 +259,7 @@ def test_without_gdown(model: OfficialModel, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_store_that_is_a_file(model: OfficialModel, tmp_path: Path) -> None:
     (tmp_path / "store").write_text("mine")
-    with pytest.raises(StoreError, match=r"Not a directory; set ATDSR_MODELS to a folder that"):
+    with pytest.raises(CacheError, match=r"Not a directory; set ATDSR_MODELS to a folder that"):
         download.fetch(model)
     assert (tmp_path / "store").read_text() == "mine"
 
@@ -267,7 +267,7 @@ def test_a_store_that_is_a_file(model: OfficialModel, tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_store_that_may_not_be_written(model: OfficialModel, tmp_path: Path) -> None:
     (tmp_path / "store").mkdir(mode=0o500)
-    with pytest.raises(StoreError, match=r"Permission denied; set ATDSR_MODELS to a folder that"):
+    with pytest.raises(CacheError, match=r"Permission denied; set ATDSR_MODELS to a folder that"):
         download.fetch(model)
 
 
@@ -278,7 +278,7 @@ def test_a_store_that_the_system_refuses(
         raise PermissionError(errno.EROFS, "Read-only file system", str(self))
 
     monkeypatch.setattr(Path, "mkdir", mkdir)
-    with pytest.raises(StoreError, match=r"Read-only file system; set ATDSR_MODELS to a folder"):
+    with pytest.raises(CacheError, match=r"Read-only file system; set ATDSR_MODELS to a folder"):
         download.fetch(model)
 
 

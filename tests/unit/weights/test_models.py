@@ -12,7 +12,7 @@ from atdsr.evaluation import methods, published
 from atdsr.inference.config import InferenceConfig
 from atdsr.network.model import ATD
 from atdsr.weights import WeightsError, models, official, read_weights, write_weights
-from atdsr.weights.models import OfficialModel, StoreError
+from atdsr.weights.models import CacheError, OfficialModel
 from helpers.networks import ROOT, TINY
 from helpers.servers import network_file, prepare
 
@@ -181,7 +181,7 @@ def test_what_cannot_be_added(
 def test_only_what_the_authors_ship(model: OfficialModel, file: Path, tmp_path: Path) -> None:
     path = tmp_path / "900_tiny.safetensors"
     write_weights(read_weights(file, category_size=TINY.category_size), path)
-    with pytest.raises(WeightsError, match=r"is no \.pth file"):
+    with pytest.raises(WeightsError, match=r"is not a \.pth file"):
         models.add(path)
 
 
@@ -226,7 +226,7 @@ def test_a_file_that_was_put_there_without_a_word(model: OfficialModel, file: Pa
 
 
 def test_while_another_process_fetches(model: OfficialModel, file: Path) -> None:
-    with model.lock(), pytest.raises(StoreError, match="another process is fetching"):
+    with model.lock(), pytest.raises(CacheError, match="another process is fetching"):
         models.add(file)
     models.add(file)
     assert model.is_intact
