@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,6 +18,8 @@ from urllib.parse import quote, unquote, urlsplit
 from xml.etree import ElementTree
 
 import pytest
+
+from helpers.servers import serving
 
 _XML = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 _HOP = {"connection", "transfer-encoding", "content-length", "server", "date"}
@@ -141,14 +142,8 @@ def faulty(server: int) -> Iterator[Proxy]:
 
     listener = Listener(("127.0.0.1", 0), Handler)
     proxy = Proxy(listener.server_port, server)
-    thread = threading.Thread(target=listener.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with serving(listener):
         yield proxy
-    finally:
-        listener.shutdown()
-        listener.server_close()
-        thread.join()
 
 
 def _pass_on(request: Any, proxy: Proxy) -> None:

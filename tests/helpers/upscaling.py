@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import atdsr
 from atdsr import imaging
@@ -52,6 +53,18 @@ def touch(*names: str) -> None:
     for name in names:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
+
+
+def forbid_listing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let folders of this name be unreadable, also for root."""
+    iterdir = Path.iterdir
+
+    def refuse(path: Path) -> Iterator[Path]:
+        if path.name == name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
 
 
 def save(name: str, samples: np.ndarray | None = None, icc: bytes | None = None) -> str:

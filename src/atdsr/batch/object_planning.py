@@ -22,6 +22,8 @@ from atdsr.batch.planning import (
     output_file,
     output_folder,
     output_name,
+    would_be_one,
+    would_replace_input,
 )
 
 
@@ -242,13 +244,10 @@ class _Listed:
     def same_output(
         self, source: Location, other: Location, target: Location, numbers: tuple[int, int]
     ) -> BatchError:
-        return BatchError(
-            f"{source} and {other} would both become {target}; enlarge them one at a time, or tell "
-            "them apart with fields of --name."
-        )
+        return would_be_one(source, other, target)
 
     def replaced(self, source: Location, target: Location, numbers: tuple[int, int]) -> BatchError:
-        return BatchError(f"{target} is an input and is never overwritten; name another.")
+        return would_replace_input(target)
 
 
 def _shard_name(path: str, below: str) -> str:

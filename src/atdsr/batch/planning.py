@@ -311,16 +311,25 @@ def _check(items: Sequence[BatchItem]) -> None:
     source_of: dict[object, Location] = {}
     for item in items:
         if identity(item.target) in sources:
-            raise BatchError(f"{item.target} is an input and is never overwritten; name another.")
+            raise would_replace_input(item.target)
         target = identity(item.target, links=False)
         if target in source_of:
-            other = source_of[target]
-            fields = "{parent}_{name}" if other.name == item.source.name else "{name}"
-            raise BatchError(
-                f"{other} and {item.source} would both become {item.target}; enlarge them one at a "
-                f'time, or tell them apart with fields of --name, such as "{fields}_large".'
-            )
+            raise would_be_one(source_of[target], item.source, item.target)
         source_of[target] = item.source
+
+
+def would_replace_input(target: Location) -> BatchError:
+    """Return the error for an output that is an input."""
+    return BatchError(f"{target} is an input and is never overwritten; name another.")
+
+
+def would_be_one(source: Location, other: Location, target: Location) -> BatchError:
+    """Return the error for two pictures with one output, which suggests a `--name`."""
+    fields = "{parent}_{name}" if source.name == other.name else "{name}"
+    return BatchError(
+        f"{source} and {other} would both become {target}; enlarge them one at a time, or tell "
+        f'them apart with fields of --name, such as "{fields}_large".'
+    )
 
 
 def check_quality(suffixes: Iterable[str], config: BatchConfig) -> None:

@@ -10,7 +10,7 @@ from atdsr import batch, imaging
 from atdsr.base.errors import AtdsrError
 from atdsr.batch import BatchConfig, BatchError, BatchItem, Factor, Plan, TargetBox, TargetSize
 from atdsr.imaging import Picture
-from helpers.upscaling import touch
+from helpers.upscaling import forbid_listing, touch
 
 X2 = BatchConfig(Factor(2))
 
@@ -222,15 +222,8 @@ def test_links_to_folders_are_not_entered_but_may_be_named():
 def test_a_folder_inside_that_cannot_be_read_is_a_problem_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    iterdir = Path.iterdir
-
-    def refuse(path: Path) -> Any:
-        if path.name == "secret":
-            raise PermissionError(13, "Permission denied", str(path))
-        return iterdir(path)
-
     touch("in/a.png", "in/secret/b.png")
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    forbid_listing(monkeypatch, "secret")
     made = plan("in", recursive=True)
     assert made.items == (BatchItem(Path("in/a.png"), Path("in/a_x2.png")),)
     assert made.problems == ((Path("in/secret"), "in/secret cannot be read: Permission denied."),)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from atdsr import batch
 from atdsr.base.option_values import OptionError
 from atdsr.batch import BatchConfig, Factor, Shard
-from helpers.upscaling import touch
+from helpers.upscaling import forbid_listing, touch
 
 
 @pytest.fixture
@@ -182,15 +182,8 @@ def test_each_file_that_gets_no_name_is_a_problem_of_its_shard(here: Path):
 def test_a_folder_that_cannot_be_read_is_a_problem_of_every_shard(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    iterdir = Path.iterdir
-
-    def refuse(path: Path) -> Any:
-        if path.name == "secret":
-            raise PermissionError(13, "Permission denied", str(path))
-        return iterdir(path)
-
     touch("in/a.png", "in/secret/b.png")
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    forbid_listing(monkeypatch, "secret")
     for k in (1, 2):
         (problem,) = plan("in", shard=Shard(k, 2)).problems
         assert problem == (Path("in/secret"), "in/secret cannot be read: Permission denied.")
