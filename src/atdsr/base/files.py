@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, BinaryIO, cast
 
 from atdsr.base.errors import AtdsrError
@@ -30,6 +30,13 @@ class FileError(AtdsrError):
 
 class ExistsError(FileError):
     """A file that exists already and may not be replaced."""
+
+
+def kept(output: PurePath) -> ExistsError:
+    """Return the error for an output of a command that exists already."""
+    return ExistsError(
+        f"{output} exists and is kept; replace it with --overwrite, or name another with -o."
+    )
 
 
 LOCK_NAME = ".lock"

@@ -155,7 +155,7 @@ def _whole_number(text: str) -> int | None:
 
 
 def _factor(text: str) -> float:
-    """Return how many times the sides grow, as people write it; NaN if it is no number."""
+    """Return how many times the sides grow, as people write it; NaN if it is not a number."""
     number = text.strip().lower()
     percent = number.endswith("%")
     if number.startswith("x"):

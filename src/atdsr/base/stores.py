@@ -17,7 +17,7 @@ from typing import Any
 
 from atdsr.base.errors import AtdsrError
 from atdsr.base.extras import install_command
-from atdsr.base.files import ExistsError
+from atdsr.base.files import kept
 
 SCHEMES = ("s3", "gs", "az", "memory")
 """Beginnings of the names of objects, before `://`."""
@@ -240,7 +240,7 @@ def upload(file: Path, path: ObjectPath, *, overwrite: bool) -> None:
     """
     in_parts = file.stat().st_size > SINGLE
     if in_parts and not overwrite and path.is_file():
-        raise _exists(path)
+        raise kept(path)
     content = file if in_parts else file.read_bytes()
     library = _library()
     with _sentences(path, "written"):
@@ -255,13 +255,7 @@ def upload(file: Path, path: ObjectPath, *, overwrite: bool) -> None:
                 max_concurrency=4,
             )
         except library.exceptions.AlreadyExistsError:
-            raise _exists(path) from None
-
-
-def _exists(path: ObjectPath) -> ExistsError:
-    return ExistsError(
-        f"{path} exists and is kept; replace it with --overwrite, or name another with -o."
-    )
+            raise kept(path) from None
 
 
 def _library() -> Any:

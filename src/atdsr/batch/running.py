@@ -15,7 +15,7 @@ import numpy as np
 from atdsr import imaging
 from atdsr.base import files, interrupts, units
 from atdsr.base.errors import AtdsrError
-from atdsr.base.files import ExistsError
+from atdsr.base.files import ExistsError, kept
 from atdsr.base.reporter import SILENT, Reporter
 from atdsr.base.stores import Location
 from atdsr.batch.config import BatchConfig, BatchError, enlargement
@@ -218,9 +218,7 @@ def open_checked(item: LocalItem, plan: Plan) -> tuple[Frames, int, int]:
     """
     source, target, config = item.source, item.target, plan.config
     if not config.overwrite and target.is_file():
-        raise ExistsError(
-            f"{target} exists and is kept; replace it with --overwrite, or name another with -o."
-        )
+        raise kept(target)
     with interrupts.deferred():
         frames = imaging.open_frames(source)
     width, height = config.size.resolve(frames.width, frames.height)

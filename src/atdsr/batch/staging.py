@@ -11,7 +11,7 @@ from pathlib import Path
 
 from atdsr import imaging
 from atdsr.base.errors import AtdsrError
-from atdsr.base.files import ExistsError
+from atdsr.base.files import kept
 from atdsr.base.stores import Location, ObjectPath, download, list_objects, upload
 from atdsr.batch.config import BatchError
 from atdsr.batch.on_file import Names
@@ -53,10 +53,7 @@ class Stage:
             yield LocalItem(source, target, item.origin)
             return
         if not self._plan.config.overwrite and self.exists(target):
-            raise ExistsError(
-                f"{target} exists and is kept; replace it with --overwrite, or name another with "
-                "-o."
-            )
+            raise kept(target)
         with tempfile.TemporaryDirectory(prefix="atdsr-", ignore_cleanup_errors=True) as folder:
             here = LocalItem(
                 _stand_in(source, Path(folder, "source")),

@@ -15,6 +15,10 @@ from atdsr.base.scales import SCALES
 ARGUMENTS = "atdsr.arguments"
 """Key in the `meta` of Click's context for the words on the command line of a command."""
 
+_FOR_PRINT = (
+    "choose the size in pixels with --size: inches times dots per inch, such as --size 2400x3000 "
+    "for 8 by 10 inches at 300 dpi"
+)
 _ENLARGING = {
     "-i": "name the picture or folder itself, as in `atdsr upscale photo.jpg`",
     "--input": "name the picture or folder itself, as in `atdsr upscale photo.jpg`",
@@ -27,10 +31,8 @@ _ENLARGING = {
     "--tile-overlap": "choose how many pixels tiles share with --overlap",
     "--pre-pad": "leave it out, since pictures of any size are padded as needed",
     "-x": "take the mean over 8 flips and turns with --ensemble",
-    "--dpi": "choose the size in pixels with --size: inches times dots per inch, such as "
-    "--size 2400x3000 for 8 by 10 inches at 300 dpi",
-    "--print-size": "choose the size in pixels with --size: inches times dots per inch, such as "
-    "--size 2400x3000 for 8 by 10 inches at 300 dpi",
+    "--dpi": _FOR_PRINT,
+    "--print-size": _FOR_PRINT,
     "--resize": "use --size or --outscale",
     "--geometry": "use --size or --outscale",
     "--density": "choose the size in pixels with --size",
