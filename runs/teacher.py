@@ -4,7 +4,7 @@
     python runs/teacher.py teach TILES WEIGHTS [PART PARTS]
 
 `cut` writes a square of each picture to TILES/hr: of six places drawn at random the one with the
-most detail. The pictures that `light_x2/split.py` keeps out have none. `teach` reduces the squares
+most detail. The pictures that `split.py` keeps out have none. `teach` reduces the squares
 by the scale of the network in WEIGHTS, any that spandrel reads, and lets it enlarge them: for scale
 2 TILES/x2/lr and TILES/x2/target. With PART and PARTS it does one of several equal parts, counted
 from 0, for a process each. Both pass over what is there, so the same command goes on.
@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import split
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -21,9 +22,6 @@ from PIL import Image
 from atdsr import imaging
 from atdsr.evaluation import other_networks
 from atdsr.imaging import resample
-
-sys.path.append(str(Path(__file__).with_name("light_x2")))
-import split
 
 PLACES = 6
 

@@ -24,7 +24,7 @@ test -d work/light_x2/set || atdsr data pack "$1" --scale 2 --output work/light_
 atdsr train runs/light_x2/1-warm.yaml
 atdsr train runs/light_x2/2-main.yaml
 # new crops, with pictures kept out
-python runs/light_x2/split.py "$1" work/light_x2/split
+python runs/split.py "$1" work/light_x2/split
 runs/train.sh 2 3-detail 4-large
 # what DAT-light makes of a tile of each picture
 python runs/teacher.py cut "$1" work/tiles

@@ -11,7 +11,7 @@
 # Result:   docs/models/atd-light-x3.md
 set -eu
 cd "$(dirname "$0")/../.."
-python runs/light_x2/split.py "$1" work/light_x2/split
+python runs/split.py "$1" work/light_x2/split
 test -d work/light_x3/set ||
     atdsr data pack work/light_x2/split/train --scale 3 --scale 4 --output work/light_x3/set
 runs/train.sh 3 1-light 2-large

@@ -1,6 +1,6 @@
 """Keep pictures out of a training set, for choosing weights by.
 
-    python runs/light_x2/split.py PICTURES WORK
+    python runs/split.py PICTURES WORK
 
 Of the pictures in PICTURES and its folders, in the order of their names, the 16th, 46th, 76th and
 so on are kept out: the middle 256x256 of each becomes a PNG in WORK/validate, and WORK/train has
