@@ -29,8 +29,9 @@ runs/train.sh 2 3-detail 4-large
 # what DAT-light makes of a tile of each picture
 python runs/teacher.py cut "$1" work/tiles
 python runs/teacher.py teach work/tiles "$3" 0 2 &
+first=$!
 python runs/teacher.py teach work/tiles "$3" 1 2
-wait
+wait $first
 test -d work/light_x2/taught ||
     atdsr data pack work/tiles/x2/target --lr work/tiles/x2/lr --scale 2 --output work/light_x2/taught
 runs/train.sh 2 5-stable
