@@ -120,7 +120,7 @@ def rate_of_crops(crops: datasets.Crops, size: int, patch: int, batches: int) ->
 def pack(folder: Path, out: Path, megapixels: float, workers: int) -> datasets.PackedSet:
     """Pack, and print how fast."""
     start = time.perf_counter()
-    packed = datasets.pack(folder / "HR", out, (SCALE,), workers=workers)
+    packed = datasets.pack(folder / "HR", out, datasets.PackConfig((SCALE,)), workers=workers)
     seconds, count = time.perf_counter() - start, len(packed.records)
     print(
         f"packing, {workers} threads: {megapixels / seconds:.1f} MP/s, {count / seconds:.2f} "

@@ -246,7 +246,7 @@ def sample_set(folder: Path) -> Path:
     (folder / "HR").mkdir()
     with as_file(files("atdsr.reports") / "sample" / "coffee.png") as path:
         shutil.copy(path, folder / "HR")
-    datasets.pack(folder / "HR", folder / "set", (2,))
+    datasets.pack(folder / "HR", folder / "set")
     return folder / "set"
 
 

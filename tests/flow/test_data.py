@@ -7,11 +7,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from atdsr import cli
+from atdsr import cli, load
 from atdsr.datasets import PackedSet
 from helpers.packing import content, noise_folder
 from helpers.pictures import noise
@@ -63,6 +64,17 @@ def test_official_folders(here: Path) -> None:
     assert content(here / "set") == content(here / "again")
 
 
+def test_what_a_network_makes_of_lr_is_packed_as_its_target(here: Path, tiny_file: Path) -> None:
+    teacher = ("--teacher", str(tiny_file), "--crop", "24", "--device", "cpu")
+    done = atdsr("pack", "DIV2K_train_HR", "-o", "set", *teacher)
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "3 pictures -> set\n", "")
+    lr, target = PackedSet(here / "set", 2).pair(1)
+    assert np.array_equal(target, load(tiny_file, device="cpu")(np.array(lr)))
+    done = atdsr("pack", "DIV2K_train_HR", "-o", "x", "-s", "3", *teacher)
+    assert done.exit_code == 1
+    assert f"{tiny_file} enlarges by 2, not by 3; name another network, or pack" in done.stderr
+
+
 def test_what_cannot_be_packed_is_one_sentence(here: Path) -> None:
     assert atdsr("pack", "DIV2K_train_HR", "-o", "set").exit_code == 0
     for arguments, sentence in (
@@ -70,6 +82,12 @@ def test_what_cannot_be_packed_is_one_sentence(here: Path) -> None:
         (("pack", "DIV2K_train_HR", "-o", "set"), "set exists; name another place"),
         (("pack", "DIV2K_train_HR", "-o", "x", "--lr", "set"), "set has no LR picture for"),
         (("pack", "DIV2K_train_HR", "-o", "x", "-s", "3", "--lr", "DIV2K_train_LR_bicubic"), "LR"),
+        (
+            ("pack", "DIV2K_train_HR", "-o", "x", "--crop", "50"),
+            "50 pixels is not a multiple of 12",
+        ),
+        (("pack", "DIV2K_train_HR", "-o", "x", "--teacher", "bicubic"), "bicubic is no network"),
+        (("pack", "DIV2K_train_HR", "-o", "x", "--teacher", "gone.pth"), "gone.pth does not exist"),
         (("check", "DIV2K_train_HR"), "DIV2K_train_HR is not a packed set (no index.json)"),
     ):
         done = atdsr(*arguments)

@@ -9,13 +9,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from atdsr import cli
+from atdsr import cli, load
 from atdsr.base.reporter import Reporter
+from atdsr.datasets import PackedSet
 from atdsr.training import checkpoints
 from atdsr.training.trainer import CHECKPOINT_FOLDER, OFFICIAL, WEIGHTS
 from atdsr.weights import Weights, official_state_dict, read_weights
@@ -153,6 +155,21 @@ def test_the_weights_of_a_run_enlarge_pictures(folder: Path) -> None:
 
 
 # ----------------------------------------------------------------------------- several processes
+
+
+def test_a_run_packs_what_its_teacher_makes(folder: Path, tiny_file: Path) -> None:
+    name = recipe(folder, "taught", 1)
+    taught = f"data={{train: pictures, batch: 2, patch: 16, teacher: {tiny_file}, crop: 48}}"
+    planned = atdsr(folder, "train", name, "--set", taught, "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert "warning" not in planned.stderr
+    done = atdsr(folder, "train", name, "--set", taught, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    lr, target = PackedSet(folder / "pictures.packed_x2_crop48_tiny", 2).pair(0)
+    assert np.array_equal(target, load(tiny_file, device="cpu")(np.array(lr)))
+    refused = atdsr(folder, "train", name, "--set", taught.replace("pictures", "set"))
+    assert refused.returncode == 1
+    assert "error: set is packed already; take data.crop out of the settings.\n" in refused.stderr
 
 
 def test_two_processes_train_as_one_does(folder: Path) -> None:

@@ -8,7 +8,15 @@ import typer
 from atdsr.base import units
 from atdsr.base.reporter import Reporter
 from atdsr.cli.console import err, out, printable, progress_bar, say
-from atdsr.cli.options import SCALE_METAVAR, QuietOption, argument, at_least_1, parse_scale
+from atdsr.cli.options import (
+    SCALE_METAVAR,
+    Device,
+    DeviceOption,
+    QuietOption,
+    argument,
+    at_least_1,
+    parse_scale,
+)
 
 
 def pack(
@@ -42,13 +50,32 @@ def pack(
             "x2 are recognised.",
         ),
     ] = "{}",
+    crop: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            parser=at_least_1,
+            help="Pack a square of NxN pixels of each picture, the most detailed of six; N is a "
+            "multiple of 12.  [default: whole pictures]",
+        ),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Pack what this network makes of the LR pictures in the place of HR, to train a "
+            "small network on: any model, also of another architecture.",
+        ),
+    ] = None,
+    device: DeviceOption = Device.auto,
     workers: Annotated[
         int | None,
         typer.Option(
             "-j",
             metavar="N",
             parser=at_least_1,
-            help="Number of pictures to read at once.  [default: one per processor]",
+            help="Number of pictures to read at once.  [default: one per processor, and 1 with "
+            "--teacher]",
         ),
     ] = None,
     quiet: QuietOption = False,
@@ -60,10 +87,19 @@ def pack(
     """
     from atdsr import datasets
 
+    scales = tuple(scale or (2,))
+    network = None
+    if teacher is not None:
+        from atdsr.base import memory
+        from atdsr.evaluation import methods
+
+        memory.keep_freed_memory()
+        network = methods.teacher(teacher, scales[0], device)
+    config = datasets.PackConfig(scales, lr, template, crop, network)
     with progress_bar(quiet) as progress:
         task = progress.add_task(printable(folder.name), total=1)
         reporter = Reporter(lambda done: progress.update(task, completed=done))
-        packed = datasets.pack(folder, output, scale or (2,), lr, template, workers, reporter)
+        packed = datasets.pack(folder, output, config, workers, reporter)
     say(out, f"{units.counted(len(packed.records), 'picture')} -> {output}")
 
 

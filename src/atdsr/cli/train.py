@@ -233,18 +233,18 @@ def _print_plan(config: "TrainConfig", device: "torch.device") -> None:
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     for line in estimate(config, device, ranks).lines():
         say(out, f"# {line}")
-    for sentence in (*warnings(config), *_missing_inputs(config)):
+    for sentence in (*warnings(config), *_missing_inputs(config, device)):
         say(err, f"warning: {sentence}")
 
 
-def _missing_inputs(config: "TrainConfig") -> Iterator[str]:
+def _missing_inputs(config: "TrainConfig", device: "torch.device") -> Iterator[str]:
     """Yield a sentence for each kind of pictures without which the run would not start."""
     from atdsr import datasets
     from atdsr.training import validation
+    from atdsr.training.loop import pack_config
 
-    data = config.data
     try:
-        datasets.find_unpacked(data.train, config.network.scale, data.lr, data.template)
+        datasets.find_unpacked(config.data.train, pack_config(config, device))
     except AtdsrError as error:
         yield str(error)
     try:

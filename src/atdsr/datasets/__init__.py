@@ -13,13 +13,16 @@ from atdsr.datasets.packed_set import (
     check,
 )
 from atdsr.datasets.packing import find_unpacked, pack, prepare
+from atdsr.datasets.source_images import PackConfig, Teacher
 
 __all__ = [
     "SIDE_MULTIPLE",
     "CheckResult",
     "Crops",
     "DataError",
+    "PackConfig",
     "PackedSet",
+    "Teacher",
     "check",
     "find_unpacked",
     "pack",

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Literal, Self
+from typing import IO, Self
 
 from pydantic import ValidationError
 
@@ -26,7 +26,7 @@ from atdsr.datasets.packed_set import (
     index_text,
     lr_resolution,
 )
-from atdsr.datasets.source_images import LoadedImage, SourceImage
+from atdsr.datasets.source_images import LoadedImage, PackConfig, SourceImage
 
 JOURNAL = "journal.jsonl"
 # journal lines are collected for so many bytes or seconds, since syncing files takes time
@@ -39,8 +39,7 @@ class PackWriter:
 
     Args:
         folder: Folder of the files, which may hold an interrupted packing.
-        scales: Scales of the set.
-        lr: Whether LR pictures are made or given.
+        config: What is packed.
         sources: The pictures to pack, in order.
 
     Raises:
@@ -50,14 +49,18 @@ class PackWriter:
     def __init__(
         self,
         folder: Path,
-        scales: Sequence[int],
-        lr: Literal["matlab", "given"],
+        config: PackConfig,
         sources: Sequence[SourceImage],
     ) -> None:
         self._folder = folder
-        self._scales = tuple(scales)
-        self._lr = lr
-        self._resolutions = ("hr", *map(lr_resolution, scales))
+        self._config = config
+        self._origin = {
+            "scales": list(config.scales),
+            "lr": "matlab" if config.lr is None else "given",
+        }
+        if config.teacher is not None:
+            self._origin["teacher"] = config.teacher.identity
+        self._resolutions = ("hr", *map(lr_resolution, config.scales))
         self._offset = 0
         # remove the files of other scales, and what a killed process left
         self._delete_all_but({LOCK_NAME, JOURNAL, *map(file_name, self._resolutions)})
@@ -131,12 +134,13 @@ class PackWriter:
         """
         self._commit()
         with atomic_write(self._folder / INDEX, overwrite=True) as path:
-            path.write_text(index_text(self._scales, self._lr, self._records), "utf-8")
+            path.write_text(index_text(self._origin, self._records), "utf-8")
 
     # ------------------------------------------------------------------------------ the journal
 
     def _header(self) -> str:
-        return json.dumps({"format": FORMAT, "scales": self._scales, "lr": self._lr})
+        crop = {} if self._config.crop is None else {"crop": self._config.crop}
+        return json.dumps({"format": FORMAT, **self._origin, **crop})
 
     def _delete_all_but(self, names: set[str]) -> None:
         for path in self._folder.iterdir():
@@ -171,7 +175,7 @@ class PackWriter:
 
     def _cut_incomplete(self) -> None:
         """Cut off what was written of a picture that is not complete."""
-        for scale, key in zip((1, *self._scales), self._resolutions, strict=True):
+        for scale, key in zip((1, *self._config.scales), self._resolutions, strict=True):
             self._files[key].truncate(3 * self._offset // scale**2)
 
     def _commit(self) -> None:

@@ -7,8 +7,10 @@ one small copy and opening costs nothing.
 """
 
 import hashlib
+import json
 import math
 import re
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import accumulate
@@ -132,12 +134,15 @@ class Index(_StrictModel):
         format: Version of the format.
         scales: Scales of the LR pictures in the set.
         lr: "matlab" if the LR pictures were made, "given" if they came with the HR pictures.
+        teacher: The network whose results are in the place of the HR pictures; None if there is
+            none.
         pictures: The pictures in the order of their pixels.
     """
 
     format: Literal[2]
     scales: Annotated[tuple[_Scale, ...], Field(min_length=1)]
     lr: Literal["matlab", "given"]
+    teacher: str | None = None
     pictures: Annotated[tuple[ImageRecord, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -193,14 +198,16 @@ class Index(_StrictModel):
         )
 
 
-def index_text(scales: tuple[int, ...], lr: str, records: list[str]) -> str:
-    """Return the text of an index whose records are JSON already."""
-    scales_text = ", ".join(map(str, scales))
+def index_text(origin: Mapping[str, object], records: list[str]) -> str:
+    """Return the text of an index.
+
+    Args:
+        origin: Its other fields, but for the format.
+        records: The pictures, as JSON.
+    """
+    head = json.dumps({"format": FORMAT, **origin}).removesuffix("}")
     records_text = ",\n".join(records)
-    return (
-        f'{{"format": {FORMAT}, "scales": [{scales_text}], "lr": "{lr}", "pictures": [\n'
-        f"{records_text}\n]}}\n"
-    )
+    return f'{head}, "pictures": [\n{records_text}\n]}}\n'
 
 
 # --------------------------------------------------------------------------------------- the set

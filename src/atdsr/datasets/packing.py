@@ -10,11 +10,13 @@ from pathlib import Path
 
 from atdsr.base import files, units
 from atdsr.base.reporter import SILENT, Reporter
-from atdsr.base.scales import SCALES, list_scales
 from atdsr.datasets import source_images
 from atdsr.datasets.pack_writer import JOURNAL, PackWriter
 from atdsr.datasets.packed_set import INDEX, DataError, Index, PackedSet
-from atdsr.datasets.source_images import LoadedImage, SourceImage
+from atdsr.datasets.source_images import LoadedImage, PackConfig, SourceImage
+
+WHOLE = PackConfig()
+"""Whole pictures, for x2."""
 
 _MANY = 100  # pictures, from which on a notice after every tenth of them is worth reading
 
@@ -22,9 +24,7 @@ _MANY = 100  # pictures, from which on a notice after every tenth of them is wor
 def pack(
     folder: str | Path,
     out: str | Path,
-    scales: Sequence[int] = (2,),
-    lr: str | Path | None = None,
-    template: str = "{}",
+    config: PackConfig = WHOLE,
     workers: int | None = None,
     reporter: Reporter = SILENT,
 ) -> PackedSet:
@@ -35,42 +35,38 @@ def pack(
     it is complete. Until then it grows in a hidden folder beside it (`.NAME.partial`), and the
     same call resumes an interrupted one, however that ended. From the first picture on that has
     changed since, or that was added or taken out, pictures are packed anew, and all of them with
-    other scales or LR.
+    another configuration.
 
     Args:
         folder: Folder with pictures of known suffixes; hidden files are skipped.
         out: The packed set to make; must not exist.
-        scales: Scales of the LR pictures to store, out of `base.scales`.
-        lr: Folder of the LR pictures of a single scale, or with a folder `x2`, `X3` ... for each;
-            None makes them by MATLAB's bicubic.
-        template: Name of an LR picture without its suffix; `{}` stands for the HR picture's. With
-            the plain `{}`, names may also have marks such as `x2`.
-        workers: Number of threads; by default one per processor. Each holds one picture in memory.
+        config: What is packed of them.
+        workers: Number of threads; by default one per processor, and one if there is a teacher,
+            whose network has threads of its own. Each holds one picture in memory.
         reporter: Receives the progress.
 
     Returns:
         The set, open for the first of the scales.
 
     Raises:
-        DataError: There is no picture, one cannot be used or lacks its LR picture, `out` exists
-            or cannot be written, or another process is packing it.
+        DataError: There is no picture, one cannot be used or lacks its LR picture, the teacher
+            fails, `out` exists or cannot be written, or another process is packing it.
         PictureError: A picture cannot be read.
         FileError: A folder or file cannot be made.
     """
     folder, out = Path(folder), Path(out)
-    if not scales or not set(SCALES).issuperset(scales) or len(set(scales)) < len(scales):
-        raise DataError(f"scales {tuple(scales)} must be among {list_scales('and')}, each once.")
     _check_free(out)
-    sources = source_images.find(folder, scales, None if lr is None else Path(lr), template)
-    lr_origin = "matlab" if lr is None else "given"
+    sources = source_images.find(folder, config)
+    if workers is None:
+        workers = _cpu_count() if config.teacher is None else 1
     partial = out.with_name(f".{out.name}.partial")
     try:
         with files.folder_lock(partial):
             _check_free(out)  # another process may have finished just now
-            with PackWriter(partial, scales, lr_origin, sources) as writer:
+            with PackWriter(partial, config, sources) as writer:
                 remaining = sources[writer.packed :]
-                _check_disk_space(out, remaining, scales)
-                with closing(_load_images(remaining, scales, workers or _cpu_count())) as images:
+                _check_disk_space(out, remaining, config)
+                with closing(_load_images(remaining, config, workers)) as images:
                     for source in remaining:
                         reporter.progress(writer.packed / len(sources))
                         writer.add(source, next(images))
@@ -87,18 +83,18 @@ def pack(
             f"{out} cannot be written: {error.strerror or error}; what is done is kept, and the "
             "same command goes on with it."
         ) from None
-    return PackedSet(out, scales[0])
+    return PackedSet(out, config.scales[0])
 
 
 def _load_images(
-    sources: Sequence[SourceImage], scales: Sequence[int], workers: int
+    sources: Sequence[SourceImage], config: PackConfig, workers: int
 ) -> Generator[LoadedImage, None, None]:
     """Read the pictures in order and in parallel; at most `workers` + 1 are in memory at once."""
     queue: deque[Future[LoadedImage]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="pack") as pool:
         try:
             for source in sources:
-                queue.append(pool.submit(source_images.load, source, scales))
+                queue.append(pool.submit(source_images.load, source, config))
                 if len(queue) > workers:
                     yield queue.popleft().result()
             while queue:
@@ -120,13 +116,13 @@ def _check_free(out: Path) -> None:
         raise DataError(f"{out} exists; name another place for the packed set or remove it.")
 
 
-def _check_disk_space(out: Path, remaining: Sequence[SourceImage], scales: Sequence[int]) -> None:
+def _check_disk_space(out: Path, remaining: Sequence[SourceImage], config: PackConfig) -> None:
     """See whether the disk has room for the remaining pictures.
 
     Raises:
         DataError: It is far too small; if it is only a little too small, packing is tried.
     """
-    needed = source_images.estimate_bytes(remaining, scales)
+    needed = source_images.estimate_bytes(remaining, config)
     free = shutil.disk_usage(out.parent).free
     if 0.9 * needed > free:  # the estimate may be too high
         raise DataError(
@@ -135,13 +131,7 @@ def _check_disk_space(out: Path, remaining: Sequence[SourceImage], scales: Seque
         )
 
 
-def prepare(
-    train: Path,
-    scale: int,
-    lr: Path | None = None,
-    template: str = "{}",
-    reporter: Reporter = SILENT,
-) -> Path:
+def prepare(train: Path, config: PackConfig, reporter: Reporter = SILENT) -> Path:
     """Return the packed set of a folder, which is made if need be.
 
     A folder of HR pictures is packed beside itself, as `FOLDER.packed_x2`; an interrupted packing
@@ -151,18 +141,16 @@ def prepare(
 
     Args:
         train: A packed set, or a folder of HR pictures.
-        scale: Scale of the LR pictures.
-        lr: Folder of LR pictures for a folder of HR pictures; None makes them.
-        template: Names of the LR pictures; see `pack`.
+        config: What is packed of the folder, for a single scale.
         reporter: Receives a notice before long work, and after every tenth of many pictures.
 
     Raises:
         DataError, PictureError, FileError: See `find_unpacked` and `pack`.
     """
-    packed, sources = find_unpacked(train, scale, lr, template)
+    packed, sources = find_unpacked(train, config)
     if not sources:
         return packed
-    size = units.byte_size(source_images.estimate_bytes(sources, (scale,)))
+    size = units.byte_size(source_images.estimate_bytes(sources, config))
     count = len(sources)
     reporter.notice(f"packing {count} pictures of {train} into {packed}, about {size}, once")
 
@@ -171,41 +159,50 @@ def prepare(
         if count >= _MANY and done and done % (count // 10) == 0:
             reporter.notice(f"packed {done} of {count} pictures.")
 
-    return pack(train, packed, (scale,), lr, template, reporter=Reporter(progress)).folder
+    return pack(train, packed, config, reporter=Reporter(progress)).folder
 
 
-def find_unpacked(
-    train: Path, scale: int, lr: Path | None = None, template: str = "{}"
-) -> tuple[Path, list[SourceImage]]:
+def find_unpacked(train: Path, config: PackConfig) -> tuple[Path, list[SourceImage]]:
     """Return the packed set of a folder, and the pictures that are to be packed into it first.
 
     Args:
-        train: See `prepare`, as all others.
-        scale: Scale of the LR pictures.
-        lr: Folder of LR pictures.
-        template: Names of the LR pictures.
+        train: See `prepare`.
+        config: See `prepare`.
 
     Raises:
-        DataError: There is no such folder, LR is given for a set that is packed already, the set
-            was made from other pictures than those that lie beside it now, and what
-            `source_images.find` and `PackedSet` raise.
+        DataError: There is no such folder, a set that is packed already is given what only a
+            folder can have, the set was made from other pictures than those that lie beside it
+            now, or by another teacher, and what `source_images.find` and `PackedSet` raise.
     """
+    (scale,) = config.scales
     if not train.exists():
         raise DataError(
             f"there is no folder {train}; name a folder of pictures or a packed set by --data, or "
             "by data.train in the recipe."
         )
     if (train / INDEX).exists():
-        if lr is not None:
+        if config.lr is not None:
             raise DataError(
-                f"{train} is packed with its LR pictures; take the folder {lr} out of the settings."
+                f"{train} is packed with its LR pictures; take the folder {config.lr} out of the "
+                "settings."
             )
+        if config.crop is not None or config.teacher is not None:
+            key = "data.teacher" if config.crop is None else "data.crop"
+            raise DataError(f"{train} is packed already; take {key} out of the settings.")
         return PackedSet(train, scale).folder, []
     named = train if train.name not in ("", "..") else train.resolve()
-    packed = named.with_name(f"{named.name}.packed_x{scale}")
-    sources = source_images.find(train, (scale,), lr, template)
+    crop = "" if config.crop is None else f"_crop{config.crop}"
+    teacher = "" if config.teacher is None else f"_{config.teacher.name}"
+    packed = named.with_name(f"{named.name}.packed_x{scale}{crop}{teacher}")
+    sources = source_images.find(train, config)
     if packed.exists():
-        change = _find_change(Index.read(PackedSet(packed, scale).folder), sources)
+        index = Index.read(PackedSet(packed, scale).folder)
+        if config.teacher is not None and index.teacher != config.teacher.identity:
+            raise DataError(
+                f"{packed} has the answers of another network of that name; remove it to have "
+                "them made anew, or name it itself to train on it as it is."
+            )
+        change = _find_change(index, sources)
         if change is not None:
             raise DataError(
                 f"{packed} was packed from other pictures than {train} holds now ({change}); "

@@ -1,6 +1,7 @@
 """The pictures that a packed set is made from: finding and reading them."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atdsr import imaging
-from atdsr.base.errors import no_folder, unreadable
+from atdsr.base.errors import AtdsrError, no_folder, unreadable
+from atdsr.base.scales import SCALES, list_scales
 from atdsr.datasets import pairs
 from atdsr.datasets.packed_set import (
     SIDE_MULTIPLE,
@@ -20,9 +22,69 @@ from atdsr.datasets.packed_set import (
 from atdsr.imaging.resample import crop_to_multiple, downscale
 
 _MAX_OPENED = 32  # files that are opened to estimate the size of a set
+_PLACES = 6  # that a crop is chosen from
 
 Stamp = tuple[int, int]
 """Size in bytes and modification time in nanoseconds of a file."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A network whose results are packed in the place of the HR pictures.
+
+    Attributes:
+        name: Name of the network, for the name of a set.
+        identity: What tells it from others, such as its name and SHA-256.
+        scale: How many times the sides grow.
+        enlarge: Turns an LR picture into the target, both uint8 `h w 3`.
+    """
+
+    name: str
+    identity: str
+    scale: int
+    enlarge: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class PackConfig:
+    """What is packed of a folder of pictures.
+
+    Attributes:
+        scales: Scales of the LR pictures to store, out of `base.scales`, each once.
+        lr: Folder of the LR pictures of a single scale, or with a folder `x2`, `X3` ... for each;
+            None makes them by MATLAB's bicubic.
+        template: Name of an LR picture without its suffix; `{}` stands for the HR picture's. With
+            the plain `{}`, names may also have marks such as `x2`.
+        crop: Side in HR pixels of a square that is packed in the place of a whole picture: of six
+            places, which the picture's name decides, the one with the most detail. A multiple of
+            `SIDE_MULTIPLE`; a smaller picture is packed as far as it goes.
+        teacher: A network whose results are packed in the place of HR; it has the only scale.
+
+    Raises:
+        DataError: There are no such scales, or the crop or the teacher does not go with them.
+    """
+
+    scales: tuple[int, ...] = (2,)
+    lr: Path | None = None
+    template: str = "{}"
+    crop: int | None = None
+    teacher: Teacher | None = None
+
+    def __post_init__(self) -> None:
+        scales = self.scales
+        if not scales or not set(SCALES).issuperset(scales) or len(set(scales)) < len(scales):
+            raise DataError(f"scales {scales} must be among {list_scales('and')}, each once.")
+        if self.crop is not None and (self.crop < 1 or self.crop % SIDE_MULTIPLE):
+            raise DataError(
+                f"a crop of {self.crop} pixels is not a multiple of {SIDE_MULTIPLE}; name one, "
+                f"such as {max(round(self.crop / SIDE_MULTIPLE), 1) * SIDE_MULTIPLE}."
+            )
+        if self.teacher is not None and scales != (self.teacher.scale,):
+            raise DataError(
+                f"{self.teacher.name} enlarges by {self.teacher.scale}, so it makes no targets for "
+                f"scale {' and '.join(str(scale) for scale in scales)}; name another network, or "
+                "pack for its scale."
+            )
 
 
 @dataclass(frozen=True)
@@ -54,16 +116,12 @@ class LoadedImage:
 
 
 @pairs.errors_as(DataError)
-def find(
-    folder: Path, scales: Sequence[int], lr: Path | None = None, template: str = "{}"
-) -> list[SourceImage]:
+def find(folder: Path, config: PackConfig) -> list[SourceImage]:
     """Find the pictures of a folder and its subfolders, with their LR pictures if given.
 
     Args:
         folder: Folder with HR pictures.
-        scales: Scales of the LR pictures.
-        lr: Folder of the LR pictures of a single scale, or with a folder `x2`, `X3` ... for each.
-        template: Names of the LR pictures, see `pairs.match`.
+        config: What is packed of it.
 
     Raises:
         DataError: A folder does not exist or cannot be read, there are no pictures, one has no LR
@@ -75,9 +133,11 @@ def find(
     if not hr_paths:
         raise DataError(f"{folder} holds no pictures; name the folder of the HR pictures.")
     files_of_images = [{"hr": path} for path in hr_paths]
-    for scale in scales if lr is not None else ():
-        lr_folder = _lr_folder(Path(lr or ""), scale, is_only_scale=len(scales) == 1)
-        lr_paths = pairs.match(hr_paths, folder, pairs.tree(lr_folder), lr_folder, scale, template)
+    for scale in config.scales if config.lr is not None else ():
+        lr_folder = _lr_folder(config.lr or Path(), scale, is_only_scale=len(config.scales) == 1)
+        lr_paths = pairs.match(
+            hr_paths, folder, pairs.tree(lr_folder), lr_folder, scale, config.template
+        )
         for image_files, path in zip(files_of_images, lr_paths, strict=True):
             image_files[lr_resolution(scale)] = path
     sources: list[SourceImage] = []
@@ -112,7 +172,7 @@ def _stamp(path: Path) -> Stamp:
     return status.st_size, status.st_mtime_ns
 
 
-def estimate_bytes(sources: Sequence[SourceImage], scales: Sequence[int]) -> int:
+def estimate_bytes(sources: Sequence[SourceImage], config: PackConfig) -> int:
     """Estimate how many bytes the pictures take when they are packed.
 
     Only a few files are opened; the others are assumed to be compressed as much as these.
@@ -127,17 +187,20 @@ def estimate_bytes(sources: Sequence[SourceImage], scales: Sequence[int]) -> int
         pixel_count += frames.height * frames.width
         byte_count += source.stamps["hr"][0]
     total = sum(source.stamps["hr"][0] for source in sources)
-    resolutions = 1 + sum(1 / scale**2 for scale in scales)
-    return round(3 * resolutions * pixel_count * total / byte_count) if byte_count else 0
+    resolutions = 1 + sum(1 / scale**2 for scale in config.scales)
+    pixels = pixel_count * total / byte_count if byte_count else 0
+    if config.crop is not None:
+        pixels = min(pixels, len(sources) * config.crop**2)
+    return round(3 * resolutions * pixels)
 
 
 @pairs.errors_as(DataError)
-def load(source: SourceImage, scales: Sequence[int]) -> LoadedImage:
+def load(source: SourceImage, config: PackConfig) -> LoadedImage:
     """Read a picture, cut its sides to a multiple of `SIDE_MULTIPLE`, and make or read its LR.
 
     Raises:
-        DataError: It has transparency, is too small or changed since it was found, or its LR
-            picture does not have the right size.
+        DataError: It has transparency, is too small or changed since it was found, its LR picture
+            does not have the right size, or the teacher fails.
         PictureError: A file cannot be read.
     """
     full_hr = pairs.read_rgb8(source.files["hr"])
@@ -145,22 +208,61 @@ def load(source: SourceImage, scales: Sequence[int]) -> LoadedImage:
         raise DataError(
             f"{source.files['hr']} has a side of fewer than {SIDE_MULTIPLE} pixels; take it out."
         )
-    hr = np.ascontiguousarray(crop_to_multiple(full_hr, SIDE_MULTIPLE))
-    samples = {"hr": hr}
-    for scale in scales:
+    hr = crop_to_multiple(full_hr, SIDE_MULTIPLE)
+    place = _place(hr, config.crop, source.name)
+    samples = {"hr": _cut(hr, place)}
+    for scale in config.scales:
         path = source.files.get(lr_resolution(scale))
         if path is None:
             lr = downscale(hr, scale)
         else:
             full_lr = pairs.read_rgb8(path)
             _check_sizes(source.files["hr"], full_hr, path, full_lr, scale)
-            height, width = hr.shape[0] // scale, hr.shape[1] // scale
-            lr = np.ascontiguousarray(full_lr[:height, :width])
-        samples[lr_resolution(scale)] = lr
+            lr = full_lr
+        samples[lr_resolution(scale)] = _cut(lr, tuple(number // scale for number in place))
+    if config.teacher is not None:
+        lr = samples[lr_resolution(config.teacher.scale)]
+        try:
+            samples["hr"] = np.ascontiguousarray(config.teacher.enlarge(lr))
+        except AtdsrError as error:
+            raise DataError(f"{source.files['hr']}: {error}") from None
     for key, path in source.files.items():
         if _stamp(path) != source.stamps[key]:
             raise DataError(f"{path} was changed while it was packed; pack again.")
     return LoadedImage(samples, {key: checksum(array) for key, array in samples.items()})
+
+
+_Place = tuple[int, ...]
+"""Top, left, height and width of the part of a picture that is packed, in pixels."""
+
+
+def _cut(samples: NDArray[np.uint8], place: _Place) -> NDArray[np.uint8]:
+    top, left, height, width = place
+    return np.ascontiguousarray(samples[top : top + height, left : left + width])
+
+
+def _place(hr: NDArray[np.uint8], crop: int | None, name: str) -> _Place:
+    """Choose what is packed of an HR picture whose sides are multiples of `SIDE_MULTIPLE`."""
+    height, width = hr.shape[:2]
+    if crop is None or max(height, width) <= crop:
+        return (0, 0, height, width)
+    sides = min(crop, height), min(crop, width)
+    limits = [
+        (length - side) // SIDE_MULTIPLE + 1
+        for length, side in zip((height, width), sides, strict=True)
+    ]
+    digest = hashlib.blake2b(name.encode(), digest_size=8 * _PLACES).digest()
+    numbers = np.frombuffer(digest, np.dtype("<u4")).reshape(_PLACES, 2)
+    corners = (numbers % np.array(limits, np.uint32) * SIDE_MULTIPLE).tolist()
+    places = [(top, left, *sides) for top, left in corners]
+    return max(places, key=lambda place: _detail(_cut(hr, place)))
+
+
+def _detail(samples: NDArray[np.uint8]) -> int:
+    """Return how far samples lie from the mean of their 2x2 block, summed and times four."""
+    height, width, channels = samples.shape
+    blocks = samples.reshape(height // 2, 2, width // 2, 2, channels).astype(np.int32)
+    return int(np.abs(4 * blocks - blocks.sum((1, 3), keepdims=True)).sum(dtype=np.int64))
 
 
 def _check_sizes(

@@ -14,6 +14,7 @@ from atdsr import imaging
 from atdsr.base import files
 from atdsr.base.errors import AtdsrError
 from atdsr.base.reporter import SILENT, Reporter
+from atdsr.datasets import Teacher
 from atdsr.evaluation import other_networks
 from atdsr.evaluation.other_networks import OtherNetwork
 from atdsr.evaluation.results import Method
@@ -143,6 +144,29 @@ def other_network(
         identity=json.dumps([identity, device.type, ensemble]),
         device=device.type,
     )
+
+
+def teacher(name: str, scale: int, device: str = "auto") -> Teacher:
+    """Return a network whose results are packed as targets to train on (distillation).
+
+    Args:
+        name: As for `named`, but no baseline.
+        scale: Its scale.
+        device: Device to compute on.
+
+    Raises:
+        MethodError: The name is a baseline's, or the network has another scale.
+        WeightsError, OtherNetworkError, UpscaleError: As `named` raises them.
+    """
+    if name.lower() in BASELINES:
+        raise MethodError(f"{name} is no network to learn from; name a model or a file of weights.")
+    _, method = named([name], config=InferenceConfig(device))
+    if method.scale != scale:
+        raise MethodError(
+            f"{name} enlarges by {method.scale}, not by {scale}; name another network, or pack for "
+            "its scale."
+        )
+    return Teacher(method.name, f"{method.name} {method.identity}", scale, method.enlarge)
 
 
 def _labels(names: Sequence[str]) -> list[str]:

@@ -116,6 +116,10 @@ class DataConfig(ConfigSection):
         train: A packed set, or a folder of HR pictures, which is first packed beside itself.
         lr: Folder of LR pictures for a folder of HR pictures; None makes them by MATLAB's bicubic.
         template: Names of those LR pictures.
+        crop: Side in HR pixels of the most detailed square that is packed of each picture of a
+            folder; None packs whole pictures.
+        teacher: A model's name or a file of weights; what this network makes of the LR pictures of
+            a folder is packed as the target in the place of HR. None keeps HR.
         batch: Crops per step, over all devices.
         patch: Side of an LR crop in pixels at the start; `stages` may change both.
         micro_batch: The most crops that a device takes at once; their gradients are accumulated.
@@ -131,6 +135,8 @@ class DataConfig(ConfigSection):
     train: UserPath
     lr: UserPath | None = None
     template: Template = "{}"
+    crop: PositiveCount | None = None
+    teacher: UserPath | None = None
     batch: CropCount = 32
     patch: CropSide = 64
     micro_batch: CropCount | None = None

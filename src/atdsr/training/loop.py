@@ -11,6 +11,8 @@ import torch
 from atdsr import datasets
 from atdsr.base import files, interrupts, memory, units
 from atdsr.base.reporter import Reporter
+from atdsr.datasets import PackConfig
+from atdsr.evaluation import methods
 from atdsr.network.model import ATD
 from atdsr.training.config import TrainConfig
 from atdsr.training.crop_loader import CropLoader
@@ -184,7 +186,7 @@ def _prepare_dataset(config: TrainConfig, distributed: Distributed, reporter: Re
 
     Raises:
         TrainingError: A batch is too small for the number of processes.
-        DataError, PictureError: The set cannot be made.
+        DataError, PictureError, WeightsError, MethodError: The set cannot be made.
     """
     smallest = min([config.data.batch, *(stage.batch for stage in config.stages)])
     if smallest < distributed.world_size:
@@ -192,10 +194,28 @@ def _prepare_dataset(config: TrainConfig, distributed: Distributed, reporter: Re
             f"a batch of {smallest} leaves some of {distributed.world_size} processes without a "
             "crop; raise data.batch or start fewer."
         )
-    data, scale = config.data, config.network.scale
     return distributed.from_main(
-        lambda: datasets.prepare(data.train, scale, data.lr, data.template, reporter)
+        lambda: datasets.prepare(
+            config.data.train, pack_config(config, distributed.device), reporter
+        )
     )
+
+
+def pack_config(config: TrainConfig, device: torch.device) -> PackConfig:
+    """Return what a run packs of a folder of pictures; a teacher's network is loaded.
+
+    Args:
+        config: Configuration of the run.
+        device: Device for the teacher.
+
+    Raises:
+        DataError, WeightsError, MethodError, OtherNetworkError: The crop or the teacher is none.
+    """
+    data, scale = config.data, config.network.scale
+    teacher = None
+    if data.teacher is not None:
+        teacher = methods.teacher(data.teacher.as_posix(), scale, str(device))
+    return PackConfig((scale,), data.lr, data.template, data.crop, teacher)
 
 
 def _started(

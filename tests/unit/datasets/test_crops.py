@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from atdsr import datasets
-from atdsr.datasets import Crops, DataError, PackedSet
+from atdsr.datasets import Crops, DataError, PackConfig, PackedSet
 from helpers.packing import empty_set, noise_folder
 from helpers.pictures import noise
 
@@ -24,7 +24,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> PackedSet:
     folder = noise_folder(tmp_path_factory.mktemp("data") / "pictures", 5)
     Image.fromarray(noise(h=90, w=50, seed=7)).save(folder / "high.png")
     Image.fromarray(noise(h=49, w=170, seed=8)).save(folder / "wide.png")
-    return datasets.pack(folder, folder.parent / "set", (2, 3))
+    return datasets.pack(folder, folder.parent / "set", PackConfig((2, 3)))
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def blocks(tmp_path_factory: pytest.TempPathFactory) -> PackedSet:
         small = noise(h=36, w=42 + 12 * number, seed=number)
         Image.fromarray(small).save(folder / "lr" / f"{number}.png")
         Image.fromarray(small.repeat(2, 0).repeat(2, 1)).save(folder / "hr" / f"{number}.png")
-    return datasets.pack(folder / "hr", folder / "set", (2,), folder / "lr")
+    return datasets.pack(folder / "hr", folder / "set", PackConfig((2,), folder / "lr"))
 
 
 def same(ours: tuple[torch.Tensor, ...], theirs: tuple[torch.Tensor, ...]) -> bool:

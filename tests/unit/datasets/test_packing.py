@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import namedtuple
+from dataclasses import replace
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,17 @@ from PIL import Image
 
 from atdsr import datasets, imaging
 from atdsr.base import files
+from atdsr.base.errors import AtdsrError
 from atdsr.base.reporter import Reporter
-from atdsr.datasets import DataError, PackedSet, pack_writer, source_images
+from atdsr.datasets import (
+    DataError,
+    PackConfig,
+    PackedSet,
+    Teacher,
+    pack_writer,
+    packed_set,
+    source_images,
+)
 from atdsr.imaging.resample import downscale
 from helpers.packing import content, noise_folder, pack_slowly, pack_with_limit
 from helpers.pictures import noise
@@ -43,7 +53,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_packed_set_holds_the_pictures_and_their_reductions(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "set"
-    datasets.pack(folder, out, scales=(2, 3))
+    datasets.pack(folder, out, PackConfig((2, 3)))
     packed = PackedSet(out, 3)
     assert [record.name for record in packed.records] == ["a.png", "c.png", "d.png", "inner/b.png"]
     lr, hr = packed.pair(0)
@@ -113,7 +123,7 @@ def test_lr_pictures_are_taken(tmp_path: Path, low: str, lr: str, template: str)
         Image.fromarray(noise(h=25, w=30 + number, seed=9 + number)).save(
             path
         )  # cut, and rounded up
-    packed = datasets.pack(folder, tmp_path / "set", (2,), tmp_path / lr, template)
+    packed = datasets.pack(folder, tmp_path / "set", PackConfig((2,), tmp_path / lr, template))
     for number in range(2):
         small, large = packed.pair(number)
         assert np.array_equal(large, noise(h=50, w=61, seed=number)[:48, :60])
@@ -127,13 +137,13 @@ def test_lr_pictures_of_several_scales(tmp_path: Path) -> None:
         (tmp_path / "lr" / f"X{scale}").mkdir(parents=True)
         small = noise(h=48 // scale, w=60 // scale, seed=scale)
         Image.fromarray(small).save(tmp_path / "lr" / f"X{scale}" / f"0000x{scale}.png")
-    datasets.pack(folder, tmp_path / "set", (2, 3), tmp_path / "lr")
+    datasets.pack(folder, tmp_path / "set", PackConfig((2, 3), tmp_path / "lr"))
     for scale in (2, 3):
         small = noise(h=48 // scale, w=60 // scale, seed=scale)
         assert np.array_equal(PackedSet(tmp_path / "set", scale).pair(0)[0], small)
     for scales, lr in (((2, 4), "lr"), ((2,), "lr/X3"), ((2, 3), "lr/X2")):
         with pytest.raises(DataError, match=r"has no folder X[234] with the LR pictures"):
-            datasets.pack(folder, tmp_path / "other", scales, tmp_path / lr)
+            datasets.pack(folder, tmp_path / "other", PackConfig(scales, tmp_path / lr))
 
 
 def test_lr_pictures_that_are_none(tmp_path: Path) -> None:
@@ -141,13 +151,13 @@ def test_lr_pictures_that_are_none(tmp_path: Path) -> None:
     noise_folder(tmp_path / "lr", 1, 24, 30)
     out = tmp_path / "set"
     with pytest.raises(DataError, match=r"lr has no LR picture for .*0001\.png"):
-        datasets.pack(folder, out, (2,), tmp_path / "lr")
+        datasets.pack(folder, out, PackConfig((2,), tmp_path / "lr"))
     Image.fromarray(noise(h=24, w=29)).save(tmp_path / "lr" / "0001.png")
     sentence = r"lr/0001\.png is 29x24 and .*hr/0001\.png is 60x48, which is no pair for scale 2"
     with pytest.raises(DataError, match=sentence):
-        datasets.pack(folder, out, (2,), tmp_path / "lr")
+        datasets.pack(folder, out, PackConfig((2,), tmp_path / "lr"))
     with pytest.raises(DataError, match="'x2' must be a file's name with"):
-        datasets.pack(folder, out, (2,), tmp_path / "lr", "x2")
+        datasets.pack(folder, out, PackConfig((2,), tmp_path / "lr", "x2"))
 
 
 # ----------------------------------------------------------------------- what cannot be packed
@@ -162,7 +172,7 @@ def test_what_cannot_be_packed(folder: Path, tmp_path: Path) -> None:
         datasets.pack(tmp_path / "gone", out)
     for scales in ((5,), (), (2, 2)):
         with pytest.raises(DataError, match="among 2, 3 and 4"):
-            datasets.pack(folder, out, scales)
+            datasets.pack(folder, out, PackConfig(scales))
     with pytest.raises(DataError, match="exists"):
         datasets.pack(folder, tmp_path / "empty")
     with pytest.raises(files.FileError, match="Not a directory"):
@@ -196,15 +206,15 @@ def test_a_channel_of_alpha_that_hides_nothing_is_left_out(tmp_path: Path) -> No
 
 def test_a_picture_that_changes_meanwhile(tmp_path: Path) -> None:
     folder = noise_folder(tmp_path / "pictures", 3)
-    found = source_images.find(folder, (2,))
+    found = source_images.find(folder, PackConfig())
     os.utime(folder / "0002.png", (1, 1))
     with pytest.raises(DataError, match=r"0002\.png was changed while it was packed"):
-        source_images.load(found[2], (2,))
+        source_images.load(found[2], PackConfig())
 
 
 def test_a_disk_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = noise_folder(tmp_path / "pictures", 40)
-    needed = source_images.estimate_bytes(source_images.find(folder, (2,)), (2,))
+    needed = source_images.estimate_bytes(source_images.find(folder, PackConfig()), PackConfig())
     assert needed == pytest.approx(40 * 48 * 60 * 3 * 1.25, rel=0.01)
     usage = namedtuple("usage", "total used free")
     for free, fits in ((needed // 2, False), (needed, True)):
@@ -290,14 +300,14 @@ def test_a_full_disk_keeps_what_is_done(tmp_path: Path, children: Any) -> None:
 def interrupted(folder: Path, out: Path, after: int, **options: Any) -> None:
     """Pack some pictures of a folder and stop, as Ctrl-C does."""
 
-    count = len(source_images.find(folder, (2,)))
+    count = len(source_images.find(folder, PackConfig()))
 
     def stop(done: float) -> None:
         if done * count >= after - 0.5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        datasets.pack(folder, out, reporter=Reporter(stop), **options)
+        datasets.pack(folder, out, PackConfig(**options), reporter=Reporter(stop))
 
 
 def packed_now(folder: Path, out: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> int:
@@ -305,7 +315,7 @@ def packed_now(folder: Path, out: Path, monkeypatch: pytest.MonkeyPatch, **optio
     load, read = source_images.load, []
     with monkeypatch.context() as patch:
         patch.setattr(source_images, "load", lambda *a: read.append(a) or load(*a))
-        datasets.pack(folder, out, **options)
+        datasets.pack(folder, out, PackConfig(**options))
     return len(read)
 
 
@@ -364,7 +374,7 @@ def test_what_changed_is_packed_anew(
         case "shorten":
             os.truncate(left / "lr_x2.bin", 3 * 24 * 30 * 4 + 7)
     assert packed_now(folder, tmp_path / "set", monkeypatch, **options) == again
-    datasets.pack(folder, tmp_path / "whole", **options)
+    datasets.pack(folder, tmp_path / "whole", PackConfig(**options))
     assert content(tmp_path / "set") == content(tmp_path / "whole")
     assert datasets.check(tmp_path / "set").damage == ()
 
@@ -405,3 +415,91 @@ def test_a_pause_between_packing_and_naming(
             datasets.pack(folder, tmp_path / "set")
     assert packed_now(folder, tmp_path / "set", monkeypatch) == 0
     assert sorted(content(tmp_path / "set")) == ["hr.bin", "index.json", "lr_x2.bin"]
+
+
+# ------------------------------------------------------------------- squares, and other targets
+
+
+def test_the_most_detailed_square_is_packed(tmp_path: Path) -> None:
+    """Both of the HR picture and of a given LR picture, and it depends on the name alone."""
+    folder, lr_folder = tmp_path / "hr", tmp_path / "lr"
+    folder.mkdir()
+    lr_folder.mkdir()
+    samples = np.full((240, 300, 3), 9, np.uint8)
+    samples[120:, 60:240] = noise(h=120, w=180)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(samples).save(folder / name)
+    Image.fromarray(samples[::2, ::2]).save(lr_folder / "a.png")
+    Image.fromarray(samples[::2, ::2]).save(lr_folder / "b.png")
+    Image.fromarray(noise(h=36, w=300)).save(folder / "low.png")  # as far as it goes
+    Image.fromarray(noise(h=18, w=150)).save(lr_folder / "low.png")
+    config = PackConfig((2,), lr_folder, crop=48)
+    packed = datasets.pack(folder, tmp_path / "set", config)
+    assert [(r.height, r.width) for r in packed.records] == [(48, 48), (48, 48), (36, 48)]
+    (lr, hr), (_, other) = packed.pair(0), packed.pair(1)
+    assert np.array_equal(lr, hr[::2, ::2])
+    assert not np.array_equal(hr, other)
+    found = source_images.find(folder, config)
+    places = [source_images._place(samples, 48, source.name) for source in found]
+    details = [source_images._detail(source_images._cut(samples, place)) for place in places]
+    assert min(details[:2]) > 0  # a single place would miss the noise with a probability of 6/10
+    (folder / "a.png").unlink()
+    alone = datasets.pack(folder, tmp_path / "alone", config)
+    assert np.array_equal(alone.pair(0)[1], other)
+
+
+def test_a_square_of_a_small_picture_is_all_of_it(tmp_path: Path) -> None:
+    folder = noise_folder(tmp_path / "pictures", 2)
+    datasets.pack(folder, tmp_path / "whole")
+    datasets.pack(folder, tmp_path / "set", PackConfig(crop=120))
+    assert content(tmp_path / "set") == content(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("crop", "instead"), [(50, 48), (5, 12), (0, 12), (-24, 12)])
+def test_a_square_that_scales_do_not_divide_is_refused(crop: int, instead: int) -> None:
+    with pytest.raises(DataError, match=rf"not a multiple of 12; name one, such as {instead}\."):
+        PackConfig(crop=crop)
+
+
+def doubled(samples: np.ndarray) -> np.ndarray:
+    return 255 - samples.repeat(2, 0).repeat(2, 1)
+
+
+TEACHER = Teacher("peer", "peer 1", 2, doubled)
+
+
+def test_what_a_network_makes_of_lr_takes_the_place_of_hr(tmp_path: Path) -> None:
+    folder = noise_folder(tmp_path / "pictures", 3)
+    packed = datasets.pack(folder, tmp_path / "set", PackConfig(crop=24, teacher=TEACHER))
+    plain = datasets.pack(folder, tmp_path / "plain", PackConfig(crop=24))
+    for number in range(3):
+        lr, target = packed.pair(number)
+        assert np.array_equal(lr, plain.pair(number)[0])
+        assert np.array_equal(target, doubled(lr))
+    assert datasets.check(tmp_path / "set").damage == ()
+    assert packed_set.Index.read(tmp_path / "set").teacher == "peer 1"
+    assert packed_set.Index.read(tmp_path / "plain").teacher is None
+
+
+def test_another_network_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = noise_folder(tmp_path / "pictures", 6)
+    monkeypatch.setattr(pack_writer, "_COMMIT_BYTES", 0)
+    interrupted(folder, tmp_path / "set", 3, teacher=TEACHER)
+    other = replace(TEACHER, identity="peer 2")
+    assert packed_now(folder, tmp_path / "set", monkeypatch, teacher=other) == 6
+    interrupted(folder, tmp_path / "same", 3, teacher=TEACHER)
+    assert packed_now(folder, tmp_path / "same", monkeypatch, teacher=TEACHER) == 3
+
+
+def test_a_network_that_cannot_teach_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="peer enlarges by 2, so it makes no targets for scale 3;"):
+        PackConfig((3,), teacher=TEACHER)
+    with pytest.raises(DataError, match="no targets for scale 2 and 4;"):
+        PackConfig((2, 4), teacher=TEACHER)
+
+    def fail(_: np.ndarray) -> np.ndarray:
+        raise AtdsrError("its peer network failed: no memory.")
+
+    folder = noise_folder(tmp_path / "pictures", 1)
+    with pytest.raises(DataError, match=r"0000\.png: its peer network failed: no memory\."):
+        datasets.pack(folder, tmp_path / "set", PackConfig(teacher=replace(TEACHER, enlarge=fail)))

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from atdsr import datasets
 from atdsr.base.reporter import Reporter
-from atdsr.datasets import DataError, PackedSet
+from atdsr.datasets import DataError, PackConfig, PackedSet, Teacher
 from helpers.packing import content, empty_set, noise_folder
 from helpers.pictures import noise
 
@@ -20,7 +21,9 @@ from helpers.pictures import noise
 @pytest.fixture
 def packed(tmp_path: Path) -> Path:
     """Four pictures at two scales."""
-    return datasets.pack(noise_folder(tmp_path / "pictures", 4), tmp_path / "set", (2, 3)).folder
+    return datasets.pack(
+        noise_folder(tmp_path / "pictures", 4), tmp_path / "set", PackConfig((2, 3))
+    ).folder
 
 
 # ---------------------------------------------------------------------------------- opening
@@ -182,7 +185,7 @@ def test_a_cut_and_a_missing_file_are_named(packed: Path) -> None:
 def prepared(train: Path, scale: int = 2, **options: Any) -> tuple[Path, list[str]]:
     notices: list[str] = []
     reporter = Reporter(notice=notices.append)
-    return datasets.prepare(train, scale, reporter=reporter, **options), notices
+    return datasets.prepare(train, PackConfig((scale,), **options), reporter), notices
 
 
 def test_a_packed_set_is_taken_as_it_is(packed: Path) -> None:
@@ -191,6 +194,10 @@ def test_a_packed_set_is_taken_as_it_is(packed: Path) -> None:
         prepared(packed, 4)
     with pytest.raises(DataError, match="is packed with its LR pictures; take the folder lr out"):
         prepared(packed, 2, lr=Path("lr"))
+    with pytest.raises(DataError, match=r"is packed already; take data\.crop out"):
+        prepared(packed, 2, crop=24)
+    with pytest.raises(DataError, match=r"is packed already; take data\.teacher out"):
+        prepared(packed, 2, teacher=Teacher("peer", "peer 1", 2, np.flip))
 
 
 def test_a_folder_is_packed_once_beside_itself(
@@ -250,3 +257,14 @@ def test_given_lr_pictures_are_watched_too(tmp_path: Path) -> None:
     Image.new("RGB", (30, 24)).save(lr / "0001.png")
     with pytest.raises(DataError, match=r"0001\.png or its LR picture has changed"):
         prepared(folder, lr=lr)
+
+
+def test_squares_and_targets_have_sets_of_their_own(tmp_path: Path) -> None:
+    folder = noise_folder(tmp_path / "pictures", 2)
+    teacher = Teacher("peer", "peer 1", 2, lambda lr: lr.repeat(2, 0).repeat(2, 1))
+    assert prepared(folder, crop=24)[0].name == "pictures.packed_x2_crop24"
+    packed, _ = prepared(folder, crop=24, teacher=teacher)
+    assert packed.name == "pictures.packed_x2_crop24_peer"
+    assert prepared(folder, crop=24, teacher=teacher) == (packed, [])
+    with pytest.raises(DataError, match="has the answers of another network of that name; remove"):
+        prepared(folder, crop=24, teacher=replace(teacher, identity="peer 2"))
