@@ -8,6 +8,7 @@ values in it as words in capitals. A test checks that the page is up to date.
 
 import ast
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from atdsr.base.escaping import markdown
-from atdsr.base.scales import list_scales
+from atdsr.base.scales import SCALES, list_scales
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src/atdsr"
@@ -169,10 +170,12 @@ class _Source:
             )
             for path in sorted(SOURCE.rglob("*.py"))
         }
-        constants: dict[str, ast.expr] = {}
-        for tree in trees.values():
-            constants |= {k: v for k, v in _assigned(tree.body).items() if k.isupper()}
-        scopes = {module: constants | _assigned(tree.body) for module, tree in trees.items()}
+        own = {module: _assigned(tree.body) for module, tree in trees.items()}
+        constants = {k: v for scope in own.values() for k, v in scope.items() if k.isupper()}
+        scopes = {
+            module: constants | _imported(tree.body, own) | own[module]
+            for module, tree in trees.items()
+        }
         functions: dict[str, list[tuple[ast.expr, Scope]]] = {}
         for module, tree in trees.items():
             for node in ast.walk(tree) if module not in _WORDS else ():
@@ -222,6 +225,8 @@ class _Source:
             value = scope[node.id]
             if isinstance(value, ast.Constant) and node.id.isupper():
                 return [str(value.value)]
+            if ast.unparse(value) == "math.lcm(*SCALES)":
+                return [str(math.lcm(*SCALES))]
             if _is_text(value) or (isinstance(value, ast.Call) and self._called(value)):
                 return self.texts(value, {**scope, node.id: ast.Name("")}, depth + 1)
         if isinstance(node, ast.Attribute) and node.attr.isupper() and node.attr in scope:
@@ -272,6 +277,18 @@ def _assigned(body: list[ast.stmt]) -> dict[str, ast.expr]:
                 if isinstance(name, ast.Name):
                     values.setdefault(name.id, []).extend([name, name])
     return {name: assigned[0] for name, assigned in values.items() if len(assigned) == 1}
+
+
+def _imported(body: list[ast.stmt], own: Mapping[str, Scope]) -> dict[str, ast.expr]:
+    """Return the values of the names that a module imports from others of the project."""
+    return {
+        alias.name: own[origin][alias.name]
+        for node in body
+        if isinstance(node, ast.ImportFrom)
+        for origin in [(node.module or "").removeprefix("atdsr.")]
+        for alias in node.names
+        if alias.name in own.get(origin, ())
+    }
 
 
 def _pairs(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
