@@ -27,6 +27,7 @@ def shallow_atd(scale: int) -> ATDConfig:
 CONFIGS = {
     **{f"light x{scale}": atd_light(scale) for scale in (2, 3, 4)},
     **{f"classical x{scale}": shallow_atd(scale) for scale in (2, 3, 4)},
+    "nearest x4": dataclasses.replace(shallow_atd(4), head="nearest+conv"),
 }
 
 

@@ -64,7 +64,7 @@ def estimate(
     height, width = (side + -side % config.window for side in (height, width))
     features, maps = (12, 2) if has_kernels else (24, 8)
     body = features * config.width + maps * config.dictionary_size
-    head = 4 * 64 * config.scale**2 if config.head == "pixelshuffle" else 0
+    head = 0 if config.head == "pixelshuffledirect" else 4 * 64 * config.scale**2
     per_pixel = 4 * max(body, head)
     return 20 * 2**20 + 2 * parameters + per_pixel * height * width
 

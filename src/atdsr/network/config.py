@@ -2,13 +2,13 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from atdsr.base.errors import AtdsrError, short
 from atdsr.base.scales import SCALES, list_scales
 
-Head = Literal["pixelshuffle", "pixelshuffledirect"]
-
+Head = Literal["pixelshuffle", "pixelshuffledirect", "nearest+conv"]
+"""How a network enlarges, by the official names."""
 
 _LARGEST = {
     "width": 2048,
@@ -43,7 +43,8 @@ class ATDConfig:
         reduced_width: channels of a query to the dictionary, d.
         ffn_kernel: side of the feed-forward part's depthwise convolution, odd.
         ffn_ratio: width of the feed-forward part over `width`.
-        head: "pixelshuffle" (classical) or "pixelshuffledirect" (light).
+        head: "pixelshuffle" (classical), "pixelshuffledirect" (light), or "nearest+conv" for x4 (of
+            networks for photographs from the web).
         img_range: factor of the picture inside the network.
         category_block: side in tokens of the squares within which tokens are sorted by category;
             the runs of the category attention then stay in one part of a large picture, as in the
@@ -74,11 +75,13 @@ class ATDConfig:
             ConfigError: with the name of the field that is wrong.
         """
         check_scale(self.scale)
-        if self.head not in ("pixelshuffle", "pixelshuffledirect"):
+        heads = get_args(Head)
+        if self.head not in heads:
             raise ConfigError(
-                f"head is {short(self.head)}; this version builds 'pixelshuffle' and "
-                "'pixelshuffledirect'."
+                f"head is {short(self.head)}; this version builds {', '.join(map(repr, heads))}."
             )
+        if self.head == "nearest+conv" and self.scale != 4:
+            raise ConfigError(f"the head 'nearest+conv' enlarges by 4, and scale is {self.scale}.")
         for name, most in _LARGEST.items():
             _check_whole(name, getattr(self, name), most)
         if self.category_block is not None:

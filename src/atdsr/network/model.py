@@ -1,7 +1,7 @@
 """ATD, the Adaptive Token Dictionary transformer (Zhang et al., CVPR 2024, arXiv 2401.08209).
 
 From the whole to its parts: the network, a block of layers around one token dictionary, a layer
-with its three attentions, the feed-forward part, the two heads that enlarge. Equation numbers are
+with its three attentions, the feed-forward part, the heads that enlarge. Equation numbers are
 those of `docs/model.md`.
 
 Every module returns what its equation says, in memory of its own, so a hook may keep it. A backend
@@ -9,6 +9,7 @@ may compute whole layers faster from their parameters (`backend.py`).
 """
 
 import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from atdsr.network import attention, operators
 from atdsr.network.backend import Backend, select_backend
-from atdsr.network.config import ATDConfig
+from atdsr.network.config import ATDConfig, Head
 
 RGB_MEAN = tuple(float(np.float32(value)) for value in (0.4488, 0.4371, 0.4040))
 """Mean colour of the training pictures, in float32's precision whatever the model's dtype."""
@@ -46,7 +47,7 @@ class ATD(nn.Module):
         )
         self.norm_out = nn.LayerNorm(config.width)
         self.conv_after_body = nn.Conv2d(config.width, config.width, 3, padding=1)
-        self.head = ClassicalHead(config) if config.head == "pixelshuffle" else LightHead(config)
+        self.head = HEADS[config.head](config)
         self.mean: Tensor
         self.reset_buffers()
         self.apply(_initialise)
@@ -289,6 +290,32 @@ class ClassicalHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`b c h w` -> `b 3 h*scale w*scale`."""
         return self.to_rgb(self.enlarge(self.reduce(x)))
+
+
+class NearestHead(nn.Module):
+    """Convolution to 64 channels, twice to the nearest of twice the size, convolutions to RGB."""
+
+    def __init__(self, config: ATDConfig) -> None:
+        super().__init__()
+        self.reduce = nn.Sequential(nn.Conv2d(config.width, 64, 3, padding=1), nn.LeakyReLU(0.01))
+        self.up1 = nn.Conv2d(64, 64, 3, padding=1)
+        self.up2 = nn.Conv2d(64, 64, 3, padding=1)
+        self.refine = nn.Conv2d(64, 64, 3, padding=1)
+        self.to_rgb = nn.Conv2d(64, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`b c h w` -> `b 3 4h 4w`."""
+        x = self.reduce(x)
+        for conv in (self.up1, self.up2):
+            x = F.leaky_relu(conv(F.interpolate(x, scale_factor=2.0, mode="nearest")), 0.2)
+        return self.to_rgb(F.leaky_relu(self.refine(x), 0.2))
+
+
+HEADS: Mapping[Head, Callable[[ATDConfig], nn.Module]] = {
+    "pixelshuffle": ClassicalHead,
+    "pixelshuffledirect": LightHead,
+    "nearest+conv": NearestHead,
+}
 
 
 def _nchw(x: Tensor) -> Tensor:

@@ -18,13 +18,17 @@ CONFIG_KEY = "atdsr.config"
 """The key in a safetensors file's metadata that holds the configuration as JSON."""
 
 _LAYER = re.compile(r"layers\.(\d+)\.residual_group\.layers\.\d+\.norm1\.weight")
+_NEAREST = "conv_up1.weight"  # a tensor that only the head "nearest+conv" has
 _MAX_JSON_LENGTH = 2**16  # characters
 
 # category sizes of the published networks, which a state dict does not tell
-_PUBLISHED_CATEGORY_SIZES = {(48, "pixelshuffledirect"): 128, (210, "pixelshuffle"): 256}
+_PUBLISHED_CATEGORY_SIZES = {
+    (48, "pixelshuffledirect"): 128,
+    (210, "pixelshuffle"): 256,
+    (210, "nearest+conv"): 256,
+}
 
 _UNSUPPORTED = {
-    "conv_up1.weight": "the upsampler 'nearest+conv'",
     "layers.0.conv.0.weight": "resi_connection '3conv'",
     "absolute_pos_embed": "absolute position embedding (ape)",
     "no_norm": "the variant without norm",
@@ -166,7 +170,7 @@ def _refuse_other_networks(tensors: Mapping[str, Tensor]) -> None:
     for name, variant in _UNSUPPORTED.items():
         if name in tensors:
             raise WeightsError(f"this ATD uses {variant}, which this version does not build.")
-    if "upsample.0.weight" not in tensors:
+    if not {"upsample.0.weight", _NEAREST} & tensors.keys():
         raise WeightsError(
             "this ATD has `upscale: 1` (it restores and does not enlarge), which this version "
             "does not build."
@@ -174,6 +178,8 @@ def _refuse_other_networks(tensors: Mapping[str, Tensor]) -> None:
 
 
 def _head_and_scale(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Head, int]:
+    if _NEAREST in shapes:
+        return "nearest+conv", 4
     channels = shapes["upsample.0.weight"][0]
     if "conv_before_upsample.0.weight" not in shapes:
         return "pixelshuffledirect", math.isqrt(channels // 3)

@@ -48,6 +48,8 @@ _OFFICIAL_NAMES = tuple(
         (r"^head\.0\.", "upsample.0."),
         (r"^head\.reduce\.", "conv_before_upsample."),
         (r"^head\.enlarge\.", "upsample."),
+        (r"^head\.up(\d)\.", r"conv_up\1."),
+        (r"^head\.refine\.", "conv_hr."),
         (r"^head\.to_rgb\.", "conv_last."),
     )
 )

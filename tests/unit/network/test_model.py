@@ -41,6 +41,16 @@ def test_any_size_and_batch(scale: int, head, shape: tuple[int, int, int]) -> No
     assert out.isfinite().all()
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 19, 33)])
+def test_the_head_of_nearest_pixels(shape: tuple[int, int, int]) -> None:
+    model = lively(dataclasses.replace(TINY, scale=4, head="nearest+conv"))
+    b, h, w = shape
+    with torch.inference_mode():
+        out = model(torch.rand(b, 3, h, w))
+    assert out.shape == (b, 3, 4 * h, 4 * w)
+    assert out.isfinite().all()
+
+
 @pytest.mark.parametrize("size", [(1, 1), (5, 40), (17, 31)])
 def test_a_padded_picture_is_the_picture_mirrored_as_numpy_does(tiny: ATD, size) -> None:
     tiny.double()
@@ -152,7 +162,8 @@ def test_initialisation() -> None:
     ("change", "named"),
     [
         ({"scale": 5}, "scale"),
-        ({"head": "nearest+conv"}, "nearest"),
+        ({"head": "3conv"}, "head is '3conv'; this version builds 'pixelshuffle', "),
+        ({"head": "nearest+conv"}, r"the head 'nearest\+conv' enlarges by 4, and scale is 2"),
         ({"heads": (5, 2)}, "heads"),
         ({"depths": (2,)}, "depths"),
         ({"depths": (2, 0)}, "depths"),

@@ -207,7 +207,7 @@ def _official() -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"conv_up1.weight": (64, 64, 3, 3)}, r"nearest\+conv"),
+        ({"conv_up1.weight": (64, 64, 3, 3)}, r"conv_before_upsample\.0\.weight is missing"),
         ({"layers.0.conv.0.weight": (3, 12, 3, 3)}, "3conv"),
         ({"absolute_pos_embed": (1, 4096, 12)}, "ape"),
         ({"no_norm": (1,)}, "norm"),
