@@ -1,5 +1,6 @@
 """Small networks for tests, and the root folder of the project."""
 
+import dataclasses
 import warnings
 from pathlib import Path
 from types import ModuleType
@@ -11,9 +12,12 @@ from atdsr.network.config import ATDConfig
 from atdsr.network.model import ATD
 from tiny_network import TINY
 
-__all__ = ["ROOT", "TINY", "lively", "oracle"]
+__all__ = ["ROOT", "TINY", "TINY_V2", "lively", "oracle"]
 
 ROOT = Path(__file__).parents[2]
+
+TINY_V2 = dataclasses.replace(TINY, dictionary_size=20, ffn_ratio=1.5, code_width=3)
+"""A tiny network of the second generation, with a static dictionary."""
 
 
 def lively(config: ATDConfig, seed: int = 0) -> ATD:

@@ -114,7 +114,9 @@ def _kind(layer: Layer) -> str:
 def _export_layer(model: ATD, layer: Layer) -> Any:
     config, (b, rows, columns) = model.config, (2, 3, 4)
     x = torch.rand(b, rows * config.window, columns * config.window, config.width)
-    dictionary = torch.rand(b, config.dictionary_size, config.width)
+    # a dictionary that no layer changes is one for all pictures
+    pictures, of_pictures = (1, None) if config.is_static else (b, {0: _BATCH})
+    dictionary = torch.rand(pictures, config.dictionary_size, config.width)
     windows = window_tensors(ExportBackend().windows(layer, x))
     parameters = [parameter.detach() for parameter in layer.parameters()]
     auto = torch.export.Dim.AUTO  # numbers of tokens and windows follow from height and width
@@ -122,7 +124,7 @@ def _export_layer(model: ATD, layer: Layer) -> Any:
     return _export(
         LayerProgram(layer),
         [x, dictionary, windows, parameters],
-        [{0: _BATCH, 1: auto, 2: auto}, {0: _BATCH}, of_windows, [None] * len(parameters)],
+        [{0: _BATCH, 1: auto, 2: auto}, of_pictures, of_windows, [None] * len(parameters)],
     )
 
 

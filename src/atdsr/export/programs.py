@@ -51,7 +51,7 @@ class LayerProgram(nn.Module):
 
         Args:
             x: Tokens, `b h w c`.
-            dictionary: Token dictionary, `b m c`.
+            dictionary: Token dictionary, `b m c`, or `1 m c` for all pictures.
             windows: What `window_tensors` returns.
             parameters: Those of the layer, in its order.
         """

@@ -125,23 +125,24 @@ def _biased_attention(windows: Tensor, bias: Tensor) -> Tensor:
 # ----------------------------------------------------------------------- dictionary attention
 
 
-def attention_map(q: Tensor, k: Tensor, scale: Tensor) -> Tensor:
+def attention_map(q: Tensor, k: Tensor, scale: Tensor, largest: float = 1.0) -> Tensor:
     """Return the map A of the tokens' attention to the dictionary, TDCA (equation 7).
 
     Args:
         q: `b n d`, queries of the picture's tokens.
         k: `b m d`, keys of the dictionary.
-        scale: `m`, learned, clamped to [0, 1]; the cosine is multiplied by 1 + scale * ln m.
+        scale: `m`, or `1` for all keys, learned; the cosine is multiplied by 1 + scale * ln m.
+        largest: What the scale is clamped to; from below it is clamped to 0.
 
     Returns:
         `b n m`; each row sums to 1.
     """
-    return (F.normalize(q, dim=-1, eps=1e-12) @ scaled_keys(k, scale).mT).softmax(-1)
+    return (F.normalize(q, dim=-1, eps=1e-12) @ scaled_keys(k, scale, largest).mT).softmax(-1)
 
 
-def scaled_keys(k: Tensor, scale: Tensor) -> Tensor:
-    """Return unit vectors, each times its temperature."""
-    temperature = 1 + scale.clamp(0, 1) * math.log(k.shape[1])
+def scaled_keys(k: Tensor, scale: Tensor, largest: float = 1.0) -> Tensor:
+    """Return unit vectors, each times its temperature; the arguments are `attention_map`'s."""
+    temperature = 1 + scale.clamp(0, largest) * math.log(k.shape[1])
     return F.normalize(k, dim=-1, eps=1e-12) * temperature[:, None]
 
 

@@ -6,7 +6,7 @@ Without one the layers run as they are written in `model.py`, and only window an
 have kernels (`operators.py`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -45,13 +45,19 @@ def select_backend(x: Tensor, layers: Iterable[nn.Module]) -> Backend | None:
         The backend; None where the layers are to run as they are written. That is also so where
         somebody looks inside a layer, as a hook on one of its modules does.
     """
-    if gpu.supports(x) and x.shape[-1] <= _GPU_WIDTH and _are_closed(layers):
+    layers = list(layers)
+    if gpu.supports(x) and x.shape[-1] <= _GPU_WIDTH and _have_gpu_kernels(layers):
         from atdsr.network.fused_gpu import GPUBackend  # which imports Triton
 
         return GPUBackend()
     if _runs_on_cpu(x) and _are_closed(layers):
         return CPUBackend()
     return None
+
+
+def _have_gpu_kernels(layers: Sequence[nn.Module]) -> bool:
+    """Tell whether the GPU backend computes the layers; it has no codes of categories yet."""
+    return _are_closed(layers) and all(getattr(layer, "code", None) is None for layer in layers)
 
 
 def _runs_on_cpu(x: Tensor) -> bool:

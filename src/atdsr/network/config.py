@@ -16,6 +16,7 @@ _LARGEST = {
     "category_size": 65_536,
     "dictionary_size": 16_384,
     "reduced_width": 2048,
+    "code_width": 2048,
     "ffn_kernel": 63,
 }
 """The largest sizes that are built, far beyond those of any published network."""
@@ -26,6 +27,31 @@ _IMG_RANGES = (1e-3, 65_535.0)
 
 class ConfigError(AtdsrError):
     """A configuration that is no ATD."""
+
+
+@dataclass(frozen=True)
+class LayerConfig:
+    """What makes a layer; its fields are those of `ATDConfig`, for one block.
+
+    Attributes:
+        hidden: channels of the feed-forward part, without those of the code.
+    """
+
+    width: int
+    heads: int
+    window: int
+    category_size: int
+    category_block: int | None
+    dictionary_size: int
+    reduced_width: int
+    ffn_kernel: int
+    hidden: int
+    code_width: int | None
+
+    @property
+    def is_static(self) -> bool:
+        """Whether the dictionary stays as it was learned (ATD v2), or each layer refines it."""
+        return self.code_width is not None
 
 
 @dataclass(frozen=True)
@@ -49,6 +75,8 @@ class ATDConfig:
         category_block: side in tokens of the squares within which tokens are sorted by category;
             the runs of the category attention then stay in one part of a large picture, as in the
             crops of training. None sorts the whole picture, as published.
+        code_width: channels of a category's code in the feed-forward part, e. They make an ATD v2,
+            whose dictionary is static. None makes an ATD, whose layers refine it.
     """
 
     scale: int
@@ -64,6 +92,7 @@ class ATDConfig:
     window: int = 16
     img_range: float = 1.0
     category_block: int | None = None
+    code_width: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, or only at a cost beyond that of any real network.
@@ -83,7 +112,8 @@ class ATDConfig:
         if self.head == "nearest+conv" and self.scale != 4:
             raise ConfigError(f"the head 'nearest+conv' enlarges by 4, and scale is {self.scale}.")
         for name, most in _LARGEST.items():
-            _check_whole(name, getattr(self, name), most)
+            if name != "code_width" or self.code_width is not None:
+                _check_whole(name, getattr(self, name), most)
         if self.category_block is not None:
             _check_whole("category_block", self.category_block, _LARGEST["category_size"])
         if self.window % 2:
@@ -134,8 +164,14 @@ class ATDConfig:
     @property
     def name(self) -> str:
         """What the paper calls a network of this configuration, or else its width and depth."""
-        published = {"ATD": atd, "ATD-light": atd_light}
-        own = f"ATD of width {self.width} with {sum(self.depths)} layers"
+        published = {
+            "ATD": atd,
+            "ATD-light": atd_light,
+            "ATD v2": atd_v2,
+            "ATD-light v2": atd_light_v2,
+        }
+        version = " v2" if self.is_static else ""
+        own = f"ATD{version} of width {self.width} with {sum(self.depths)} layers"
         return next((name for name, of in published.items() if of(self.scale) == self), own)
 
     def to_dict(self) -> dict[str, Any]:
@@ -144,8 +180,28 @@ class ATDConfig:
 
     @property
     def hidden(self) -> int:
-        """Channels of the feed-forward part."""
+        """Channels of the feed-forward part, without those of the code."""
         return int(self.width * self.ffn_ratio)
+
+    @property
+    def is_static(self) -> bool:
+        """Whether the dictionary stays as it was learned (ATD v2), or each layer refines it."""
+        return self.code_width is not None
+
+    def layer(self, block: int) -> LayerConfig:
+        """Return what makes the layers of a block."""
+        return LayerConfig(
+            width=self.width,
+            heads=self.heads[block],
+            window=self.window,
+            category_size=self.category_size,
+            category_block=self.category_block,
+            dictionary_size=self.dictionary_size,
+            reduced_width=self.reduced_width,
+            ffn_kernel=self.ffn_kernel,
+            hidden=self.hidden,
+            code_width=self.code_width,
+        )
 
 
 def check_scale(scale: object) -> None:
@@ -209,4 +265,38 @@ def atd_light(scale: int) -> ATDConfig:
         ffn_kernel=7,
         ffn_ratio=1.0,
         head="pixelshuffledirect",
+    )
+
+
+def atd_v2(scale: int) -> ATDConfig:
+    """The classical ATD of the second paper (arXiv 2603.02581): about 22 million parameters."""
+    return ATDConfig(
+        scale=scale,
+        width=216,
+        depths=(6,) * 6,
+        heads=(4,) * 6,
+        category_size=256,
+        dictionary_size=512,
+        reduced_width=16,
+        ffn_kernel=5,
+        ffn_ratio=2.0,
+        head="pixelshuffle",
+        code_width=16,
+    )
+
+
+def atd_light_v2(scale: int) -> ATDConfig:
+    """ATD-light of the second paper: about 0.77 million parameters."""
+    return ATDConfig(
+        scale=scale,
+        width=48,
+        depths=(6,) * 4,
+        heads=(3,) * 4,
+        category_size=128,
+        dictionary_size=128,
+        reduced_width=12,
+        ffn_kernel=7,
+        ffn_ratio=1.0,
+        head="pixelshuffledirect",
+        code_width=4,
     )

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from atdsr.network.attention import MAX_LOGIT_SCALE, join_heads, split_heads
+from atdsr.network.attention import join_heads, split_heads
 from atdsr.network.windows import SHIFT_PENALTY, position_index
 
 if TYPE_CHECKING:
@@ -77,13 +77,14 @@ def compute_layer(
         _attend_in_categories(
             qkv,
             place_by_category(similarity, x.shape[1], x.shape[2], category.block),
-            category.logit_scale,
+            category.log_scale(),
             category.heads,
             category.group,
         )
     )
     x = x + looked_up + (from_window + from_category).to(x.dtype).view(x.shape)
-    x = x + layer.ffn(layer.norm_ffn(x).to(half)).to(x.dtype)
+    codes = layer.codes(dictionary, similarity.argmax(-1), x)
+    x = x + layer.ffn(layer.norm_ffn(x).to(half), codes).to(x.dtype)
     if layer.refinement is not None:
         dictionary = layer.refinement(dictionary, similarity, x)
     return x, dictionary
@@ -181,14 +182,14 @@ def _count_before(is_in: Tensor) -> Tensor:
 
 
 def _attend_in_categories(
-    qkv: Tensor, place: Tensor, logit_scale: Tensor, heads: int, group: int
+    qkv: Tensor, place: Tensor, log_scale: Tensor, heads: int, group: int
 ) -> Tensor:
     """Compute `attention.category_attention` of `b n 3c`, where n is at least `group`.
 
     Args:
         qkv: `b n 3c`, channel = part * c + head * (c / heads) + i.
         place: int64 `b n`, of `place_by_category`.
-        logit_scale: Scores are multiplied by exp(min(logit_scale, ln 100)).
+        log_scale: Scores are multiplied by its exponential.
         heads: Number of heads.
         group: Tokens in a run.
 
@@ -203,8 +204,7 @@ def _attend_in_categories(
     index = torch.minimum(index, 2 * n - 1 - index)  # the last run borrows tokens, mirrored
     runs = _select_tokens(qkv, order.index_select(1, index)).reshape(-1, group, qkv.shape[-1])
     q, k, v = split_heads(runs, heads)
-    scale = logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
-    out = join_heads((q * scale @ k.mT).softmax(-1) @ v).reshape(b, length, -1)
+    out = join_heads((q * log_scale.exp() @ k.mT).softmax(-1) @ v).reshape(b, length, -1)
     return _select_tokens(out, place)
 
 

@@ -4,13 +4,18 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from atdsr.network.attention import MAX_LOGIT_SCALE, refine_dictionary, scaled_keys
-from atdsr.network.kernels.cpu.attention import category_attention, window_attention
+from atdsr.network import operators
+from atdsr.network.attention import refine_dictionary
+from atdsr.network.kernels.cpu.attention import (
+    SIDE_MULTIPLE,
+    category_attention,
+    window_attention,
+)
 from atdsr.network.kernels.cpu.dictionary import gather_tokens, look_up
 from atdsr.network.kernels.cpu.tokenwise import depthwise_gelu, linear
-from atdsr.network.operators import sort_by_category
 
 if TYPE_CHECKING:
     from atdsr.network.model import Layer
@@ -57,7 +62,7 @@ class CPUBackend:
         query = layer.dictionary.query
         q = buffer("query", b, n, query.out_features)
         linear((tokens,), query.weight.T, query.bias, norm=norm, out=q)
-        keys = scaled_keys(layer.dictionary.key(dictionary), layer.dictionary.scale)
+        keys = layer.dictionary.scaled_keys(dictionary).expand(b, -1, -1)
         shares = buffer("shares", b, n, dictionary.shape[1])
         attention, categories, statistics = look_up(q, keys, shares)
 
@@ -66,26 +71,33 @@ class CPUBackend:
         linear((tokens,), layer.qkv.weight.T, layer.qkv.bias, norm=norm, out=qkv)
         window, category = layer.window, layer.category
         grid = qkv.view(b, h, w, 3 * c), window.bias_table, window.side, window.shifted
-        window_attention(*grid, keep=False, out=out.view(b, h, w, c))
-        order_by, count = category.sort_keys(categories, x, dictionary.shape[1])
-        order = sort_by_category(order_by, count)
-        log_scale = category.logit_scale.clamp(max=MAX_LOGIT_SCALE)
-        runs = qkv, order, log_scale, category.heads, min(n, category.group)
+        if window.side % SIDE_MULTIPLE == 0:
+            window_attention(*grid, keep=False, out=out.view(b, h, w, c))
+        else:
+            out.view(b, h, w, c).copy_(operators.window_attention(*grid))
+        order_by, count = category.sort_keys(categories, x)
+        order = operators.sort_by_category(order_by, count)
+        runs = qkv, order, category.log_scale(), category.heads, min(n, category.group)
         from_category = buffer("narrow", b, n, c)
         category_attention(*runs, keep=False, out=from_category)
 
         # the sum of the three and x: projections and the dictionary's values are one linear map
         projections = torch.cat([window.proj.weight.T, category.proj.weight.T])
-        values = layer.dictionary.value(dictionary)
+        values = layer.dictionary.value(dictionary).expand(b, -1, -1)
         weight = torch.cat([projections.expand(b, -1, -1), values], dim=1)
         bias = torch.stack([window.proj.bias, category.proj.bias]).sum(0)
         linear((out, from_category, attention), weight, bias, residual=tokens, out=out)
 
         # feed-forward part
         ffn, norm = layer.ffn, layer.norm_ffn
-        hidden = buffer("wide", b, n, ffn.fc1.out_features)
-        linear((out,), ffn.fc1.weight.T, ffn.fc1.bias, norm=norm, gelu=True, out=hidden)
+        hidden = buffer("wide", b, n, ffn.fc2.in_features)
+        # columns of zeros make room for the codes
+        codes = hidden.shape[-1] - ffn.fc1.out_features
+        weight, bias = F.pad(ffn.fc1.weight.T, (0, codes)), F.pad(ffn.fc1.bias, (0, codes))
+        linear((out,), weight, bias, norm=norm, gelu=True, out=hidden)
         hidden = hidden.view(b, h, w, -1)
+        if layer.code is not None:
+            hidden[..., -codes:] = layer.codes(dictionary, categories, x)
         mixed = depthwise_gelu(hidden, ffn.depthwise, buffer("narrow", *hidden.shape))
         linear((mixed.flatten(1, 2),), ffn.fc2.weight.T, ffn.fc2.bias, residual=out, out=out)
 

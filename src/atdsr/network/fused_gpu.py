@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from atdsr.network import operators
-from atdsr.network.attention import refine_dictionary, scaled_keys
+from atdsr.network.attention import refine_dictionary
 from atdsr.network.kernels import gpu
 from atdsr.network.kernels.gpu.depthwise import depthwise_gelu
 from atdsr.network.kernels.gpu.dictionary import gather_shares, look_up
@@ -29,7 +29,7 @@ class GPUBackend:
         maps = [_weight_and_bias(layer.qkv), _weight_and_bias(layer.dictionary.query)]
         x, (qkv, q) = normed_maps(x, *_norm(layer.norm_attention), maps, dtype)
 
-        keys = scaled_keys(layer.dictionary.key(dictionary), layer.dictionary.scale)
+        keys = layer.dictionary.scaled_keys(dictionary)
         q = q.flatten(1, 2)
         mixed, categories, statistics = look_up(q, keys, layer.dictionary.value(dictionary))
 
@@ -37,9 +37,9 @@ class GPUBackend:
         from_window = operators.window_attention(
             qkv, window.bias_table, window.side, window.shifted
         )
-        order_by, count = category.sort_keys(categories, x, dictionary.shape[1])
+        order_by, count = category.sort_keys(categories, x)
         from_category = operators.category_attention(
-            qkv.flatten(1, 2), order_by, category.logit_scale, category.heads, category.group, count
+            qkv.flatten(1, 2), order_by, category.log_scale(), category.heads, category.group, count
         )
         attended = [
             (from_window, *_weight_and_bias(window.proj)),

@@ -1,5 +1,8 @@
 """ATD, the Adaptive Token Dictionary transformer (Zhang et al., CVPR 2024, arXiv 2401.08209).
 
+ATD v2 (arXiv 2603.02581) is the same network with a static dictionary: no layer refines it, and the
+feed-forward part gets a code of each token's category instead.
+
 From the whole to its parts: the network, a block of layers around one token dictionary, a layer
 with its three attentions, the feed-forward part, the heads that enlarge. Equation numbers are
 those of `docs/model.md`.
@@ -19,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from atdsr.network import attention, operators
 from atdsr.network.backend import Backend, select_backend
-from atdsr.network.config import ATDConfig, Head
+from atdsr.network.config import ATDConfig, Head, LayerConfig
 
 RGB_MEAN = tuple(float(np.float32(value)) for value in (0.4488, 0.4371, 0.4040))
 """Mean colour of the training pictures, in float32's precision whatever the model's dtype."""
@@ -42,8 +45,8 @@ class ATD(nn.Module):
         self.conv_first = nn.Conv2d(3, config.width, 3, padding=1)
         self.norm_in = nn.LayerNorm(config.width)
         self.blocks = nn.ModuleList(
-            Block(config, depth, heads, activation_checkpointing)
-            for depth, heads in zip(config.depths, config.heads, strict=True)
+            Block(config.layer(block), depth, activation_checkpointing)
+            for block, depth in enumerate(config.depths)
         )
         self.norm_out = nn.LayerNorm(config.width)
         self.conv_after_body = nn.Conv2d(config.width, config.width, 3, padding=1)
@@ -90,11 +93,9 @@ class ATD(nn.Module):
 
 
 class Block(nn.Module):
-    """A run of layers that refine one token dictionary, then a convolution (equation 3)."""
+    """A run of layers around one token dictionary, then a convolution (equation 3, or 19)."""
 
-    def __init__(
-        self, config: ATDConfig, depth: int, heads: int, activation_checkpointing: bool
-    ) -> None:
+    def __init__(self, config: LayerConfig, depth: int, activation_checkpointing: bool) -> None:
         super().__init__()
         self.activation_checkpointing = activation_checkpointing
         # not `randn`: on the device "meta" that imports sympy, which takes half a second
@@ -102,13 +103,17 @@ class Block(nn.Module):
             torch.normal(0.0, 1.0, (config.dictionary_size, config.width))
         )
         self.layers = nn.ModuleList(
-            Layer(config, heads, shifted=i % 2 == 1, refines=i < depth - 1) for i in range(depth)
+            Layer(config, shifted=i % 2 == 1, refines=i < depth - 1 and not config.is_static)
+            for i in range(depth)
         )
         self.conv = nn.Conv2d(config.width, config.width, 3, padding=1)
+        self.norm = nn.LayerNorm(config.width) if config.is_static else None
 
     def forward(self, x: Tensor, backend: Backend | None = None) -> Tensor:
         """Run the layers on `b h w c`, then the convolution, and add the block's input."""
-        y, dictionary = x, self.dictionary.expand(x.shape[0], -1, -1)
+        # one for all pictures where none changes it: what follows from it is computed once
+        pictures = 1 if self.norm is not None else x.shape[0]
+        y, dictionary = x, self.dictionary.expand(pictures, -1, -1)
         for layer in self.layers:
             if self.activation_checkpointing and torch.is_grad_enabled():
                 y, dictionary = checkpoint(
@@ -122,31 +127,33 @@ class Block(nn.Module):
             else:
                 y, dictionary = layer(y, dictionary, backend)
         y = _nhwc(self.conv(_nchw(y)))  # by the same name, so that what enters it is freed
-        return x + y
+        return x + y if self.norm is None else self.norm(x + y)
 
 
 class Layer(nn.Module):
     """Window, dictionary and category attention side by side, then the feed-forward part."""
 
-    def __init__(self, config: ATDConfig, heads: int, *, shifted: bool, refines: bool) -> None:
+    def __init__(self, config: LayerConfig, *, shifted: bool, refines: bool) -> None:
         super().__init__()
         self.norm_attention = nn.LayerNorm(config.width)
         self.qkv = nn.Linear(config.width, 3 * config.width)
-        self.window = WindowAttention(config.width, heads, config.window, shifted=shifted)
+        self.window = WindowAttention(config, shifted=shifted)
         self.dictionary = DictionaryAttention(config)
-        self.category = CategoryAttention(config, heads)
+        self.category = CategoryAttention(config)
         self.norm_ffn = nn.LayerNorm(config.width)
+        code_width = config.code_width
+        self.code = None if code_width is None else nn.Linear(config.width, code_width)
         self.ffn = ConvFFN(config)
         self.refinement = Refinement(config.dictionary_size) if refines else None
 
     def forward(
         self, x: Tensor, dictionary: Tensor, backend: Backend | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Run one layer (equations 4, 5).
+        """Run one layer (equations 4, 5, or 4, 18).
 
         Args:
             x: Tokens, `b h w c`.
-            dictionary: Token dictionary, `b m c`.
+            dictionary: Token dictionary, `b m c`, or `1 m c` for all pictures.
             backend: What computes the layer; None runs its modules.
 
         Returns:
@@ -157,22 +164,38 @@ class Layer(nn.Module):
         u = self.norm_attention(x)
         qkv = self.qkv(u)
         looked_up, similarity = self.dictionary(u, dictionary)
-        x = x + looked_up + self.window(qkv) + self.category(qkv, similarity)
-        x = x + self.ffn(self.norm_ffn(x))
+        categories = similarity.argmax(-1)  # the first entry where several are the largest
+        x = x + looked_up + self.window(qkv) + self.category(qkv, categories)
+        x = x + self.ffn(self.norm_ffn(x), self.codes(dictionary, categories, x))
         if self.refinement is not None:
             dictionary = self.refinement(dictionary, similarity, x)
         return x, dictionary
+
+    def codes(self, dictionary: Tensor, categories: Tensor, x: Tensor) -> Tensor | None:
+        """Return the code of each token's category (equation 18), if the layer has codes.
+
+        Args:
+            dictionary: The static one, `1 m c`.
+            categories: Integer `b n`.
+            x: Tokens, `b h w c`.
+
+        Returns:
+            `b h w e`.
+        """
+        if self.code is None:
+            return None
+        return F.embedding(categories.view(x.shape[:3]), self.code(dictionary[0]))
 
 
 class WindowAttention(nn.Module):
     """Shifted window attention with a learned relative position bias (equation 6)."""
 
-    def __init__(self, width: int, heads: int, side: int, *, shifted: bool) -> None:
+    def __init__(self, config: LayerConfig, *, shifted: bool) -> None:
         super().__init__()
-        self.side = side
+        self.side = config.window
         self.shifted = shifted
-        self.bias_table = nn.Parameter(_truncated_normal((2 * side - 1) ** 2, heads))
-        self.proj = nn.Linear(width, width)
+        self.bias_table = nn.Parameter(_truncated_normal((2 * self.side - 1) ** 2, config.heads))
+        self.proj = nn.Linear(config.width, config.width)
 
     def forward(self, qkv: Tensor) -> Tensor:
         """`b h w 3c` -> `b h w c`."""
@@ -181,49 +204,73 @@ class WindowAttention(nn.Module):
 
 
 class DictionaryAttention(nn.Module):
-    """Attention of the tokens to the token dictionary (equations 7, 8)."""
+    """Attention of the tokens to the token dictionary (equations 7, 8).
 
-    def __init__(self, config: ATDConfig) -> None:
+    Each entry of a dictionary that is refined has a scale of its own; a static one has one scale.
+    """
+
+    def __init__(self, config: LayerConfig) -> None:
         super().__init__()
         self.query = nn.Linear(config.width, config.reduced_width)
         self.key = nn.Linear(config.width, config.reduced_width)
         self.value = nn.Linear(config.width, config.width)
-        self.scale = nn.Parameter(torch.full((config.dictionary_size,), 0.5))
+        is_static = config.is_static
+        self.largest_scale = 3.0 if is_static else 1.0
+        self.scale = nn.Parameter(
+            torch.ones(1) if is_static else torch.full((config.dictionary_size,), 0.5)
+        )
 
     def forward(self, u: Tensor, dictionary: Tensor) -> tuple[Tensor, Tensor]:
-        """Look tokens `b h w c` up in the dictionary `b m c`.
+        """Look tokens `b h w c` up in the dictionary, `b m c` or `1 m c`.
 
         Returns:
             What each token finds, `b h w c`, and the attention map A, `b n m`, n = h * w.
         """
         q, k = self.query(u).flatten(1, 2), self.key(dictionary)
-        similarity = attention.attention_map(q, k, self.scale)
+        similarity = attention.attention_map(q, k, self.scale, self.largest_scale)
         return (similarity @ self.value(dictionary)).view(u.shape), similarity
+
+    def scaled_keys(self, dictionary: Tensor) -> Tensor:
+        """Return the keys of a dictionary, each a unit vector times its temperature: `b m d`."""
+        return attention.scaled_keys(self.key(dictionary), self.scale, self.largest_scale)
 
 
 class CategoryAttention(nn.Module):
-    """Attention among tokens that look up the same entry of the dictionary (equations 11 to 13)."""
+    """Attention among tokens that look up the same entry of the dictionary (equations 11 to 13).
 
-    def __init__(self, config: ATDConfig, heads: int) -> None:
+    The scale of the scores is learned, or with a static dictionary that of window attention.
+    """
+
+    def __init__(self, config: LayerConfig) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads = config.heads
         self.group = config.category_size
         self.block = config.category_block
-        self.logit_scale = nn.Parameter(torch.full((1, 1), math.log(10.0)))
+        self.entries = config.dictionary_size
+        self.logit_scale = (
+            None if config.is_static else nn.Parameter(torch.full((1, 1), math.log(10.0)))
+        )
         self.proj = nn.Linear(config.width, config.width)
 
-    def forward(self, qkv: Tensor, similarity: Tensor) -> Tensor:
-        """`b h w 3c` and the attention map A, `b n m` -> `b h w c`."""
-        categories = similarity.argmax(-1)  # the first entry where several are the largest
-        keys, count = self.sort_keys(categories, qkv, similarity.shape[-1])
+    def forward(self, qkv: Tensor, categories: Tensor) -> Tensor:
+        """`b h w 3c` and the tokens' categories, integer `b n` -> `b h w c`."""
+        keys, count = self.sort_keys(categories, qkv)
         out = operators.category_attention(
-            qkv.flatten(1, 2), keys, self.logit_scale, self.heads, self.group, count
+            qkv.flatten(1, 2), keys, self.log_scale(), self.heads, self.group, count
         )
         return self.proj(out.view(*qkv.shape[:3], -1))
 
-    def sort_keys(self, categories: Tensor, x: Tensor, count: int) -> tuple[Tensor, int]:
+    def log_scale(self) -> Tensor:
+        """Return the logarithm of the scores' factor, one number, at most ln 100."""
+        if self.logit_scale is not None:
+            return self.logit_scale.clamp(max=attention.MAX_LOGIT_SCALE)
+        weight = self.proj.weight
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        return weight.new_full((), -0.5 * math.log(len(weight) // self.heads), dtype=dtype)
+
+    def sort_keys(self, categories: Tensor, x: Tensor) -> tuple[Tensor, int]:
         """Return what tokens `b h w c` of these categories `b n` are sorted by."""
-        return attention.sort_keys(categories, count, x.shape[1], x.shape[2], self.block)
+        return attention.sort_keys(categories, self.entries, x.shape[1], x.shape[2], self.block)
 
 
 class Refinement(nn.Module):
@@ -243,18 +290,23 @@ class Refinement(nn.Module):
 
 
 class ConvFFN(nn.Module):
-    """Feed-forward part with a depthwise convolution between its two linear maps (equation 14)."""
+    """Feed-forward part with a depthwise convolution between its two linear maps (equation 14).
 
-    def __init__(self, config: ATDConfig) -> None:
+    Codes come beside what the first map returns, not activated.
+    """
+
+    def __init__(self, config: LayerConfig) -> None:
         super().__init__()
-        hidden, k = config.hidden, config.ffn_kernel
-        self.fc1 = nn.Linear(config.width, hidden)
+        hidden, k = config.hidden + (config.code_width or 0), config.ffn_kernel
+        self.fc1 = nn.Linear(config.width, config.hidden)
         self.depthwise = nn.Conv2d(hidden, hidden, k, padding=(k - 1) // 2, groups=hidden)
         self.fc2 = nn.Linear(hidden, config.width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normed tokens `b h w c` -> `b h w c`."""
+    def forward(self, x: Tensor, codes: Tensor | None = None) -> Tensor:
+        """Normed tokens `b h w c`, and their codes `b h w e` if there are any -> `b h w c`."""
         hidden = F.gelu(self.fc1(x))
+        if codes is not None:
+            hidden = torch.cat([hidden, codes.to(hidden.dtype)], dim=-1)
         mixed = _nhwc(self.depthwise(_nchw(hidden)))
         return self.fc2(hidden + F.gelu(mixed))
 

@@ -21,11 +21,13 @@ _LAYER = re.compile(r"layers\.(\d+)\.residual_group\.layers\.\d+\.norm1\.weight"
 _NEAREST = "conv_up1.weight"  # a tensor that only the head "nearest+conv" has
 _MAX_JSON_LENGTH = 2**16  # characters
 
-# category sizes of the published networks, which a state dict does not tell
+# category sizes of the published networks of both generations, which a state dict does not tell
 _PUBLISHED_CATEGORY_SIZES = {
     (48, "pixelshuffledirect"): 128,
     (210, "pixelshuffle"): 256,
     (210, "nearest+conv"): 256,
+    (216, "pixelshuffle"): 256,
+    (216, "nearest+conv"): 256,
 }
 
 _UNSUPPORTED = {
@@ -127,7 +129,9 @@ def _infer_fields(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     block0 = first_layer.format(0)
     depths = _depths(shapes)
     width = shapes["conv_first.weight"][0]
-    hidden, _, kernel, _ = shapes[block0 + "convffn.dwconv.depthwise_conv.0.weight"]
+    (hidden, _) = shapes[block0 + "convffn.fc1.weight"]
+    *_, kernel = shapes[block0 + "convffn.dwconv.depthwise_conv.0.weight"]
+    code = shapes.get(block0 + "fc_td.weight")  # of an ATD v2
     head, scale = _head_and_scale(shapes)
     return {
         "scale": scale,
@@ -142,6 +146,7 @@ def _infer_fields(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         "ffn_ratio": _ffn_ratio(width, hidden),
         "head": head,
         "window": (math.isqrt(shapes[block0 + bias_table][0]) + 1) // 2,
+        "code_width": None if code is None else code[0],
     }
 
 

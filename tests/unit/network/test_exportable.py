@@ -14,7 +14,7 @@ from atdsr.network.exportable import (
 )
 from atdsr.network.model import ATD
 from atdsr.network.windows import partition, shift
-from helpers.networks import TINY, lively
+from helpers.networks import TINY, TINY_V2, lively
 
 
 @pytest.mark.parametrize(
@@ -24,8 +24,9 @@ from helpers.networks import TINY, lively
         replace(TINY, category_size=96, depths=(3,), heads=(3,)),  # which does not divide 256
         replace(TINY, window=8, category_size=64, scale=3, head="pixelshuffle"),
         replace(TINY, category_block=20),
+        TINY_V2,
     ],
-    ids=["tiny", "short-run", "window-8", "blocks"],
+    ids=["tiny", "short-run", "window-8", "blocks", "v2"],
 )
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 3, 40), (2, 33, 17), (1, 64, 48)])
 def test_it_computes_what_the_plain_layers_do(config, shape: tuple[int, int, int]) -> None:

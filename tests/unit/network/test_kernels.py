@@ -29,7 +29,7 @@ from atdsr.network.kernels import cpu, gpu
 from atdsr.network.kernels.cpu import attention as attention_kernels
 from atdsr.network.kernels.cpu import dictionary as dictionary_kernels
 from atdsr.network.kernels.cpu import tokenwise
-from helpers.networks import TINY, lively
+from helpers.networks import TINY, TINY_V2, lively
 
 ABLE = cpu.status().variant is not None
 pytestmark = pytest.mark.skipif(not ABLE, reason=f"{cpu.status().why_not}")
@@ -268,7 +268,8 @@ def look_up(
 
 
 @pytest.mark.parametrize(
-    ("n", "m", "d"), [(1, 8, 4), (15, 64, 8), (600, 128, 20), (1100, 10, 3), (40_000, 8, 4)]
+    ("n", "m", "d"),
+    [(1, 8, 4), (15, 64, 8), (600, 128, 20), (1100, 10, 3), (600, 512, 16), (40_000, 8, 4)],
 )
 def test_looking_up_and_gathering(n: int, m: int, d: int) -> None:
     b, c = 2, 18
@@ -579,6 +580,18 @@ def test_layers_with_other_modules_run_as_they_are_written() -> None:
         layer.ffn.fc2 = original
         layer.ffn.__class__ = type("OtherFFN", (type(layer.ffn),), {"__module__": model.__name__})
         assert select_backend(torch.randn(1, 16, 16, 12), network.layers) is None
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_a_layer_with_windows_that_do_not_fill_vectors(shifted: bool) -> None:
+    network = lively(replace(TINY_V2, window=8, category_size=64))
+    layer, x = network.layers[shifted], torch.randn(2, 8, 24, 12)
+    dictionary = torch.randn(1, 20, 12)
+    with torch.no_grad():
+        assert isinstance(select_backend(x, network.layers), CPUBackend)
+        out, _ = layer(x, dictionary, CPUBackend())
+        expected, _ = layer.double()(x.double(), dictionary.double())
+    assert difference(out, expected) <= 1e-5
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")

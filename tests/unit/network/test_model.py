@@ -7,9 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from atdsr.network.config import ATDConfig, ConfigError, atd, atd_light
+from atdsr.network.config import (
+    ATDConfig,
+    ConfigError,
+    atd,
+    atd_light,
+    atd_light_v2,
+    atd_v2,
+)
 from atdsr.network.model import ATD
-from helpers.networks import TINY, lively
+from helpers.networks import TINY, TINY_V2, lively
 
 
 @pytest.mark.parametrize(
@@ -21,6 +28,13 @@ from helpers.networks import TINY, lively
         (atd(2), 20_113_217),
         (atd(3), 20_297_857),
         (atd(4), 20_260_929),
+        (atd_light_v2(2), 760_956),
+        (atd_light_v2(3), 767_451),
+        (atd_light_v2(4), 776_544),
+        (atd_v2(2), 21_842_207),
+        (atd_v2(3), 22_026_847),
+        (atd_v2(4), 21_989_919),
+        (dataclasses.replace(atd_v2(4), head="nearest+conv"), 21_805_279),
     ],
 )
 def test_parameter_counts_are_the_published_ones(config: ATDConfig, parameters: int) -> None:
@@ -33,7 +47,8 @@ def test_parameter_counts_are_the_published_ones(config: ATDConfig, parameters: 
 @pytest.mark.parametrize("head", ["pixelshuffle", "pixelshuffledirect"])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 1, 19), (1, 16, 16), (3, 33, 5)])
 def test_any_size_and_batch(scale: int, head, shape: tuple[int, int, int]) -> None:
-    model = lively(dataclasses.replace(TINY, scale=scale, head=head))
+    tiny = TINY if scale == 2 else TINY_V2
+    model = lively(dataclasses.replace(tiny, scale=scale, head=head))
     b, h, w = shape
     with torch.inference_mode():
         out = model(torch.rand(b, 3, h, w))
@@ -62,20 +77,24 @@ def test_a_padded_picture_is_the_picture_mirrored_as_numpy_does(tiny: ATD, size)
         assert torch.equal(tiny(image), expected)
 
 
-def test_pictures_of_a_batch_do_not_see_each_other(tiny: ATD) -> None:
-    batch = torch.rand(3, 3, 20, 24, dtype=torch.float64)
-    tiny.double()
+@pytest.mark.parametrize("config", [TINY, TINY_V2], ids=["v1", "v2"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_pictures_of_a_batch_do_not_see_each_other(config: ATDConfig, dtype: torch.dtype) -> None:
+    model = lively(config).to(dtype)
+    batch = torch.rand(3, 3, 20, 24, dtype=dtype)
     with torch.inference_mode():
-        alone = torch.cat([tiny(image[None]) for image in batch])
-        assert torch.allclose(tiny(batch), alone, atol=1e-12, rtol=0)
+        alone = torch.cat([model(image[None]) for image in batch])
+        tolerance = 1e-12 if dtype == torch.float64 else 1e-5
+        assert torch.allclose(model(batch), alone, atol=tolerance, rtol=0)
 
 
+@pytest.mark.parametrize("config", [TINY, TINY_V2], ids=["v1", "v2"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_other_dtypes_compute_about_the_same(tiny: ATD, dtype: torch.dtype) -> None:
-    image = torch.rand(1, 3, 16, 16)
+def test_other_dtypes_compute_about_the_same(config: ATDConfig, dtype: torch.dtype) -> None:
+    model, image = lively(config), torch.rand(1, 3, 16, 16)
     with torch.inference_mode():
-        expected = tiny(image)
-        out = copy.deepcopy(tiny).to(dtype)(image.to(dtype))
+        expected = model(image)
+        out = copy.deepcopy(model).to(dtype)(image.to(dtype))
     assert out.dtype == dtype
     # a flipped category moves a few pixels; the bulk stays within bfloat16's precision
     difference = (out.float() - expected).abs().quantile(0.9)
@@ -95,7 +114,9 @@ def test_the_same_input_gives_the_same_bits(tiny: ATD) -> None:
         assert torch.equal(tiny(image), tiny(image))
 
 
-def test_gradients_reach_every_trained_parameter(tiny: ATD) -> None:
+@pytest.mark.parametrize("config", [TINY, TINY_V2], ids=["v1", "v2"])
+def test_gradients_reach_every_trained_parameter(config: ATDConfig) -> None:
+    tiny = lively(config)
     tiny(torch.rand(1, 3, 20, 20)).square().mean().backward()
     without = [
         name
@@ -108,9 +129,10 @@ def test_gradients_reach_every_trained_parameter(tiny: ATD) -> None:
 
 
 @pytest.mark.slow
-def test_activation_checkpointing_changes_no_gradient() -> None:
-    plain = lively(TINY).double()
-    frugal = ATD(TINY, activation_checkpointing=True).double()
+@pytest.mark.parametrize("config", [TINY, TINY_V2], ids=["v1", "v2"])
+def test_activation_checkpointing_changes_no_gradient(config: ATDConfig) -> None:
+    plain = lively(config).double()
+    frugal = ATD(config, activation_checkpointing=True).double()
     frugal.load_state_dict(plain.state_dict())
     image = torch.rand(2, 3, 16, 20, dtype=torch.float64)
     for model in (plain, frugal):
@@ -124,9 +146,10 @@ def test_activation_checkpointing_changes_no_gradient() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_compiles_to_the_same_function() -> None:
+@pytest.mark.parametrize("config", [TINY, TINY_V2], ids=["v1", "v2"])
+def test_compiles_to_the_same_function(config: ATDConfig) -> None:
     """One graph, without a break; the eager backend keeps the test off a C++ compiler."""
-    model = lively(dataclasses.replace(TINY, depths=(2,), heads=(2,))).double()
+    model = lively(dataclasses.replace(config, depths=(2,), heads=(2,))).double()
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     image = torch.rand(1, 3, 20, 36, dtype=torch.float64)
     with torch.no_grad():
@@ -158,6 +181,34 @@ def test_initialisation() -> None:
     assert not layer.refinement.sigma.any()
 
 
+def test_initialisation_of_the_second_generation() -> None:
+    torch.manual_seed(0)
+    model = ATD(atd_light_v2(2))
+    for layer in model.layers:
+        assert layer.refinement is None
+        assert layer.code is not None
+        assert layer.code.weight.std().item() == pytest.approx(0.02, rel=0.2)
+        assert not layer.code.bias.any()
+        assert layer.dictionary.scale.tolist() == [1.0]
+        # the factor of the scores is that of window attention
+        assert layer.category.logit_scale is None
+        assert layer.category.log_scale().exp().item() == pytest.approx(16**-0.5)
+
+
+def test_the_scale_of_a_static_dictionary_is_clamped() -> None:
+    layer = lively(TINY_V2).layers[0]
+    dictionary = torch.randn(1, TINY_V2.dictionary_size, TINY_V2.width)
+    lengths = {}
+    for scale in (-1.0, 0.0, 2.0, 3.0, 9.0):
+        torch.nn.init.constant_(layer.dictionary.scale, scale)
+        lengths[scale] = layer.dictionary.scaled_keys(dictionary).norm(dim=-1)
+    most = 1 + 3 * np.log(TINY_V2.dictionary_size)
+    assert torch.allclose(lengths[3.0], torch.full_like(lengths[3.0], most))
+    assert torch.equal(lengths[-1.0], lengths[0.0])
+    assert torch.equal(lengths[9.0], lengths[3.0])
+    assert (lengths[2.0] < lengths[3.0]).all()
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -171,6 +222,7 @@ def test_initialisation() -> None:
         ({"ffn_kernel": 4}, "ffn_kernel"),
         ({"ffn_ratio": 0.01}, "ffn_ratio"),
         ({"category_size": 0}, "category_size"),
+        ({"code_width": 0}, "code_width is 0; it must be a whole number from 1"),
         ({"category_block": 0}, "category_block is 0; it must be a whole number from 1"),
         ({"width": 10**9}, "width is 1000000000; it must be a whole number from 1 to 2048"),
         ({"width": 12.0}, r"width is 12\.0; it must be a whole number"),

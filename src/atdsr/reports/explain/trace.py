@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from atdsr.base.errors import AtdsrError
-from atdsr.network.attention import MAX_LOGIT_SCALE, position_bias, split_heads
+from atdsr.network.attention import position_bias, split_heads
 from atdsr.network.model import ATD, Block, Layer
 from atdsr.network.windows import partition, shift, shift_penalties
 
@@ -88,7 +88,7 @@ class Trace:
     def runs(self) -> Tensor:
         """The tokens of each run, `runs g`, a short last one completed (equation 12)."""
         category = self.layer.category
-        keys, _ = category.sort_keys(self.categories.view(1, -1), self.qkv[None], len(self.keys))
+        keys, _ = category.sort_keys(self.categories.view(1, -1), self.qkv[None])
         order = keys[0].sort(stable=True).indices
         group = min(len(order), category.group)
         missing = -len(order) % group
@@ -171,8 +171,7 @@ class Trace:
         """Attention weights of all tokens of some runs: `runs g` -> `runs heads g g`."""
         category = self.layer.category
         q, k, _ = split_heads(self.qkv.flatten(0, 1)[runs], category.heads)
-        scale = category.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
-        return (q * scale @ k.mT).softmax(-1)
+        return (q * category.log_scale().exp() @ k.mT).softmax(-1)
 
 
 def structure(categories: Tensor, count: int) -> float:

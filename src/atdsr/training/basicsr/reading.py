@@ -28,6 +28,7 @@ NETWORK_KEYS = {
     "head": "upsampler",
     "window": "window_size",
     "img_range": "img_range",
+    "code_width": "dim_ffn_td",
 }
 """The fields of `ATDConfig` by their official names."""
 

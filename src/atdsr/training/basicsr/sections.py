@@ -101,6 +101,7 @@ class _Network(Section):
     depths: tuple[_Size, ...] = (6, 6, 6, 6)
     num_heads: tuple[_Size, ...] = (6, 6, 6, 6)
     window_size: _Size = 8
+    dim_ffn_td: _Size | None = None  # an ATD v2 has it; without it the file is for an ATD
     category_size: _Size = 128
     num_tokens: _Size = 64
     reducted_dim: _Size = 4

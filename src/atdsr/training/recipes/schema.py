@@ -8,12 +8,26 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from atdsr.base.errors import short
-from atdsr.network.config import ATDConfig, ConfigError, Head, atd, atd_light, check_scale
+from atdsr.network.config import (
+    ATDConfig,
+    ConfigError,
+    Head,
+    atd,
+    atd_light,
+    atd_light_v2,
+    atd_v2,
+    check_scale,
+)
 from atdsr.training.config import ConfigSection, PositiveFloat, TrainConfig
 from atdsr.training.config_errors import NEEDS_LIST, Keys, first_problem, known_keys, unknown_key
 from atdsr.training.recipes.partial import PartialRecipe, RecipeError
 
-PRESETS: Mapping[str, Callable[[int], ATDConfig]] = {"atd": atd, "atd-light": atd_light}
+PRESETS: Mapping[str, Callable[[int], ATDConfig]] = {
+    "atd": atd,
+    "atd-light": atd_light,
+    "atd-v2": atd_v2,
+    "atd-light-v2": atd_light_v2,
+}
 """The published networks by their names in recipes."""
 
 _EXPERIMENTS = Path("experiments")
@@ -35,6 +49,7 @@ class NetworkFields(ConfigSection):
     window: _Size = 16
     img_range: PositiveFloat = 1.0
     category_block: _Size | None = None
+    code_width: _Size | None = None
 
 
 class _ModelSection(ConfigSection):
