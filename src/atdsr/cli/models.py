@@ -82,7 +82,9 @@ def add(
     name: Annotated[
         str | None,
         typer.Option(
-            "--as", metavar="NAME", help="Which model it is.  [default: by the file's name]"
+            "--as",
+            metavar="NAME",
+            help="Which model it is.  [default: by the file's name and content]",
         ),
     ] = None,
 ) -> None:
@@ -112,7 +114,8 @@ def info(
     rows: dict[str, object] = {"file": name}
     if not models.is_file(name):
         rows = _facts(models.find(name))
-    rows |= {"parameters": f"{weights.parameters:,}", **weights.config.to_dict()}
+    config = weights.config
+    rows |= {"network": config.name, "parameters": f"{weights.parameters:,}", **config.to_dict()}
     width = max(map(len, rows)) + 2
     for name, value in rows.items():
         say(out, f"{name:{width}}{value}")
@@ -128,7 +131,7 @@ def convert(
 
     IN is a file or a name that `atdsr models` lists; the suffix of OUT selects the format. A .pth
     file holds `params_ema`, for the official code; a .safetensors file carries the configuration.
-    Both load in spandrel, chaiNNer and ComfyUI.
+    Both load in spandrel, chaiNNer and ComfyUI, which do not know ATD v2 yet.
     """
     from dataclasses import replace
 
@@ -272,9 +275,8 @@ def _figures(model: "BundledModel | OfficialModel") -> dict[str, float]:
 
     if isinstance(model, models.BundledModel):
         return model.psnr_y
-    group = published.GROUPS[model.config.width >= 100]
     return {
         row.dataset: row.psnr_y
         for row in published.rows(model.config.scale, _SETS)
-        if row.model.startswith("ATD") and row.group == group
+        if row.model == model.config.name
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from atdsr.base import files, units
 from atdsr.base.errors import AtdsrError
-from atdsr.weights.official import DRIVE_FOLDER, ChangedFileError, OfficialModel
+from atdsr.weights.official import ChangedFileError, OfficialModel
 from atdsr.weights.state_dict import WeightsError
 
 MIRROR_VARIABLE = "ATDSR_MIRROR"
@@ -141,7 +141,8 @@ def _url(model: OfficialModel) -> str:
     """
     mirror = _mirror()
     if mirror is not None:
-        return f"{mirror}/{urllib.parse.quote(model.file)}"
+        file = f"{model.subfolder}/{model.file}".lstrip("/")
+        return f"{mirror}/{urllib.parse.quote(file)}"
     return f"https://drive.google.com/uc?id={model.file_id or _listed_id(model)}"
 
 
@@ -162,7 +163,11 @@ def _listed_id(model: OfficialModel) -> str:
     import gdown
 
     entries = gdown.download_folder(
-        id=DRIVE_FOLDER, skip_download=True, quiet=True, use_cookies=False, timeout=TIMEOUT
+        id=model.drive_folder,
+        skip_download=True,
+        quiet=True,
+        use_cookies=False,
+        timeout=TIMEOUT,
     )
     for entry in entries:
         if not isinstance(entry, str) and Path(entry.path).name == model.file:

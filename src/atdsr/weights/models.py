@@ -10,7 +10,7 @@ from atdsr.base import errors, files
 from atdsr.network.config import ATDConfig, atd_light
 from atdsr.weights import download
 from atdsr.weights.download import ByteProgress, DownloadError
-from atdsr.weights.files import READ_SUFFIXES, read_weights
+from atdsr.weights.files import READ_SUFFIXES, check_file_type, read_weights
 from atdsr.weights.official import OFFICIAL, CacheError, OfficialModel
 from atdsr.weights.state_dict import Weights, WeightsError
 
@@ -278,7 +278,8 @@ def add(file: str | Path, name: str | None = None) -> OfficialModel:
 
     Args:
         file: A `.pth` file as the authors ship it; it is not changed.
-        name: Name of one of `OFFICIAL`; None goes by the name of the file.
+        name: Name of one of `OFFICIAL`; None goes by the name of the file, and by its content
+            where models of both generations have files of that name.
 
     Raises:
         WeightsError: The file is not that model's, or its name is not one of the authors'.
@@ -298,11 +299,21 @@ def add(file: str | Path, name: str | None = None) -> OfficialModel:
 
 
 def _model_of_file(path: Path) -> OfficialModel:
-    """Return the official model whose file has that name, ignoring a browser's " (1)"."""
+    """Return the official model whose file has that name, ignoring a browser's " (1)".
+
+    Models of both generations have files of the same name; then the file's content decides.
+
+    Raises:
+        WeightsError: There is none, or the file cannot be read.
+    """
     stem = re.sub(r" ?\(\d+\)$", "", path.stem)
-    for model in OFFICIAL:
-        if Path(model.file).stem == stem:
-            return model
+    named = [model for model in OFFICIAL if Path(model.file).stem == stem]
+    if len(named) > 1:
+        check_file_type(path)
+        is_static = read_weights(path, category_size=named[0].config.category_size).config.is_static
+        named = [model for model in named if model.config.is_static == is_static]
+    if named:
+        return named[0]
     raise WeightsError(
         f"{path.name} is not called as the authors call their files (such as "
         f"{OFFICIAL[0].file}); say with --as NAME which model it is."

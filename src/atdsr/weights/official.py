@@ -16,7 +16,7 @@ from pathlib import Path
 from atdsr.base import files, units
 from atdsr.base.errors import AtdsrError, unreadable
 from atdsr.base.files import FileError
-from atdsr.network.config import ATDConfig, atd, atd_light
+from atdsr.network.config import ATDConfig, atd, atd_light, atd_light_v2, atd_v2
 from atdsr.weights.files import check_file_type, read_weights
 from atdsr.weights.state_dict import Weights, WeightsError
 
@@ -24,7 +24,10 @@ FOLDER_VARIABLE = "ATDSR_MODELS"
 """The environment variable that names the folder for official weights."""
 
 DRIVE_FOLDER = "1D3BvTS1xBcaU1mp50k3pBzUWb7qjRvmB"
-"""Id of the authors' public folder on Google Drive, which holds every file."""
+"""Id of the authors' public folder on Google Drive, which holds every file of ATD."""
+
+DRIVE_FOLDER_V2 = "1nz0I798GM8HkPYVZCLe8i9LAK31mpYQs"
+"""Id of the folder of ATD v2, whose files have the same names."""
 
 
 class ChangedFileError(WeightsError):
@@ -65,6 +68,9 @@ class OfficialModel:
         parameters: Number of learned values.
         data: Training data.
         file_id: Id of the file on Google Drive; None if only its folder is known.
+        drive_folder: Id of that folder.
+        subfolder: Folder for the file inside that for official weights; "" for none. Files of both
+            generations have the same names.
         nbytes: Size of the file; None if it is not published.
         published_sha256: SHA-256 in hexadecimal; None if it is not published. Then the first file
             that comes is trusted, and every later one must be the same.
@@ -77,6 +83,8 @@ class OfficialModel:
     parameters: int
     data: str
     file_id: str | None = None
+    drive_folder: str = DRIVE_FOLDER
+    subfolder: str = ""
     nbytes: int | None = None
     published_sha256: str | None = None
     licence: str = "Apache-2.0"
@@ -99,18 +107,18 @@ class OfficialModel:
     def page(self) -> str:
         """URL of the file, or of its folder, for a browser."""
         if self.file_id is None:
-            return f"https://drive.google.com/drive/folders/{DRIVE_FOLDER}"
+            return f"https://drive.google.com/drive/folders/{self.drive_folder}"
         return f"https://drive.google.com/file/d/{self.file_id}/view"
 
     @property
     def path(self) -> Path:
         """Path of the weights on this machine, whether or not they are there."""
-        return folder() / self.file
+        return folder() / self.subfolder / self.file
 
     @property
     def download_folder(self) -> Path:
         """Folder for an unfinished download."""
-        return folder() / "partial" / self.path.stem
+        return self.path.parent / "partial" / self.path.stem
 
     @property
     def is_here(self) -> bool:
@@ -227,6 +235,12 @@ class OfficialModel:
             WeightsError: It holds another network, or is damaged.
         """
         config = read_weights(path, category_size=self.config.category_size).config
+        if config.is_static != self.config.is_static:
+            theirs, ours = (f"ATD{' v2' * of.is_static}" for of in (config, self.config))
+            raise WeightsError(
+                f"{path} holds an {theirs} and {self.name} is an {ours}; the authors' files of "
+                "both have the same names."
+            )
         for field in dataclasses.fields(ATDConfig):
             theirs, ours = getattr(config, field.name), getattr(self.config, field.name)
             if theirs != ours:
@@ -360,6 +374,25 @@ OFFICIAL = (
         parameters=768_792,
         data="DIV2K",
         file_id="1CxzxLWMIHDHip2nDF6A2sLBTkpypI8GU",
+    ),
+    *(
+        OfficialModel(
+            name=f"official/{name}-x{scale}",
+            config=config(scale),
+            file=file,
+            parameters=parameters,
+            data=data,
+            drive_folder=DRIVE_FOLDER_V2,
+            subfolder="v2",
+        )
+        for name, config, data, scale, file, parameters in (
+            ("atd-v2", atd_v2, "DF2K", 2, "001_ATD_SRx2_finetune.pth", 21_842_207),
+            ("atd-v2", atd_v2, "DF2K", 3, "002_ATD_SRx3_finetune.pth", 22_026_847),
+            ("atd-v2", atd_v2, "DF2K", 4, "003_ATD_SRx4_finetune.pth", 21_989_919),
+            ("atd-light-v2", atd_light_v2, "DIV2K", 2, "101_ATD_light_SRx2_scratch.pth", 760_956),
+            ("atd-light-v2", atd_light_v2, "DIV2K", 3, "102_ATD_light_SRx3_finetune.pth", 767_451),
+            ("atd-light-v2", atd_light_v2, "DIV2K", 4, "103_ATD_light_SRx4_finetune.pth", 776_544),
+        )
     ),
 )
 """Every model whose weights the authors have published; none comes with atdsr."""

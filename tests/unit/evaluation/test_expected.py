@@ -124,6 +124,22 @@ def test_the_official_figures_are_the_published_ones() -> None:
     assert len(content.rows) == 30
 
 
+def test_the_figures_of_the_second_generation_are_those_of_its_tables() -> None:
+    content = expected.read(DOCS / "models" / "official-v2.json")
+    page = (DOCS / "models" / "official.md").read_text("utf-8")
+    figures = {(row.model, row.dataset): row.psnr_y for row in content.rows}
+    assert figures == {
+        (f"official/{row.model.lower().replace(' ', '-')}-x{scale}", row.dataset): row.psnr_y
+        for scale in (2, 3, 4)
+        for row in published.rows(scale, SETS)
+        if row.model.endswith(" v2")
+    }
+    assert len(figures) == len(content.rows) == 30
+    for name in {row.model for row in content.rows}:
+        cells = (f"{figures[name, dataset]:.2f}" for dataset in SETS)
+        assert f"| `{name}` | {' | '.join(cells)} |\n" in page
+
+
 def test_models_are_listed_with_the_figures_of_the_results() -> None:
     measured_here = {
         (row.model, row.dataset): row.psnr_y for row in expected.read(DOCS / "results.json").rows

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from atdsr.base.files import FileError
-from atdsr.network.config import ATDConfig, atd, atd_light
+from atdsr.network.config import ATDConfig, atd, atd_light, atd_light_v2, atd_v2
 from atdsr.network.model import ATD
 from atdsr.weights import (
     WRITE_SUFFIXES,
@@ -26,9 +26,12 @@ from atdsr.weights import (
     torch_file_bytes,
     write_weights,
 )
-from helpers.networks import TINY, lively
+from helpers.networks import TINY, TINY_V2, lively
 
-ALL = [build(scale) for build in (atd, atd_light) for scale in (2, 3, 4)]
+ALL = [
+    *(build(scale) for build in (atd, atd_light, atd_v2, atd_light_v2) for scale in (2, 3, 4)),
+    *(dataclasses.replace(build(4), head="nearest+conv") for build in (atd, atd_v2)),
+]
 
 
 def fresh(config: ATDConfig) -> Weights:
@@ -42,13 +45,16 @@ def weights() -> Weights:
     return Weights(TINY, lively(TINY).state_dict())
 
 
-@pytest.mark.parametrize("config", ALL, ids=lambda c: f"{c.head} x{c.scale}")
+@pytest.mark.parametrize("config", ALL, ids=lambda c: f"{c.width} {c.head} x{c.scale}")
 def test_a_published_configuration_is_read_off_its_shapes(config: ATDConfig) -> None:
     assert infer_config(official_state_dict(fresh(config))) == config
 
 
-def test_the_light_network_has_683_entries() -> None:
-    assert len(official_state_dict(fresh(atd_light(2)))) == 683
+@pytest.mark.parametrize(
+    ("config", "entries"), [(atd_light(2), 683), (atd_light_v2(2), 655), (atd_v2(4), 983)]
+)
+def test_the_number_of_entries(config: ATDConfig, entries: int) -> None:
+    assert len(official_state_dict(fresh(config))) == entries
 
 
 def test_official_names(reference: Path) -> None:
@@ -229,6 +235,33 @@ def test_networks_that_are_not_built(tmp_path: Path, change: dict, sentence: str
             tensors[name] = torch.zeros(shape)
     torch.save(tensors, tmp_path / "m.pth")
     with pytest.raises(WeightsError, match=rf"m\.pth: .*{sentence}"):
+        read_weights(tmp_path / "m.pth", category_size=256)
+
+
+@pytest.mark.parametrize(
+    ("config", "change", "sentence"),
+    [
+        # one tensor of the other generation, in the place where that has it
+        (TINY, {"fc_td.weight": (3, 12)}, r"convffn\.dwconv.* is \(12, 1, 3, 3\) of"),
+        (TINY_V2, {"fc_td.weight": None}, r"norm3|sigma.* is missing"),
+        (TINY, {"attn_atd.scale": (1,)}, r"attn_atd\.scale is \(1,\) of"),
+        (TINY_V2, {"attn_atd.scale": (20,)}, r"attn_atd\.scale is \(20,\) of"),
+        (TINY, {"attn_aca.logit_scale": None}, "logit_scale is missing"),
+        (TINY_V2, {"attn_aca.logit_scale": (1, 1)}, "logit_scale has no place"),
+        (TINY_V2, {"sigma": (20, 1)}, "sigma has no place"),
+    ],
+)
+def test_no_mixture_of_the_generations(
+    tmp_path: Path, config: ATDConfig, change: dict, sentence: str
+) -> None:
+    tensors = official_state_dict(fresh(config))
+    for name, shape in change.items():
+        name = f"layers.0.residual_group.layers.0.{name}"
+        tensors.pop(name, None)
+        if shape is not None:
+            tensors[name] = torch.zeros(shape)
+    torch.save(tensors, tmp_path / "m.pth")
+    with pytest.raises(WeightsError, match=rf"m\.pth: .*({sentence})"):
         read_weights(tmp_path / "m.pth", category_size=256)
 
 

@@ -37,14 +37,16 @@ def test_what_the_list_says_of_official_models(model: OfficialModel) -> None:
     kind, scale = model.name.removeprefix("official/").rsplit("-x", 1)
     assert model.config.scale == int(scale)
     assert f"_SRx{scale}_" in model.file
-    assert ("light" in model.file) == (kind == "atd-light")
+    assert ("light" in model.file) == ("light" in kind)
+    assert (model.config.is_static, model.subfolder == "v2") == (("v2" in kind),) * 2
+    assert model.config.name.lower().replace(" ", "-") == kind
     with torch.device("meta"):
         network = ATD(model.config)
     assert sum(parameter.numel() for parameter in network.parameters()) == model.parameters
     (row,) = (
         row
         for row in published.rows(int(scale), ["Set5"])
-        if row.model.lower() == kind  # as papers call it
+        if row.model.lower().replace(" ", "-") == kind  # as papers call it
     )
     assert abs(model.parameters / row.parameters - 1) < 0.01
     assert models.find(model.name) is model
@@ -62,12 +64,13 @@ def test_the_page_about_them_has_the_same_table() -> None:
 def test_names_and_files_are_distinct() -> None:
     assert (
         len({model.name for model in (*models.BUNDLED, *models.OFFICIAL)})
-        == len(models.BUNDLED) + 6
+        == len(models.BUNDLED) + 12
     )
-    assert len({model.file for model in models.OFFICIAL}) == 6
-    assert (
-        len({model.page for model in models.OFFICIAL}) == 5
-    )  # two are known by their folder alone
+    assert len({model.file for model in models.OFFICIAL}) == 6  # the same in both generations
+    assert len({model.path for model in models.OFFICIAL}) == 12
+    assert len({model.download_folder for model in models.OFFICIAL}) == 12
+    # two of the first generation are known by their folder alone, and all of the second
+    assert len({model.page for model in models.OFFICIAL}) == 6
 
 
 def test_a_name_wins_over_a_file(
@@ -230,6 +233,54 @@ def test_while_another_process_fetches(model: OfficialModel, file: Path) -> None
         models.add(file)
     models.add(file)
     assert model.is_intact
+
+
+# Two generations
+
+
+def small(model: OfficialModel) -> OfficialModel:
+    """The same model with a tiny network, for a file of a few kilobytes."""
+    fields = {"dictionary_size": 20, "ffn_ratio": 1.5, "code_width": 3, "scale": model.config.scale}
+    config = (
+        replace(TINY, **fields) if model.config.is_static else replace(TINY, scale=fields["scale"])
+    )
+    return replace(model, config=config, nbytes=None, published_sha256=None)
+
+
+@pytest.fixture
+def generations(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> tuple[OfficialModel, OfficialModel]:
+    prepare(monkeypatch, tmp_path, "http://127.0.0.1:9")
+    first, second = (
+        small(models.find_official(f"official/{name}-x2")) for name in ("atd", "atd-v2")
+    )
+    monkeypatch.setattr(models, "OFFICIAL", (first, second))
+    return first, second
+
+
+def test_files_of_both_generations_lie_side_by_side(
+    generations: tuple[OfficialModel, OfficialModel], tmp_path: Path
+) -> None:
+    """They have one name; what is in a file decides whose it is."""
+    path = tmp_path / "001_ATD_SRx2_finetune.pth"
+    for model in (*generations, *reversed(generations)):
+        network_file(path, model.config)
+        assert models.add(path).name == model.name
+    for model in generations:
+        assert models.load_weights(model.name).config == model.config
+
+
+def test_a_file_is_never_taken_for_the_other_generation(
+    generations: tuple[OfficialModel, OfficialModel], tmp_path: Path
+) -> None:
+    path = tmp_path / "001_ATD_SRx2_finetune.pth"
+    for model, other in (generations, tuple(reversed(generations))):
+        network_file(path, other.config)
+        theirs, ours = ("ATD v2", "ATD") if other.config.is_static else ("ATD", "ATD v2")
+        with pytest.raises(WeightsError, match=f"holds an {theirs} and {model.name} is an {ours};"):
+            models.add(path, model.name)
+        assert not model.is_here
 
 
 # In an evaluation
