@@ -165,6 +165,75 @@ ProviderOption = Annotated[
         "onnxruntime has been installed.  [default: cpu]",
     ),
 ]
+NameOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEMPLATE",
+        help="Template of output names: {stem} {name} {parent} {scale} {width} {height} "
+        "{model} {ext}.  [default: {stem}_x{scale}{ext}]",
+    ),
+]
+RecursiveOption = Annotated[
+    bool, flag("-r", "--recursive", help="Enter folders in INPUT; OUT gets the same tree.")
+]
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "-f",
+        "--format",
+        metavar="FORMAT",
+        parser=parse_format,
+        help="Format of the outputs: png, tiff, jpg, webp, avif, bmp, gif, jxl, jp2 or ppm.  "
+        "[default: as OUT or INPUT]",
+    ),
+]
+QualityOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="1..100",
+        parser=parse_quality,
+        help="Quality of JPEG, WebP, AVIF and JPEG XL.  [default: 95, lossless, 90, lossless]",
+    ),
+]
+StripMetadataOption = Annotated[
+    bool, flag("--strip-metadata", help="Leave out camera, place, date and author.")
+]
+OutscaleOption = Annotated[
+    Any,
+    typer.Option(
+        metavar="FACTOR",
+        parser=parse_factor,
+        help="Factor by which width and height grow, such as 3.5; the network runs as often "
+        "as needed.",
+    ),
+]
+SizeOption = Annotated[
+    Any,
+    typer.Option(
+        metavar="WxH",
+        parser=parse_size,
+        help="Largest size that fits into WxH pixels; Wx or xH sets one side, WxH! stretches.",
+    ),
+]
+JsonOption = Annotated[
+    bool, flag("--json", help="Print a line of JSON for each picture, for programs.")
+]
+ManifestOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Enlarge the pictures that FILE lists, one path on a line, with a tab and a name "
+        "of the output after it if you like; or a Parquet file with columns path and output.",
+    ),
+]
+FailuresOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Write a line of JSON to FILE for each picture that fails; a list of an earlier "
+        "run is replaced.",
+    ),
+]
 OverwriteOption = Annotated[bool, flag("--overwrite", help="Replace existing outputs.")]
 YesOption = Annotated[bool, flag("-y", "--yes", help="Download an official model without asking.")]
 QuietOption = Annotated[bool, flag("-q", "--quiet", help="Print nothing but errors.")]

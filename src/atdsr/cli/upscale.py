@@ -9,46 +9,49 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atdsr.base import interrupts
 from atdsr.base.errors import AtdsrError, missing
 from atdsr.base.option_values import STREAM
 from atdsr.base.reporter import Reporter
 from atdsr.base.stores import locate
-from atdsr.cli.console import err, out, printable, progress_bar, say
+from atdsr.cli.console import out, printable, progress_bar, say
 from atdsr.cli.models import ensure_here
 from atdsr.cli.options import (
     CategorySizeOption,
     Device,
     DeviceOption,
     EnsembleOption,
+    FailuresOption,
+    FormatOption,
+    JsonOption,
+    ManifestOption,
     ModelOption,
+    NameOption,
+    OutscaleOption,
     OverlapOption,
     OverwriteOption,
     Precision,
     PrecisionOption,
     ProviderOption,
+    QualityOption,
     QuietOption,
+    RecursiveOption,
+    SizeOption,
+    StripMetadataOption,
     TileOption,
     UpscaleScaleOption,
     UsageError,
     VerboseOption,
     YesOption,
     argument,
-    default_name,
     flag,
-    is_typed,
-    load_upscaler,
-    parse_factor,
-    parse_format,
-    parse_quality,
     parse_shard,
-    parse_size,
 )
+from atdsr.cli.upscaling import asked_size, choose_networks, conclude, default_fields, show_failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from atdsr.batch import BatchItem, Networks, Plan, Result, Streams, Tally, TargetSize
+    from atdsr.batch import BatchItem, Networks, Plan, Result, Streams, Tally
 
 EXAMPLES = """\b
 Examples:
@@ -59,6 +62,7 @@ Examples:
   atdsr upscale "photos/*.png" -f webp       a glob; all become WebP
   atdsr upscale art.png -m my.safetensors    weights of your own
   atdsr upscale photo.jpg --preview          only its middle, beside bicubic
+  atdsr upscale s3://photos -r -o large      a bucket, onto the disk
   atdsr upscale photos --dry-run             what would be made, and how long
   cat a.png | atdsr upscale - -o - > b.png   through standard input and output
 """
@@ -77,57 +81,14 @@ def upscale(
             "several files; or - for standard output.  [default: NAME_x2 beside each input]",
         ),
     ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TEMPLATE",
-            help="Template of output names: {stem} {name} {parent} {scale} {width} {height} "
-            "{model} {ext}.  [default: {stem}_x{scale}{ext}]",
-        ),
-    ] = None,
-    recursive: Annotated[
-        bool, flag("-r", "--recursive", help="Enter folders in INPUT; OUT gets the same tree.")
-    ] = False,
+    name: NameOption = None,
+    recursive: RecursiveOption = False,
     overwrite: OverwriteOption = False,
-    format_name: Annotated[
-        str | None,
-        typer.Option(
-            "-f",
-            "--format",
-            metavar="FORMAT",
-            parser=parse_format,
-            help="Format of the outputs: png, tiff, jpg, webp, avif, bmp, gif, jxl, jp2 or ppm.  "
-            "[default: as OUT or INPUT]",
-        ),
-    ] = None,
-    quality: Annotated[
-        int | None,
-        typer.Option(
-            metavar="1..100",
-            parser=parse_quality,
-            help="Quality of JPEG, WebP, AVIF and JPEG XL.  [default: 95, lossless, 90, lossless]",
-        ),
-    ] = None,
-    strip_metadata: Annotated[
-        bool, flag("--strip-metadata", help="Leave out camera, place, date and author.")
-    ] = False,
-    outscale: Annotated[
-        Any,
-        typer.Option(
-            metavar="FACTOR",
-            parser=parse_factor,
-            help="Factor by which width and height grow, such as 3.5; the network runs as often "
-            "as needed.",
-        ),
-    ] = None,
-    size: Annotated[
-        Any,
-        typer.Option(
-            metavar="WxH",
-            parser=parse_size,
-            help="Largest size that fits into WxH pixels; Wx or xH sets one side, WxH! stretches.",
-        ),
-    ] = None,
+    format_name: FormatOption = None,
+    quality: QualityOption = None,
+    strip_metadata: StripMetadataOption = False,
+    outscale: OutscaleOption = None,
+    size: SizeOption = None,
     scale: UpscaleScaleOption = None,
     model: ModelOption = None,
     ensemble: EnsembleOption = False,
@@ -153,9 +114,7 @@ def upscale(
             "OUT_preview.png.",
         ),
     ] = False,
-    json_lines: Annotated[
-        bool, flag("--json", help="Print a line of JSON for each picture, for programs.")
-    ] = False,
+    json_lines: JsonOption = False,
     shard: Annotated[
         Any,
         typer.Option(
@@ -165,22 +124,8 @@ def upscale(
             "auto: K from a SLURM array or an indexed Kubernetes Job.",
         ),
     ] = None,
-    manifest: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Enlarge the pictures that FILE lists, one path on a line, with a tab and a name "
-            "of the output after it if you like; or a Parquet file with columns path and output.",
-        ),
-    ] = None,
-    failures: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write a line of JSON to FILE for each picture that fails; a list of an earlier "
-            "run is replaced.",
-        ),
-    ] = None,
+    manifest: ManifestOption = None,
+    failures: FailuresOption = None,
     yes: YesOption = False,
     verbose: VerboseOption = False,
     quiet: QuietOption = False,
@@ -188,7 +133,8 @@ def upscale(
     """Enlarge picture files.
 
     INPUT is one or more pictures, a folder (its own pictures, not those in subfolders), a glob in
-    quotes, or - for standard input. PNG, TIFF, JPEG, WebP, AVIF, BMP, GIF, JPEG 2000 and PPM are
+    quotes, or - for standard input. With atdsr[stores], INPUT and OUT may be in a store, such as
+    s3://photos/2024, gs:// or az://. PNG, TIFF, JPEG, WebP, AVIF, BMP, GIF, JPEG 2000 and PPM are
     read and written, and JPEG XL with atdsr[formats]. ICO and, with atdsr[formats], HEIC are read
     and become PNG. Transparency, 16 bits, metadata and the colour profile are kept if the output
     format can hold them, and photos are set upright. Animations stay animations, and
@@ -212,52 +158,35 @@ def upscale(
         raise UsageError("--manifest and - exclude each other; drop one of them.")
     if failures is not None and dry_run:
         raise UsageError("--failures and --dry-run exclude each other; drop one of them.")
-    if any(is_typed(context, each) for each in ("outscale", "size", "scale")):  # not a default
-        outscale = outscale if is_typed(context, "outscale") else None
-        size = size if is_typed(context, "size") else None
-        scale = scale if is_typed(context, "scale") else None
-    if is_typed(context, "model") and not is_typed(context, "scale"):
-        scale = None  # a default for other models than this one
-    if outscale is not None and size is not None:
-        raise UsageError("--outscale and --size exclude each other; give one of them.")
+    scale, target_size = asked_size(context, scale=scale, outscale=outscale, size=size)
     if not json_lines:
         _check_not_missing(inputs)
     from atdsr import batch  # it imports PyTorch, so what can be refused has been refused
-    from atdsr.inference import InferenceConfig
-    from atdsr.weights import models
 
-    target_size = _target_size(outscale, size)
     ensure_here([model] if model else [], yes=yes, quiet=quiet)
-    how_to_run: dict[str, Any] = {
-        "precision": precision.value,
-        "tile": tile,
-        "overlap": overlap,
-        "ensemble": ensemble,
-        "provider": provider.value if provider else None,
-    }
-    if target_size is not None and (model, scale, category_size) == (None, None, None):
-        networks = batch.Networks.bundled(InferenceConfig(device.value, **how_to_run))
-    else:
-        upscaler = load_upscaler(
-            model, scale=scale, category_size=category_size, device=device, **how_to_run
-        )
-        networks = batch.Networks.single(
-            upscaler, Path(models.canonical(model)).stem if model else default_name(scale)
-        )
-        target_size = target_size or batch.Factor(upscaler.scale)
-    options = {"format_name": "format_name", "template": "name"}
-    options |= {"quality": "quality", "recursive": "recursive"}
+    chosen = choose_networks(
+        model,
+        scale=scale,
+        target_size=target_size,
+        category_size=category_size,
+        device=device,
+        precision=precision.value,
+        tile=tile,
+        overlap=overlap,
+        ensemble=ensemble,
+        provider=provider.value if provider else None,
+    )
     config = batch.BatchConfig(
-        target_size,
+        chosen.size,
         format_name=format_name,
         template=name,
-        models=networks.models,
+        models=chosen.networks.models,
         recursive=recursive,
         overwrite=overwrite,
         quality=quality,
         strip_metadata=strip_metadata,
         shard=shard,
-        defaults=frozenset(key for key, each in options.items() if not is_typed(context, each)),
+        defaults=default_fields(context),
     )
     if manifest is None:
         config = batch.give_way(config, inputs, output)
@@ -267,14 +196,14 @@ def upscale(
         else:
             plan = batch.plan_manifest(manifest, streams.inputs, streams.out, config)
         if dry_run:
-            _forecast(plan, networks, streams, json_lines, quiet)
+            _forecast(plan, chosen.networks, streams, json_lines, quiet)
             return
         with batch.failures_to(failures) as list_failure:
             tally, interrupted = _run(
-                plan, networks, streams, list_failure, preview, json_lines, quiet
+                plan, chosen.networks, streams, list_failure, preview, json_lines, quiet
             )
         seconds = time.perf_counter() - start
-        _conclude(plan, tally, seconds, interrupted, json_lines, quiet)
+        conclude(plan, tally, seconds, interrupted, json_lines, quiet)
 
 
 def _check_not_missing(inputs: list[str]) -> None:
@@ -298,17 +227,6 @@ def _check_not_missing(inputs: list[str]) -> None:
         return  # what it is becomes known when it is read
 
 
-def _target_size(
-    outscale: float | None, size: tuple[int | None, int | None, bool] | None
-) -> "TargetSize | None":
-    """Return how large the results are to be; None is as large as the network makes them."""
-    from atdsr import batch
-
-    if outscale is not None:
-        return batch.Factor(outscale)
-    return None if size is None else batch.TargetBox(*size)
-
-
 def _forecast(
     plan: "Plan", networks: "Networks", streams: "Streams", json_lines: bool, quiet: bool
 ) -> None:
@@ -327,7 +245,7 @@ def _forecast(
             say(out, json.dumps(each.record()))
         elif not quiet and each.outcome != batch.Outcome.FAILED:
             say(out, each.line)
-    _show_failures(tally)
+    show_failures(tally)
     if json_lines:
         say(out, json.dumps(batch.forecast_totals(tally, plan)))
     elif plan.several and not quiet:
@@ -395,41 +313,3 @@ def _run(
         except KeyboardInterrupt:
             return tally, True
     return tally, False
-
-
-def _conclude(
-    plan: "Plan",
-    tally: "Tally",
-    seconds: float,
-    interrupted: bool,
-    json_lines: bool,
-    quiet: bool,
-) -> None:
-    """Show what failed, and the summary, with the time that it all took.
-
-    Raises:
-        typer.Exit: With 1 if a picture failed, and with 128 + the signal after one, such as Ctrl-C.
-    """
-    from atdsr import batch
-
-    _show_failures(tally)
-    if json_lines:
-        say(out, json.dumps(batch.totals(tally, plan, interrupted=interrupted)))
-    summary = batch.summary(tally, plan, seconds)
-    if interrupted:
-        say(err, f"interrupted: {summary}")
-        raise typer.Exit(interrupts.exit_code())
-    if plan.several and not quiet:
-        say(err, summary)
-    if tally.failures:
-        raise typer.Exit(1)
-
-
-def _show_failures(tally: "Tally") -> None:
-    """Show what failed."""
-    from atdsr import batch
-
-    for failure in tally.failures:
-        say(err, f"error: {failure}")
-    if more := tally.counts[batch.Outcome.FAILED] - len(tally.failures):
-        say(err, f"error: {more:,} more failed; --failures FILE lists them all.")
