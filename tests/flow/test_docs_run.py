@@ -36,7 +36,10 @@ from helpers.training_runs import learnable, pictures
 
 PAGES = documentation.user_pages()
 BLOCKS = [block for page in PAGES for block in documentation.blocks(page)]
-PYTHON = [block for block in BLOCKS if block.language == "python"]
+ELSEWHERE = {"docs/cluster.md": "needs a Ray cluster; tests/flow/test_cluster.py"}
+"""Pages whose Python blocks are run by another test."""
+
+PYTHON = [each for each in BLOCKS if each.language == "python" and each.page not in ELSEWHERE]
 
 NOT_RUN = {
     "INPUT...": "a synopsis",
@@ -44,6 +47,7 @@ NOT_RUN = {
     "atdsr demo": "takes half a minute; tests/flow/test_demo.py",
     "atdsr doctor": "measures for ten seconds; tests/flow/test_doctor.py",
     "reports/sample/coffee.png": "takes a minute",
+    "atdsr cluster": "needs Ray; tests/flow/test_cluster.py",
     "--expect": "compares with figures of the real test sets; tests/flow/test_eval.py",
     "DAT_light": "other people's weights; tests/unit/benchmarks/test_benchmarks.py",
     "--preview": "enlarges a small file to 33 megapixels; tests/flow/test_upscale_previews.py",

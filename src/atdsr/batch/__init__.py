@@ -28,7 +28,7 @@ from atdsr.batch.networks import Networks
 from atdsr.batch.planning import BatchItem, Plan
 from atdsr.batch.plans import plan
 from atdsr.batch.previews import run_previews
-from atdsr.batch.running import Outcome, Result, Tally, run, summary, totals
+from atdsr.batch.running import Outcome, Result, Tally, explain, run, summary, totals
 from atdsr.batch.sharding import Shard
 from atdsr.batch.streams import Streams, open_streams
 
@@ -50,6 +50,7 @@ __all__ = [
     "TargetSize",
     "Template",
     "choose_network_scale",
+    "explain",
     "failures_to",
     "forecast",
     "forecast_summary",

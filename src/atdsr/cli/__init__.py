@@ -17,6 +17,7 @@ import atdsr
 from atdsr.base import files, interrupts
 from atdsr.base.errors import AtdsrError
 from atdsr.cli import (
+    cluster,
     config,
     data,
     defaults,
@@ -196,6 +197,14 @@ app.command(cls=Command)(demo.demo)
 app.command(cls=Command)(doctor.doctor)
 app.command(cls=Command)(config.config)
 app.command(cls=Command, epilog=web.EXAMPLES)(web.web)
+cluster_app = typer.Typer(
+    cls=CommandGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Enlarge pictures on many machines, with Ray.",
+)
+app.add_typer(cluster_app, name="cluster")
+cluster_app.command(cls=Command, epilog=cluster.EXAMPLES)(cluster.upscale)
 
 
 def _version(wanted: bool) -> None:
