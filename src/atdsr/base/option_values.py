@@ -5,6 +5,7 @@ Each function returns the value, or raises `OptionError` with a sentence that qu
 
 import math
 import re
+from fractions import Fraction
 from typing import Literal
 
 from atdsr.base.errors import AtdsrError
@@ -36,6 +37,9 @@ _SIZE = re.compile(
 )
 _ONE_SIDE = re.compile(r"(\d+) ?(px)?", re.ASCII | re.IGNORECASE)
 _NUMBER = re.compile(r"(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?", re.ASCII)
+_TIME = re.compile(
+    r"((?P<hours>\d{1,3}):)??((?P<minutes>\d{1,3}):)?(?P<seconds>\d{1,9}([.,]\d{1,9})?)", re.ASCII
+)
 
 
 class OptionError(AtdsrError):
@@ -147,6 +151,23 @@ def parse_size(text: str) -> tuple[int | None, int | None, bool]:
             "1920x."
         )
     return width, height, exact
+
+
+def parse_time(text: str) -> Fraction:
+    """Return a time in seconds, of a text such as 90, 1:30 or 1:02:03.5."""
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        raise OptionError(f"{text!r} is no time like 90, 1:30 or 1:02:03.5.")
+    hours, minutes, seconds = (match[name] or "0" for name in ("hours", "minutes", "seconds"))
+    return (int(hours) * 60 + int(minutes)) * 60 + Fraction(seconds.replace(",", "."))
+
+
+def parse_crf(text: str) -> float:
+    """Return a quality as encoders count it, from 0 to 63."""
+    number = text.strip().replace(",", ".")
+    if _NUMBER.fullmatch(number) is None or not 0 <= float(number) <= 63:
+        raise OptionError(f"{text!r} is not a number from 0 to 63.")
+    return float(number)
 
 
 def _whole_number(text: str) -> int | None:

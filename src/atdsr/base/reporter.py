@@ -1,7 +1,7 @@
 """How a piece of work tells its caller how far it is and what is worth knowing."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 def _ignore(_: object) -> None:
@@ -18,10 +18,12 @@ class Reporter:
         progress: Called with the fraction of the work that is done, from 0 to 1. The fraction
             falls back where work has to start again.
         notice: Called with one sentence that the user should know, such as that tiles are used.
+        detail: Called with a few words on how fast it goes, such as "2.5 frames/s".
     """
 
     progress: Callable[[float], None] = _ignore
     notice: Callable[[str], None] = _ignore
+    detail: Callable[[str], None] = _ignore
 
     def part(self, start: float, stop: float) -> "Reporter":
         """Return a reporter for one part of the work.
@@ -30,7 +32,7 @@ class Reporter:
             start: Fraction of the whole work that is done when the part begins.
             stop: Fraction of the whole work that is done when the part ends.
         """
-        return Reporter(lambda done: self.progress(start + (stop - start) * done), self.notice)
+        return replace(self, progress=lambda done: self.progress(start + (stop - start) * done))
 
     def logged(self) -> "Reporter":
         """Return a reporter whose notices also go to the logger `atdsr`, at the level INFO."""
@@ -42,7 +44,7 @@ class Reporter:
             logger.info("%s", sentence)
             self.notice(sentence)
 
-        return Reporter(self.progress, notice)
+        return replace(self, notice=notice)
 
 
 SILENT = Reporter()

@@ -3,8 +3,12 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
+from atdsr import imaging
 from atdsr.base.errors import AtdsrError
+from atdsr.base.stores import Location
+from atdsr.batch.clips import Clips
 from atdsr.batch.sharding import Shard
 
 
@@ -72,8 +76,9 @@ class BatchConfig:
 
     Attributes:
         size: How large the results are to be.
-        format_name: A name in `imaging.FORMATS`. None takes the format from the input, the template
-            or the output.
+        format_name: A name in `imaging.FORMATS` or `Clips.formats`. None takes the format from the
+            input, the template or the output. One for clips leaves pictures as they are, and one
+            for pictures clips.
         template: The names of outputs, as `naming.Template` reads them. None is the usual name.
         models: The names of the networks to choose from, by scale, for templates.
         recursive: Whether folders inside of folders are entered.
@@ -81,6 +86,7 @@ class BatchConfig:
         quality: 1 to 100 for lossy formats. None is what `imaging.write` chooses.
         strip_metadata: Whether what tells of the camera, the place and the author is left out.
         shard: The part of the pictures to make; None makes all of them.
+        clips: What enlarges clips; None takes no file for one.
         defaults: The names of those fields above that are a person's defaults and were not asked
             for this time.
     """
@@ -94,7 +100,43 @@ class BatchConfig:
     quality: int | None = None
     strip_metadata: bool = False
     shard: Shard | None = None
+    clips: Clips | None = None
     defaults: frozenset[str] = frozenset()
+
+    def is_clip(self, source: Location) -> bool:
+        """Return whether an input is a clip and no picture."""
+        return self.clips is not None and self.clips.is_clip(source)
+
+    @property
+    def clip_suffixes(self) -> frozenset[str]:
+        """The suffixes of clips that are written."""
+        return frozenset(() if self.clips is None else self.clips.formats.values())
+
+    @property
+    def picture_format(self) -> str | None:
+        """The format that was asked for, if it is one of pictures."""
+        return self.format_name if self.format_name in imaging.FORMATS else None
+
+    @property
+    def clip_format(self) -> str | None:
+        """The format that was asked for, if it is one of clips."""
+        return None if self.format_name in imaging.FORMATS else self.format_name
+
+    def format_of(self, path: PurePath) -> str:
+        """Return the name of the format of a path's suffix.
+
+        Raises:
+            PictureError: There is none.
+        """
+        for name, suffix in () if self.clips is None else self.clips.formats.items():
+            if path.suffix.lower() == suffix:
+                return name
+        return imaging.format_of(path)
+
+    def suffix_of(self, format_name: str) -> str:
+        """Return the suffix of a format's files."""
+        formats = {} if self.clips is None else self.clips.formats
+        return formats.get(format_name) or imaging.FORMATS[format_name]
 
 
 def enlargement(width: int, height: int, to_width: int, to_height: int) -> float:

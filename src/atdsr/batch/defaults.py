@@ -35,7 +35,7 @@ def give_way(config: BatchConfig, inputs: Sequence[str], out: str | None) -> Bat
         out is not None
         and not several
         and not is_folder(out)
-        and Path(out).suffix.lower() in imaging.WRITABLE_SUFFIXES
+        and Path(out).suffix.lower() in imaging.WRITABLE_SUFFIXES | config.clip_suffixes
     )
     format_name, template, recursive = config.format_name, config.template, config.recursive
     if "recursive" in config.defaults and streams:

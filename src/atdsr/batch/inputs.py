@@ -14,6 +14,7 @@ from atdsr.base import files
 from atdsr.base.errors import no_path
 from atdsr.base.extras import install_command
 from atdsr.base.stores import Location, ObjectPath, locate
+from atdsr.batch.clips import CLIP_KIND, Clips
 from atdsr.batch.config import BatchError
 
 
@@ -65,11 +66,11 @@ def describe_unread(unread: Mapping[str, int]) -> str:
     Example: "3 HEIC and 1 PSD not read; HEIC needs: pip install 'atdsr[formats]'".
     """
     text = f"{_and(f'{count} {kind}' for kind, count in sorted(unread.items()))} not read"
-    extra = sorted(imaging.EXTRA_KINDS & unread.keys())
-    if not extra:
-        return text
-    verb = "needs" if len(extra) == 1 else "need"
-    return f"{text}; {_and(extra)} {verb}: {install_command('formats')}"
+    for extra, kinds in (("formats", imaging.EXTRA_KINDS), (CLIP_KIND, {CLIP_KIND})):
+        if lacking := sorted(kinds & unread.keys()):
+            verb = "needs" if len(lacking) == 1 else "need"
+            text += f"; {_and(lacking)} {verb}: {install_command(extra)}"
+    return text
 
 
 def _and(words: Iterable[str]) -> str:
@@ -77,19 +78,22 @@ def _and(words: Iterable[str]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def find(inputs: Sequence[str], out: str | None, *, recursive: bool) -> InputFiles:
+def find(
+    inputs: Sequence[str], out: str | None, *, recursive: bool, clips: Clips | None = None
+) -> InputFiles:
     """Return the picture files that all inputs name, in their order, each once.
 
     Args:
         inputs: The inputs as a person writes them.
         out: Where the outputs go. This folder is not entered where folders inside are.
         recursive: Whether folders inside of folders are entered.
+        clips: What recognises clips, which are then taken, too.
 
     Raises:
         BatchError: An input names no picture.
         OSError: An input cannot be read.
     """
-    search = _Search(None if out is None else identity(locate(out)))
+    search = _Search(None if out is None else identity(locate(out)), clips)
     for name in inputs:
         if not name:
             raise BatchError("an INPUT is empty; name a picture, a folder or a glob.")
@@ -117,14 +121,15 @@ class _Search:
 
     Args:
         excluded: The identity of a folder that is not entered.
+        clips: As in `find`.
 
     Attributes:
         result: The files found so far.
     """
 
-    def __init__(self, excluded: object) -> None:
+    def __init__(self, excluded: object, clips: Clips | None) -> None:
         self.result = InputFiles()
-        self._excluded = excluded
+        self._excluded, self._clips = excluded, clips
         self._seen = set[tuple[str, str]]()
         # cached, since many files share a folder
         self._real_path: Callable[[Path], str] = cache(lambda folder: os.path.realpath(folder))
@@ -158,6 +163,11 @@ class _Search:
                 unread[file] = kind
             elif imaging.is_picture_file(file):
                 pictures.append(file)
+            elif self._clips is not None and self._clips.is_clip(file):
+                if self._clips.is_installed:
+                    pictures.append(file)
+                else:
+                    unread[file] = CLIP_KIND
         if not pictures:
             reason = describe_unread(Counter(unread.values())) if unread else ""
             raise BatchError(f"{name}: {reason}." if reason else problem)

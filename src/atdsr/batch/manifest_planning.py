@@ -200,7 +200,9 @@ class _Manifested:
         """
         named = Path(output or "")
         needs_format = not named.suffix if output else "ext" in self._template.fields
-        known = source.suffix.lower() in imaging.READABLE_SUFFIXES or self._config.format_name
+        has_known_suffix = source.suffix.lower() in imaging.READABLE_SUFFIXES
+        is_clip = self._config.is_clip(source)
+        known = has_known_suffix or is_clip or self._config.picture_format
         if needs_format and not known:
             raise BatchError(
                 f"{source} has the suffix of no format; name its output with one, or add --format."
@@ -210,5 +212,5 @@ class _Manifested:
         if named.anchor or ".." in named.parts or not named.name:
             raise BatchError(f"the output {output} leads out of its folder; name one inside.")
         target = output_file(named, source, self._config)
-        imaging.format_of(target)
+        self._config.format_of(target)
         return target

@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from string import Formatter
 
-from atdsr import imaging
 from atdsr.base.stores import Location
 from atdsr.batch.config import BatchConfig, BatchError, TargetBox
 
@@ -63,7 +62,7 @@ class Template:
         _check(text)
         if not names_format(text):
             return cls(without_format(text))
-        named = imaging.format_of(Path(text))
+        named = config.format_of(Path(text))
         if config.format_name is not None and config.format_name != named:
             raise BatchError(
                 f"--name {text!r} ends in {Path(text).suffix}; let it end in {{ext}}, or drop "

@@ -116,7 +116,7 @@ def plan_files(inputs: Sequence[str], out: str | None, config: BatchConfig) -> P
     template = Template.from_config(config)
     try:
         several = len(inputs) > 1 or any(is_folder_or_glob(name) for name in inputs)
-        input_files = find(inputs, out, recursive=config.recursive)
+        input_files = find(inputs, out, recursive=config.recursive, clips=config.clips)
         earlier = template.earlier_outputs(input_files.files)
         sources = [source for source in input_files.files if source not in earlier]
         is_file = out is not None and not (several or config.template or is_folder(out))
@@ -138,6 +138,7 @@ def plan_files(inputs: Sequence[str], out: str | None, config: BatchConfig) -> P
     except OSError as error:
         raise BatchError(f"{error.filename} cannot be read: {error.strerror}.") from None
     check_quality((item.target.suffix for item in items), config)
+    _check_format(items, config)
     left_out = earlier - {item.target for item in items}
 
     def is_ours(source: Location) -> bool:
@@ -175,11 +176,11 @@ def output_name(source: Location, template: Template, config: BatchConfig) -> Pa
     if "ext" in template.fields:
         values["ext"] = _suffix(source, config)
     if needs_size(template, config):
-        frames = _open(source)
-        width, height = size.resolve(frames.width, frames.height)
-        factor = enlargement(frames.width, frames.height, width, height)
+        source_width, source_height = _size(source, config)
+        width, height = size.resolve(source_width, source_height)
+        factor = enlargement(source_width, source_height, width, height)
         model = config.models.get(choose_network_scale(factor, config.models or (2,)), "")
-        values = {"scale": f"{width / frames.width:.3g}", "model": model} | values
+        values = {"scale": f"{width / source_width:.3g}", "model": model} | values
         values |= {"width": width, "height": height}
     return template.render(source, values)
 
@@ -209,13 +210,30 @@ def _suffix(source: Location, config: BatchConfig) -> str:
     Raises:
         _UnreadableError: The content is not a picture.
     """
-    if config.format_name is not None:
-        return imaging.FORMATS[config.format_name]
+    if config.clips is not None and config.clips.is_clip(source):
+        return config.clips.suffix(source, config.clip_format)
+    if config.picture_format is not None:
+        return imaging.FORMATS[config.picture_format]
     suffix = source.suffix.lower()
     if suffix in imaging.WRITABLE_SUFFIXES:
         return source.suffix
     name = "" if suffix in imaging.READABLE_SUFFIXES else _open(source).format_name
     return imaging.FORMATS.get(name, imaging.FORMATS["png"])
+
+
+def _size(source: Location, config: BatchConfig) -> tuple[int, int]:
+    """Return width and height of a picture or clip before its turn, to name its output.
+
+    Raises:
+        _UnreadableError: As `_open`.
+    """
+    if config.clips is not None and config.clips.is_clip(source):
+        try:
+            return config.clips.size(Path(source))
+        except AtdsrError as error:
+            raise _UnreadableError(str(error)) from None
+    frames = _open(source)
+    return frames.width, frames.height
 
 
 def _open(source: Location) -> imaging.Frames:
@@ -248,7 +266,8 @@ def output_folder(out: str, several: bool, config: BatchConfig) -> Location:
         return folder
     if folder.exists():
         raise BatchError(f"{out} is a file; name a folder for the outputs.")
-    if not is_folder(out) and folder.suffix.lower() in imaging.WRITABLE_SUFFIXES:
+    file_suffixes = imaging.WRITABLE_SUFFIXES | config.clip_suffixes
+    if not is_folder(out) and folder.suffix.lower() in file_suffixes:
         if several:
             raise BatchError(
                 f"{out} looks like one file for several pictures; name a folder with -o."
@@ -274,14 +293,18 @@ def output_file(out: str | Path, source: Location, config: BatchConfig) -> Locat
                 "format; name another file or a folder."
             )
         return target.with_suffix(_suffix(source, config))
-    if target.suffix.lower() not in imaging.READABLE_SUFFIXES:
+    if config.is_clip(source) and target.suffix.lower() not in config.clip_suffixes:
+        raise BatchError(
+            f"{out}: a clip becomes {', '.join(sorted(config.clip_suffixes))}; change the suffix."
+        )
+    if target.suffix.lower() not in imaging.READABLE_SUFFIXES and not config.is_clip(source):
         raise BatchError(
             f"{out}: no format has the suffix '{target.suffix}'; add a suffix such as .png to the "
             "name of a file, or / to that of a folder."
         )
     name = config.format_name
-    if name is not None and imaging.format_of(target) != name:
-        suffix = imaging.FORMATS[name]
+    if name is not None and config.format_of(target) != name:
+        suffix = config.suffix_of(name)
         raise BatchError(f"{out} does not end in {suffix}; change its suffix or drop --format.")
     return target
 
@@ -330,6 +353,23 @@ def would_be_one(source: Location, other: Location, target: Location) -> BatchEr
         f"{source} and {other} would both become {target}; enlarge them one at a time, or tell "
         f'them apart with fields of --name, such as "{fields}_large".'
     )
+
+
+def _check_format(items: Sequence[BatchItem], config: BatchConfig) -> None:
+    """Check that a format that was asked for is one of at least one output.
+
+    Raises:
+        BatchError: It is of clips, and all inputs are pictures, or the other way round.
+    """
+    if config.format_name is None or "format_name" in config.defaults or not items:
+        return
+    is_for_clips = config.clip_format is not None
+    if not any(config.is_clip(item.source) == is_for_clips for item in items):
+        kind, other = ("clips", "a picture") if is_for_clips else ("pictures", "a clip")
+        raise BatchError(
+            f"--format {config.format_name} is for {kind}, and each input is {other}; choose "
+            "another, or drop it."
+        )
 
 
 def check_quality(suffixes: Iterable[str], config: BatchConfig) -> None:

@@ -13,7 +13,7 @@ from atdsr.batch.config import BatchError, enlargement
 from atdsr.batch.naming import PREVIEW
 from atdsr.batch.networks import Networks
 from atdsr.batch.planning import BatchItem, LocalItem, Plan
-from atdsr.batch.running import Result, open_checked, run_each
+from atdsr.batch.running import Result, check_kept, checked_size, open_checked, run_each
 from atdsr.imaging import Picture, PictureError, montage, resample
 from atdsr.inference import UpscaleError, Upscaler
 
@@ -50,9 +50,15 @@ def _write_preview(
     item: LocalItem, plan: Plan, networks: Networks, reporter: Reporter
 ) -> tuple[int, int, int]:
     """Write the comparison for one picture; return its width and height, and 1 for its frames."""
-    frames, to_width, to_height = open_checked(item, plan)
-    with interrupts.deferred():
-        picture = next(iter(frames))
+    config = plan.config
+    if config.clips is not None and config.is_clip(item.source):
+        check_kept(item, plan)
+        picture = config.clips.picture(item.source)
+        to_width, to_height = checked_size(item.source, picture.width, picture.height, config)
+    else:
+        frames, to_width, to_height = open_checked(item, plan)
+        with interrupts.deferred():
+            picture = next(iter(frames))
     crop = _middle(picture.samples)
     height, width = crop.shape[:2]
     size = (
@@ -76,7 +82,7 @@ def _write_preview(
     profile = None if picture.is_gray else picture.icc  # the sheet is RGB
     made = Picture(np.asarray(sheet), profile, code_points=picture.code_points)
     with interrupts.deferred():
-        imaging.write(made, item.target, overwrite=plan.config.overwrite)
+        imaging.write(made, item.target, overwrite=config.overwrite)
     return made.width, made.height, 1
 
 

@@ -5,8 +5,8 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -167,7 +167,7 @@ def _run_item(
     try:
         with stage.files_for(item) as here:
             width, height, frames = make(
-                here, plan, networks, Reporter(reporter.progress, notice_once)
+                here, plan, networks, replace(reporter, notice=notice_once)
             )
         outcome, message = Outcome.DONE, f"{source} -> {target}"
     except (AtdsrError, OSError, MemoryError) as error:
@@ -217,26 +217,45 @@ def open_checked(item: LocalItem, plan: Plan) -> tuple[Frames, int, int]:
         BatchError, PictureError, FileError: One sentence that names the file.
     """
     source, target, config = item.source, item.target, plan.config
-    if not config.overwrite and target.is_file():
-        raise kept(target)
+    check_kept(item, plan)
     with interrupts.deferred():
         frames = imaging.open_frames(source)
-    width, height = config.size.resolve(frames.width, frames.height)
-    if width * height > MOST_PIXELS:
-        raise BatchError(
-            f"{source}: the result would be {width}x{height}, more than the limit of "
-            f"{MOST_PIXELS:,} pixels; ask for less."
-        )
+    width, height = checked_size(source, frames.width, frames.height, config)
     imaging.check_target(
         target, overwrite=config.overwrite, size=(width, height), frames=len(frames)
     )
     return frames, width, height
 
 
+def check_kept(item: LocalItem, plan: Plan) -> None:
+    """Check that no existing output would be replaced unasked.
+
+    Raises:
+        ExistsError: One would be.
+    """
+    if not plan.config.overwrite and item.target.is_file():
+        raise kept(item.target)
+
+
+def checked_size(source: Path, width: int, height: int, config: BatchConfig) -> tuple[int, int]:
+    """Return width and height of the result of a picture or frame of that size.
+
+    Raises:
+        BatchError: It would have more than `MOST_PIXELS`.
+    """
+    to_width, to_height = config.size.resolve(width, height)
+    if to_width * to_height > MOST_PIXELS:
+        raise BatchError(
+            f"{source}: the result would be {to_width}x{to_height}, more than the limit of "
+            f"{MOST_PIXELS:,} pixels; ask for less."
+        )
+    return to_width, to_height
+
+
 def _enlarge_file(
     item: LocalItem, plan: Plan, networks: Networks, reporter: Reporter
 ) -> tuple[int, int, int]:
-    """Read a picture file, enlarge it and write it, wholly or not at all.
+    """Read a picture file or a clip, enlarge it and write it, wholly or not at all.
 
     Returns:
         Width and height of the result, and its number of frames.
@@ -245,22 +264,35 @@ def _enlarge_file(
         BatchError, PictureError, FileError: One sentence that names the file.
     """
     files.delete_leftovers_once(item.target.parent)
+    if plan.config.clips is not None and plan.config.is_clip(item.source):
+        return plan.config.clips.make(item, plan, networks, reporter)
     frames, width, height = open_checked(item, plan)
-    target, config = item.target, plan.config
+    with claimed_output(item, plan):
+        if len(frames) == 1:
+            _enlarge_picture(frames, item, plan.config, networks, reporter)
+        else:
+            _enlarge_frames(frames, item, plan.config, networks, reporter)
+    return width, height, len(frames)
+
+
+@contextmanager
+def claimed_output(item: LocalItem, plan: Plan) -> Iterator[None]:
+    """Keep other processes from making the same output during the block.
+
+    Raises:
+        BatchError: Another process is making it.
+        FileError: It cannot be written, or was made meanwhile.
+    """
     with ExitStack() as stack:
         try:
-            stack.enter_context(files.output_lock(target))
+            stack.enter_context(files.output_lock(item.target))
         except BlockingIOError:
-            busy = f"{target} is being made by another process"
+            busy = f"{item.target} is being made by another process"
             if plan.several:
                 raise _BusyError(busy) from None
             raise BatchError(f"{busy}; wait for its end, or name another.") from None
-        files.check_target(target, overwrite=config.overwrite)  # it may be done by now
-        if len(frames) == 1:
-            _enlarge_picture(frames, item, config, networks, reporter)
-        else:
-            _enlarge_frames(frames, item, config, networks, reporter)
-    return width, height, len(frames)
+        files.check_target(item.target, overwrite=plan.config.overwrite)  # it may be done by now
+        yield
 
 
 def _enlarge_picture(

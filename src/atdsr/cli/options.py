@@ -55,7 +55,7 @@ class Provider(StrEnum):
 SCALE_METAVAR = "|".join(map(str, SCALES))
 
 
-def _typed(parse: Callable[[str], T]) -> Callable[[str], T]:
+def typed(parse: Callable[[str], T]) -> Callable[[str], T]:
     """Let a function that parses a text raise what Typer shows beside the name of the option."""
 
     @wraps(parse)
@@ -69,10 +69,12 @@ def _typed(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 
 def _format_of(text: str) -> str:
-    """Return the name of a format, of `imaging.FORMATS`; the text is a name or a suffix."""
+    """Return the name of a format of pictures or clips; the text is a name or a suffix."""
     from atdsr import imaging
+    from atdsr.video import CONTAINERS
 
-    return imaging.format_of(Path(f"a.{text.removeprefix('.')}"))
+    name = text.removeprefix(".")
+    return name.lower() if name.lower() in CONTAINERS else imaging.format_of(Path(f"a.{name}"))
 
 
 def _device_of(text: str) -> Device:
@@ -85,17 +87,17 @@ def _shard_of(text: str) -> "Shard":
     return Shard.parse(text, os.environ)
 
 
-parse_scale = _typed(option_values.parse_scale)
-_parse_upscale = _typed(option_values.parse_upscale)
-at_least_1 = _typed(option_values.at_least_1)
-at_least_0 = _typed(option_values.at_least_0)
-parse_quality = _typed(option_values.parse_quality)
-parse_tile = _typed(option_values.parse_tile)
-parse_factor = _typed(option_values.parse_factor)
-parse_size = _typed(option_values.parse_size)
-parse_format = _typed(_format_of)
-parse_shard = _typed(_shard_of)
-_parse_device = _typed(_device_of)
+parse_scale = typed(option_values.parse_scale)
+_parse_upscale = typed(option_values.parse_upscale)
+at_least_1 = typed(option_values.at_least_1)
+at_least_0 = typed(option_values.at_least_0)
+parse_quality = typed(option_values.parse_quality)
+parse_tile = typed(option_values.parse_tile)
+parse_factor = typed(option_values.parse_factor)
+parse_size = typed(option_values.parse_size)
+parse_format = typed(_format_of)
+parse_shard = typed(_shard_of)
+_parse_device = typed(_device_of)
 
 
 def flag(*names: str, **settings: Any) -> Any:
@@ -183,7 +185,8 @@ FormatOption = Annotated[
         "--format",
         metavar="FORMAT",
         parser=parse_format,
-        help="Format of the outputs: png, tiff, jpg, webp, avif, bmp, gif, jxl, jp2 or ppm.  "
+        help="Format of the outputs: png, tiff, jpg, webp, avif, bmp, gif, jxl, jp2 or ppm; "
+        "mkv, mp4 or mov for clips.  "
         "[default: as OUT or INPUT]",
     ),
 ]

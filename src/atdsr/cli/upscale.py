@@ -13,6 +13,17 @@ from atdsr.base.errors import AtdsrError, missing
 from atdsr.base.option_values import STREAM
 from atdsr.base.reporter import Reporter
 from atdsr.base.stores import locate
+from atdsr.cli.clip_options import (
+    CodecOption,
+    CrfOption,
+    DeinterlaceOption,
+    EndOption,
+    FramesOption,
+    HardwareOption,
+    PresetOption,
+    StartOption,
+    ThreadsOption,
+)
 from atdsr.cli.console import out, printable, progress_bar, say
 from atdsr.cli.models import ensure_here
 from atdsr.cli.options import (
@@ -61,6 +72,7 @@ Examples:
   atdsr upscale photos -r -o large           a tree of folders, into another
   atdsr upscale "photos/*.png" -f webp       a glob; all become WebP
   atdsr upscale art.png -m my.safetensors    weights of your own
+  atdsr upscale film.mkv --frames 48         the first 48 frames of a clip
   atdsr upscale photo.jpg --preview          only its middle, beside bicubic
   atdsr upscale s3://photos -r -o large      a bucket, onto the disk
   atdsr upscale photos --dry-run             what would be made, and how long
@@ -126,11 +138,20 @@ def upscale(
     ] = None,
     manifest: ManifestOption = None,
     failures: FailuresOption = None,
+    codec: CodecOption = None,
+    crf: CrfOption = None,
+    preset: PresetOption = None,
+    hardware: HardwareOption = False,
+    start: StartOption = None,
+    end: EndOption = None,
+    frames: FramesOption = None,
+    deinterlace: DeinterlaceOption = False,
+    threads: ThreadsOption = None,
     yes: YesOption = False,
     verbose: VerboseOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Enlarge picture files.
+    """Enlarge picture files and clips.
 
     INPUT is one or more pictures, a folder (its own pictures, not those in subfolders), a glob in
     quotes, or - for standard input. With atdsr[stores], INPUT and OUT may be in a store, such as
@@ -140,12 +161,16 @@ def upscale(
     format can hold them, and photos are set upright. Animations stay animations, and
     multi-page files stay multi-page.
 
+    With atdsr[video], clips (MP4, MOV, MKV, WebM, AVI, TS and others) become MP4, MOV or MKV.
+    Sound, subtitles, chapters and time stamps stay as they are. The same command goes on with an
+    interrupted clip.
+
     An input is never overwritten, an existing output only with --overwrite. An existing output is
     an error for a single picture and is skipped among several, so run the same command again to
     resume. If the inputs include both a.png and a_x2.png, the second is taken for an earlier output
     and left out; name it alone to enlarge it.
     """
-    start = time.perf_counter()  # what is imported and loaded is time that people wait, too
+    began = time.perf_counter()  # what is imported and loaded is time that people wait, too
     if json_lines and output == STREAM:
         raise UsageError("--json and -o - both write to standard output; drop one of them.")
     if preview and (dry_run or output == STREAM):
@@ -158,10 +183,13 @@ def upscale(
         raise UsageError("--manifest and - exclude each other; drop one of them.")
     if failures is not None and dry_run:
         raise UsageError("--failures and --dry-run exclude each other; drop one of them.")
+    if start is not None and end is not None and end <= start:
+        raise UsageError("--end is not after --start; give a later one.")
     scale, target_size = asked_size(context, scale=scale, outscale=outscale, size=size)
     if not json_lines:
         _check_not_missing(inputs)
     from atdsr import batch  # it imports PyTorch, so what can be refused has been refused
+    from atdsr.video import ClipFiles, VideoConfig
 
     ensure_here([model] if model else [], yes=yes, quiet=quiet)
     chosen = choose_networks(
@@ -186,6 +214,19 @@ def upscale(
         quality=quality,
         strip_metadata=strip_metadata,
         shard=shard,
+        clips=ClipFiles(
+            VideoConfig(
+                None if codec is None else codec.value,
+                crf,
+                preset,
+                hardware,
+                start,
+                end,
+                frames,
+                deinterlace,
+                threads or 0,
+            )
+        ),
         defaults=default_fields(context),
     )
     if manifest is None:
@@ -202,7 +243,7 @@ def upscale(
             tally, interrupted = _run(
                 plan, chosen.networks, streams, list_failure, preview, json_lines, quiet
             )
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - began
         conclude(plan, tally, seconds, interrupted, json_lines, quiet)
 
 
@@ -296,6 +337,7 @@ def _run(
             return Reporter(
                 show_progress,
                 lambda sentence: show(f"{item.source}: {sentence}"),
+                lambda words: progress.update(task, description=f"{count}{name}  {words}"),
             )
 
         for path in plan.left_out:
