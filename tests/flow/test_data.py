@@ -158,3 +158,60 @@ def test_a_test_set_is_identified_by_its_pixels(here: Path, benchmarks: Path) ->
     assert lines[0].endswith("(no set known to atdsr)")
     assert lines[1].endswith("(the Set14 of papers)")
     assert "there is no folder 'gone' here" in atdsr("identify", "gone").stderr
+
+
+# ------------------------------------------------------------------------------------- degradations
+
+
+def test_a_sheet_of_a_degradation(here: Path) -> None:
+    Image.fromarray(noise(h=300, w=310, seed=1)).save("photo.png")
+    done = atdsr("degrade", "photo.png", "-o", "sheet.png", "--count", "2")
+    assert (done.exit_code, done.stdout) == (0, "web x2 -> sheet.png\n")
+    with Image.open("sheet.png") as sheet:
+        assert sheet.width > 4 * 288
+        first = sheet.tobytes()
+    done = atdsr("degrade", "photo.png", "-o", "sheet.png", "--count", "2")
+    assert done.exit_code == 1
+    assert "sheet.png: the file exists and is kept" in done.stderr
+    again = ("degrade", "photo.png", "-o", "sheet.png", "--count", "2", "--overwrite")
+    assert atdsr(*again).exit_code == 0
+    assert Image.open("sheet.png").tobytes() == first
+    assert atdsr(*again, "--seed", "1").exit_code == 0
+    assert Image.open("sheet.png").tobytes() != first
+
+
+def test_a_sheet_of_what_a_recipe_has(here: Path) -> None:
+    (here / "mine.yaml").write_text(
+        "model: atd-light\nscale: 3\niterations: 1\n"
+        "data: {train: set, degradation: {operations: [{kind: resize}]}}\n"
+    )
+    Image.fromarray(noise(h=36, w=30, seed=1)).save("photo.png")
+    done = atdsr("degrade", "photo.png", "-d", "mine.yaml", "-o", "sheet.png")
+    assert (done.exit_code, done.stdout) == (0, "mine.yaml x3 -> sheet.png\n")
+    for given, sentence in (
+        (("nothing.png", "-o", "a.png"), "nothing.png does not exist"),
+        (("photo.png", "-o", "a.xyz"), "xyz"),
+        (("photo.png", "-d", "wep", "-o", "a.png"), "'wep' is neither a degradation"),
+    ):
+        done = atdsr("degrade", *given)
+        assert done.exit_code == 1
+        assert sentence in done.stderr
+        assert not (here / "a.png").exists()
+
+
+def test_a_folder_is_degraded_once_and_for_all(here: Path) -> None:
+    done = atdsr("degrade", "DIV2K_train_HR", "-s", "4", "-o", "lr")
+    assert (done.exit_code, done.stdout) == (0, "3 pictures, web x4 -> lr\n")
+    made = {path.name: path.read_bytes() for path in sorted((here / "lr").iterdir())}
+    assert list(made) == ["0000.png", "0001.png", "0002.png"]
+    for path in (here / "lr").iterdir():
+        with Image.open(path) as picture:
+            assert picture.size == (15, 12)
+    assert atdsr("degrade", "DIV2K_train_HR", "-s", "4", "-o", "lr").exit_code == 1
+    done = atdsr("degrade", "DIV2K_train_HR", "-s", "4", "-o", "lr", "--overwrite")
+    assert done.exit_code == 0
+    assert {path.name: path.read_bytes() for path in (here / "lr").iterdir()} == made
+    (here / "empty").mkdir()
+    done = atdsr("degrade", "empty", "-o", "lr2")
+    assert done.exit_code == 1
+    assert "empty holds no pictures" in done.stderr

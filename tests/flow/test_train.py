@@ -176,7 +176,7 @@ def test_two_processes_train_as_one_does(folder: Path) -> None:
     """The same loss curve at the same global batch; and one goes on with what two began."""
     settings = (
         *("--set", "precision=fp64", "--set", "data.batch=3", "--set", "save.every=100"),
-        *("--set", "data.micro_batch=1"),
+        *("--set", "data.micro_batch=1", "--set", "data.degradation=web"),
     )
     one = recipe(folder, "one", 20)
     done = atdsr(folder, "train", one, *settings)

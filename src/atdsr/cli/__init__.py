@@ -186,6 +186,7 @@ app.add_typer(data_app, name="data")
 data_app.command(cls=Command)(data.pack)
 data_app.command(cls=Command)(data.check)
 data_app.command(cls=Command)(data.identify)
+data_app.command(cls=Command)(data.degrade)
 runs_app = typer.Typer(
     cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None, help="Look at training runs."
 )

@@ -1,4 +1,4 @@
-"""`atdsr data pack`, `atdsr data check` and `atdsr data identify`."""
+"""`atdsr data pack`, `atdsr data check`, `atdsr data identify` and `atdsr data degrade`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +12,7 @@ from atdsr.cli.options import (
     SCALE_METAVAR,
     Device,
     DeviceOption,
+    OverwriteOption,
     QuietOption,
     argument,
     at_least_1,
@@ -153,3 +154,66 @@ def identify(data: Annotated[str, argument("DATA")], quiet: QuietOption = False)
         standard = standard_sets.identify(digest, scale)
         verdict = f"the {standard.name} of papers" if standard else "no set known to atdsr"
         say(out, f"{test_set.name}, {len(pictures)} pictures, x{scale}: {digest} ({verdict})")
+
+
+def degrade(
+    picture: Annotated[Path, argument("PICTURE")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="SHEET",
+            help="The sheet, such as sheet.png; a folder for the LR pictures if PICTURE is one.",
+        ),
+    ],
+    degradation: Annotated[
+        str,
+        typer.Option(
+            "-d",
+            "--degradation",
+            metavar="NAME",
+            help="web, bsrgan or realesrgan, or a recipe that has a data.degradation.",
+        ),
+    ] = "web",
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            "-s",
+            "--scale",
+            metavar=SCALE_METAVAR,
+            parser=parse_scale,
+            help="Scale of LR.  [default: that of the recipe, or 2]",
+        ),
+    ] = None,
+    count: Annotated[
+        int, typer.Option(metavar="N", min=1, max=64, help="Number of LR pictures on the sheet.")
+    ] = 10,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of what is drawn.")] = 0,
+    overwrite: OverwriteOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Show what a degradation does to a picture.
+
+    The sheet has the middle of the picture, and LR pictures made of it as training makes them from
+    its crops, with what was done to each. If PICTURE is a folder, an LR picture is made of each
+    picture in it, to validate on.
+    """
+    from atdsr.datasets import degraded_folder
+    from atdsr.datasets.degradations import Degrader
+    from atdsr.reports import degradation_sheet
+    from atdsr.training import recipes
+
+    chosen, scale = recipes.degradation(degradation, scale)
+    degrader = Degrader(chosen, scale, seed)
+    if not picture.is_dir():
+        degradation_sheet.write(picture, output, degrader, count=count, overwrite=overwrite)
+        say(out, f"{printable(degradation)} x{scale} -> {output}")
+        return
+    with progress_bar(quiet) as progress:
+        task = progress.add_task(printable(picture.name), total=1)
+        reporter = Reporter(lambda done: progress.update(task, completed=done))
+        made = degraded_folder.write(
+            picture, output, degrader, overwrite=overwrite, reporter=reporter
+        )
+    say(out, f"{units.counted(made, 'picture')}, {printable(degradation)} x{scale} -> {output}")

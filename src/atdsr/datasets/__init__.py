@@ -1,4 +1,4 @@
-"""Packed training sets: made, checked, and cut into crops.
+"""Packed training sets: made, checked, cut into crops, and degraded.
 
 A packed set keeps the pixels of all pictures of a folder, HR and LR, one after another in files
 that are mapped into memory, and describes them in its index. `docs/data.md` is the page for users.

@@ -1,6 +1,6 @@
 """Random crops of a packed set, each a pure function of the seed and its number."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from atdsr.base import units
+from atdsr.datasets.degradations import Degradation, Degrader
 from atdsr.datasets.packed_set import DataError, PackedSet, lr_resolution
 
 _CACHED_ORDERS = 4  # epochs
@@ -55,6 +56,7 @@ class Crops:
         candidates: Positions in the picture that are drawn for each crop.
         device: Device to copy all pixels to once; crops are then cut and stay there. None draws
             them from the mapped files into main memory. Both give the same bits.
+        degradation: How LR is made from the HR crop; None takes the LR pictures of the set.
 
     Raises:
         DataError: The pixels do not fit into the memory of the device.
@@ -69,6 +71,7 @@ class Crops:
         rot: bool = True,
         candidates: int = 1,
         device: torch.device | None = None,
+        degradation: Degradation | None = None,
     ) -> None:
         self._pictures = pictures
         self._candidates = candidates
@@ -85,15 +88,23 @@ class Crops:
             np.random.SeedSequence([seed, stream]).generate_state(2, np.uint64) for stream in (0, 1)
         )
         self._order = lru_cache(_CACHED_ORDERS)(self._draw_order)
-        sides = (pictures.lr, pictures.hr)
+        self._degrader = degradation and Degrader(degradation, self._scale, seed)
         self._cut: tuple[Callable[[_Squares, int], Tensor], ...] = tuple(
-            _MappedCutter(side) if device is None else _DeviceCutter(side, device) for side in sides
+            _MappedCutter(side) if device is None else _DeviceCutter(side, device)
+            for side in self._sides
         )
+
+    @property
+    def _sides(self) -> Sequence[NDArray[np.uint8]]:
+        """The pixels that crops are cut from: HR, and LR unless it is made."""
+        if self._degrader is not None:
+            return (self._pictures.hr,)
+        return self._pictures.hr, self._pictures.lr
 
     @property
     def nbytes(self) -> int:
         """Bytes of all pixels, which a copy on a device would take."""
-        return self._pictures.lr.nbytes + self._pictures.hr.nbytes
+        return sum(side.nbytes for side in self._sides)
 
     def check(self, patch: int) -> None:
         """See whether every picture is large enough for a crop.
@@ -135,14 +146,17 @@ class Crops:
         top = _below(random[:, 0], self._heights[pictures] - patch + 1)
         left = _below(random[:, 1], self._widths[pictures] - patch + 1)
         orientation = random[:, 2].astype(np.int64) & self._mask
-        lr, hr = (
+        sides = [
             cut(self._squares(pictures, top, left, orientation, patch, scale), patch * scale)
-            for cut, scale in zip(self._cut, (1, self._scale), strict=True)
-        )
-        if self._candidates == 1:
-            return lr, hr
-        chosen = self._most_detailed(hr)
-        return lr.index_select(0, chosen), hr.index_select(0, chosen)
+            for cut, scale in zip(self._cut, (self._scale, 1), strict=False)
+        ]
+        if self._candidates > 1:
+            chosen = self._most_detailed(sides[0])
+            sides = [side.index_select(0, chosen) for side in sides]
+        if self._degrader is not None:
+            sides.append(self._degrader(sides[0], crops.tolist()))
+        hr, lr = sides
+        return lr, hr
 
     def _most_detailed(self, hr: Tensor) -> Tensor:
         """Choose one of the candidates of each crop.

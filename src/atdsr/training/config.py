@@ -3,12 +3,12 @@
 import itertools
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -16,19 +16,10 @@ from pydantic import (
     model_validator,
 )
 
-from atdsr.datasets import pairs
+from atdsr.base.sections import ConfigSection, Number, PositiveFloat
+from atdsr.datasets import degradations, pairs
+from atdsr.datasets.degradations import Degradation
 from atdsr.network.config import ATDConfig
-
-
-def reject_bool(value: Any) -> Any:
-    """Keep true and false from passing for numbers.
-
-    Raises:
-        ValueError: The value is one of them.
-    """
-    if isinstance(value, bool):
-        raise ValueError("it must be a number")
-    return value
 
 
 def _check_folder_name(text: str) -> str:
@@ -63,6 +54,14 @@ def _unquoted_braces(value: Any) -> Any:
     return "{}" if value == {} else value
 
 
+def _check_degradation(value: Any) -> Any:
+    if not isinstance(value, Degradation | Mapping) and value not in degradations.NAMES:
+        raise ValueError(
+            f"it must be {', '.join(degradations.NAMES)}, or hold the key `operations`"
+        )
+    return value
+
+
 def _check_loss(text: str) -> str:
     if text not in _LOSSES and not _IMPORT_PATH.fullmatch(text):
         raise ValueError(
@@ -79,8 +78,6 @@ _MAX_LEARNING_RATE = 10.0
 _MAX_LR_GROWTH = 1e6  # by all milestones together
 
 Precision = Literal["fp32", "bf16", "fp64"]
-Number = BeforeValidator(reject_bool)
-"""Lets YAML's true and false not pass for 1 and 0."""
 PositiveCount = Annotated[PositiveInt, Field(le=_MAX_COUNT), Number]
 """A whole number from 1 to a billion."""
 CropCount = Annotated[PositiveInt, Field(le=65_536), Number]
@@ -89,24 +86,20 @@ CropSide = Annotated[PositiveInt, Field(le=8192), Number]
 """The side of a crop in pixels."""
 StepCount = Annotated[int, Field(ge=0, le=_MAX_COUNT), Number]
 """A step or a number of steps; 0 for none."""
-PositiveFloat = Annotated[float, Field(gt=0), Number]
-"""A number above 0."""
 NonNegativeFloat = Annotated[float, Field(ge=0, le=1_000_000), Number]
 """A number from 0 to a million."""
 FolderName = Annotated[str, AfterValidator(_check_folder_name)]
 """The name of a folder, which leads nowhere else."""
 UserPath = Annotated[Path, AfterValidator(_expand_path)]
 """A file or a folder; `~` is expanded."""
+DegradationOrName = Annotated[
+    Degradation | degradations.PresetName, BeforeValidator(_check_degradation)
+]
+"""A degradation, or the name of a preset."""
 LossKind = Annotated[str, AfterValidator(_check_loss)]
 """The name of a loss, or where to import a function from."""
 Template = Annotated[str, AfterValidator(_check_template), BeforeValidator(_unquoted_braces)]
 """The name of an LR picture without its suffix; `{}` stands for the HR picture's name."""
-
-
-class ConfigSection(BaseModel):
-    """A section of a recipe. It is frozen and refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataConfig(ConfigSection):
@@ -128,6 +121,8 @@ class DataConfig(ConfigSection):
         rot: Mirror half of the crops upside down, and transpose half of them.
         candidates: Positions that are drawn in the picture for each crop; the one with the most
             detail is taken.
+        degradation: How LR is made from each HR crop: the name of a preset, or its operations. None
+            takes the LR pictures of the set.
         residence: Where the pictures are kept: in the memory of the device ("device"), in mapped
             files ("mapped"), or on the device if they fit ("auto").
     """
@@ -143,7 +138,22 @@ class DataConfig(ConfigSection):
     hflip: bool = True
     rot: bool = True
     candidates: Annotated[PositiveCount, Field(le=256)] = 1
+    degradation: DegradationOrName | None = None
     residence: Literal["auto", "device", "mapped"] = "auto"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.degradation is not None and self.lr is not None:
+            raise ValueError(
+                "lr names LR pictures, and degradation makes them from HR; leave one of them out"
+            )
+        return self
+
+    def degradation_at(self, scale: int) -> Degradation | None:
+        """Return the degradation of crops for a scale."""
+        if isinstance(self.degradation, str):
+            return degradations.preset(self.degradation, scale)
+        return self.degradation
 
 
 class StageConfig(ConfigSection):

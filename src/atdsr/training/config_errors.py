@@ -26,6 +26,8 @@ _MESSAGES = {
     "int_parsing": "input should be a whole number",
     "bool_type": "input should be true or false",
     "bool_parsing": "input should be true or false",
+    "too_short": "it must not be empty",
+    "union_tag_not_found": "it needs a kind, such as `kind: blur`",
 }
 """Pydantic's messages in terms of YAML rather than Python."""
 
@@ -56,6 +58,10 @@ def first_problem(
     name = ".".join(map(str, keys))
     if kind == "missing":
         return keys, f"the key {name} is missing."
+    if kind == "union_tag_invalid":
+        context = problem.get("ctx", {})
+        sentence = f"it must be one of {context['expected_tags']}."
+        return keys, f"{name}.kind is {short(context['tag'])}: {sentence}"
     if kind != _SECTION:
         message = _MESSAGES.get(kind) or message.removeprefix("Value error, ")
         message = f"{message[0].lower()}{message[1:]}."
@@ -86,25 +92,34 @@ def _locate(location: Sequence[int | str], content: Any, *, is_missing: bool) ->
 # ---------------------------------------------------------------------------------- unknown keys
 
 
-def known_keys(model: type[BaseModel], keys: Keys = ()) -> Iterator[tuple[Keys, list[str]]]:
-    """Yield the keys of a model and of all sections inside it, by the keys that lead there.
+def known_keys(model: type[BaseModel]) -> dict[Keys, list[str]]:
+    """Return the keys of a model and of all sections inside it, by the keys that lead there.
 
-    The position 0 stands for every position in a list.
+    The position 0 stands for every position in a list. Where one of several sections may stand,
+    the keys of all are listed.
     """
+    known: dict[Keys, list[str]] = {}
+    for keys, names in _sections(model, ()):
+        section = known.setdefault(keys, [])
+        section += [name for name in names if name not in section]
+    return known
+
+
+def _sections(model: type[BaseModel], keys: Keys) -> Iterator[tuple[Keys, list[str]]]:
     annotations = {
         field.alias or name: field.annotation for name, field in model.model_fields.items()
     }
     yield keys, list(annotations)
     for name, annotation in annotations.items():
-        yield from _keys_of_annotation(annotation, (*keys, name))
+        yield from _sections_of_annotation(annotation, (*keys, name))
 
 
-def _keys_of_annotation(annotation: Any, keys: Keys) -> Iterator[tuple[Keys, list[str]]]:
+def _sections_of_annotation(annotation: Any, keys: Keys) -> Iterator[tuple[Keys, list[str]]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield from known_keys(annotation, keys)
+        yield from _sections(annotation, keys)
     inner = (*keys, 0) if get_origin(annotation) is tuple else keys
     for argument in get_args(annotation):
-        yield from _keys_of_annotation(argument, inner)
+        yield from _sections_of_annotation(argument, inner)
 
 
 def unknown_key(keys: Keys, sections: Mapping[Keys, Sequence[str]]) -> str:

@@ -19,8 +19,9 @@ Batch = tuple[Tensor, Tensor]
 class CropLoader:
     """Loads this process's share of every batch.
 
-    If the pictures are kept on the device, a batch is cut there when it is asked for. Otherwise a
-    thread draws the next batch from the mapped files during the current step.
+    If the pictures are kept on the device, a batch is cut there when it is asked for. Otherwise,
+    and always if crops are degraded, a thread draws the next batch during the current step. Pixels
+    that are on a GPU are then degraded there, on a stream of the thread's own.
 
     Args:
         config: Configuration of the run.
@@ -45,14 +46,19 @@ class CropLoader:
             hflip=data.hflip,
             rot=data.rot,
             candidates=data.candidates,
+            degradation=data.degradation_at(config.network.scale),
         )
         self._crops = make_crops()
         for patch in {data.patch, *(stage.patch for stage in config.stages)}:
             self._crops.check(patch)
         self._executor: ThreadPoolExecutor | None = None
-        if _fits_on_device(self._crops, data.residence, distributed.device):
+        self._stream: torch.cuda.Stream | None = None
+        is_on_device = _fits_on_device(self._crops, data.residence, distributed.device)
+        if is_on_device:
             self._crops = make_crops(device=distributed.device)
-        else:
+        if data.degradation is not None or not is_on_device:
+            if is_on_device and distributed.device.type == "cuda":
+                self._stream = torch.cuda.Stream(distributed.device)
             self._executor = ThreadPoolExecutor(1, thread_name_prefix="crops")
         self._prefetched: tuple[int, Future[Batch]] | None = None
         self.waited = 0.0
@@ -76,13 +82,22 @@ class CropLoader:
             if step < self._config.iterations:
                 self._prefetched = (step + 1, self._executor.submit(self._draw, step + 1))
         self.waited += time.perf_counter() - start
+        if self._stream is not None:
+            for side in batch:  # which the thread's stream must not reuse before the step is done
+                side.record_stream(torch.cuda.current_stream(side.device))
         lr, hr = (side.to(self._distributed.device, non_blocking=True) for side in batch)
         return lr, hr
 
     def _draw(self, step: int) -> Batch:
         stage, first = self._config.stage(step), self._config.first_crop(step)
         shard = self._distributed.shard(stage.batch)
-        lr, hr = self._crops.batch(range(first + shard.start, first + shard.stop), stage.patch)
+        numbers = range(first + shard.start, first + shard.stop)
+        if self._stream is not None:
+            with torch.cuda.stream(self._stream):
+                batch = self._crops.batch(numbers, stage.patch)
+            self._stream.synchronize()
+            return batch
+        lr, hr = self._crops.batch(numbers, stage.patch)
         if self._executor is not None and self._distributed.device.type == "cuda":
             return lr.pin_memory(), hr.pin_memory()
         return lr, hr

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from atdsr.datasets import degradations
 from atdsr.network.config import ATDConfig, atd, atd_light
 from atdsr.training import TrainConfig, recipes, schedule_checks
 from atdsr.training.recipes import RecipeError
@@ -23,6 +24,10 @@ TINY_MODEL = (
 )
 
 Write = Callable[..., Path]
+
+
+def degraded(degradation: str) -> str:
+    return GOOD.replace("{train: sets/a}", f"{{train: sets/a, degradation: {degradation}}}")
 
 
 @pytest.fixture
@@ -52,6 +57,35 @@ def test_a_recipe(write: Write) -> None:
     named = recipes.load(write(GOOD + "name: mine\n"))
     assert (named.name, named.output) == ("mine", Path("experiments/mine"))
     assert recipes.load(write(GOOD + "output: here\n")).output == Path("here")
+
+
+def test_a_degradation(write: Write) -> None:
+    config = recipes.load(write(degraded("web")))
+    assert config.data.degradation == "web"
+    assert config.data.degradation_at(3) == degradations.preset("web", 3)
+    text = """{operations: [{kind: blur, kernels: {iso: 1, sinc: 2}}, {kind: shuffle, operations: [
+        {kind: resize, relative_to: current, factor: [0.3, 0.7], kernels: {area: 1}},
+        {kind: choice, weights: [2, 1], operations: [{kind: jpeg}, {kind: webp}]}]}]}"""
+    given = recipes.load(write(degraded(" ".join(text.split()))))
+    degradation = given.data.degradation_at(3)
+    assert degradation is not None
+    assert [operation.kind for operation in degradation.operations] == ["blur", "shuffle"]
+    assert recipes.load(write(recipes.dump(given))) == given
+    assert recipes.load(write(GOOD)).data.degradation_at(3) is None
+
+
+def test_a_degradation_by_the_name_of_its_recipe(write: Write) -> None:
+    assert recipes.degradation("bsrgan") == (degradations.preset("bsrgan", 2), 2)
+    assert recipes.degradation("web", 4) == (degradations.preset("web", 4), 4)
+    path = str(write(degraded("realesrgan")))
+    assert recipes.degradation(path) == (degradations.preset("realesrgan", 3), 3)
+    for source, sentence in (
+        (str(write(GOOD)), r"has no data\.degradation"),
+        ("wep", r"'wep' is neither a degradation \(web, bsrgan, realesrgan\) nor a recipe"),
+        ("missing.yaml", r"missing\.yaml"),
+    ):
+        with pytest.raises(RecipeError, match=sentence):
+            recipes.degradation(source)
 
 
 def test_a_network_by_its_fields(write: Write) -> None:
@@ -231,6 +265,31 @@ def test_names(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (GOOD.replace("3", "5"), "scale is 5; ATD enlarges by 2, 3 or 4"),
         (GOOD.replace("3", "three"), "scale is 'three'"),
         (GOOD.replace("3", "2.0"), "scale is 2.0"),
+        (degraded("wep"), r"data\.degradation is 'wep': it must be web, bsrgan, realesrgan, or"),
+        (degraded("[web]"), r"data\.degradation is a list"),
+        (degraded("{operations: []}"), r"operations is a list: it must not be empty"),
+        (
+            degraded("{operations: [{size: [7, 9]}]}"),
+            r"operations\.0 is a mapping: it needs a kind",
+        ),
+        (
+            degraded("{operations: [{kind: blurr}]}"),
+            r"0\.kind is 'blurr': it must be one of 'blur'",
+        ),
+        (degraded("{operations: [{kind: jpeg, qualty: 3}]}"), r"did you mean '.*\.0\.quality'"),
+        (degraded("{operations: [{kind: jpeg, quality: [50, 101]}]}"), r"quality\.1 is 101"),
+        (degraded("{operations: [{kind: blur, sigma: [3, 1]}]}"), "lowest and the highest value"),
+        (degraded("{operations: [{kind: blur, size: [4, 8]}]}"), "kernels have odd sizes"),
+        (degraded("{operations: [{kind: blur, kernels: {iso: 0}}]}"), "one of the weights must be"),
+        (degraded("{operations: [{kind: resize, kernels: {cubic: 1}}]}"), "should be 'nearest'"),
+        (degraded("{operations: [{kind: resize, up: 1, factor: [2, 3]}]}"), "a range around 1"),
+        (degraded("{operations: [{kind: resize, up: 0.7, down: 0.7}]}"), "together are above 1"),
+        (degraded("{operations: [{kind: noise, gray: 0.7, correlated: 0.7}]}"), "are above 1"),
+        (
+            degraded("{operations: [{kind: choice, weights: [1, 2], operations: [{kind: jpeg}]}]}"),
+            "weights must be as many as operations",
+        ),
+        (degraded("web, lr: x"), "data: lr names LR pictures, and degradation makes them"),
         (GOOD + "base: 3\n", "base is 3; it is the file or the name"),
         (GOOD + "base: [a.yaml, [b]]\n", "base is a list"),
         ("- a\n- b\n", "key: value"),

@@ -141,6 +141,21 @@ def test_train_40_is_train_20_and_resume_20(
 
 
 @pytest.mark.slow
+def test_degraded_crops_are_the_same_after_a_restart(train: Path, tmp_path: Path) -> None:
+    whole = tiny_config(train, tmp_path / "whole", data={"degradation": "realesrgan"})
+    fit(whole)
+    parted = changed(whole, output=tmp_path / "parted")
+    with pytest.raises(StoppedError):
+        fit(parted, callback=stop_after(2))
+    fit(parted)
+    assert_same_run(parted, whole)
+    clean = tiny_config(train, tmp_path / "clean")
+    fit(clean)
+    ours, theirs = (read_tensors(each.output / trainer.WEIGHTS)[0] for each in (whole, clean))
+    assert any(not torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.slow
 def test_a_damaged_state_costs_one_interval(train: Path, tmp_path: Path) -> None:
     whole, damaged = (tiny_config(train, tmp_path / name) for name in ("whole", "damaged"))
     fit(whole)

@@ -7,14 +7,28 @@ it builds on. The recipes of the published runs come with atdsr.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from atdsr.base import yaml_io
+from atdsr.base.errors import short
+from atdsr.base.scales import SCALES
+from atdsr.datasets import degradations
+from atdsr.datasets.degradations import Degradation
 from atdsr.training.config import TrainConfig
 from atdsr.training.recipes.files import find, names, read
 from atdsr.training.recipes.partial import PartialRecipe, RecipeError
 from atdsr.training.recipes.schema import PRESETS, resolve
 
-__all__ = ["PRESETS", "PartialRecipe", "RecipeError", "dump", "load", "names", "resolve"]
+__all__ = [
+    "PRESETS",
+    "PartialRecipe",
+    "RecipeError",
+    "degradation",
+    "dump",
+    "load",
+    "names",
+    "resolve",
+]
 
 
 def load(
@@ -37,6 +51,39 @@ def load(
     """
     path = find(recipe)
     return resolve(read(path), overrides, name=path.stem, source=str(path), allow_code=allow_code)
+
+
+def degradation(source: str, scale: int | None = None) -> tuple[Degradation, int]:
+    """Return a degradation by the name of a preset, or that of the crops of a recipe.
+
+    Args:
+        source: The name, or what `load` takes.
+        scale: Scale of LR; by default 2 for a preset, and that of the recipe.
+
+    Returns:
+        The degradation and its scale.
+
+    Raises:
+        RecipeError: There is neither a preset nor a recipe of that name, or the recipe is invalid
+            or has no degradation.
+    """
+    if source in degradations.NAMES:
+        scale = scale or SCALES[0]
+        return degradations.preset(cast(degradations.PresetName, source), scale), scale
+    try:
+        config = load(source)
+    except RecipeError as error:
+        if Path(source).suffix:
+            raise
+        presets = ", ".join(degradations.NAMES)
+        raise RecipeError(
+            f"{short(source)} is neither a degradation ({presets}) nor a recipe: {error}"
+        ) from None
+    scale = scale or config.network.scale
+    of_crops = config.data.degradation_at(scale)
+    if of_crops is None:
+        raise RecipeError(f"{source} has no data.degradation; name a recipe that has one.")
+    return of_crops, scale
 
 
 def dump(config: TrainConfig) -> str:

@@ -56,7 +56,7 @@ class _ModelSection(ConfigSection):
     model: NetworkFields
 
 
-_KNOWN_KEYS = dict(known_keys(TrainConfig))
+_KNOWN_KEYS = known_keys(TrainConfig)
 _KNOWN_KEYS[()] = ["model", "scale", *(key for key in _KNOWN_KEYS[()] if key != "network")]
 # the fields of a network are suggested only inside `model`, which is often just a name
 _MODEL_KEYS = {**_KNOWN_KEYS, ("model",): list(NetworkFields.model_fields)}
