@@ -57,6 +57,7 @@ NOT_RUN = {
     **dict.fromkeys(
         ("s3://", "gs://", "az://"), "needs a bucket; tests/flow/test_upscale_stores.py"
     ),
+    "atdsr restore": "needs the files of the authors; tests/flow/test_restore.py",
     "models add": "needs the files of the authors; tests/flow/test_models.py",
 }
 """What a command holds that is not run, and why; where it is tested instead."""
@@ -119,7 +120,8 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with running() as server:
         for model in models.OFFICIAL:
             if model.name.startswith("official/atd-light"):
-                server.serve(model.file, network_file(folder / model.file, model.config))
+                file = network_file(folder / model.file, model.config)
+                server.serve(f"{model.subfolder}/{model.file}".lstrip("/"), file)
         yield server
 
 

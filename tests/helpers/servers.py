@@ -20,7 +20,7 @@ from typing import Any
 import gdown
 import pytest
 
-from atdsr.network.config import ATDConfig
+from atdsr.network.config import NetworkConfig
 from atdsr.weights import Weights, download, models, write_weights
 from atdsr.weights.models import DownloadError, OfficialModel
 from helpers.networks import TINY, lively
@@ -143,7 +143,7 @@ def _answer(request: BaseHTTPRequestHandler, server: Server) -> None:
         server.sent[number] += min(4096, end - place)
 
 
-def network_file(path: Path, config: ATDConfig = TINY, seed: int = 0) -> bytes:
+def network_file(path: Path, config: NetworkConfig = TINY, seed: int = 0) -> bytes:
     """A `.pth` as the authors ship it, with both sets of parameters."""
     state = lively(config, seed).state_dict()
     write_weights(Weights(config, state), path, overwrite=True, trained=state)

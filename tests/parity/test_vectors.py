@@ -8,18 +8,22 @@ sort. The index buffers that follow from the sizes have been taken out.
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors
 import torch
 from torch import Tensor
 
 from atdsr.network import kernels
+from atdsr.network.config import ATDConfig, ATDUConfig
 from atdsr.network.fused_cpu import CPUBackend
 from atdsr.weights import Weights, official_state_dict, read_weights, write_weights
-from atdsr.weights.state_dict import POSITION_INDEX
+from atdsr.weights.state_dict import is_position_index
 
 VECTORS = Path(__file__).with_name("vectors")
 ENLARGING = ("v2_light_x2", "v2_classical_x3", "v2_real_x4")
+RESTORING = ("atd_u_3ch", "atd_u_1ch")
+ALL = (*ENLARGING, *RESTORING)
 
 
 def vector(name: str) -> tuple[dict[str, Tensor], Tensor, Tensor, dict]:
@@ -39,10 +43,11 @@ def weights_of(name: str, folder: Path) -> Weights:
     """The network, read from a file as the authors' code saves it."""
     parameters, _, _, options = vector(name)
     torch.save({"params_ema": parameters}, folder / f"{name}.pth")
-    return read_weights(folder / f"{name}.pth", category_size=options["category_size"])
+    (category_size,) = {*np.ravel(options["category_size"]).tolist()}
+    return read_weights(folder / f"{name}.pth", category_size=category_size)
 
 
-@pytest.mark.parametrize("name", ENLARGING)
+@pytest.mark.parametrize("name", ALL)
 def test_the_authors_output_in_float64(name: str, tmp_path: Path) -> None:
     _, image, expected, _ = vector(name)
     model = weights_of(name, tmp_path).build().double()
@@ -57,6 +62,7 @@ def test_the_authors_output_in_float64(name: str, tmp_path: Path) -> None:
 def test_the_configuration_is_read_off_the_tensors(name: str, tmp_path: Path) -> None:
     _, _, _, options = vector(name)
     config = weights_of(name, tmp_path).config
+    assert isinstance(config, ATDConfig)
     assert config.code_width == options["dim_ffn_td"]
     assert config.dictionary_size == options["num_tokens"]
     assert config.reduced_width == options["reducted_dim"]
@@ -65,7 +71,21 @@ def test_the_configuration_is_read_off_the_tensors(name: str, tmp_path: Path) ->
     assert (config.scale, config.head) == (options["upscale"], options["upsampler"])
 
 
-@pytest.mark.parametrize("name", ENLARGING)
+@pytest.mark.parametrize("name", RESTORING)
+def test_the_configuration_of_an_atd_u(name: str, tmp_path: Path) -> None:
+    _, _, _, options = vector(name)
+    config = weights_of(name, tmp_path).config
+    assert isinstance(config, ATDUConfig)
+    assert (config.scale, config.channels) == (1, options["in_chans"])
+    assert list(config.code_widths) == options["dim_ffn_td"]
+    assert list(config.reduced_widths) == options["reducted_dim"]
+    assert list(config.windows) == options["window_size"]
+    assert list(config.depths) == options["depths"]
+    assert list(config.heads) == options["num_heads"]
+    assert (config.width, config.ffn_ratio) == (options["embed_dim"], options["mlp_ratio"])
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_the_official_names_are_written(name: str, tmp_path: Path) -> None:
     """Both ways, the same tensors under the same names."""
     parameters, _, _, _ = vector(name)
@@ -74,12 +94,13 @@ def test_the_official_names_are_written(name: str, tmp_path: Path) -> None:
     again = read_weights(tmp_path / "ours.safetensors")
     assert again.config == weights.config
     official = official_state_dict(again)
-    official.pop(POSITION_INDEX)
-    assert official.keys() == parameters.keys()
+    buffers = {key for key in official if is_position_index(key)}
+    assert len(buffers) == (1 if name in ENLARGING else len(weights.build().layers))
+    assert official.keys() - buffers == parameters.keys()
     assert all(torch.equal(official[key], parameters[key]) for key in parameters)
 
 
-@pytest.mark.parametrize("name", ENLARGING)
+@pytest.mark.parametrize("name", ALL)
 def test_kernels_layer_by_layer(name: str, tmp_path: Path) -> None:
     """Each layer gets the same tokens, so that no category flips before it."""
     _, image, _, _ = vector(name)

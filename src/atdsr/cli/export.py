@@ -78,7 +78,7 @@ def export(
     except exporting.ExportError as error:
         raise UsageError(str(error)) from error
     ensure_here([model], yes=yes, quiet=quiet)
-    network = models.load_weights(model, category_size=category_size).build()
+    network = models.load_weights(model, category_size=category_size).build_enlarging("an export")
     with progress_bar(quiet) as progress:
         task = progress.add_task(printable(output.name), total=1)
         checks = exporting.export(

@@ -114,8 +114,9 @@ def info(
     rows: dict[str, object] = {"file": name}
     if not models.is_file(name):
         rows = _facts(models.find(name))
-    config = weights.config
-    rows |= {"network": config.name, "parameters": f"{weights.parameters:,}", **config.to_dict()}
+    network = {"network": weights.config.name}
+    rows |= network | {"parameters": f"{weights.parameters:,}"}
+    rows |= weights.config.to_dict() | network
     width = max(map(len, rows)) + 2
     for name, value in rows.items():
         say(out, f"{name:{width}}{value}")
@@ -135,6 +136,7 @@ def convert(
     """
     from dataclasses import replace
 
+    from atdsr.network.config import ATDConfig
     from atdsr.weights import WeightsError, models, read_weights, write_weights
 
     weights = models.load_weights(source, category_size=category_size)
@@ -145,13 +147,15 @@ def convert(
         told = read_weights(target).config
     except WeightsError:
         told = None
-    if config.category_block is not None and (told is None or told.category_block is None):
+    block = config.category_block if isinstance(config, ATDConfig) else None
+    if isinstance(told, ATDConfig) and told.category_block is None and block is not None:
+        told = replace(told, category_block=block)  # the sentence below says all
         say(
             err,
             f"{target} cannot tell that this network sorts tokens in squares of "
-            f"{config.category_block}; whoever loads it will sort them all over the picture.",
+            f"{block}; whoever loads it will sort them all over the picture.",
         )
-    if told is None or replace(told, category_block=config.category_block) != config:
+    if told != config:
         say(
             err,
             f"{target} cannot tell the category size of this network; load it with "
@@ -253,13 +257,13 @@ def _facts(model: "BundledModel | OfficialModel") -> dict[str, object]:
     """Return the facts about a named model, by their labels."""
     from atdsr.weights import models
 
-    rows: dict[str, object] = {
-        "model": model.name,
-        "PSNR-Y": ", ".join(f"{name} {value:.2f}" for name, value in _figures(model).items()),
-        "trained on": model.data,
-    }
+    figures = ", ".join(f"{name} {value:.2f}" for name, value in _figures(model).items())
+    rows: dict[str, object] = {"model": model.name}
+    if figures:
+        published = isinstance(model, models.OfficialModel)
+        rows["PSNR-Y"] = f"{figures} (as published)" if published else figures
+    rows["trained on"] = model.data
     if isinstance(model, models.OfficialModel):
-        rows["PSNR-Y"] = f"{rows['PSNR-Y']} (as published)"
         rows |= {"file": model.path, "bytes": f"{model.path.stat().st_size:,}"}
         if model.record is not None:
             rows |= {"source": f"{model.record.source}, {model.record.when}"}

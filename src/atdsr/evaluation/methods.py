@@ -28,6 +28,8 @@ from atdsr.weights import WeightsError, models, read_tensors, read_weights
 BASELINES = ("bicubic", "lanczos")
 """The methods without learned parameters, which work at any scale."""
 
+_TASK = "an evaluation"  # which measures how well networks enlarge
+
 DEFAULT_CONFIG = InferenceConfig(tile="off")
 """How networks run by default: without tiles, since tiling changes the result."""
 
@@ -196,7 +198,7 @@ def _network(
     """Return an ATD by its name or file, a network in an ONNX file, or what spandrel finds."""
     if not models.is_file(name):
         model = models.find(name, BASELINES)
-        upscaler = Upscaler(model.load().build(), config)
+        upscaler = Upscaler(model.load().build_enlarging(_TASK), config)
         return network(upscaler, label, model.sha256, reporter)
     path = Path(name)
     if is_onnx(path):
@@ -210,7 +212,8 @@ def _network(
         device = choose_device(config.device)
         loaded = other_networks.load(path, device)
         return other_network(loaded, label, device, files.sha256(path), config.ensemble)
-    return network(Upscaler(weights.build(), config), label, files.sha256(path), reporter)
+    upscaler = Upscaler(weights.build_enlarging(_TASK), config)
+    return network(upscaler, label, files.sha256(path), reporter)
 
 
 def _is_atd(path: Path) -> bool:

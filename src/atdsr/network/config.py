@@ -20,6 +20,18 @@ _LARGEST = {
     "ffn_kernel": 63,
 }
 """The largest sizes that are built, far beyond those of any published network."""
+_OF_LEVELS = {
+    "depths": 64,
+    "heads": 64,
+    "windows": 32,
+    "code_widths": 2048,
+    "reduced_widths": 2048,
+}
+"""The fields of `ATDUConfig` with a number for each level, and the largest that are built."""
+U_LEVELS = 4
+"""Levels of an ATD-U."""
+U_NETWORK = "ATD-U"
+"""What the metadata of an ATD-U's weights says under `network`."""
 _MOST_LAYERS = 256  # of all blocks together: one takes about 5 ms to build
 _WIDEST_FFN = 64.0
 _IMG_RANGES = (1e-3, 65_535.0)
@@ -35,6 +47,7 @@ class LayerConfig:
 
     Attributes:
         hidden: channels of the feed-forward part, without those of the code.
+        bias: whether maps and convolutions have biases.
     """
 
     width: int
@@ -47,6 +60,7 @@ class LayerConfig:
     ffn_kernel: int
     hidden: int
     code_width: int | None
+    bias: bool = True
 
     @property
     def is_static(self) -> bool:
@@ -104,11 +118,9 @@ class ATDConfig:
             ConfigError: with the name of the field that is wrong.
         """
         check_scale(self.scale)
-        heads = get_args(Head)
-        if self.head not in heads:
-            raise ConfigError(
-                f"head is {short(self.head)}; this version builds {', '.join(map(repr, heads))}."
-            )
+        if self.head not in get_args(Head):
+            names = ", ".join(map(repr, get_args(Head)))
+            raise ConfigError(f"head is {short(self.head)}; this version builds {names}.")
         if self.head == "nearest+conv" and self.scale != 4:
             raise ConfigError(f"the head 'nearest+conv' enlarges by 4, and scale is {self.scale}.")
         for name, most in _LARGEST.items():
@@ -202,6 +214,123 @@ class ATDConfig:
             hidden=self.hidden,
             code_width=self.code_width,
         )
+
+
+@dataclass(frozen=True)
+class ATDUConfig:
+    """What makes an ATD-U, and travels with its weights.
+
+    Tuples have a number for each of the four levels, from the finest to the coarsest.
+
+    Attributes:
+        channels: channels of a picture, 3 for RGB and 1 for gray.
+        width: channels of a token at the finest level; they double from level to level.
+        depths: layers of a block.
+        heads: attention heads of a block.
+        windows: side of an attention window in tokens.
+        code_widths: channels of a category's code in the feed-forward part.
+        reduced_widths: channels of a query to the dictionary.
+        category_size: tokens that attend to each other in the category attention, g.
+        dictionary_size: tokens in the dictionary, m.
+        ffn_kernel: side of the feed-forward part's depthwise convolution, odd.
+        ffn_ratio: width of the feed-forward part over that of a token.
+    """
+
+    channels: int
+    width: int
+    depths: tuple[int, ...]
+    heads: tuple[int, ...]
+    windows: tuple[int, ...]
+    code_widths: tuple[int, ...]
+    reduced_widths: tuple[int, ...]
+    category_size: int
+    dictionary_size: int
+    ffn_kernel: int
+    ffn_ratio: float
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built, or only at a cost beyond that of any real network.
+
+        Raises:
+            ConfigError: with the name of the field that is wrong.
+        """
+        if self.channels not in (1, 3):
+            raise ConfigError(f"channels is {short(self.channels)}; it must be 3 (RGB) or 1.")
+        for name in ("width", "category_size", "dictionary_size", "ffn_kernel"):
+            _check_whole(name, getattr(self, name), _LARGEST[name])
+        for name, largest in _OF_LEVELS.items():
+            value = getattr(self, name)
+            if not isinstance(value, tuple) or len(value) != U_LEVELS:
+                raise ConfigError(f"{name} is {short(value)}; it must be a list of {U_LEVELS}.")
+            for number in value:
+                _check_whole(f"a number of {name}", number, largest)
+        if any(window % 2 for window in self.windows):
+            raise ConfigError(
+                f"windows is {self.windows}; they must be even to be shifted by half."
+            )
+        if any(self.padding % (window << level) for level, window in enumerate(self.windows)):
+            raise ConfigError(
+                f"windows is {self.windows}; a window of a finer level must fit into the coarsest."
+            )
+        if self.width % 2 or any(
+            (self.width << level) % heads for level, heads in enumerate(self.heads)
+        ):
+            raise ConfigError(
+                f"width is {self.width}; it must be even and a multiple of each level's heads."
+            )
+        if self.ffn_kernel % 2 == 0:
+            raise ConfigError(f"ffn_kernel is {self.ffn_kernel}; it must be odd.")
+        _check_number("ffn_ratio", self.ffn_ratio, 1 / self.width, _WIDEST_FFN)
+
+    @property
+    def scale(self) -> int:
+        """How many times the picture's sides grow: the network restores and does not enlarge."""
+        return 1
+
+    @property
+    def padding(self) -> int:
+        """What sides are padded to a multiple of: a window of the coarsest level."""
+        return self.windows[-1] << (U_LEVELS - 1)
+
+    @property
+    def window(self) -> int:
+        """The same, by the name that it has in other networks."""
+        return self.padding
+
+    @property
+    def name(self) -> str:
+        """What the paper calls a network of this configuration, or else its width and depth."""
+        kind = {1: "gray", 3: "color"}[self.channels]
+        if self == atd_u(self.channels):
+            return f"ATD-U {kind}"
+        return f"ATD-U {kind} of width {self.width}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by their names, and the network's kind."""
+        return {"network": U_NETWORK, **dataclasses.asdict(self)}
+
+    def layer(
+        self, level: int, *, width: int | None = None, heads: int | None = None
+    ) -> LayerConfig:
+        """Return what makes the layers of a level; the finest one has some of another width."""
+        width = width or self.width << level
+        return LayerConfig(
+            width=width,
+            heads=heads or self.heads[level],
+            window=self.windows[level],
+            category_size=self.category_size,
+            category_block=None,
+            dictionary_size=self.dictionary_size,
+            reduced_width=self.reduced_widths[level],
+            ffn_kernel=self.ffn_kernel,
+            hidden=int(width * self.ffn_ratio),
+            code_width=self.code_widths[level],
+            bias=False,
+        )
+
+
+NetworkConfig = ATDConfig | ATDUConfig
+"""What makes any network here."""
 
 
 def check_scale(scale: object) -> None:
@@ -299,4 +428,21 @@ def atd_light_v2(scale: int) -> ATDConfig:
         ffn_ratio=1.0,
         head="pixelshuffledirect",
         code_width=4,
+    )
+
+
+def atd_u(channels: int) -> ATDUConfig:
+    """ATD-U of the second paper, for RGB (3) or gray (1): about 25 million parameters."""
+    return ATDUConfig(
+        channels=channels,
+        width=48,
+        depths=(6, 8, 8, 6),
+        heads=(1, 2, 4, 8),
+        windows=(16, 8, 8, 8),
+        code_widths=(6, 12, 12, 12),
+        reduced_widths=(6, 12, 24, 24),
+        category_size=128,
+        dictionary_size=128,
+        ffn_kernel=5,
+        ffn_ratio=2.66,
     )

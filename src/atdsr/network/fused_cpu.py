@@ -85,19 +85,23 @@ class CPUBackend:
         projections = torch.cat([window.proj.weight.T, category.proj.weight.T])
         values = layer.dictionary.value(dictionary).expand(b, -1, -1)
         weight = torch.cat([projections.expand(b, -1, -1), values], dim=1)
-        bias = torch.stack([window.proj.bias, category.proj.bias]).sum(0)
+        bias = None
+        if window.proj.bias is not None:
+            bias = torch.stack([window.proj.bias, category.proj.bias]).sum(0)
         linear((out, from_category, attention), weight, bias, residual=tokens, out=out)
 
         # feed-forward part
         ffn, norm = layer.ffn, layer.norm_ffn
         hidden = buffer("wide", b, n, ffn.fc2.in_features)
         # columns of zeros make room for the codes
-        codes = hidden.shape[-1] - ffn.fc1.out_features
-        weight, bias = F.pad(ffn.fc1.weight.T, (0, codes)), F.pad(ffn.fc1.bias, (0, codes))
+        room = (0, hidden.shape[-1] - ffn.fc1.out_features)
+        weight = F.pad(ffn.fc1.weight.T, room)
+        bias = None if ffn.fc1.bias is None else F.pad(ffn.fc1.bias, room)
         linear((out,), weight, bias, norm=norm, gelu=True, out=hidden)
         hidden = hidden.view(b, h, w, -1)
-        if layer.code is not None:
-            hidden[..., -codes:] = layer.codes(dictionary, categories, x)
+        codes = layer.codes(dictionary, categories, x)
+        if codes is not None:
+            hidden[..., -codes.shape[-1] :] = codes
         mixed = depthwise_gelu(hidden, ffn.depthwise, buffer("narrow", *hidden.shape))
         linear((mixed.flatten(1, 2),), ffn.fc2.weight.T, ffn.fc2.bias, residual=out, out=out)
 

@@ -53,7 +53,7 @@ class ATD(nn.Module):
         self.head = HEADS[config.head](config)
         self.mean: Tensor
         self.reset_buffers()
-        self.apply(_initialise)
+        self.apply(initialise)
 
     @property
     def layers(self) -> list["Layer"]:
@@ -75,10 +75,10 @@ class ATD(nn.Module):
         """
         scale, (height, width) = self.config.scale, image.shape[-2:]
         mean = self.mean.to(image.dtype)
-        x = (_pad_symmetric(image, self.config.window) - mean) * self.config.img_range
+        x = (pad_symmetric(image, self.config.window) - mean) * self.config.img_range
         # channels last from the first convolution on, so that no layer has to copy
         shallow = self.conv_first(x.contiguous(memory_format=torch.channels_last))
-        deep = shallow + self.conv_after_body(_nchw(self.features(_nhwc(shallow), backend)))
+        deep = shallow + self.conv_after_body(nchw(self.features(nhwc(shallow), backend)))
         out = self.head(deep) / self.config.img_range + mean
         return out[..., : height * scale, : width * scale]
 
@@ -92,11 +92,12 @@ class ATD(nn.Module):
         return self.norm_out(x)
 
 
-class Block(nn.Module):
-    """A run of layers around one token dictionary, then a convolution (equation 3, or 19)."""
+class LayerStack(nn.Module):
+    """A run of layers around one token dictionary."""
 
     def __init__(self, config: LayerConfig, depth: int, activation_checkpointing: bool) -> None:
         super().__init__()
+        self.is_static = config.is_static
         self.activation_checkpointing = activation_checkpointing
         # not `randn`: on the device "meta" that imports sympy, which takes half a second
         self.dictionary = nn.Parameter(
@@ -106,27 +107,38 @@ class Block(nn.Module):
             Layer(config, shifted=i % 2 == 1, refines=i < depth - 1 and not config.is_static)
             for i in range(depth)
         )
-        self.conv = nn.Conv2d(config.width, config.width, 3, padding=1)
-        self.norm = nn.LayerNorm(config.width) if config.is_static else None
 
     def forward(self, x: Tensor, backend: Backend | None = None) -> Tensor:
-        """Run the layers on `b h w c`, then the convolution, and add the block's input."""
+        """Run the layers: `b h w c` -> `b h w c`."""
         # one for all pictures where none changes it: what follows from it is computed once
-        pictures = 1 if self.norm is not None else x.shape[0]
-        y, dictionary = x, self.dictionary.expand(pictures, -1, -1)
+        dictionary = self.dictionary.expand(1 if self.is_static else x.shape[0], -1, -1)
         for layer in self.layers:
             if self.activation_checkpointing and torch.is_grad_enabled():
-                y, dictionary = checkpoint(
+                x, dictionary = checkpoint(
                     layer,
-                    y,
+                    x,
                     dictionary,
                     backend,
                     use_reentrant=False,
                     preserve_rng_state=False,  # nothing is random, and a GPU's would be waited for
                 )
             else:
-                y, dictionary = layer(y, dictionary, backend)
-        y = _nhwc(self.conv(_nchw(y)))  # by the same name, so that what enters it is freed
+                x, dictionary = layer(x, dictionary, backend)
+        return x
+
+
+class Block(LayerStack):
+    """A run of layers, then a convolution (equation 3, or 19)."""
+
+    def __init__(self, config: LayerConfig, depth: int, activation_checkpointing: bool) -> None:
+        super().__init__(config, depth, activation_checkpointing)
+        self.conv = nn.Conv2d(config.width, config.width, 3, padding=1)
+        self.norm = nn.LayerNorm(config.width) if config.is_static else None
+
+    def forward(self, x: Tensor, backend: Backend | None = None) -> Tensor:
+        """Run the layers on `b h w c`, then the convolution, and add the block's input."""
+        y = super().forward(x, backend)
+        y = nhwc(self.conv(nchw(y)))  # by the same name, so that what enters it is freed
         return x + y if self.norm is None else self.norm(x + y)
 
 
@@ -136,13 +148,15 @@ class Layer(nn.Module):
     def __init__(self, config: LayerConfig, *, shifted: bool, refines: bool) -> None:
         super().__init__()
         self.norm_attention = nn.LayerNorm(config.width)
-        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.qkv = nn.Linear(config.width, 3 * config.width, bias=config.bias)
         self.window = WindowAttention(config, shifted=shifted)
         self.dictionary = DictionaryAttention(config)
         self.category = CategoryAttention(config)
         self.norm_ffn = nn.LayerNorm(config.width)
         code_width = config.code_width
-        self.code = None if code_width is None else nn.Linear(config.width, code_width)
+        self.code = (
+            None if code_width is None else nn.Linear(config.width, code_width, bias=config.bias)
+        )
         self.ffn = ConvFFN(config)
         self.refinement = Refinement(config.dictionary_size) if refines else None
 
@@ -195,7 +209,7 @@ class WindowAttention(nn.Module):
         self.side = config.window
         self.shifted = shifted
         self.bias_table = nn.Parameter(_truncated_normal((2 * self.side - 1) ** 2, config.heads))
-        self.proj = nn.Linear(config.width, config.width)
+        self.proj = nn.Linear(config.width, config.width, bias=config.bias)
 
     def forward(self, qkv: Tensor) -> Tensor:
         """`b h w 3c` -> `b h w c`."""
@@ -211,9 +225,9 @@ class DictionaryAttention(nn.Module):
 
     def __init__(self, config: LayerConfig) -> None:
         super().__init__()
-        self.query = nn.Linear(config.width, config.reduced_width)
-        self.key = nn.Linear(config.width, config.reduced_width)
-        self.value = nn.Linear(config.width, config.width)
+        self.query = nn.Linear(config.width, config.reduced_width, bias=config.bias)
+        self.key = nn.Linear(config.width, config.reduced_width, bias=config.bias)
+        self.value = nn.Linear(config.width, config.width, bias=config.bias)
         is_static = config.is_static
         self.largest_scale = 3.0 if is_static else 1.0
         self.scale = nn.Parameter(
@@ -250,7 +264,7 @@ class CategoryAttention(nn.Module):
         self.logit_scale = (
             None if config.is_static else nn.Parameter(torch.full((1, 1), math.log(10.0)))
         )
-        self.proj = nn.Linear(config.width, config.width)
+        self.proj = nn.Linear(config.width, config.width, bias=config.bias)
 
     def forward(self, qkv: Tensor, categories: Tensor) -> Tensor:
         """`b h w 3c` and the tokens' categories, integer `b n` -> `b h w c`."""
@@ -298,16 +312,18 @@ class ConvFFN(nn.Module):
     def __init__(self, config: LayerConfig) -> None:
         super().__init__()
         hidden, k = config.hidden + (config.code_width or 0), config.ffn_kernel
-        self.fc1 = nn.Linear(config.width, config.hidden)
-        self.depthwise = nn.Conv2d(hidden, hidden, k, padding=(k - 1) // 2, groups=hidden)
-        self.fc2 = nn.Linear(hidden, config.width)
+        self.fc1 = nn.Linear(config.width, config.hidden, bias=config.bias)
+        self.depthwise = nn.Conv2d(
+            hidden, hidden, k, padding=(k - 1) // 2, groups=hidden, bias=config.bias
+        )
+        self.fc2 = nn.Linear(hidden, config.width, bias=config.bias)
 
     def forward(self, x: Tensor, codes: Tensor | None = None) -> Tensor:
         """Normed tokens `b h w c`, and their codes `b h w e` if there are any -> `b h w c`."""
         hidden = F.gelu(self.fc1(x))
         if codes is not None:
             hidden = torch.cat([hidden, codes.to(hidden.dtype)], dim=-1)
-        mixed = _nhwc(self.depthwise(_nchw(hidden)))
+        mixed = nhwc(self.depthwise(nchw(hidden)))
         return self.fc2(hidden + F.gelu(mixed))
 
 
@@ -370,15 +386,17 @@ HEADS: Mapping[Head, Callable[[ATDConfig], nn.Module]] = {
 }
 
 
-def _nchw(x: Tensor) -> Tensor:
+def nchw(x: Tensor) -> Tensor:
+    """`b h w c` -> `b c h w`, the same memory."""
     return x.permute(0, 3, 1, 2)
 
 
-def _nhwc(x: Tensor) -> Tensor:
+def nhwc(x: Tensor) -> Tensor:
+    """`b c h w` -> `b h w c`, the same memory."""
     return x.permute(0, 2, 3, 1)
 
 
-def _pad_symmetric(image: Tensor, multiple: int) -> Tensor:
+def pad_symmetric(image: Tensor, multiple: int) -> Tensor:
     """Pad `b c h w` at the bottom and the right to a multiple, mirrored with the edge repeated."""
     for dim in (-2, -1):
         size = image.shape[dim]
@@ -399,8 +417,9 @@ def _truncated_normal(*shape: int) -> Tensor:
     return nn.init.trunc_normal_(torch.empty(*shape), std=0.02, a=-2.0, b=2.0)
 
 
-def _initialise(module: nn.Module) -> None:
-    """Linear weights from a truncated normal, biases 0; the rest as PyTorch leaves it."""
+def initialise(module: nn.Module) -> None:
+    """Fill Linear weights from a truncated normal, and biases with 0; leave the rest."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02, a=-2.0, b=2.0)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

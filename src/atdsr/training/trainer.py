@@ -118,6 +118,7 @@ class Trainer:
             weights = self._distributed.from_main(
                 lambda key=key: models.load_weights(source, category_size=category_size, prefer=key)
             )
+            weights.enlarging("training")
             interpolated, fresh = initialise_from(network, weights.state)
         if len(fresh) == len(self.model.state_dict()):
             raise TrainingError(f"nothing in {source} fits the network; choose another init_from.")

@@ -42,6 +42,7 @@ SHOWN_FORMATS = frozenset({"png", "jpg", "webp", "gif", "avif", "bmp"})
 """The formats that browsers show."""
 
 _MOST_NETWORKS = 4  # in the memory of a worker
+_TASK = "the page"  # what its networks are for, in a sentence that refuses others
 
 
 class Offer:
@@ -70,10 +71,11 @@ class Offer:
             if shown in self.models:
                 raise WeightsError(f"two models are called {shown}; rename one of the files.")
             weights = models.load_weights(name)
-            self.models[shown], self.scales[shown] = name, weights.config.scale
-            self.windows[shown] = weights.config.window
+            config = weights.enlarging(_TASK)
+            self.models[shown], self.scales[shown] = name, config.scale
+            self.windows[shown] = config.window
             self.facts.append(
-                {"name": shown, "scale": weights.config.scale, "parameters": weights.parameters}
+                {"name": shown, "scale": config.scale, "parameters": weights.parameters}
             )
 
     def choose(self, options: Options) -> dict[int, str]:
@@ -212,7 +214,8 @@ class Worker:
         network = self._networks.pop(name, None)
         if network is None:
             with cpu.one_thread():
-                network = models.load_weights(self._offer.models[name]).build()
+                weights = models.load_weights(self._offer.models[name])
+                network = weights.build_enlarging(_TASK)
         self._networks[name] = network  # the one that was used last is the last
         while len(self._networks) > _MOST_NETWORKS:
             del self._networks[next(iter(self._networks))]

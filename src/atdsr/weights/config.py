@@ -11,13 +11,15 @@ from typing import Any
 from torch import Tensor
 
 from atdsr.base.errors import short
-from atdsr.network.config import ATDConfig, Head
+from atdsr.network.config import U_LEVELS, U_NETWORK, ATDConfig, ATDUConfig, Head, NetworkConfig
 from atdsr.weights.state_dict import WeightsError, shown_name
 
 CONFIG_KEY = "atdsr.config"
 """The key in a safetensors file's metadata that holds the configuration as JSON."""
 
 _LAYER = re.compile(r"layers\.(\d+)\.residual_group\.layers\.\d+\.norm1\.weight")
+_BIAS_TABLE = "attn_win.relative_position_bias_table"
+_U_DICTIONARY = "encoders.0.block.td"  # a tensor that only an ATD-U has
 _NEAREST = "conv_up1.weight"  # a tensor that only the head "nearest+conv" has
 _MAX_JSON_LENGTH = 2**16  # characters
 
@@ -28,6 +30,7 @@ _PUBLISHED_CATEGORY_SIZES = {
     (210, "nearest+conv"): 256,
     (216, "pixelshuffle"): 256,
     (216, "nearest+conv"): 256,
+    (48, None): 128,  # ATD-U
 }
 
 _UNSUPPORTED = {
@@ -40,7 +43,7 @@ _UNSUPPORTED = {
 
 def read_config(
     tensors: Mapping[str, Tensor], metadata: Mapping[str, str], category_size: int | None
-) -> ATDConfig:
+) -> NetworkConfig:
     """Return the configuration in the metadata, or else the one that the tensors imply.
 
     Args:
@@ -59,7 +62,7 @@ def read_config(
     return config
 
 
-def _parse_config(text: str) -> ATDConfig:
+def _parse_config(text: str) -> NetworkConfig:
     """Return the configuration in a JSON text.
 
     Raises:
@@ -75,7 +78,11 @@ def _parse_config(text: str) -> ATDConfig:
         raise WeightsError(f"{prefix} (it cannot be read as JSON).") from None
     if not isinstance(values, dict):
         raise WeightsError(f"{prefix} (it is not a JSON object).")
-    fields = {field.name: field for field in dataclasses.fields(ATDConfig)}
+    is_u = values.get("network") == U_NETWORK
+    if is_u:
+        del values["network"]
+    kind = ATDUConfig if is_u else ATDConfig
+    fields = {field.name: field for field in dataclasses.fields(kind)}
     for name in values:
         if name not in fields:
             raise WeightsError(f"{prefix} (it has no field {short(name)}).")
@@ -85,10 +92,10 @@ def _parse_config(text: str) -> ATDConfig:
     arguments: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }
-    return ATDConfig(**arguments)
+    return kind(**arguments)
 
 
-def infer_config(tensors: Mapping[str, Tensor], category_size: int | None = None) -> ATDConfig:
+def infer_config(tensors: Mapping[str, Tensor], category_size: int | None = None) -> NetworkConfig:
     """Return the configuration that the names and shapes of official tensors imply.
 
     `img_range` is 1 in every published file and cannot be inferred. Nor can the category size: it
@@ -100,21 +107,22 @@ def infer_config(tensors: Mapping[str, Tensor], category_size: int | None = None
     """
     _refuse_other_networks(tensors)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    is_u = _U_DICTIONARY in tensors
     try:
-        fields = _infer_fields(shapes)
+        fields = _infer_u_fields(shapes) if is_u else _infer_fields(shapes)
     except (KeyError, IndexError, ValueError, ZeroDivisionError, OverflowError):
         raise WeightsError(
             "some of ATD's tensors are missing or misshapen; the file may be cut short."
         ) from None
-    width = fields["width"]
+    width, kind = fields["width"], "ATD-U" if is_u else "ATD"
     if category_size is None:
-        category_size = _PUBLISHED_CATEGORY_SIZES.get((width, fields["head"]))
+        category_size = _PUBLISHED_CATEGORY_SIZES.get((width, fields.get("head")))
     if category_size is None:
         raise WeightsError(
-            f"an ATD of width {width} does not tell its category size; give category_size= "
+            f"an {kind} of width {width} does not tell its category size; give category_size= "
             "(--category-size on the command line), the `category_size` of its training."
         )
-    return ATDConfig(category_size=category_size, **fields)
+    return (ATDUConfig if is_u else ATDConfig)(category_size=category_size, **fields)
 
 
 def _infer_fields(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -125,7 +133,6 @@ def _infer_fields(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
             have other shapes.
     """
     first_layer = "layers.{}.residual_group.layers.0."
-    bias_table = "attn_win.relative_position_bias_table"
     block0 = first_layer.format(0)
     depths = _depths(shapes)
     width = shapes["conv_first.weight"][0]
@@ -138,16 +145,59 @@ def _infer_fields(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         "width": width,
         "depths": depths,
         "heads": tuple(
-            shapes[first_layer.format(block) + bias_table][1] for block in range(len(depths))
+            shapes[first_layer.format(block) + _BIAS_TABLE][1] for block in range(len(depths))
         ),
         "dictionary_size": shapes["layers.0.residual_group.td"][0],
         "reduced_width": shapes[block0 + "attn_atd.wq.weight"][0],
         "ffn_kernel": kernel,
         "ffn_ratio": _ffn_ratio(width, hidden),
         "head": head,
-        "window": (math.isqrt(shapes[block0 + bias_table][0]) + 1) // 2,
+        "window": (math.isqrt(shapes[block0 + _BIAS_TABLE][0]) + 1) // 2,
         "code_width": None if code is None else code[0],
     }
+
+
+def _infer_u_fields(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return every field of an ATD-U's configuration that can be inferred from shapes.
+
+    Raises:
+        KeyError, IndexError, ValueError, ZeroDivisionError, OverflowError: As `_infer_fields`.
+    """
+    width, channels, _, _ = shapes["conv_first.weight"]
+    blocks = [*(f"encoders.{level}.block." for level in range(U_LEVELS - 1)), "middle_blks.block."]
+    tables = [shapes[f"{block}layers.0.{_BIAS_TABLE}"] for block in blocks]
+    hidden, _ = shapes[blocks[0] + "layers.0.convffn.fc1.weight"]
+    coarsest, _ = shapes[blocks[-1] + "layers.0.convffn.fc1.weight"]
+    return {
+        "channels": channels,
+        "width": width,
+        "depths": tuple(
+            _count_matches(shapes, rf"{re.escape(block)}layers\.\d+\.norm1\.weight")
+            for block in blocks
+        ),
+        "heads": tuple(heads for _, heads in tables),
+        "windows": tuple((math.isqrt(rows) + 1) // 2 for rows, _ in tables),
+        "code_widths": tuple(shapes[f"{block}layers.0.fc_td.weight"][0] for block in blocks),
+        "reduced_widths": tuple(
+            shapes[f"{block}layers.0.attn_atd.wq.weight"][0] for block in blocks
+        ),
+        "dictionary_size": shapes[_U_DICTIONARY][0],
+        "ffn_kernel": shapes[blocks[0] + "layers.0.convffn.dwconv.depthwise_conv.0.weight"][-1],
+        "ffn_ratio": _u_ratio(width, hidden, coarsest),
+    }
+
+
+def _u_ratio(width: int, hidden: int, coarsest: int) -> float:
+    """Return a ratio that gives the hidden channels of all levels, such as 2.66 for ATD-U's.
+
+    The shortest decimal number that does is what somebody has written.
+    """
+    wide = width << (U_LEVELS - 1)
+    for digits in range(1, 16):
+        ratio = math.ceil(coarsest / wide * 10**digits) / 10**digits
+        if int(wide * ratio) == coarsest and int(width * ratio) == hidden:
+            return ratio
+    return _ffn_ratio(wide, coarsest)
 
 
 def _depths(names: Iterable[str]) -> tuple[int, ...]:
@@ -163,6 +213,8 @@ def _refuse_other_networks(tensors: Mapping[str, Tensor]) -> None:
     Raises:
         WeightsError: The sentence names the architecture or the option.
     """
+    if _U_DICTIONARY in tensors:
+        return
     if "layers.0.residual_group.td" not in tensors:
         example = next(iter(sorted(tensors)), "nothing")
         raise WeightsError(

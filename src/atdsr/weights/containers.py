@@ -25,8 +25,11 @@ _USUAL_NAMES = (
 )
 """Usual names of containers and prefixes of networks, in the order of preference."""
 
-_FIRST_DICTIONARY = re.compile(r"(.*?)(layers\.0\.residual_group\.td|blocks\.0\.dictionary)")
-"""The whole name of an ATD's first dictionary, official or ours, after whatever prefix."""
+_FIRST_DICTIONARY = re.compile(
+    r"(.*?)"
+    r"(layers\.0\.residual_group\.td|blocks\.0\.dictionary|encoders\.0\.(?:block\.td|dictionary))"
+)
+"""The whole name of the first dictionary of an ATD or ATD-U, official or ours, after a prefix."""
 
 _MAX_DEPTH = 8  # levels of containers
 _MAX_NETWORKS = 16  # under different prefixes
@@ -134,7 +137,7 @@ def _without_prefix(tensors: StateDict, prefer: str) -> StateDict:
     preferred = min(matches, key=lambda match: _rank(match[1].split("."), prefer))
     prefix = preferred[1]
     inner_prefixes = tuple(match[1] for match in matches if len(match[1]) > len(prefix))
-    has_our_names = preferred[2].startswith("blocks")
+    has_our_names = preferred[2].endswith("dictionary")
     return {
         official_name(name[len(prefix) :]) if has_our_names else name[len(prefix) :]: tensor
         for name, tensor in tensors.items()

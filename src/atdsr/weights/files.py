@@ -16,18 +16,18 @@ from torch import Tensor
 
 from atdsr.base.errors import missing, unreadable
 from atdsr.base.files import atomic_write
-from atdsr.network.config import ATDConfig, ConfigError
-from atdsr.network.model import ATD
+from atdsr.network.config import ConfigError, NetworkConfig
+from atdsr.network.unet import build
 from atdsr.weights import file_types
 from atdsr.weights.config import CONFIG_KEY, read_config
 from atdsr.weights.containers import unwrap
 from atdsr.weights.pickle_scan import DAMAGED, pickle_rejection
 from atdsr.weights.state_dict import (
-    POSITION_INDEX,
     StateDict,
     Weights,
     WeightsError,
     first_non_finite,
+    is_position_index,
     official_name,
     official_state_dict,
     shown_name,
@@ -325,7 +325,7 @@ def _storage_problem(tensor: Tensor) -> str | None:
     return "sparse" if tensor.layout != torch.strided or tensor.is_nested else None
 
 
-def _from_official(tensors: Mapping[str, Tensor], config: ATDConfig) -> StateDict:
+def _from_official(tensors: Mapping[str, Tensor], config: NetworkConfig) -> StateDict:
     """Return the parameters under our names, checked against the configuration.
 
     Raises:
@@ -333,7 +333,7 @@ def _from_official(tensors: Mapping[str, Tensor], config: ATDConfig) -> StateDic
             is not part of the network.
     """
     with torch.device("meta"):
-        expected = ATD(config).state_dict()
+        expected = build(config).state_dict()
     state: StateDict = {}
     for name, like in expected.items():
         official = official_name(name)
@@ -346,9 +346,9 @@ def _from_official(tensors: Mapping[str, Tensor], config: ATDConfig) -> StateDic
                 f"network has {tuple(like.shape)} floats."
             )
         state[name] = tensor
-    known = {official_name(name) for name in expected} | {POSITION_INDEX}
+    known = {official_name(name) for name in expected}
     for name in tensors:
-        if name not in known:
+        if name not in known and not is_position_index(name):
             raise WeightsError(
                 f"the tensor {shown_name(name)} has no place in an ATD as configured."
             )

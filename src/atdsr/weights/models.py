@@ -11,7 +11,7 @@ from atdsr.network.config import ATDConfig, atd_light
 from atdsr.weights import download
 from atdsr.weights.download import ByteProgress, DownloadError
 from atdsr.weights.files import READ_SUFFIXES, check_file_type, read_weights
-from atdsr.weights.official import OFFICIAL, CacheError, OfficialModel
+from atdsr.weights.official import OFFICIAL, CacheError, OfficialModel, generation
 from atdsr.weights.state_dict import Weights, WeightsError
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "find",
     "find_official",
     "for_scale",
+    "generation",
     "is_file",
     "load_weights",
 ]
@@ -310,8 +311,8 @@ def _model_of_file(path: Path) -> OfficialModel:
     named = [model for model in OFFICIAL if Path(model.file).stem == stem]
     if len(named) > 1:
         check_file_type(path)
-        is_static = read_weights(path, category_size=named[0].config.category_size).config.is_static
-        named = [model for model in named if model.config.is_static == is_static]
+        kind = generation(read_weights(path, category_size=named[0].config.category_size).config)
+        named = [model for model in named if generation(model.config) == kind]
     if named:
         return named[0]
     raise WeightsError(

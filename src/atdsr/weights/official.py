@@ -16,7 +16,15 @@ from pathlib import Path
 from atdsr.base import files, units
 from atdsr.base.errors import AtdsrError, unreadable
 from atdsr.base.files import FileError
-from atdsr.network.config import ATDConfig, atd, atd_light, atd_light_v2, atd_v2
+from atdsr.network.config import (
+    ATDConfig,
+    NetworkConfig,
+    atd,
+    atd_light,
+    atd_light_v2,
+    atd_u,
+    atd_v2,
+)
 from atdsr.weights.files import check_file_type, read_weights
 from atdsr.weights.state_dict import Weights, WeightsError
 
@@ -78,7 +86,7 @@ class OfficialModel:
     """
 
     name: str
-    config: ATDConfig
+    config: NetworkConfig
     file: str
     parameters: int
     data: str
@@ -235,13 +243,13 @@ class OfficialModel:
             WeightsError: It holds another network, or is damaged.
         """
         config = read_weights(path, category_size=self.config.category_size).config
-        if config.is_static != self.config.is_static:
-            theirs, ours = (f"ATD{' v2' * of.is_static}" for of in (config, self.config))
+        theirs, ours = (generation(of) for of in (config, self.config))
+        if theirs != ours:
             raise WeightsError(
-                f"{path} holds an {theirs} and {self.name} is an {ours}; the authors' files of "
-                "both have the same names."
+                f"{path} holds an {theirs} and {self.name} is an {ours}; the authors' files of ATD "
+                "and ATD v2 have the same names."
             )
-        for field in dataclasses.fields(ATDConfig):
+        for field in dataclasses.fields(self.config):
             theirs, ours = getattr(config, field.name), getattr(self.config, field.name)
             if theirs != ours:
                 raise WeightsError(
@@ -320,6 +328,13 @@ class OfficialModel:
                 self.download_folder.parent.rmdir()
 
 
+def generation(config: NetworkConfig) -> str:
+    """Return the kind of a network; files of two kinds have the same names."""
+    if not isinstance(config, ATDConfig):
+        return "ATD-U"
+    return "ATD v2" if config.is_static else "ATD"
+
+
 def folder() -> Path:
     """Return the folder for official weights: `$ATDSR_MODELS`, or one in the user's cache."""
     path = os.environ.get(FOLDER_VARIABLE)
@@ -392,6 +407,29 @@ OFFICIAL = (
             ("atd-light-v2", atd_light_v2, "DIV2K", 2, "101_ATD_light_SRx2_scratch.pth", 760_956),
             ("atd-light-v2", atd_light_v2, "DIV2K", 3, "102_ATD_light_SRx3_finetune.pth", 767_451),
             ("atd-light-v2", atd_light_v2, "DIV2K", 4, "103_ATD_light_SRx4_finetune.pth", 776_544),
+        )
+    ),
+    *(
+        OfficialModel(
+            name=f"official/atd-u-{name}",
+            config=atd_u(channels),
+            file=f"{number}_ATD_U_{file}.pth",
+            parameters=24_905_120 if channels == 3 else 24_903_392,
+            data="DFWB",
+            drive_folder=DRIVE_FOLDER_V2,
+            subfolder="v2",
+        )
+        for number, name, channels, file in (
+            (201, "color-15", 3, "denoising_color_sigma15"),
+            (202, "color-25", 3, "denoising_color_sigma25"),
+            (203, "color-50", 3, "denoising_color_sigma50"),
+            (301, "gray-15", 1, "denoising_gray_sigma15"),
+            (302, "gray-25", 1, "denoising_gray_sigma25"),
+            (303, "gray-50", 1, "denoising_gray_sigma50"),
+            (401, "jpeg-q10", 1, "jpegcar_gray_q10"),
+            (402, "jpeg-q20", 1, "jpegcar_gray_q20"),
+            (403, "jpeg-q30", 1, "jpegcar_gray_q30"),
+            (404, "jpeg-q40", 1, "jpegcar_gray_q40"),
         )
     ),
 )

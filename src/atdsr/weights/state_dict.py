@@ -10,15 +10,17 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from atdsr.base.errors import AtdsrError
-from atdsr.network.config import ATDConfig
+from atdsr.network.config import ATDConfig, NetworkConfig
 from atdsr.network.model import ATD
+from atdsr.network.unet import Network, build
 from atdsr.network.windows import position_index
 
 StateDict = dict[str, Tensor]
 
 POSITION_INDEX = "relative_position_index_SA"
-"""A buffer that official files hold beside the parameters."""
+"""A buffer that official files hold beside the parameters: one, or one a layer of an ATD-U."""
 
+_BIAS_TABLE = "relative_position_bias_table"
 _LONGEST_SHOWN_NAME = 120  # characters of a tensor's name in an error message
 
 # (our name, official name), applied in this order to a whole name; no pattern matches what an
@@ -28,6 +30,12 @@ _OFFICIAL_NAMES = tuple(
     for ours, theirs in (
         (r"^norm_in\.", "patch_embed.norm."),
         (r"^norm_out\.", "norm."),
+        (r"^((?:en|de)coders\.\d)\.dictionary$", r"\1.block.td"),
+        (r"^((?:en|de)coders\.\d)\.layers\.", r"\1.block.layers."),
+        (r"^(middle|refine)\.dictionary$", r"\1_blks.block.td"),
+        (r"^(middle|refine)\.layers\.", r"\1_blks.block.layers."),
+        (r"^(downs\.\d)\.0\.", r"\1.down.0."),
+        (r"^(ups\.\d)\.0\.", r"\1.up.0."),
         (r"^blocks\.(\d+)\.dictionary$", r"layers.\1.residual_group.td"),
         (r"^blocks\.(\d+)\.(conv|norm)\.", r"layers.\1.\2."),
         (r"^blocks\.(\d+)\.layers\.", r"layers.\1.residual_group.layers."),
@@ -62,9 +70,9 @@ class WeightsError(AtdsrError):
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """An ATD's configuration and its parameters under our names."""
+    """A network's configuration and its parameters under our names."""
 
-    config: ATDConfig
+    config: NetworkConfig
     state: StateDict
 
     @property
@@ -72,10 +80,37 @@ class Weights:
         """Number of values in all tensors, with the few that are kept for the file format only."""
         return sum(tensor.numel() for tensor in self.state.values())
 
-    def build(self) -> ATD:
+    def enlarging(self, task: str) -> ATDConfig:
+        """Return the configuration of a network that enlarges.
+
+        Args:
+            task: What needs one, for the sentence.
+
+        Raises:
+            WeightsError: It restores pictures and does not enlarge them.
+        """
+        if isinstance(self.config, ATDConfig):
+            return self.config
+        raise WeightsError(
+            f"{task} takes networks that enlarge, and these are the weights of an ATD-U, which "
+            "restores; `atdsr restore` runs it."
+        )
+
+    def build_enlarging(self, task: str) -> ATD:
+        """Build the network as `build` does, if it enlarges.
+
+        Raises:
+            WeightsError: As in `enlarging`.
+        """
+        self.enlarging(task)
+        model = self.build()
+        assert isinstance(model, ATD), "its configuration is an ATD's"
+        return model
+
+    def build(self) -> Network:
         """Build the network with these parameters, in float32 and ready for inference."""
         with torch.device("meta"):
-            model = ATD(self.config)
+            model = build(self.config)
         form = {"copy": True, "memory_format": torch.contiguous_format}
         copies = {
             name: tensor.detach().to("cpu", torch.float32, **form)
@@ -94,10 +129,20 @@ def official_name(name: str) -> str:
 
 
 def official_state_dict(weights: Weights) -> StateDict:
-    """Return the parameters under their official names, with the buffer that spandrel needs."""
+    """Return the parameters under their official names, with the buffers that others need."""
     tensors = {official_name(name): tensor for name, tensor in weights.state.items()}
-    tensors[POSITION_INDEX] = position_index(weights.config.window)
+    if isinstance(weights.config, ATDConfig):
+        return tensors | {POSITION_INDEX: position_index(weights.config.window)}
+    tables = {name: tensor for name, tensor in tensors.items() if name.endswith(_BIAS_TABLE)}
+    for name, table in tables.items():
+        side = (math.isqrt(len(table)) + 1) // 2
+        tensors[name.removesuffix(_BIAS_TABLE) + POSITION_INDEX] = position_index(side)
     return tensors
+
+
+def is_position_index(name: str) -> bool:
+    """Whether a tensor of this official name is a buffer that follows from the configuration."""
+    return name == POSITION_INDEX or name.endswith(f".attn_win.{POSITION_INDEX}")
 
 
 def first_non_finite(tensors: Mapping[str, Tensor]) -> str | None:

@@ -175,7 +175,7 @@ def test_initialisation() -> None:
     assert layer.qkv.weight.std().item() == pytest.approx(0.02, rel=0.05)
     assert not layer.qkv.bias.any()
     assert layer.window.bias_table.std().item() == pytest.approx(0.02, rel=0.05)
-    assert layer.category.logit_scale.item() == pytest.approx(np.log(10))
+    assert layer.category.log_scale().item() == pytest.approx(np.log(10))
     assert (layer.dictionary.scale == 0.5).all()
     assert layer.refinement is not None
     assert not layer.refinement.sigma.any()

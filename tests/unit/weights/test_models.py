@@ -10,7 +10,9 @@ import torch
 
 from atdsr.evaluation import methods, published
 from atdsr.inference.config import InferenceConfig
+from atdsr.network.config import ATDConfig, ATDUConfig, atd_u
 from atdsr.network.model import ATD
+from atdsr.network.unet import ATDU
 from atdsr.weights import WeightsError, models, official, read_weights, write_weights
 from atdsr.weights.models import CacheError, OfficialModel
 from helpers.networks import ROOT, TINY
@@ -32,12 +34,17 @@ def file(tmp_path: Path) -> Path:
 # The list
 
 
-@pytest.mark.parametrize("model", models.OFFICIAL, ids=lambda model: model.name)
+ENLARGING = [model for model in models.OFFICIAL if "-u-" not in model.name]
+RESTORING = [model for model in models.OFFICIAL if "-u-" in model.name]
+
+
+@pytest.mark.parametrize("model", ENLARGING, ids=lambda model: model.name)
 def test_what_the_list_says_of_official_models(model: OfficialModel) -> None:
     kind, scale = model.name.removeprefix("official/").rsplit("-x", 1)
     assert model.config.scale == int(scale)
     assert f"_SRx{scale}_" in model.file
     assert ("light" in model.file) == ("light" in kind)
+    assert isinstance(model.config, ATDConfig)
     assert (model.config.is_static, model.subfolder == "v2") == (("v2" in kind),) * 2
     assert model.config.name.lower().replace(" ", "-") == kind
     with torch.device("meta"):
@@ -53,6 +60,20 @@ def test_what_the_list_says_of_official_models(model: OfficialModel) -> None:
     assert not models.is_file(model.name)
 
 
+@pytest.mark.parametrize("model", RESTORING, ids=lambda model: model.name)
+def test_what_the_list_says_of_those_that_restore(model: OfficialModel) -> None:
+    kind, damage = model.name.removeprefix("official/atd-u-").split("-")
+    assert isinstance(model.config, ATDUConfig)
+    assert model.config == atd_u(3 if kind == "color" else 1)
+    assert model.file.removesuffix(".pth").endswith(damage)  # sigma, or the quality
+    assert ("jpegcar" in model.file) == (kind == "jpeg")
+    with torch.device("meta"):
+        network = ATDU(model.config)
+    assert sum(parameter.numel() for parameter in network.parameters()) == model.parameters
+    assert models.find(model.name) is model
+    assert models.generation(model.config) == "ATD-U"
+
+
 def test_the_page_about_them_has_the_same_table() -> None:
     page = (ROOT / "docs" / "models" / "official.md").read_text("utf-8")
     for model in models.OFFICIAL:
@@ -64,11 +85,11 @@ def test_the_page_about_them_has_the_same_table() -> None:
 def test_names_and_files_are_distinct() -> None:
     assert (
         len({model.name for model in (*models.BUNDLED, *models.OFFICIAL)})
-        == len(models.BUNDLED) + 12
+        == len(models.BUNDLED) + 22
     )
-    assert len({model.file for model in models.OFFICIAL}) == 6  # the same in both generations
-    assert len({model.path for model in models.OFFICIAL}) == 12
-    assert len({model.download_folder for model in models.OFFICIAL}) == 12
+    assert len({model.file for model in ENLARGING}) == 6  # the same in both generations
+    assert len({model.path for model in models.OFFICIAL}) == 22
+    assert len({model.download_folder for model in models.OFFICIAL}) == 22
     # two of the first generation are known by their folder alone, and all of the second
     assert len({model.page for model in models.OFFICIAL}) == 6
 
@@ -240,6 +261,7 @@ def test_while_another_process_fetches(model: OfficialModel, file: Path) -> None
 
 def small(model: OfficialModel) -> OfficialModel:
     """The same model with a tiny network, for a file of a few kilobytes."""
+    assert isinstance(model.config, ATDConfig)
     fields = {"dictionary_size": 20, "ffn_ratio": 1.5, "code_width": 3, "scale": model.config.scale}
     config = (
         replace(TINY, **fields) if model.config.is_static else replace(TINY, scale=fields["scale"])
@@ -251,10 +273,10 @@ def small(model: OfficialModel) -> OfficialModel:
 def generations(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> tuple[OfficialModel, OfficialModel]:
-    prepare(monkeypatch, tmp_path, "http://127.0.0.1:9")
     first, second = (
         small(models.find_official(f"official/{name}-x2")) for name in ("atd", "atd-v2")
     )
+    prepare(monkeypatch, tmp_path, "http://127.0.0.1:9")
     monkeypatch.setattr(models, "OFFICIAL", (first, second))
     return first, second
 
@@ -277,7 +299,8 @@ def test_a_file_is_never_taken_for_the_other_generation(
     path = tmp_path / "001_ATD_SRx2_finetune.pth"
     for model, other in (generations, tuple(reversed(generations))):
         network_file(path, other.config)
-        theirs, ours = ("ATD v2", "ATD") if other.config.is_static else ("ATD", "ATD v2")
+        theirs, ours = (models.generation(each.config) for each in (other, model))
+        assert {theirs, ours} == {"ATD", "ATD v2"}
         with pytest.raises(WeightsError, match=f"holds an {theirs} and {model.name} is an {ours};"):
             models.add(path, model.name)
         assert not model.is_here

@@ -65,7 +65,7 @@ class TestOptions:
         weights = read_weights(
             self.weights, category_size=self.config.category_size, prefer=self.param_key
         )
-        config = weights.config
+        config = weights.enlarging("network_g.type ATD")
         if self.weights.suffix.lower() != ".safetensors":
             config = dataclasses.replace(config, img_range=self.config.img_range)
         for field, key in reading.NETWORK_KEYS.items():

@@ -32,7 +32,7 @@ class _LinearArguments(cpu.KernelArguments):
 def linear(
     inputs: tuple[Tensor, ...],
     weight: Tensor,
-    bias: Tensor,
+    bias: Tensor | None,
     *,
     norm: nn.LayerNorm | None = None,
     gelu: bool = False,
@@ -44,7 +44,7 @@ def linear(
     Args:
         inputs: `b n k_i` each.
         weight: `k m` for all pictures or `b k m`, k the sum of all k_i.
-        bias: `m`.
+        bias: `m`; None for zeros.
         norm: A LayerNorm of the only input, before the map.
         gelu: Whether a GELU follows the map.
         residual: `b n m`, added last.
@@ -57,6 +57,7 @@ def linear(
     m = weight.shape[-1]
     padding = -m % _WIDTH_MULTIPLE
     inputs = tuple(x.contiguous() for x in inputs)
+    bias = weight.new_zeros(m) if bias is None else bias
     weight, bias = F.pad(weight, (0, padding)).contiguous(), F.pad(bias, (0, padding))
     residual = None if residual is None else residual.contiguous()
     out = inputs[0].new_empty(b, n, m) if out is None else out
@@ -96,17 +97,18 @@ def depthwise_gelu(x: Tensor, convolution: nn.Conv2d, out: Tensor | None = None)
 
     Args:
         x: `b h w c`.
-        convolution: Depthwise, of c channels, with an odd kernel, padding and a bias.
+        convolution: Depthwise, of c channels, with an odd kernel and padding.
         out: Where the result goes, contiguous.
     """
     b, h, w, c = x.shape
     x = x.contiguous()
     out = torch.empty_like(x) if out is None else out
     taps = convolution.weight[:, 0].permute(1, 2, 0).contiguous()  # k k c
+    bias = convolution.bias if convolution.bias is not None else taps.new_zeros(c)
     arguments = _DepthwiseArguments.of(
         x=x,
         weight=taps,
-        bias=convolution.bias,
+        bias=bias,
         out=out,
         pictures=b,
         height=h,
