@@ -27,6 +27,7 @@ from helpers.upscaling import save
 SOURCES = str(Path(atdsr.__file__).parents[1])
 COMMANDS = [
     "upscale",
+    "restore",
     "models",
     "models fetch",
     "models add",

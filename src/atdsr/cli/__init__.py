@@ -27,6 +27,7 @@ from atdsr.cli import (
     explain,
     export,
     models,
+    restore,
     runs,
     train,
     upscale,
@@ -161,6 +162,7 @@ app = typer.Typer(
     help="Enlarge pictures with ATD, the Adaptive Token Dictionary transformer.",
 )
 app.command(cls=Command, epilog=upscale.EXAMPLES)(upscale.upscale)
+app.command(cls=Command, epilog=restore.EXAMPLES)(restore.restore)
 models_app = typer.Typer(
     cls=CommandGroup,
     invoke_without_command=True,

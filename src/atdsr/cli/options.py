@@ -304,6 +304,10 @@ def load_upscaler(
     upscaler = inference.load(
         model or default_name(scale), device.value, category_size=category_size, **config
     )
+    if upscaler.scale == 1:
+        raise AtdsrError(
+            f"{model} restores pictures and does not enlarge them; run it with `atdsr restore`."
+        )
     if scale is not None and scale != upscaler.scale:
         raise AtdsrError(f"{model} enlarges by {upscaler.scale}, not by {scale}; drop --scale.")
     return upscaler

@@ -4,6 +4,7 @@ import glob
 import itertools
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,7 +63,7 @@ from atdsr.cli.upscaling import asked_size, choose_networks, conclude, default_f
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from atdsr.batch import BatchItem, Networks, Plan, Result, Streams, Tally
+    from atdsr.batch import BatchConfig, BatchItem, Networks, Plan, Result, Streams, Tally
 
 EXAMPLES = """\b
 Examples:
@@ -187,7 +188,7 @@ def upscale(
         raise UsageError("--end is not after --start; give a later one.")
     scale, target_size = asked_size(context, scale=scale, outscale=outscale, size=size)
     if not json_lines:
-        _check_not_missing(inputs)
+        check_not_missing(inputs)
     from atdsr import batch  # it imports PyTorch, so what can be refused has been refused
     from atdsr.video import ClipFiles, VideoConfig
 
@@ -229,6 +230,48 @@ def upscale(
         ),
         defaults=default_fields(context),
     )
+    showing = Showing(dry_run, preview, json_lines, quiet)
+    run_batch(config, chosen.networks, inputs, output, showing, began, manifest, failures)
+
+
+@dataclass(frozen=True)
+class Showing:
+    """What of a batch is made and shown; the fields are those options."""
+
+    dry_run: bool = False
+    preview: bool = False
+    json_lines: bool = False
+    quiet: bool = False
+
+
+def run_batch(
+    config: "BatchConfig",
+    networks: "Networks",
+    inputs: list[str],
+    output: str | None,
+    showing: Showing,
+    began: float,
+    manifest: Path | None = None,
+    failures: Path | None = None,
+) -> None:
+    """Make the pictures of a command, and show what becomes of them.
+
+    Args:
+        config: What the command asks for.
+        networks: What enlarges or restores the pictures.
+        inputs: The pictures, folders and globs.
+        output: Where the results go.
+        showing: What is shown, and whether pictures are made at all.
+        began: When the command began, of `time.perf_counter`.
+        manifest: A list of pictures to take instead of the inputs.
+        failures: A file for the pictures that fail.
+
+    Raises:
+        typer.Exit: A picture failed, or Ctrl-C came before the end.
+    """
+    from atdsr import batch
+
+    dry_run, json_lines, quiet = showing.dry_run, showing.json_lines, showing.quiet
     if manifest is None:
         config = batch.give_way(config, inputs, output)
     with batch.open_streams(inputs, output, config) as streams:
@@ -237,17 +280,17 @@ def upscale(
         else:
             plan = batch.plan_manifest(manifest, streams.inputs, streams.out, config)
         if dry_run:
-            _forecast(plan, chosen.networks, streams, json_lines, quiet)
+            _forecast(plan, networks, streams, json_lines, quiet)
             return
         with batch.failures_to(failures) as list_failure:
             tally, interrupted = _run(
-                plan, chosen.networks, streams, list_failure, preview, json_lines, quiet
+                plan, networks, streams, list_failure, showing.preview, json_lines, quiet
             )
         seconds = time.perf_counter() - began
         conclude(plan, tally, seconds, interrupted, json_lines, quiet)
 
 
-def _check_not_missing(inputs: list[str]) -> None:
+def check_not_missing(inputs: list[str]) -> None:
     """Check that the only input, if it is a file, is there.
 
     Among several, and in JSON, a missing one is a picture that fails.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from atdsr.network.config import ATDConfig
+from atdsr.network.config import ATDConfig, NetworkConfig
 
 USABLE = 0.85
 """Fraction of the free memory to plan with; the rest is for what the estimate does not know."""
@@ -36,7 +36,12 @@ class Workload:
 def pass_sizes(
     scale: int, width: int, height: int, to_width: int, to_height: int
 ) -> list[tuple[int, int]]:
-    """Return width and height of what the network is given, each time until a size is reached."""
+    """Return width and height of what the network is given, each time until a size is reached.
+
+    A network of scale 1, which restores, is given the picture once, whatever the size.
+    """
+    if scale == 1:
+        return [(width, height)]
     sizes = []
     while width < to_width or height < to_height:
         sizes.append((width, height))
@@ -45,7 +50,7 @@ def pass_sizes(
 
 
 def estimate(
-    config: ATDConfig, parameters: int, height: int, width: int, *, has_kernels: bool
+    config: NetworkConfig, parameters: int, height: int, width: int, *, has_kernels: bool
 ) -> int:
     """Return the main memory in bytes that the network takes at its peak for one picture.
 
@@ -63,8 +68,12 @@ def estimate(
     """
     height, width = (side + -side % config.window for side in (height, width))
     features, maps = (12, 2) if has_kernels else (24, 8)
-    body = features * config.width + maps * config.dictionary_size
-    head = 0 if config.head == "pixelshuffledirect" else 4 * 64 * config.scale**2
+    head, widest = 0, config.width
+    if not isinstance(config, ATDConfig):
+        widest *= 2  # the finest level of an ATD-U ends at twice its width
+    elif config.head != "pixelshuffledirect":
+        head = 4 * 64 * config.scale**2
+    body = features * widest + maps * config.dictionary_size
     per_pixel = 4 * max(body, head)
     return 20 * 2**20 + 2 * parameters + per_pixel * height * width
 

@@ -17,9 +17,10 @@ from atdsr.inference import borders, budget
 from atdsr.inference.borders import Edges
 from atdsr.inference.config import InferenceConfig, UpscaleError
 from atdsr.inference.onnx_network import OnnxNetwork
+from atdsr.network.config import ATDConfig
 from atdsr.network.kernels import cpu, gpu
 from atdsr.network.kernels.gpu.graphs import Graph
-from atdsr.network.model import ATD
+from atdsr.network.unet import Network
 
 _computed_in: set[int] = set()  # processes that computed on several threads: this one, its parent
 
@@ -29,12 +30,14 @@ class TileRunner(ABC):
 
     Attributes:
         scale: How many times the sides grow.
+        channels: Channels of the pictures that the network takes, 3 or 1.
         window: Side of the network's attention windows, in pixels.
         steps: How often `layer_done` is called while the network runs once.
         plans_memory: Whether the network runs in main memory, so that `estimate` counts.
     """
 
     scale: int
+    channels = 3
     window: int
     steps: int
     plans_memory: bool
@@ -54,13 +57,22 @@ class TileRunner(ABC):
         forward = partial(self._forward, layer_done=layer_done)
         with torch.inference_mode(), self._autocast():
             image_here = image.to(self._device, self._dtype)
-            rgb = imaging.gray_to_rgb(image_here)
-            out = self_ensemble(forward, rgb) if self._config.ensemble else forward(rgb)
+            taken = self._taken(image_here)
+            out = self_ensemble(forward, taken) if self._config.ensemble else forward(taken)
+            if out.shape[1] < image.shape[1]:  # the luma is restored, and colours stay
+                out = image_here + (out - taken)
             out = out.clamp(0, 1)
-            if image.shape[1] == 1:
+            if out.shape[1] > image.shape[1]:
                 out = imaging.gray_from_rgb(out)
-            borders.keep_flat(image_here, out, self.scale, edges)
+            if self.scale > 1:
+                borders.keep_flat(image_here, out, self.scale, edges)
         return out.to(image.device, image.dtype).clone()  # a normal tensor, not an inference one
+
+    def _taken(self, image: Tensor) -> Tensor:
+        """Return pictures `b c h w` with as many channels as the network takes."""
+        if self.channels == 3:
+            return imaging.gray_to_rgb(image)
+        return image if image.shape[1] == 1 else imaging.gray_from_rgb(image)
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -73,7 +85,7 @@ class TileRunner(ABC):
 
     @abstractmethod
     def _forward(self, image: Tensor, layer_done: Callable[[], None]) -> Tensor:
-        """Run the network, `b 3 h w` -> `b 3 h*scale w*scale`."""
+        """Run the network, `b channels h w` -> `b channels h*scale w*scale`."""
 
     @abstractmethod
     def estimate(self, height: int, width: int) -> int:
@@ -97,17 +109,21 @@ class TileRunner(ABC):
 
 
 class NetworkRunner(TileRunner):
-    """Runs an ATD in PyTorch.
+    """Runs an ATD or ATD-U in PyTorch.
 
     Args:
-        model: The network: `b 3 h w` -> `b 3 h*scale w*scale`, RGB in [0, 1], unclamped.
+        model: The network: `b 3 h w` -> `b 3 h*scale w*scale`, RGB in [0, 1], unclamped; an ATD-U
+            for gray pictures has one channel in and out.
         config: How to run it, as `InferenceConfig.for_window` returns it.
     """
 
-    def __init__(self, model: ATD, config: InferenceConfig) -> None:
+    def __init__(self, model: Network, config: InferenceConfig) -> None:
         super().__init__(config)
         self._model = model.to(self._device).eval()
         self.scale, self.window = model.config.scale, model.config.window
+        self._kind = "ATD"
+        if not isinstance(model.config, ATDConfig):
+            self._kind, self.channels = "ATD-U", model.config.channels
         self.steps, self.plans_memory = len(model.layers), self._device.type == "cpu"
         self._graph = self._new_graph()
         self._graph_in_use = threading.Lock()  # a graph has one buffer for its input
@@ -138,7 +154,13 @@ class NetworkRunner(TileRunner):
         """Return the device, the precision and what computes the layers, in a few words."""
         if self._device.type == "cuda":
             name, why_not = gpu.status().gpu, gpu.status().why_not
-            kernels = "kernels in Triton" if name else f"plain PyTorch: {why_not}"
+            config = self._model.config
+            if not name:
+                kernels = f"plain PyTorch: {why_not}"
+            elif isinstance(config, ATDConfig) and not config.is_static:
+                kernels = "kernels in Triton"
+            else:
+                kernels = "kernels in Triton for attention, the rest in plain PyTorch"
         elif cpu.supports_device(self._device) and self._config.precision == "fp32":
             kernels = f"kernels in C ({cpu.status().variant})"
         elif self._device.type == "cpu" and (why_not := cpu.status().why_not):
@@ -148,7 +170,7 @@ class NetworkRunner(TileRunner):
         count = torch.get_num_threads()
         threads = f", {count} thread{'s' * (count != 1)}" if self._device.type == "cpu" else ""
         where = f"{self._device}{threads}, {self._config.precision}"
-        return f"ATD x{self.scale} on {where}, {kernels}"
+        return f"{self._kind} x{self.scale} on {where}, {kernels}"
 
     def _new_graph(self) -> Graph | None:
         """Return a graph for a GPU, which computes a tile faster than Python launches its kernels.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,19 +26,22 @@ from atdsr.inference.config import InferenceConfig, Precision, Provider, Tile, U
 from atdsr.inference.onnx_network import OnnxNetwork
 from atdsr.inference.runner import NetworkRunner, OnnxRunner
 from atdsr.network.kernels import cpu, gpu
-from atdsr.network.model import ATD
+from atdsr.network.unet import Network
 from atdsr.weights import WeightsError, models
 
 _LOGGER = logging.getLogger("atdsr")
 
 _LONGEST_SIDE = 10**8  # the bytes of a square with such sides can still be addressed
 
+ParameterSet = Literal["params_ema", "params"]
+"""The sets of parameters that a file may hold."""
+
 Read = Callable[[slice, slice], Tensor]
 """Rows and columns -> that region of the pictures, floats `b c h w` in [0, 1], 1 or 3 channels."""
 
 
 class Upscaler:
-    """A network ready to enlarge pictures, from any number of threads at once.
+    """A network ready to enlarge or restore pictures, from any number of threads at once.
 
     A picture is enlarged as a whole where memory allows, since the network looks at similar
     places all over it. Where it does not, tiles are used, smaller and smaller until they fit.
@@ -50,11 +53,12 @@ class Upscaler:
             `device="cpu"`, `precision`, `tile`, `overlap` or `ensemble`.
 
     Attributes:
-        model: The network: `b 3 h w` -> `b 3 h*scale w*scale`, RGB in [0, 1], unclamped.
+        model: The network: `b 3 h w` -> `b 3 h*scale w*scale`, RGB in [0, 1], unclamped; an ATD-U
+            for gray pictures has one channel in and out.
         parameters: Number of its learned values; 0 where an ONNX file does not tell it.
         config: How it runs. The device is a device of this machine, and the overlap a number.
         device: Where the network is.
-        scale: How many times the sides grow.
+        scale: How many times the sides grow; 1 for an ATD-U, which restores.
 
     Raises:
         UpscaleError: There is no such device, precision, tile or overlap.
@@ -67,12 +71,12 @@ class Upscaler:
     """
 
     def __init__(
-        self, model: ATD | OnnxNetwork, config: InferenceConfig | None = None, **options: Any
+        self, model: Network | OnnxNetwork, config: InferenceConfig | None = None, **options: Any
     ) -> None:
         config = replace(config or InferenceConfig(), **options)
         # `Any`, so that users' type checkers offer what an ATD has, which nearly all models are
-        self.model: ATD | Any = model
-        if isinstance(model, ATD):
+        self.model: Network | Any = model
+        if not isinstance(model, OnnxNetwork):
             if config.provider is not None:
                 raise UpscaleError("a provider runs ONNX files; `atdsr export` makes one.")
             self.config = config.for_window(model.config.window)
@@ -116,7 +120,8 @@ class Upscaler:
                 docs/upscaling.md has every shape, dtype, mode and range.
             size: Width and height of the result in pixels, by default `scale` times the
                 picture's. The network runs as often as it takes to reach both, and not at all
-                where they are reached already. Antialiased bicubic then makes it that size.
+                where they are reached already; one of scale 1 runs once. Antialiased bicubic then
+                makes it that size.
             out: Samples `h w c` (or `h w`) of the picture's dtype and channels to write the
                 result into, such as a file mapped into memory. It cannot be used with tensors or
                 floats, and its content is complete only when the call returns.
@@ -465,6 +470,7 @@ def load(
     precision: Precision = "fp32",
     *,
     category_size: int | None = None,
+    prefer: ParameterSet = "params_ema",
     tile: Tile = "auto",
     overlap: int | None = None,
     ensemble: bool = False,
@@ -478,6 +484,8 @@ def load(
         device: "auto" takes CUDA, then MPS, then the CPU. Anything else names a device.
         precision: "fp32", or "bf16" for matrix products in bfloat16 (sums stay in float32).
         category_size: Category size of a file that does not tell it (the published networks do).
+        prefer: Which set of parameters to take of a file with two: "params_ema", the moving average
+            that official options name, or "params", which the official test of ATD-U reads.
         tile: Side of a tile in pixels of the input. "auto" uses tiles only where the whole picture
             does not fit into memory, "off" never does.
         overlap: Pixels of the input that neighbouring tiles share. None means 32, or half a tile
@@ -504,7 +512,7 @@ def load(
             raise WeightsError(f"{name_or_path} knows its category size; leave it out.")
         return Upscaler(OnnxNetwork(name_or_path, provider or "cpu"), config)
     with cpu.one_thread():  # so that the process can be forked afterwards
-        weights = models.load_weights(name_or_path, category_size=category_size)
+        weights = models.load_weights(name_or_path, category_size=category_size, prefer=prefer)
         return Upscaler(weights.build(), config)
 
 
