@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 import atdsr
 from atdsr import cli
 from atdsr.evaluation import standard_sets, testsets
-from atdsr.imaging import resample
+from atdsr.evaluation.damage import Damage
+from atdsr.imaging import metrics, resample
 from atdsr.weights import Weights, write_weights
 from helpers.networks import TINY, lively
 
@@ -172,6 +173,34 @@ def test_html(run: Run):
     assert "tiny" in page
     assert "woman" in page
     assert not list(Path("cache").rglob("*.png"))
+
+
+def test_degraded_pictures_beside_clean_ones(run: Run, refused: Callable[..., str]):
+    make_set()
+    said, _ = run(
+        "--data", "Set5", "--degrade", "clean,jpeg50,noise5+jpeg75", "--json", "a.json",
+        model="bicubic,lanczos",
+    )  # fmt: skip
+    rows = {(row["set"], row["model"]): row["psnr_y"] for row in figures("a.json")}
+    assert {dataset for dataset, _ in rows} == {"Set5", "Set5 jpeg50", "Set5 noise5+jpeg75"}
+    assert "Set5 jpeg50" in said
+    run("--data", "Set5", "--json", "b.json", model="bicubic,lanczos")
+    clean = {(row["set"], row["model"]): row["psnr_y"] for row in figures("b.json")}
+    assert rows["Set5", "bicubic"] == clean["Set5", "bicubic"]
+    assert rows["Set5 jpeg50", "bicubic"] != rows["Set5", "bicubic"]
+    lr = Damage(quality=50).apply(
+        resample.downscale(np.asarray(Image.open("Set5/baby.png")), 2), ""
+    )
+    (baby,) = (
+        score
+        for row in figures("a.json")
+        if (row["set"], row["model"]) == ("Set5 jpeg50", "bicubic")
+        for score in row["pictures"]
+        if score["name"] == "baby"
+    )
+    expected = metrics.psnr_y(np.asarray(Image.open("Set5/baby.png")), resample.upscale(lr, 2), 2)
+    assert baby["psnr_y"] == pytest.approx(expected)
+    assert "write jpeg75" in refused("--data", "Set5", "--degrade", "jpeg")
 
 
 def test_scales_beside_each_other(run: Run, tiny_file: Path):

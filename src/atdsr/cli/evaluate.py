@@ -43,6 +43,7 @@ Examples:
   atdsr eval --data Set5,Set14               sets in ATDSR_BENCHMARKS
   atdsr eval --data Set5 -m my.pth,lanczos   weights of your own, and more
   atdsr eval --data my/photos --html a.html  a page with plots and details
+  atdsr eval --data Set5 --degrade jpeg75    LR saved as JPEG first
   atdsr eval --data Set5 --expect a.json     fail where figures have changed
   atdsr eval -opt options/test/001_ATD.yml   as the official file says
 """
@@ -76,6 +77,14 @@ def evaluate(
             help="Where LR pictures come from: made from HR as MATLAB does, or a folder.",
         ),
     ] = "matlab",
+    degrade: Annotated[
+        str | None,
+        typer.Option(
+            metavar="jpeg75,...",
+            help="Degrade LR first: jpeg75 for JPEG 4:2:0 of that quality, noise5 for Gaussian "
+            "noise, noise5+jpeg75, or clean; a list measures each.",
+        ),
+    ] = None,
     opt: Annotated[
         Path | None,
         typer.Option(
@@ -129,7 +138,7 @@ def evaluate(
 
     Scores are saved as they are measured; run the same command again to resume.
     """
-    from atdsr.evaluation import expected, methods, testsets
+    from atdsr.evaluation import damage, expected, methods, testsets
     from atdsr.inference.config import InferenceConfig
     from atdsr.training import basicsr
 
@@ -146,6 +155,7 @@ def evaluate(
             model=model,
             scale=scale,
             lr=None if lr == "matlab" else lr,
+            degrade=degrade,
             save_images=images,
             category_size=category_size,
         )
@@ -158,13 +168,15 @@ def evaluate(
     elif data is None:
         raise UsageError("Missing option '--data': name a test set.", context)
     else:
+        damages = [damage.parse(text) for text in _split(degrade or damage.CLEAN)]
         for name in _split(data):
             testsets.locate(name)  # before the networks, which take a while
         ensure_here(_split(model or ""), yes=yes, quiet=quiet)
         compared = methods.named(
             _split(model or ""), scale, config, category_size=category_size, reporter=reporter
         )
-        sets = _find_sets(data, compared, None if lr == "matlab" else lr)
+        found = _find_sets(data, compared, None if lr == "matlab" else lr)
+        sets = [test_set.damaged(each) for test_set in found for each in dict.fromkeys(damages)]
     comparison = _Comparison(compared, sets, _load_metrics(metrics, device), images, outputs)
     result = comparison.run(restart, quiet)
     if figures is not None:

@@ -218,6 +218,7 @@ def _pair_identity(pair: Pair) -> list[object]:
     paths = [path for path in (pair.hr, pair.lr) if path is not None]
     return [
         pair.name,
+        str(pair.damage or ""),
         *((str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths),
     ]
 

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from atdsr.base.errors import AtdsrError, no_folder
 from atdsr.datasets import pairs
+from atdsr.evaluation.damage import Damage
 from atdsr.imaging import resample
 
 BENCHMARKS = "ATDSR_BENCHMARKS"
@@ -31,11 +32,13 @@ class Pair:
         name: Name of the file, without suffixes such as `x2` and `_HR` that all files have.
         hr: File of the high-resolution picture.
         lr: File of the low-resolution picture; None to make it from HR as MATLAB does.
+        damage: What is done to the low-resolution picture; None for nothing.
     """
 
     name: str
     hr: Path
     lr: Path | None = None
+    damage: Damage | None = None
 
     @pairs.errors_as(TestSetError)
     def load(self, scale: int) -> tuple[np.ndarray, np.ndarray]:
@@ -49,8 +52,12 @@ class Pair:
             PictureError: A file cannot be read.
         """
         hr = self.load_hr(scale)
+        lr = self._load_lr(hr, scale)
+        return hr, lr if self.damage is None else self.damage.apply(lr, self.name)
+
+    def _load_lr(self, hr: np.ndarray, scale: int) -> np.ndarray:
         if self.lr is None:
-            return hr, resample.downscale(hr, scale)
+            return resample.downscale(hr, scale)
         lr = pairs.read_rgb8(self.lr)
         if (lr.shape[0] * scale, lr.shape[1] * scale) != hr.shape[:2]:
             height, width = pairs.read_rgb8(self.hr).shape[:2]
@@ -59,7 +66,7 @@ class Pair:
                 f"{width}x{height}, which is no pair for scale {scale}; "
                 "let atdsr make LR (--lr matlab)."
             )
-        return hr, lr
+        return lr
 
     @pairs.errors_as(TestSetError)
     def load_hr(self, scale: int) -> np.ndarray:
@@ -90,6 +97,13 @@ class TestSet:
     name: str
     pairs: tuple[Pair, ...]
     scale: int | None = None
+
+    def damaged(self, damage: Damage | None) -> "TestSet":
+        """Return the set with damaged LR pictures and a name of its own, or itself for None."""
+        if damage is None:
+            return self
+        damaged = tuple(replace(pair, damage=damage) for pair in self.pairs)
+        return replace(self, name=f"{self.name} {damage}", pairs=damaged)
 
 
 @pairs.errors_as(TestSetError)

@@ -571,6 +571,19 @@ def test_the_runs_behind_the_bundled_weights() -> None:
         assert settings.optim.name == "muon"
 
 
+@pytest.mark.parametrize("scale", [2, 4])
+def test_the_runs_on_everyday_photos(scale: int) -> None:
+    settings = recipes.load(ROOT / f"runs/photo_x{scale}/1-web.yaml")
+    assert settings.network == atd_light(scale)
+    assert settings.data.degradation_at(scale) == degradations.preset("web", scale)
+    assert str(settings.init_from) == f"atd-light-x{scale}"
+    (degraded_set,) = settings.validation.sets
+    assert not isinstance(degraded_set, str)
+    script = (ROOT / f"runs/photo_x{scale}/run.sh").read_text("utf-8")
+    assert f"--scale {scale} --degradation web --output {degraded_set.lr}" in script
+    assert not schedule_checks.warnings(settings)
+
+
 @pytest.mark.parametrize(("scale", "start"), [(3, "atd-light-x2"), (4, "atd-light-x3")])
 def test_the_runs_of_the_larger_scales(scale: int, start: str) -> None:
     folder = ROOT / f"runs/light_x{scale}"

@@ -1,0 +1,18 @@
+#!/bin/sh
+# Trains src/atdsr/weights/atd-light-photo-x2.safetensors from the bundled atd-light-x2.
+#
+#   runs/photo_x2/run.sh PICTURES
+#
+# PICTURES  folder of training pictures: 420 photographs, 347 megapixels (docs/models/atd-light-x2.md)
+#
+# It has not been run to its end yet.
+set -eu
+cd "$(dirname "$0")/../.."
+python runs/split.py "$1" work/light_x2/split
+# both scales in one set; its LR pictures are not used
+test -d work/photo/set ||
+    atdsr data pack work/light_x2/split/train --scale 2 --scale 4 --output work/photo/set
+# what weights are chosen by: the middles of the pictures kept out, degraded once
+test -d work/photo_x2/validate ||
+    atdsr data degrade work/light_x2/split/validate --scale 2 --degradation web --output work/photo_x2/validate
+runs/train.sh photo_x2 1-web
