@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from atdsr.base import checkout, interrupts, memory, units
 from atdsr.network.config import atd_light
 from atdsr.network.model import ATD
 from atdsr.weights import Weights, download, models, read_weights, write_weights
-from atdsr.weights.models import OfficialModel
+from atdsr.weights.models import CommunityModel, OfficialModel
 from helpers.networks import TINY, lively
 from helpers.pictures import noise
 from helpers.servers import Server, network_file, prepare, running
@@ -84,6 +85,134 @@ def test_models_are_listed():
         assert "online" in line or model in models.BUNDLED
     assert re.search(r"official/atd-light-x2 .* 38\.29 .* 34\.10 .* 32\.39 .* 33\.27 ", said)
     assert re.search(r"official/atd-x4 .* 33\.14 ", said)
+
+
+def test_models_are_listed_by_what_they_are_for(monkeypatch: pytest.MonkeyPatch):
+    said, _ = run("models")
+    clean, photos = said.split("for everyday photos")
+    assert clean.startswith("for clean pictures")
+    assert "atd-light-x2 " in clean
+    assert "community/4xNomos2_hq_atd " in clean
+    assert "community/4xNomosWebPhoto_atd " in photos
+    assert "bundled" not in photos
+    (model,) = (each for each in models.BUNDLED if each.name == "atd-light-x2")
+    photo = replace(model, name="atd-light-photo-x2", purpose="everyday photos")
+    monkeypatch.setattr(models, "BUNDLED", (*models.BUNDLED, photo))
+    assert re.search("atd-light-photo-x2 .* bundled", run("models")[0].split("everyday")[1])
+    assert models.for_scale(2) is model
+
+
+# Files of others, at a server on this machine
+
+
+@pytest.fixture
+def community(server: Server, here: Path, monkeypatch: pytest.MonkeyPatch) -> CommunityModel:
+    """A tiny model of somebody else's, whose address is at that server."""
+    prepare(monkeypatch, here, "")
+    monkeypatch.delenv("ATDSR_MIRROR")
+    write_weights(Weights(TINY, lively(TINY).state_dict()), here / "4xTiny.safetensors")
+    content = (here / "4xTiny.safetensors").read_bytes()
+    server.serve("a/4xTiny.safetensors", content)
+    model = CommunityModel(
+        name="community/4xTiny",
+        config=TINY,
+        file="4xTiny.safetensors",
+        parameters=9_000,
+        data="noise",
+        nbytes=len(content),
+        published_sha256=sha256(content).hexdigest(),
+        licence="CC-BY-4.0",
+        purpose="everyday photos",
+        url=f"{server.url}/a/4xTiny.safetensors",
+        author="A. Nother",
+        note="tiny photos",
+    )
+    monkeypatch.setattr(models, "COMMUNITY", (model,))
+    return model
+
+
+def test_a_model_of_others_is_fetched(server: Server, community: CommunityModel):
+    assert "downloads it" in refused("info", community.name)
+    size = units.byte_size(community.expected_bytes)
+    assert run("models", "fetch", "COMMUNITY/4xtiny") == (
+        f"{community.name} -> {community.path}\n",
+        f"{community.name}: {size} from {community.url}\n",
+    )
+    assert re.search(f"{community.name} .* here\n", run("models")[0])
+    rows = dict(line.split(maxsplit=1) for line in run("info", community.name)[0].splitlines())
+    assert (rows["author"], rows["licence"]) == ("A. Nother", "CC-BY-4.0")
+    assert "PSNR-Y" not in rows
+    run("models", "fetch", community.name)
+    assert len(server.asked) == 1
+
+
+def test_another_file_in_place_of_that_of_others(server: Server, community: CommunityModel):
+    content = bytearray(server.pages["/a/4xTiny.safetensors"][1])
+    content[-1] ^= 1
+    server.serve("a/4xTiny.safetensors", bytes(content))
+    _, sentences = run("models", "fetch", community.name, code=1)
+    assert "what came is not the file of A. Nother and was deleted" in sentences
+    assert f"fetch {community.url} with a browser" in sentences
+    assert not community.path.exists()
+    server.status = 404
+    _, sentences = run("models", "fetch", community.name, code=1)
+    assert "127.0.0.1" in sentences
+    assert "answers 404 Not Found" in sentences
+
+
+def test_a_model_of_others_is_added_by_hand(community: CommunityModel):
+    assert run("models", "add", "4xTiny.safetensors")[0] == (
+        f"4xTiny.safetensors -> {community.name}\n"
+    )
+    assert community.is_intact
+    Path("4xTiny.pth").write_bytes(b"other")
+    assert "is not a .safetensors file" in refused("models", "add", "4xTiny.pth")
+
+
+def test_any_file_is_fetched_by_its_address(server: Server, community: CommunityModel):
+    url, digest = community.url, str(community.published_sha256)
+    said, _ = run("models", "fetch", url, "--sha256", digest.upper())
+    path = Path(said.removeprefix(f"{url} -> ").rstrip("\n"))
+    assert path.read_bytes() == server.pages["/a/4xTiny.safetensors"][1]
+    assert path.name == "4xTiny.safetensors"
+    assert "parameters" in run("info", str(path))[0]
+    assert "already here" in run("models", "fetch", url)[0]
+    assert len(server.asked) == 1
+    # a file of the same name elsewhere is another one
+    server.serve("b/4xTiny.safetensors", b"<html>no weights</html>")
+    other = url.replace("/a/", "/b/")
+    _, sentences = run("models", "fetch", other, code=1)
+    assert "what came is not 4xTiny.safetensors and was deleted" in sentences
+    _, sentences = run("models", "fetch", other, "--sha256", "0" * 64, code=1)
+    assert "was deleted" in sentences
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("ftp://host/a.pth",), 1, "is no address such as https"),
+        (("https://host/page.html",), 1, "does not end in the name of a weight file"),
+        (("https://me:secret@host/page",), 1, "https://host/page does not end"),
+        (("https://host/a.pth", "--sha256", "abc"), 1, "'abc' is no SHA-256"),
+        (("official/atd-x4", "--sha256", "0" * 64), 2, "--sha256 belongs to one URL"),
+    ],
+)
+def test_what_is_no_address_of_weights(arguments: tuple[str, ...], code: int, words: str):
+    said, sentences = run("models", "fetch", *arguments, code=code)
+    assert not said
+    assert words in " ".join(sentences.split())
+
+
+def test_the_models_of_others_are_whole():
+    """Their sizes are those of ATD x4 with the published head, in float32 with its index."""
+    for model in models.COMMUNITY:
+        assert model.licence == "CC-BY-4.0"
+        assert re.fullmatch("[0-9a-f]{64}", model.published_sha256 or "")
+        assert model.url.endswith(f"/{model.file}")
+        tensors = 4 * model.parameters + 8 * 256**2
+        assert model.nbytes is not None
+        assert 0 < model.nbytes - tensors < 200_000  # the header
 
 
 # Official models, at a server on this machine

@@ -23,6 +23,7 @@ from atdsr.batch.forecasts import (
     work_done,
 )
 from atdsr.batch.manifest_planning import plan_manifest
+from atdsr.batch.model_advice import ModelAdvice
 from atdsr.batch.naming import Template
 from atdsr.batch.networks import Networks
 from atdsr.batch.planning import BatchItem, Plan
@@ -39,6 +40,7 @@ __all__ = [
     "Factor",
     "Forecast",
     "ForecastTally",
+    "ModelAdvice",
     "Networks",
     "Outcome",
     "Plan",

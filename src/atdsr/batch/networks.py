@@ -33,7 +33,7 @@ class Networks:
 
     @classmethod
     def bundled(cls, config: InferenceConfig) -> "Networks":
-        """Return the networks that come with atdsr.
+        """Return the networks for clean pictures that come with atdsr.
 
         Args:
             config: How they run.
@@ -41,7 +41,8 @@ class Networks:
         Raises:
             UpscaleError: The configuration does not fit this machine or these networks.
         """
-        for model in models.BUNDLED:
+        bundled = models.by_scale("clean pictures")
+        for model in bundled.values():
             config.for_window(model.config.window)  # raises now and not for each picture
 
         def load_model(name: str) -> Upscaler:
@@ -49,7 +50,7 @@ class Networks:
                 name, **{field.name: getattr(config, field.name) for field in fields(config)}
             )
 
-        return cls({model.config.scale: model.name for model in models.BUNDLED}, load_model)
+        return cls({scale: model.name for scale, model in bundled.items()}, load_model)
 
     def scale_for(self, factor: float) -> int:
         """Return the scale of the network for a picture whose sides grow so many times."""

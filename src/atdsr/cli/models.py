@@ -4,22 +4,30 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from atdsr.base import interrupts, units
 from atdsr.base.errors import AtdsrError
 from atdsr.cli.console import err, out, print_table, printable, say, say_wrapped
-from atdsr.cli.options import CategorySizeOption, OverwriteOption, QuietOption, argument
+from atdsr.cli.options import (
+    CategorySizeOption,
+    OverwriteOption,
+    QuietOption,
+    UsageError,
+    argument,
+)
 
 if TYPE_CHECKING:
     from atdsr.weights.models import BundledModel, OfficialModel
+    from atdsr.weights.published_file import PublishedFile
 
 EXAMPLES = """\b
 Examples:
   atdsr models                               list them
   atdsr models fetch official/atd-x4         download one; again, to go on
+  atdsr models fetch https://host/a.pth      any weight file, by its address
   atdsr models add 003_ATD_SRx4_finetune.pth where a browser has fetched it
 """
 
@@ -27,48 +35,71 @@ _SETS = ("Set5", "Set14", "B100", "Urban100")
 
 
 def models(context: typer.Context) -> None:
-    """List the models, and download official ones.
+    """List the models, and download others.
 
-    Without a command, all named models are listed: those that come with atdsr, and those that the
-    authors of ATD have published. The latter are downloaded when you ask for them.
+    Without a command, all named models are listed by what they are for: those that come with atdsr,
+    and those that the authors of ATD and others have published. The latter are downloaded when you
+    ask for them.
     """
     if context.invoked_subcommand is not None:
         return
     from atdsr.weights import models
 
-    rows = []
-    for model in (*models.BUNDLED, *models.OFFICIAL):
-        figures = _figures(model)
-        location = "bundled"
-        if isinstance(model, models.OfficialModel):
-            location = "here" if model.is_here else "online"
-        rows.append(
-            [
-                model.name,
-                f"x{model.config.scale}",
-                f"{model.parameters:,}",
-                *(f"{figures[name]:.2f}" if name in figures else "" for name in _SETS),
-                location,
-            ]
-        )
-    print_table(["name", "scale", "parameters", *_SETS, "weights"], rows, len(models.BUNDLED))
-    say_wrapped("PSNR-Y in dB, of official models as published. `atdsr info NAME` says more.")
+    for purpose in get_args(models.Purpose):
+        group = [model for model in models.named() if model.purpose == purpose]
+        rows = [_row(model) for model in group]
+        bundled = sum(isinstance(model, models.BundledModel) for model in group)
+        header = ["name", "scale", "parameters", *_SETS, "weights"]
+        print_table(header, rows, bundled, f"for {purpose}")
+    say_wrapped(
+        "PSNR-Y in dB on clean pictures, of official models as published. `atdsr info NAME` says "
+        "more."
+    )
+
+
+def _row(model: "BundledModel | OfficialModel") -> list[str]:
+    """Return the line of a model in the table."""
+    from atdsr.weights import models
+
+    figures = _figures(model)
+    location = "bundled"
+    if isinstance(model, models.OfficialModel):
+        location = "here" if model.is_here else "online"
+    return [
+        model.name,
+        f"x{model.config.scale}",
+        f"{model.parameters:,}",
+        *(f"{figures[name]:.2f}" if name in figures else "" for name in _SETS),
+        location,
+    ]
 
 
 def fetch(
-    names: Annotated[list[str], argument("NAME...")],
+    context: typer.Context,
+    names: Annotated[list[str], argument("NAME|URL...")],
+    sha256: Annotated[
+        str | None,
+        typer.Option("--sha256", metavar="HEX", help="SHA-256 that the file at URL must have."),
+    ] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Download official models.
+    """Download models that do not come with atdsr.
 
-    NAME is one that `atdsr models` lists as official/..., or all. The same command continues an
-    interrupted download. Files are checked; those that are here already are not downloaded again.
+    NAME is one that `atdsr models` lists as official/... or community/..., or all for the official
+    ones; URL is the address of any weight file. The same command continues an interrupted download.
+    Files are checked; those that are here already are not downloaded again.
     """
     from atdsr.weights import models
 
     if names == ["all"]:
         names = [model.name for model in models.OFFICIAL]
-    for model in [models.find_official(name) for name in dict.fromkeys(names)]:
+    names = list(dict.fromkeys(names))
+    if sha256 is not None and (len(names) > 1 or "://" not in names[0]):
+        raise UsageError("--sha256 belongs to one URL; named models have theirs.", context)
+    for model in [
+        models.linked_file(name, sha256) if "://" in name else models.find_official(name)
+        for name in names
+    ]:
         line = f"{model.name}: already here, {model.path}"
         if not model.is_intact:
             _download(model, quiet)
@@ -88,9 +119,9 @@ def add(
         ),
     ] = None,
 ) -> None:
-    """Add an official model that you have downloaded by hand.
+    """Add an official or community model that you have downloaded by hand.
 
-    FILE is a .pth file as the authors ship it. It is checked and copied to the folder that `atdsr
+    FILE is the file as its authors ship it. It is checked and copied to the folder that `atdsr
     models fetch` uses.
     """
     from atdsr.weights import models
@@ -180,7 +211,7 @@ def ensure_here(names: Sequence[str], *, yes: bool, quiet: bool) -> None:
     from atdsr.weights import download, models
 
     names = [models.canonical(name) for name in names]
-    for model in models.OFFICIAL:
+    for model in (*models.OFFICIAL, *models.COMMUNITY):
         if model.name not in names or model.is_here:
             continue
         if not yes and _on_terminal():
@@ -204,7 +235,7 @@ def _on_terminal() -> bool:
     return sys.stdin.isatty() and err.console.is_terminal
 
 
-def _download(model: "OfficialModel", quiet: bool) -> None:
+def _download(model: "PublishedFile", quiet: bool) -> None:
     """Download a model with a progress bar.
 
     Raises:
@@ -248,7 +279,9 @@ def _bytes_bar(quiet: bool) -> Iterator[Any]:
         yield progress
 
 
-def _size(model: "OfficialModel") -> str:
+def _size(model: "PublishedFile") -> str:
+    if model.expected_bytes is None:
+        return ""
     about = "about " if model.nbytes is None else ""
     return f"{about}{units.byte_size(model.expected_bytes)} "
 
@@ -263,6 +296,8 @@ def _facts(model: "BundledModel | OfficialModel") -> dict[str, object]:
         published = isinstance(model, models.OfficialModel)
         rows["PSNR-Y"] = f"{figures} (as published)" if published else figures
     rows["trained on"] = model.data
+    if isinstance(model, models.CommunityModel):
+        rows |= {"made for": model.note, "author": model.author}
     if isinstance(model, models.OfficialModel):
         rows |= {"file": model.path, "bytes": f"{model.path.stat().st_size:,}"}
         if model.record is not None:
@@ -279,6 +314,8 @@ def _figures(model: "BundledModel | OfficialModel") -> dict[str, float]:
 
     if isinstance(model, models.BundledModel):
         return model.psnr_y
+    if isinstance(model, models.CommunityModel):
+        return {}
     return {
         row.dataset: row.psnr_y
         for row in published.rows(model.config.scale, _SETS)

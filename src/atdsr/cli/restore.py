@@ -160,4 +160,4 @@ def restore(
     )
     networks = batch.Networks.single(upscaler, config.models[1])
     showing = Showing(dry_run, json_lines=json_lines, quiet=quiet)
-    run_batch(config, networks, inputs, output, showing, start)
+    run_batch(config, networks, inputs, output, showing, start, batch.ModelAdvice(()))

@@ -25,7 +25,7 @@ from atdsr.cli.clip_options import (
     StartOption,
     ThreadsOption,
 )
-from atdsr.cli.console import out, printable, progress_bar, say
+from atdsr.cli.console import err, out, printable, progress_bar, say
 from atdsr.cli.models import ensure_here
 from atdsr.cli.options import (
     CategorySizeOption,
@@ -63,7 +63,16 @@ from atdsr.cli.upscaling import asked_size, choose_networks, conclude, default_f
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from atdsr.batch import BatchConfig, BatchItem, Networks, Plan, Result, Streams, Tally
+    from atdsr.batch import (
+        BatchConfig,
+        BatchItem,
+        ModelAdvice,
+        Networks,
+        Plan,
+        Result,
+        Streams,
+        Tally,
+    )
 
 EXAMPLES = """\b
 Examples:
@@ -231,7 +240,9 @@ def upscale(
         defaults=default_fields(context),
     )
     showing = Showing(dry_run, preview, json_lines, quiet)
-    run_batch(config, chosen.networks, inputs, output, showing, began, manifest, failures)
+    # whoever names a model has chosen
+    advice = batch.ModelAdvice(() if model else chosen.networks.models)
+    run_batch(config, chosen.networks, inputs, output, showing, began, advice, manifest, failures)
 
 
 @dataclass(frozen=True)
@@ -251,6 +262,7 @@ def run_batch(
     output: str | None,
     showing: Showing,
     began: float,
+    advice: "ModelAdvice",
     manifest: Path | None = None,
     failures: Path | None = None,
 ) -> None:
@@ -263,6 +275,7 @@ def run_batch(
         output: Where the results go.
         showing: What is shown, and whether pictures are made at all.
         began: When the command began, of `time.perf_counter`.
+        advice: What another model is advised for.
         manifest: A list of pictures to take instead of the inputs.
         failures: A file for the pictures that fail.
 
@@ -284,7 +297,7 @@ def run_batch(
             return
         with batch.failures_to(failures) as list_failure:
             tally, interrupted = _run(
-                plan, networks, streams, list_failure, showing.preview, json_lines, quiet
+                plan, networks, streams, list_failure, advice, showing.preview, json_lines, quiet
             )
         seconds = time.perf_counter() - began
         conclude(plan, tally, seconds, interrupted, json_lines, quiet)
@@ -343,6 +356,7 @@ def _run(
     networks: "Networks",
     streams: "Streams",
     list_failure: "Callable[[Result], None]",
+    advice: "ModelAdvice",
     preview: bool,
     json_lines: bool,
     quiet: bool,
@@ -395,6 +409,8 @@ def _run(
                     list_failure(result)
                 else:
                     show(result.line)
+                    if not quiet and (line := advice.line(result.source)):
+                        say(err, streams.restore_names(line))
         except KeyboardInterrupt:
             return tally, True
     return tally, False

@@ -17,6 +17,7 @@ be wrong for another picture (see `metadata`). A picture without a profile or co
 """
 
 from atdsr.imaging.alpha import visible_colours
+from atdsr.imaging.codecs.jpeg import quality as jpeg_quality
 from atdsr.imaging.conversion import (
     Content,
     PictureLike,
@@ -76,6 +77,7 @@ __all__ = [
     "gray_to_rgb",
     "is_picture_file",
     "join_alpha",
+    "jpeg_quality",
     "notices",
     "open_frames",
     "read",

@@ -1,4 +1,4 @@
-"""Download official weights with gdown; an interrupted download can be continued."""
+"""Download published weights with gdown; an interrupted download can be continued."""
 
 import errno
 import os
@@ -10,7 +10,13 @@ from pathlib import Path
 
 from atdsr.base import files, units
 from atdsr.base.errors import AtdsrError
-from atdsr.weights.official import ChangedFileError, OfficialModel
+from atdsr.weights.official import (
+    CommunityModel,
+    LinkedFile,
+    OfficialModel,
+    without_password,
+)
+from atdsr.weights.published_file import ChangedFileError, PublishedFile
 from atdsr.weights.state_dict import WeightsError
 
 MIRROR_VARIABLE = "ATDSR_MIRROR"
@@ -30,11 +36,11 @@ class DownloadError(AtdsrError):
     """Weights that cannot be downloaded now, or a server that sends something else."""
 
 
-def fetch(model: OfficialModel, progress: ByteProgress | None = None) -> Path:
+def fetch(model: PublishedFile, progress: ByteProgress | None = None) -> Path:
     """Download a model's weights unless they are here; continue an interrupted download.
 
     Args:
-        model: One of `OFFICIAL`.
+        model: A named model, or a file with an address.
         progress: Called as bytes arrive.
 
     Returns:
@@ -53,17 +59,20 @@ def fetch(model: OfficialModel, progress: ByteProgress | None = None) -> Path:
     return model.path
 
 
-def source(model: OfficialModel) -> str:
+def source(model: PublishedFile) -> str:
     """Return where the weights will come from, for people to read.
 
     Raises:
         DownloadError: `ATDSR_MIRROR` is not a URL.
     """
-    mirror = _mirror()
-    return "the authors' Google Drive" if mirror is None else _without_password(mirror)
+    if (mirror := _mirror_of(model)) is not None:
+        return without_password(mirror)
+    if isinstance(model, CommunityModel | LinkedFile):
+        return without_password(model.url)
+    return "the authors' Google Drive"
 
 
-def _fetch(model: OfficialModel, progress: ByteProgress) -> None:
+def _fetch(model: PublishedFile, progress: ByteProgress) -> None:
     with _errors_as_sentences(model):
         url, path = _url(model), model.download_folder / model.file
         try:
@@ -79,13 +88,12 @@ def _fetch(model: OfficialModel, progress: ByteProgress) -> None:
                 # a download by hand may bring the right file
                 reason, advice = reason.partition(";")[0], f"; {_by_hand(model)[:-1]}"
             raise DownloadError(
-                f"{model.name}: what came is not the authors' file and was deleted: "
-                f"{reason}{advice}."
+                f"{model.name}: what came is not {model.origin} and was deleted: {reason}{advice}."
             ) from None
-        model.install(path, digest, _without_password(url))
+        model.install(path, digest, without_password(url))
 
 
-def _download(model: OfficialModel, url: str, path: Path, progress: ByteProgress) -> None:
+def _download(model: PublishedFile, url: str, path: Path, progress: ByteProgress) -> None:
     """Download a URL to a file.
 
     Raises:
@@ -122,7 +130,7 @@ def _download(model: OfficialModel, url: str, path: Path, progress: ByteProgress
             part.unlink()  # the server cannot continue it, or has another file now
 
 
-def _unfinished(model: OfficialModel) -> Path | None:
+def _unfinished(model: PublishedFile) -> Path | None:
     """Return the largest unfinished download and delete others; gdown continues only one."""
     parts = sorted(model.download_folder.glob("*.part"), key=lambda part: part.stat().st_size)
     for part in parts[:-1]:
@@ -133,17 +141,29 @@ def _unfinished(model: OfficialModel) -> Path | None:
 # ----------------------------------------------------------------------------------------- URLs
 
 
-def _url(model: OfficialModel) -> str:
+def _url(model: PublishedFile) -> str:
     """Return the URL to download.
 
     Raises:
         DownloadError: `ATDSR_MIRROR` is not a URL, or the file is not in the authors' folder.
     """
-    mirror = _mirror()
+    mirror = _mirror_of(model)
     if mirror is not None:
         file = f"{model.subfolder}/{model.file}".lstrip("/")
         return f"{mirror}/{urllib.parse.quote(file)}"
+    if isinstance(model, CommunityModel | LinkedFile):
+        return model.url
+    assert isinstance(model, OfficialModel), "there are no others"
     return f"https://drive.google.com/uc?id={model.file_id or _listed_id(model)}"
+
+
+def _mirror_of(model: PublishedFile) -> str | None:
+    """Return the mirror that has a file; one with an address of its own comes from there.
+
+    Raises:
+        DownloadError: `ATDSR_MIRROR` is not a URL.
+    """
+    return None if isinstance(model, LinkedFile) else _mirror()
 
 
 def _mirror() -> str | None:
@@ -178,17 +198,11 @@ def _listed_id(model: OfficialModel) -> str:
     )
 
 
-def _without_password(url: str) -> str:
-    """Return a URL without the name and password of a user."""
-    parts = urllib.parse.urlsplit(url)
-    return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
 # --------------------------------------------------------------------------------------- errors
 
 
 @contextmanager
-def _errors_as_sentences(model: OfficialModel) -> Iterator[None]:
+def _errors_as_sentences(model: PublishedFile) -> Iterator[None]:
     """Turn what gdown, requests and the system raise into a `DownloadError`."""
     try:
         with warnings.catch_warnings():
@@ -213,18 +227,22 @@ def _errors_as_sentences(model: OfficialModel) -> Iterator[None]:
         ) from error
 
 
-def _by_hand(model: OfficialModel) -> str:
-    return f"fetch {model.page} with a browser and run `atdsr models add FILE`."
+def _by_hand(model: PublishedFile) -> str:
+    page = without_password(model.page)
+    if isinstance(model, LinkedFile):
+        return f"fetch {page} with a browser and name the file."
+    return f"fetch {page} with a browser and run `atdsr models add FILE`."
 
 
-def _reason(model: OfficialModel, error: Exception) -> str:
+def _reason(model: PublishedFile, error: Exception) -> str:
     """Return what went wrong, as the first half of a sentence."""
     import gdown
     from requests import exceptions
 
     if isinstance(error.__cause__, exceptions.RequestException):
         error = error.__cause__  # gdown wraps the error of its last try
-    host = urllib.parse.urlsplit(_mirror() or "https://drive.google.com").netloc.rpartition("@")[2]
+    address = _mirror_of(model) or model.page
+    host = urllib.parse.urlsplit(address).netloc.rpartition("@")[2]
     if isinstance(error, gdown.FileURLRetrievalError):
         return "Google Drive does not hand out the file (too many accesses lately, or it is gone)"
     if isinstance(error, exceptions.HTTPError) and error.response is not None:

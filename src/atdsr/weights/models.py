@@ -11,25 +11,43 @@ from atdsr.network.config import ATDConfig, atd_light
 from atdsr.weights import download
 from atdsr.weights.download import ByteProgress, DownloadError
 from atdsr.weights.files import READ_SUFFIXES, check_file_type, read_weights
-from atdsr.weights.official import OFFICIAL, CacheError, OfficialModel, generation
+from atdsr.weights.official import (
+    COMMUNITY,
+    OFFICIAL,
+    CommunityModel,
+    LinkedFile,
+    OfficialModel,
+    Purpose,
+    generation,
+    linked_file,
+)
+from atdsr.weights.published_file import CacheError
 from atdsr.weights.state_dict import Weights, WeightsError
 
 __all__ = [
     "BUNDLED",
+    "COMMUNITY",
     "OFFICIAL",
     "BundledModel",
     "CacheError",
+    "CommunityModel",
     "DownloadError",
+    "LinkedFile",
     "OfficialModel",
+    "Purpose",
     "add",
+    "by_scale",
     "canonical",
     "fetch",
+    "fetch_file",
     "find",
     "find_official",
     "for_scale",
     "generation",
     "is_file",
+    "linked_file",
     "load_weights",
+    "named",
 ]
 
 
@@ -48,6 +66,7 @@ class BundledModel:
         hours: Hours of training, including those of the model that it started from.
         hardware: Hardware that took those hours.
         licence: Licence of the weights.
+        purpose: What it is for.
     """
 
     name: str
@@ -60,6 +79,7 @@ class BundledModel:
     hours: float
     hardware: str
     licence: str
+    purpose: Purpose = "clean pictures"
 
     def load(self, prefer: str = "params_ema") -> Weights:
         """Read the weights, after a check of their SHA-256.
@@ -124,6 +144,11 @@ BUNDLED = (
 _OFFICIAL = "official/"
 
 
+def named() -> tuple[BundledModel | OfficialModel, ...]:
+    """Return all named models: those that come with atdsr, the authors' and others'."""
+    return (*BUNDLED, *OFFICIAL, *COMMUNITY)
+
+
 def find(name: str, others: Sequence[str] = ()) -> BundledModel | OfficialModel:
     """Return the model of that name, whose case does not matter.
 
@@ -134,7 +159,7 @@ def find(name: str, others: Sequence[str] = ()) -> BundledModel | OfficialModel:
     Raises:
         WeightsError: There is none; the sentence names those with a similar name.
     """
-    models = {model.name: model for model in (*BUNDLED, *OFFICIAL)}
+    models = {model.name: model for model in named()}
     if canonical(name) in models:
         return models[canonical(name)]
     meant = errors.nearest(name.lower(), others)
@@ -177,13 +202,13 @@ def _split_scale(name: str) -> tuple[str, str]:
 
 def canonical(name: str) -> str:
     """Return the name of a model that is given in another case; any other name as it is."""
-    own = name.lower()
-    is_model = own in [model.name for model in (*BUNDLED, *OFFICIAL)]
-    return own if is_model and (own == name or not _exists(Path(name))) else name
+    names = {model.name.lower(): model.name for model in named()}
+    own = names.get(name.lower())
+    return own if own is not None and (own == name or not _exists(Path(name))) else name
 
 
 def find_official(name: str) -> OfficialModel:
-    """Return the official model of that name.
+    """Return the model of that name, which its authors or others have published.
 
     Raises:
         WeightsError: There is none; the sentence names one with a similar name.
@@ -199,7 +224,7 @@ def is_file(name_or_path: str | Path) -> bool:
 
     A model's name wins over a file or folder of the same name, unless it is in another case.
     """
-    if _name(name_or_path) in [model.name for model in (*BUNDLED, *OFFICIAL)]:
+    if _name(name_or_path) in [model.name for model in named()]:
         return False
     path = Path(name_or_path)
     return path.suffix.lower() in READ_SUFFIXES or _exists(path)
@@ -240,16 +265,21 @@ def _name(name_or_path: str | Path) -> str:
     return canonical(name_or_path.as_posix() if isinstance(name_or_path, Path) else name_or_path)
 
 
+def by_scale(purpose: Purpose) -> dict[int, BundledModel]:
+    """Return the bundled models for a purpose, by their scales."""
+    return {model.config.scale: model for model in BUNDLED if model.purpose == purpose}
+
+
 def for_scale(scale: int) -> BundledModel:
     """Return the bundled model of a scale, which is used if none is named.
 
     Raises:
         WeightsError: No model of that scale comes with this version.
     """
-    for model in BUNDLED:
-        if model.config.scale == scale:
-            return model
-    scales = ", ".join(str(model.config.scale) for model in BUNDLED)
+    models = by_scale("clean pictures")
+    if scale in models:
+        return models[scale]
+    scales = ", ".join(map(str, models))
     raise WeightsError(
         f"no model for scale {scale} comes with this version (bundled: scale {scales}); "
         "name an official one (`atdsr models`) or a file of weights with --model."
@@ -257,10 +287,10 @@ def for_scale(scale: int) -> BundledModel:
 
 
 def fetch(name: str, progress: ByteProgress | None = None) -> Path:
-    """Download an official model unless it is here; continue an interrupted download.
+    """Download a published model unless it is here; continue an interrupted download.
 
     Args:
-        name: Name of one of `OFFICIAL`.
+        name: Name of one of `OFFICIAL` or `COMMUNITY`.
         progress: Called with the number of bytes downloaded, and the total if it is known.
 
     Returns:
@@ -274,13 +304,31 @@ def fetch(name: str, progress: ByteProgress | None = None) -> Path:
     return download.fetch(find_official(name), progress)
 
 
+def fetch_file(url: str, sha256: str | None = None, progress: ByteProgress | None = None) -> Path:
+    """Download a weight file by its address unless it is here; continue an interrupted download.
+
+    Args:
+        url: Address of the file, http or https.
+        sha256: SHA-256 that it must have, in hexadecimal. None trusts what comes first, and every
+            later file of this address must be the same.
+        progress: See `fetch`.
+
+    Returns:
+        Path of the weight file, which `load_weights` reads.
+
+    Raises:
+        WeightsError, DownloadError, CacheError: See `fetch`.
+    """
+    return download.fetch(linked_file(url, sha256), progress)
+
+
 def add(file: str | Path, name: str | None = None) -> OfficialModel:
     """Copy a file that was downloaded by hand to the folder for official weights.
 
     Args:
-        file: A `.pth` file as the authors ship it; it is not changed.
-        name: Name of one of `OFFICIAL`; None goes by the name of the file, and by its content
-            where models of both generations have files of that name.
+        file: A file as its authors ship it; it is not changed.
+        name: Name of one of `OFFICIAL` or `COMMUNITY`; None goes by the name of the file, and by
+            its content where models of both generations have files of that name.
 
     Raises:
         WeightsError: The file is not that model's, or its name is not one of the authors'.
@@ -290,11 +338,12 @@ def add(file: str | Path, name: str | None = None) -> OfficialModel:
     if not path.is_file():
         folder = f"{path} is a folder; name the .pth file that was fetched."
         raise WeightsError(folder if path.exists() else errors.missing(path))
-    if path.suffix.lower() != ".pth":
-        raise WeightsError(
-            f"{path} is not a .pth file, as the authors' files are; add it as it was fetched."
-        )
     model = _model_of_file(path) if name is None else find_official(name)
+    suffix = Path(model.file).suffix
+    if path.suffix.lower() != suffix:
+        raise WeightsError(
+            f"{path} is not a {suffix} file, as {model.file} is; add it as it was fetched."
+        )
     model.add(path)
     return model
 
@@ -308,7 +357,7 @@ def _model_of_file(path: Path) -> OfficialModel:
         WeightsError: There is none, or the file cannot be read.
     """
     stem = re.sub(r" ?\(\d+\)$", "", path.stem)
-    named = [model for model in OFFICIAL if Path(model.file).stem == stem]
+    named = [model for model in (*OFFICIAL, *COMMUNITY) if Path(model.file).stem == stem]
     if len(named) > 1:
         check_file_type(path)
         kind = generation(read_weights(path, category_size=named[0].config.category_size).config)

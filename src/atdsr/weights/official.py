@@ -1,21 +1,17 @@
-"""The models that the authors of ATD have published, and their files on this machine."""
+"""The models that are published elsewhere.
 
-import contextlib
+They are those of the authors of ATD, those that others have trained, and any file with an address.
+"""
+
 import dataclasses
-import json
-import os
-import shutil
-import stat
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from pathlib import Path
+import hashlib
+import re
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
 
-from atdsr.base import files, units
-from atdsr.base.errors import AtdsrError, unreadable
-from atdsr.base.files import FileError
+from atdsr.base import files
 from atdsr.network.config import (
     ATDConfig,
     NetworkConfig,
@@ -25,11 +21,12 @@ from atdsr.network.config import (
     atd_u,
     atd_v2,
 )
-from atdsr.weights.files import check_file_type, read_weights
+from atdsr.weights.files import READ_SUFFIXES, read_weights
+from atdsr.weights.published_file import PublishedFile
 from atdsr.weights.state_dict import Weights, WeightsError
 
-FOLDER_VARIABLE = "ATDSR_MODELS"
-"""The environment variable that names the folder for official weights."""
+Purpose = Literal["clean pictures", "everyday photos", "restoring, without enlarging"]
+"""What a model is for: pictures as they were made, photos with JPEG, noise and blur, or neither."""
 
 DRIVE_FOLDER = "1D3BvTS1xBcaU1mp50k3pBzUWb7qjRvmB"
 """Id of the authors' public folder on Google Drive, which holds every file of ATD."""
@@ -38,64 +35,32 @@ DRIVE_FOLDER_V2 = "1nz0I798GM8HkPYVZCLe8i9LAK31mpYQs"
 """Id of the folder of ATD v2, whose files have the same names."""
 
 
-class ChangedFileError(WeightsError):
-    """A file of the right network that differs from the one recorded earlier."""
-
-
-class CacheError(AtdsrError):
-    """The folder for official weights cannot be written, or another process is using it."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """What was recorded when a file was downloaded or added.
-
-    Attributes:
-        name: Name of the model.
-        bytes: Size of the file.
-        sha256: SHA-256 of the file, in hexadecimal.
-        when: Time at which it came, in UTC.
-        source: URL or path that it came from.
-    """
-
-    name: str
-    bytes: int
-    sha256: str
-    when: str
-    source: str
-
-
-@dataclass(frozen=True)
-class OfficialModel:
+@dataclass(frozen=True, kw_only=True)
+class OfficialModel(PublishedFile):
     """A model whose weights the authors have published and that does not come with atdsr.
 
     Attributes:
-        name: Name that a user writes.
         config: Configuration of the network.
-        file: Name that the authors gave to the file of weights.
         parameters: Number of learned values.
         data: Training data.
         file_id: Id of the file on Google Drive; None if only its folder is known.
         drive_folder: Id of that folder.
-        subfolder: Folder for the file inside that for official weights; "" for none. Files of both
-            generations have the same names.
-        nbytes: Size of the file; None if it is not published.
-        published_sha256: SHA-256 in hexadecimal; None if it is not published. Then the first file
-            that comes is trusted, and every later one must be the same.
         licence: Licence of the weights.
+        purpose: What it is for.
     """
 
-    name: str
     config: NetworkConfig
-    file: str
     parameters: int
     data: str
     file_id: str | None = None
     drive_folder: str = DRIVE_FOLDER
-    subfolder: str = ""
-    nbytes: int | None = None
-    published_sha256: str | None = None
     licence: str = "Apache-2.0"
+    purpose: Purpose = "clean pictures"
+
+    @property
+    def origin(self) -> str:
+        """Whose file it is, for people to read."""
+        return "the authors' file"
 
     @property
     def max_bytes(self) -> int:
@@ -118,123 +83,8 @@ class OfficialModel:
             return f"https://drive.google.com/drive/folders/{self.drive_folder}"
         return f"https://drive.google.com/file/d/{self.file_id}/view"
 
-    @property
-    def path(self) -> Path:
-        """Path of the weights on this machine, whether or not they are there."""
-        return folder() / self.subfolder / self.file
-
-    @property
-    def download_folder(self) -> Path:
-        """Folder for an unfinished download."""
-        return self.path.parent / "partial" / self.path.stem
-
-    @property
-    def is_here(self) -> bool:
-        """Whether there is a file of weights, whole or damaged."""
-        return self.path.is_file()
-
-    @property
-    def is_intact(self) -> bool:
-        """Whether there is a file of weights with the SHA-256 that it must have."""
-        expected = self._expected
-        return self.is_here and expected is not None and files.sha256(self.path) == expected
-
-    @property
-    def record(self) -> Record | None:
-        """The record of the file that came first, or None if none ever did.
-
-        Raises:
-            WeightsError: The record cannot be read.
-        """
-        path = self._record_path
-        try:
-            return Record(**json.loads(path.read_text("utf-8")))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (OSError, ValueError, TypeError, RecursionError):
-            raise WeightsError(
-                f"{path} cannot be read or is damaged; delete it, and fetch {self.name} again."
-            ) from None
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 that the file must have, as published or else as recorded.
-
-        Raises:
-            WeightsError: There is no file, or no record of where it came from.
-        """
-        if not self.is_here:
-            size = "" if self.nbytes is None else f" ({units.byte_size(self.nbytes)})"
-            raise WeightsError(
-                f"{self.name} is not on this machine; `atdsr models fetch {self.name}` "
-                f"downloads it{size}."
-            )
-        expected = self._expected
-        if expected is None:
-            raise WeightsError(
-                f"nothing is known of {self.path}; `atdsr models add {self.path}` checks and "
-                "registers it."
-            )
-        return expected
-
-    @property
-    def _expected(self) -> str | None:
-        record = self.record
-        return self.published_sha256 or (record.sha256 if record else None)
-
-    @property
-    def _record_path(self) -> Path:
-        return self.path.with_suffix(".json")
-
-    def load(self, prefer: str = "params_ema") -> Weights:
-        """Read the weights, after a check of their SHA-256.
-
-        Args:
-            prefer: Which of two sets of parameters to take, as for `read_weights`.
-
-        Raises:
-            WeightsError: They are not here, or damaged; the sentence says how to get them.
-        """
-        if self.sha256 != files.sha256(self.path):
-            raise WeightsError(
-                f"{self.path} is damaged (SHA-256 differs); `atdsr models fetch {self.name}` "
-                "fetches it anew."
-            )
-        return read_weights(self.path, category_size=self.config.category_size, prefer=prefer)
-
-    def check(self, path: Path) -> str:
-        """Check that a file is this model's.
-
-        Returns:
-            SHA-256 of the file.
-
-        Raises:
-            WeightsError: It is not; the sentence names the file and says what it is instead.
-        """
-        try:
-            check_file_type(path)
-            size, digest = path.stat().st_size, files.sha256(path)
-        except OSError as error:
-            raise WeightsError(unreadable(path, error)) from None
-        if self.nbytes is not None and size != self.nbytes:
-            raise WeightsError(
-                f"{path} has {size:,} bytes where the authors' {self.file} has {self.nbytes:,}; "
-                "fetch it again."
-            )
-        if self.published_sha256 is not None and digest != self.published_sha256:
-            raise WeightsError(
-                f"{path} is not the authors' {self.file}, or damaged: its SHA-256 is not the "
-                "published one; fetch it again."
-            )
-        self._check_content(path)
-        record = self.record
-        if self.published_sha256 is None and record is not None and digest != record.sha256:
-            raise ChangedFileError(
-                f"{path} is not the file that was recorded for {self.name} on {record.when[:10]} "
-                f"(its SHA-256 differs); if the authors have replaced theirs, delete "
-                f"{self._record_path} first."
-            )
-        return digest
+    def _read(self, path: Path, prefer: str = "params_ema") -> Weights:
+        return read_weights(path, category_size=self.config.category_size, prefer=prefer)
 
     def _check_content(self, path: Path) -> None:
         """Check that a file holds this network and is not damaged.
@@ -256,76 +106,7 @@ class OfficialModel:
                     f"{path} holds another network than {self.name}: its {field.name} is "
                     f"{theirs}, not {ours}."
                 )
-        # PyTorch does not verify the checksums in its archives
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                damaged = archive.testzip()
-            if damaged is not None:
-                raise WeightsError(f"{path} is damaged; fetch it again.")
-
-    def add(self, source: Path) -> None:
-        """Copy a file that was downloaded by hand to the folder for official weights.
-
-        Raises:
-            WeightsError: The file is not this model's.
-            CacheError: It cannot be written, or another process is fetching the model.
-        """
-        with self.lock():
-            digest = self.check(source)
-            if self.is_intact:
-                return
-            with files.atomic_write(self.path, overwrite=True) as temporary:
-                shutil.copyfile(source, temporary)
-                if files.sha256(temporary) != digest:
-                    raise WeightsError(f"{source} changed while it was copied; add it again.")
-                self._write_record(source.stat().st_size, digest, str(source.resolve()))
-
-    def install(self, path: Path, digest: str, source: str) -> None:
-        """Move a checked file from `download_folder` to its final path.
-
-        Args:
-            path: Path of the file.
-            digest: SHA-256 that `check` returned.
-            source: URL that it came from.
-
-        Raises:
-            FileError: The record cannot be written.
-            OSError: The file cannot be moved.
-        """
-        # the record comes first: after a power failure, a record without a file does no harm
-        self._write_record(path.stat().st_size, digest, source)
-        # gdown makes files that only their owner can read
-        path.chmod(stat.S_IMODE(self._record_path.stat().st_mode))
-        files.move_durably(path, self.path)
-
-    def _write_record(self, size: int, digest: str, source: str) -> None:
-        when = datetime.now(UTC).isoformat(timespec="seconds")
-        record = Record(self.name, size, digest, when, source)
-        with files.atomic_write(self._record_path, overwrite=True) as temporary:
-            temporary.write_text(json.dumps(asdict(record), indent=1) + "\n", "utf-8")
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep other processes from this model's files while the block runs.
-
-        Raises:
-            CacheError: Another process is using them, or the folder cannot be made or written.
-        """
-        try:
-            with files.folder_lock(self.download_folder):
-                yield
-        except BlockingIOError:
-            raise CacheError(
-                f"another process is fetching {self.name} already; wait for its end."
-            ) from None
-        except FileError as error:
-            raise CacheError(
-                f"{str(error).rstrip('.')}; set {FOLDER_VARIABLE} to a folder that can be written."
-            ) from None
-        finally:
-            with contextlib.suppress(OSError):  # not empty: an unfinished download is kept
-                self.download_folder.rmdir()
-                self.download_folder.parent.rmdir()
+        super()._check_content(path)
 
 
 def generation(config: NetworkConfig) -> str:
@@ -335,10 +116,79 @@ def generation(config: NetworkConfig) -> str:
     return "ATD v2" if config.is_static else "ATD"
 
 
-def folder() -> Path:
-    """Return the folder for official weights: `$ATDSR_MODELS`, or one in the user's cache."""
-    path = os.environ.get(FOLDER_VARIABLE)
-    return Path(path).expanduser() if path else files.user_cache_folder() / "models" / "official"
+@dataclass(frozen=True, kw_only=True)
+class CommunityModel(OfficialModel):
+    """A model that others have trained and published.
+
+    Attributes:
+        url: Where its file is.
+        author: Who has trained it.
+        note: What it is for, as its author says.
+    """
+
+    url: str
+    author: str
+    note: str
+
+    @property
+    def origin(self) -> str:
+        """Whose file it is, for people to read."""
+        return f"the file of {self.author}"
+
+    @property
+    def page(self) -> str:
+        """URL of the file, for a browser."""
+        return self.url
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkedFile(PublishedFile):
+    """A file of weights with an address, of which nothing else need be known.
+
+    Attributes:
+        url: The address.
+    """
+
+    url: str
+
+    @property
+    def page(self) -> str:
+        """URL of the file, for a browser."""
+        return self.url
+
+
+def linked_file(url: str, sha256: str | None = None) -> LinkedFile:
+    """Return the file at an address.
+
+    Args:
+        url: The address, http or https, whose path ends in the name of a weight file.
+        sha256: SHA-256 that the file must have, in hexadecimal.
+
+    Raises:
+        WeightsError: It is no such address, or no such hash.
+    """
+    parts = urllib.parse.urlsplit(url)
+    name = PurePosixPath(urllib.parse.unquote(parts.path)).name
+    shown = without_password(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise WeightsError(f"{shown} is no address such as https://host/file.safetensors.")
+    if PurePosixPath(name).suffix.lower() not in READ_SUFFIXES or not files.is_user_file(name):
+        raise WeightsError(
+            f"{shown} does not end in the name of a weight file ({', '.join(READ_SUFFIXES)}); "
+            "name the file itself, not its page."
+        )
+    if sha256 is not None and re.fullmatch(r"[0-9a-fA-F]{64}", sha256) is None:
+        raise WeightsError(f"{sha256[:80]!r} is no SHA-256; it has 64 hexadecimal digits.")
+    digest = None if sha256 is None else sha256.lower()
+    # files of one name have folders of their own
+    subfolder = f"files/{hashlib.sha256(url.encode()).hexdigest()[:12]}"
+    return LinkedFile(name=shown, file=name, subfolder=subfolder, url=url, published_sha256=digest)
+
+
+def without_password(url: str) -> str:
+    """Return a URL without the name and password of a user."""
+    parts = urllib.parse.urlsplit(url)
+    return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 OFFICIAL = (
@@ -418,6 +268,7 @@ OFFICIAL = (
             data="DFWB",
             drive_folder=DRIVE_FOLDER_V2,
             subfolder="v2",
+            purpose="restoring, without enlarging",
         )
         for number, name, channels, file in (
             (201, "color-15", 3, "denoising_color_sigma15"),
@@ -434,3 +285,60 @@ OFFICIAL = (
     ),
 )
 """Every model whose weights the authors have published; none comes with atdsr."""
+
+
+_RELEASES = "https://github.com/Phhofm/models/releases/download"
+
+
+def _helaman(
+    name: str, sha256: str, data: str, note: str, purpose: Purpose = "everyday photos"
+) -> CommunityModel:
+    """Return one of the models of Philip Hofmann, as OpenModelDB lists them.
+
+    Sizes and hashes are those of the safetensors files in github.com/OpenModelDB/
+    open-model-database, `data/models/4x-*-atd*.json`. All started from the official ATD x4.
+    """
+    return CommunityModel(
+        name=f"community/{name}",
+        config=atd(4),
+        file=f"{name}.safetensors",
+        parameters=20_260_929,
+        data=data,
+        nbytes=81_689_540,
+        published_sha256=sha256,
+        licence="CC-BY-4.0",
+        url=f"{_RELEASES}/{name}/{name}.safetensors",
+        author="Philip Hofmann (Helaman)",
+        purpose=purpose,
+        note=note,
+    )
+
+
+COMMUNITY = (
+    _helaman(
+        "4xNomosWebPhoto_atd",
+        "ca0e7a3ecbb042dad1695d4dd3b73cf355af6db822984b61ac363e42fac7dff1",
+        "Nomos-v2, 6,000 pictures",
+        "photos with noise, blur, JPEG and WebP",
+    ),
+    _helaman(
+        "4xRealWebPhoto_v3_atd",
+        "1812b76bb92e0a1af04c3cf02b7bd192acbe35abb071442026bc3827033a5412",
+        "4xRealWebPhoto_v3, 101,904 pictures",
+        "photos downloaded from the web",
+    ),
+    _helaman(
+        "4xNomos2_hq_atd",
+        "0fc5d114b19d1fe3c444e27e87a742f3584fb9bef412339f0c71474e93df39a6",
+        "Nomos-v2, 6,000 pictures",
+        "clean photos",
+        "clean pictures",
+    ),
+    _helaman(
+        "4xNomos8k_atd_jpg",
+        "009671cec5a384db31052b52e344e5989b0c51a5ad4d25a8c2c629f658754d13",
+        "Nomos8k, 8,492 pictures",
+        "photos with JPEG; noise is kept",
+    ),
+)
+"""Models of others that are known by name."""

@@ -9,7 +9,7 @@ import pytest
 import pyvips
 from PIL import Image
 
-from atdsr.imaging import PictureError, read
+from atdsr.imaging import PictureError, jpeg_quality, read
 from helpers.pictures import noise
 
 
@@ -116,3 +116,23 @@ def test_warnings_of_libvips_run_no_python(tmp_path):
     (tmp_path / "x.jpg").write_bytes(jpeg())
     read(tmp_path / "x.jpg")
     assert pyvips._log_handler_id is None
+
+
+@pytest.mark.parametrize("progressive", [True, False])
+def test_the_quality_is_read_off_the_tables(tmp_path, progressive):
+    for quality in range(10, 101, 5):
+        options = {"quality": quality, "progressive": progressive}
+        (tmp_path / "x.jpg").write_bytes(jpeg(**options))
+        assert jpeg_quality(tmp_path / "x.jpg") == pytest.approx(quality, abs=1)
+
+
+def test_what_has_no_quality(tmp_path):
+    assert jpeg_quality(tmp_path / "missing.jpg") is None
+    assert jpeg_quality(tmp_path) is None
+    for content in (b"", b"\xff\xd8", jpeg()[:30], b"\x89PNG\r\n"):
+        (tmp_path / "x.jpg").write_bytes(content)
+        assert jpeg_quality(tmp_path / "x.jpg") is None
+    exif = Image.Exif()
+    exif[0x010E] = "x" * 60_000  # before the tables
+    (tmp_path / "x.jpg").write_bytes(jpeg(quality=70, exif=exif))
+    assert jpeg_quality(tmp_path / "x.jpg") == 70

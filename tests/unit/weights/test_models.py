@@ -13,7 +13,7 @@ from atdsr.inference.config import InferenceConfig
 from atdsr.network.config import ATDConfig, ATDUConfig, atd_u
 from atdsr.network.model import ATD
 from atdsr.network.unet import ATDU
-from atdsr.weights import WeightsError, models, official, read_weights, write_weights
+from atdsr.weights import WeightsError, models, published_file, read_weights, write_weights
 from atdsr.weights.models import CacheError, OfficialModel
 from helpers.networks import ROOT, TINY
 from helpers.servers import network_file, prepare
@@ -123,12 +123,12 @@ def test_a_name_wins_over_a_file(
 def test_where_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("ATDSR_MODELS", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert official.folder() == tmp_path / "atdsr" / "models" / "official"
+    assert published_file.folder() == tmp_path / "atdsr" / "models" / "official"
     monkeypatch.setenv("ATDSR_MODELS", "")
-    assert official.folder() == tmp_path / "atdsr" / "models" / "official"
+    assert published_file.folder() == tmp_path / "atdsr" / "models" / "official"
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ATDSR_MODELS", "~/models")
-    assert official.folder() == tmp_path / "home" / "models"
+    assert published_file.folder() == tmp_path / "home" / "models"
 
 
 # Adding

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from atdsr.imaging import vips
 from atdsr.imaging.codecs import libvips
 from atdsr.imaging.codecs.interface import Still
@@ -20,7 +22,18 @@ _START, _SCAN, _END = b"\xff\xd8", 0xDA, b"\xff\xd9"
 _MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")  # except those among the data of a scan
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
-_JFIF, _ADOBE = 0xE0, 0xEE
+_JFIF, _ADOBE, _TABLES = 0xE0, 0xEE, 0xDB
+_HEAD_BYTES = 1 << 18  # in which a file has its tables, after EXIF and a profile
+# the luminance table of annex K (table K.1), in the order of the file
+# fmt: off
+_LUMINANCE = np.array([
+    16, 11, 12, 14, 12, 10, 16, 14, 13, 14, 18, 17, 16, 19, 24, 40,
+    26, 24, 22, 22, 24, 49, 35, 37, 29, 40, 58, 51, 61, 60, 57, 51,
+    56, 55, 64, 72, 92, 78, 64, 68, 87, 69, 55, 56, 80, 109, 81, 87,
+    95, 98, 103, 104, 103, 62, 77, 113, 121, 112, 100, 120, 92, 101, 103, 99,
+])
+# fmt: on
+_LARGEST = 255  # value of a table of 8 bits, at which libjpeg cuts
 _ALL_COEFFICIENTS: int = (1 << 64) - 1  # a bit for each coefficient of a block
 _HARMLESS = re.compile(  # warnings of libjpeg that cost no pixel
     "JFIF revision|Adobe color transform|Invalid SOS parameters for sequential"
@@ -100,6 +113,40 @@ def sampling(data: bytes) -> tuple[int, int]:
         if kind in _FRAMES and end - begin > 11:  # length, depth, size, count; then the first one
             return data[begin + 11] >> 4, data[begin + 11] & 15
     raise DamagedError
+
+
+def quality(path: Path) -> int | None:
+    """Estimate the quality that a file was saved with, as libjpeg counts it.
+
+    libjpeg multiplies the luminance table of annex K by a factor that follows from the quality, and
+    cuts the values; the sum of those that are not cut tells it, also of a camera's own table.
+
+    Returns:
+        A number from 1 to 100; None if the file is no JPEG, cannot be read, or has no such table
+        near its beginning.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_HEAD_BYTES)
+        for kind, begin, end in segments(data):
+            table = data[begin + 4 : end]
+            if kind == _TABLES and table and table[0] & 15 == 0:
+                size = 128 if table[0] >> 4 else 64
+                if len(table) <= size:
+                    return None
+                values = np.frombuffer(table[1 : 1 + size], ">u2" if size == 128 else "u1")
+                kept = values < _LARGEST
+                factor = float(values[kept].sum()) / max(1, int(_LUMINANCE[kept].sum()))
+                return _quality_of_factor(factor) if kept.any() else 1
+    except (OSError, PictureError):
+        pass
+    return None
+
+
+def _quality_of_factor(factor: float) -> int:
+    """Return the quality of a factor of libjpeg's (`jpeg_quality_scaling` in jcparam.c)."""
+    exact = 100 - 50 * factor if factor <= 1 else 50 / factor
+    return min(100, max(1, round(exact)))
 
 
 def correct(data: bytes) -> bytes:

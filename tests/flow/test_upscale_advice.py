@@ -1,0 +1,66 @@
+"""What `atdsr upscale` says of a JPEG that another bundled model was made for."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from atdsr import cli
+from atdsr.weights import models
+from helpers.pictures import smooth
+
+ADVICE = "JPEG of quality 60; -m atd-light-photo-x2 was made for such photos"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name, quality in (("good.jpg", 92), ("bad.jpg", 60), ("worse.jpg", 30)):
+        Image.fromarray(smooth(3, 16, 16)).save(name, quality=quality)
+    Image.fromarray(smooth(3, 16, 16)).save("a.png")
+    return tmp_path
+
+
+@pytest.fixture
+def photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundled model for photos, whose weights are those of the clean one."""
+    model = models.for_scale(2)
+    photo = replace(model, name="atd-light-photo-x2", purpose="everyday photos")
+    monkeypatch.setattr(models, "BUNDLED", (*models.BUNDLED, photo))
+
+
+def said(*arguments: str) -> str:
+    result = CliRunner().invoke(cli.app, ["upscale", *arguments, "--device", "cpu", "--overwrite"])
+    assert result.exit_code == 0, result.output
+    return result.stderr
+
+
+@pytest.mark.usefixtures("photo")
+def test_a_jpeg_of_low_quality_is_told_of_once() -> None:
+    assert f"bad.jpg: {ADVICE}\n" in said("bad.jpg")
+    both = said("a.png", "good.jpg", "bad.jpg", "worse.jpg")
+    assert both.count("was made for such photos") == 1
+    assert ADVICE in both
+
+
+@pytest.mark.usefixtures("photo")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("good.jpg",),
+        ("a.png",),
+        ("bad.jpg", "--quiet"),
+        ("bad.jpg", "-m", "atd-light-x2"),
+        ("bad.jpg", "-m", "atd-light-photo-x2"),
+        ("bad.jpg", "-s", "3"),
+    ],
+)
+def test_all_else_is_not(arguments: tuple[str, ...]) -> None:
+    assert "was made for" not in said(*arguments)
+
+
+def test_no_model_is_named_that_is_not_there() -> None:
+    is_there = "everyday photos" in [model.purpose for model in models.BUNDLED]
+    assert ("was made for" in said("bad.jpg")) == is_there
