@@ -15,6 +15,7 @@ from atdsr.cluster.config import ClusterConfig, ClusterError
 
 _LOCAL = "local"  # as `ray.init` calls a cluster of its own
 _OBJECTS = 2**28  # bytes for objects on this machine: weights, and a few names at a time
+_STARTS = 3  # so often Ray is started on this machine before it is given up
 _SECONDS = 10.0  # after which nobody answers at an address
 
 
@@ -63,17 +64,35 @@ def connected(config: ClusterConfig) -> Iterator[ClusterConfig]:
         }
     is_main = threading.current_thread() is threading.main_thread()
     on_terminate = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(address, log_to_driver=False, logging_level="ERROR", **options)
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0].removesuffix(".")
-        raise ClusterError(f"Ray at {address} cannot be used: {reason}.") from None
+    _init(ray, address, options)
     if is_main:
         signal.signal(signal.SIGTERM, on_terminate)  # which Ray takes for itself
     try:
         yield _completed(config, ray.cluster_resources(), is_local=address == _LOCAL)
     finally:
         ray.shutdown()
+
+
+def _init(ray: Any, address: str, options: dict[str, Any]) -> None:
+    """Connect to a cluster, or start Ray, which gives up after 30 s on a machine that is busy.
+
+    Raises:
+        ClusterError: It cannot be used, or does not start, when tried again either.
+    """
+    for left in range(_STARTS if address == _LOCAL else 1, 0, -1):
+        try:
+            ray.init(address, log_to_driver=False, logging_level="ERROR", **options)
+            return
+        except Exception as error:  # Ray raises just this, among others
+            ray.shutdown()
+            if left > 1:
+                continue
+            reason = str(error).strip().partition("\n")[0].removesuffix(".")
+            if address != _LOCAL:
+                raise ClusterError(f"Ray at {address} cannot be used: {reason}.") from None
+            raise ClusterError(
+                f"Ray does not start on this machine: {reason}; try again when it is less busy."
+            ) from None
 
 
 def _check_answer(address: str) -> None:

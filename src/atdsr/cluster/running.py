@@ -55,7 +55,7 @@ def run(
         yield Result(path, None, Outcome.FAILED, sentence)
     pictures: list[PictureNames] = []
     with _actors(source, plan.config, config, reporter) as actors:
-        for each in _unfinished(plan):
+        for each in unfinished(plan):
             if isinstance(each, Result):
                 yield each
                 continue
@@ -68,7 +68,7 @@ def run(
         yield from actors.finish()
 
 
-def _unfinished(plan: Plan) -> Iterator[BatchItem | Result]:
+def unfinished(plan: Plan) -> Iterator[BatchItem | Result]:
     """Yield the pictures of a plan, with a result in the place of those that need no actor."""
     stage = Stage(plan)
     for item in plan.items:

@@ -115,6 +115,19 @@ def test_what_ray_says_about_a_cluster_is_passed_on(monkeypatch: pytest.MonkeyPa
         assert str(caught.value) == f"Ray at auto cannot be used: {reason}."
 
 
+def test_ray_is_started_again_where_a_busy_machine_lets_it_give_up(monkeypatch: pytest.MonkeyPatch):
+    ray = start(monkeypatch, {"CPU": 4.0}, Exception("The node timed out.\nMore."))
+    with pytest.raises(ClusterError) as caught, connected(ClusterConfig()):
+        pass
+    assert str(caught.value) == (
+        "Ray does not start on this machine: The node timed out; try again when it is less busy."
+    )
+    assert ray.ended == 3
+    ray.problem = None
+    with connected(ClusterConfig()) as complete:
+        assert complete.actors == 3
+
+
 def test_this_machine_is_told_to_have_room_for_all_actors(monkeypatch: pytest.MonkeyPatch):
     ray = start(monkeypatch, {"CPU": 300.0})
     with connected(ClusterConfig(actors=100, cpus_per_actor=3)) as complete:
