@@ -96,6 +96,6 @@ ThreadsOption = Annotated[
         metavar="N",
         parser=at_least_1,
         rich_help_panel=_PANEL,
-        help="Threads that decode clips, and that encode them.  [default: one for each processor]",
+        help="Threads that decode clips, and that encode them.  [default: all decode, 1 encodes]",
     ),
 ]

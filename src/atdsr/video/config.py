@@ -44,7 +44,8 @@ class VideoConfig:
         end: Time in seconds at which to stop; None is the end of the clip.
         frames: The most frames to enlarge; None is all.
         deinterlace: Whether interlaced frames are deinterlaced instead of refused.
-        threads: Threads of the decoder and of the encoder each; 0 is one for each processor.
+        threads: Threads of the decoder and of the encoder each. 0 is one thread for the encoder, so
+            that its result is the same each time, and one for each processor for the decoder.
     """
 
     codec: str | None = None

@@ -169,7 +169,7 @@ def choose(clip: Clip, size: tuple[int, int], config: VideoConfig) -> Encoding:
         matrix = 9 if tags.primaries == 9 else 1
         meaning = Colour(matrix, full_range=False)
         tags = ColourTags(tags.primaries, tags.transfer, matrix, colour.LIMITED)
-    threads = config.threads or os.cpu_count() or 1
+    threads = config.threads or 1  # with more, x264 makes not quite the same file each time
     options = _options(codec, encoder, clip, pixels, config)
     return Encoding(
         codec,

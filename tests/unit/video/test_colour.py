@@ -16,7 +16,7 @@ MATRICES = {"601": 6, "709": 1, "2020": 9}
 
 
 def pattern(pixels: PixelFormat, full_range: bool, scale: int) -> list[np.ndarray]:
-    """A test pattern at a scale: soft waves of luma over slow waves of chroma, inside of RGB."""
+    """A test pattern at a scale: soft waves of luma and chroma, all inside of RGB."""
     width, height = 64 * scale, 48 * scale
     top = 2**pixels.bits
     planes = []
