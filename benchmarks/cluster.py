@@ -10,7 +10,7 @@ seen. `ray` runs four actors on two Ray nodes of this machine. After a tenth of 
 actor is killed, after three tenths a node (its raylet), another one joins, and half way the driver
 is killed and started again. `shards` runs eight processes and kills one of them every few seconds.
 Both compare every output with that of one process, byte by byte, and count what was told twice.
-`overhead` compares CPU times of one process, of actors and of the driver, three times in turn.
+`overhead` compares CPU times of one process, of actors and of the driver, in turn.
 `driver` goes through a list as the driver does, without actors; the memory is what its peak grows
 by.
 """
@@ -52,6 +52,7 @@ from tiny_network import TINY
 IN_A_FOLDER = 1000
 WEIGHTS = "tiny.safetensors"
 SHARDS = 8
+TURNS = 2
 
 
 def main() -> None:
@@ -221,14 +222,14 @@ def nodes() -> Iterator[tuple[str, Callable[[], None]]]:
 
 
 def overhead(pictures: int) -> None:
-    """Compare one process with one and two actors, three times in turn."""
+    """Compare one process with one and two actors, in turn."""
     prepare(pictures)
     source = cluster.NetworkSource.read(WEIGHTS, InferenceConfig())
     upscaler = atdsr.load(WEIGHTS, "cpu")
     config = cluster.ClusterConfig(actors=2, cpus_per_actor=1, gpus_per_actor=0, batch=16)
     alone: list[float] = []
     with cluster.connected(config) as complete:
-        for turn in range(3):
+        for turn in range(TURNS):
             begin = time.process_time()
             for _ in batch.run(plan(f"alone{turn}"), upscaler):
                 pass
@@ -244,8 +245,8 @@ def _time_actors(
     plan: Plan, source: cluster.NetworkSource, config: cluster.ClusterConfig, alone: float
 ) -> None:
     """Run a plan, and print what actors and driver take from the first result to the last."""
-    before, driver, begin, done = 0.0, 0.0, 0.0, 0
-    after = 0.0
+    before = after = driver = begin = 0.0
+    done = 0
     for result in cluster.run(plan, source, config):
         if not begin:
             begin, driver, before = time.monotonic(), time.process_time(), _cpu(actors())
