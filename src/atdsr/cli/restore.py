@@ -36,8 +36,8 @@ from atdsr.cli.upscaling import default_fields
 
 EXAMPLES = """\b
 Examples:
-  atdsr restore noisy.png -m official/atd-u-color-25     makes noisy_restored.png
-  atdsr restore scans -m official/atd-u-jpeg-q20 -o clean  a folder, into another
+  atdsr restore a.png -m official/atd-u-color-25      makes a_restored.png
+  atdsr restore in -m official/atd-u-jpeg-q20 -o out  a folder, into another
 """
 
 _TEMPLATE = "{stem}_restored{ext}"
@@ -108,13 +108,13 @@ def restore(
     verbose: VerboseOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Remove noise or traces of JPEG from picture files, without enlarging them.
+    """Remove noise or traces of JPEG from picture files.
 
-    INPUT is one or more pictures, a folder, a glob in quotes, or - for standard input, as in `atdsr
-    upscale`, and formats, transparency, 16 bits and metadata are treated alike. Each model is for
-    one kind of damage: noise of a standard deviation (15, 25 or 50 of 255), in colour or gray, or
-    JPEG of a quality. A model for gray pictures restores the luma of a colour picture and leaves
-    its colours as they are.
+    The pictures keep their size. INPUT is one or more pictures, a folder, a glob in quotes, or -
+    for standard input, as in `atdsr upscale`, and formats, transparency, 16 bits and metadata are
+    treated alike. Each model is for one kind of damage: noise of a standard deviation (15, 25 or
+    50 of 255), in colour or gray, or JPEG of a quality. A model for gray pictures restores the
+    luma of a colour picture and leaves its colours as they are.
     """
     start = time.perf_counter()
     if not inputs:
