@@ -21,7 +21,7 @@ from atdsr.datasets.degradations.config import (
 PresetName = Literal["web", "bsrgan", "realesrgan"]
 """The names of the presets."""
 
-NAMES: tuple[str, ...] = get_args(PresetName)
+NAMES: tuple[PresetName, ...] = get_args(PresetName)
 
 _INTERPOLATED: dict[ResizeKernel, float] = {"area": 1.0, "bilinear": 1.0, "bicubic": 1.0}
 
