@@ -509,7 +509,7 @@ def test_the_first_help_lists_every_command():
         (["--a\u200bb"], r"There is no option --a\u200bb here;"),
         (["info", "--a\u2066b"], r"There is no option --a\u2066b."),
         (["upscale", "a.png", "--tile", "\ufeff"], r"'\ufeff' is neither auto nor off"),
-        (["models", "fetch"], "Missing argument 'NAME...'"),
+        (["models", "fetch"], "Missing argument 'NAME|URL...'"),
         (["models", "add"], "Missing argument 'FILE'"),
         (["info"], "Missing argument 'NAME|FILE'"),
         (["convert", "a.pth"], "Missing argument 'OUT'"),
