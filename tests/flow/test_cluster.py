@@ -78,6 +78,7 @@ def start_cluster(ray: Any) -> Any:
     """Start two nodes, for each of which Ray waits 30 s, whatever else the machine does."""
     cluster_class = importlib.import_module("ray.cluster_utils").Cluster
     room = {"num_cpus": 2, "object_store_memory": 2**27}
+    reason = ""
     for _ in range(3):
         started = cluster_class()
         try:
@@ -253,7 +254,7 @@ def test_a_column_of_files_becomes_another_as_the_page_says(nodes: Any, run: Run
     (block,) = (
         each for each in documentation.blocks("docs/cluster.md") if "import ray" in each.text
     )
-    exec(compile(block.text, str(block), "exec"), {})
+    exec(compile(block.text.replace("/data", str(Path.cwd())), str(block), "exec"), {})
     table = pq.read_table("large")
     assert table.schema.names == ["bytes", "large", "error"]
     assert table.schema.field("large").type == table.schema.field("bytes").type == pa.binary()

@@ -1,7 +1,7 @@
 """Running a plan on a cluster: pictures go to actors, and those of a lost actor to others."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,7 +27,7 @@ _PATIENCE = 60.0  # seconds in which nothing happens, after which somebody is to
 
 def run(
     plan: Plan, source: NetworkSource, config: ClusterConfig, reporter: Reporter = SILENT
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Enlarge the pictures of a plan on the cluster that this process is connected to.
 
     The plan is gone through once and never held. Finished pictures are found before any actor is
@@ -35,7 +35,8 @@ def run(
     reads, enlarges and writes its pictures by itself.
 
     An actor that is lost, alone or with its machine, is replaced, and its pictures go to others.
-    Those that it had finished are skipped then, or with `plan.config.overwrite` made again.
+    Those that it had finished are skipped then, or with `plan.config.overwrite` made again. Closing
+    the generator ends all actors.
 
     Args:
         plan: What to do. Its files have the same paths on all machines.

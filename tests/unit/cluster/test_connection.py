@@ -164,10 +164,10 @@ def test_actors_fill_the_cluster(
 
 
 def test_impossible_numbers_are_named():
-    for options in ({"actors": 0}, {"batch": 0}, {"cpus_per_actor": 0}, {"gpus_per_actor": 1.5}):
-        (name,) = options
+    wrong: dict[str, Any] = {"actors": 0, "batch": 0, "cpus_per_actor": 0, "gpus_per_actor": 1.5}
+    for name, value in wrong.items():
         with pytest.raises(ClusterError, match=f"^{name} is "):
-            ClusterConfig(**options)
+            ClusterConfig(**{name: value})
     assert "gpus_per_actor is 1.5" in refused("a.png", "-o", "out", "--gpus-per-actor", "1.5")
 
 
