@@ -51,7 +51,7 @@ Run = Callable[[Tensor], Tensor]
 def network(name: str) -> ATD:
     """The network of that name."""
     if name != CLASSICAL:
-        return models.load_weights(name).build()
+        return models.load_weights(name).build_enlarging("an export")
     torch.manual_seed(0)
     return ATD(replace(atd(2), depths=(3, 3), heads=(6, 6))).eval()
 

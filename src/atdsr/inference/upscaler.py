@@ -26,6 +26,7 @@ from atdsr.inference.config import InferenceConfig, Precision, Provider, Tile, U
 from atdsr.inference.onnx_network import OnnxNetwork
 from atdsr.inference.runner import NetworkRunner, OnnxRunner
 from atdsr.network.kernels import cpu, gpu
+from atdsr.network.model import ATD
 from atdsr.network.unet import Network
 from atdsr.weights import WeightsError, models
 
@@ -75,7 +76,7 @@ class Upscaler:
     ) -> None:
         config = replace(config or InferenceConfig(), **options)
         # `Any`, so that users' type checkers offer what an ATD has, which nearly all models are
-        self.model: Network | Any = model
+        self.model: ATD | Any = model
         if not isinstance(model, OnnxNetwork):
             if config.provider is not None:
                 raise UpscaleError("a provider runs ONNX files; `atdsr export` makes one.")

@@ -24,7 +24,7 @@ TINY_CLASSICAL = dataclasses.replace(
 
 
 def light() -> ATD:
-    return models.for_scale(2).load().build()
+    return models.for_scale(2).load().build_enlarging("a test")
 
 
 def classical() -> ATD:
