@@ -1,5 +1,8 @@
 """`atdsr upscale` with clips: what comes out is what went in, larger."""
 
+import json
+import shutil
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -227,3 +230,47 @@ def test_preview_and_size(run: Run):
 
 def test_frame_duration_is_that_of_the_step():
     assert STEP * 25 == 90_000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="no ffprobe; Debian has it in ffmpeg")
+@pytest.mark.parametrize("name", ["variable rate.mp4", "chapters.mkv", "pq.mp4", "rotated.mp4"])
+def test_ffprobe_reads_the_same(run: Run, name: str):
+    """Another build of FFmpeg, by its program, as an independent reader."""
+    source = make_clip(name, **CLIPS[name])
+    run(name)
+    before, after = probed(source), probed(Path(f"{source.stem}_x2{source.suffix}"))
+    assert after["times"] == before["times"]
+    assert after["audio"] == before["audio"]
+    assert after["chapters"] == before["chapters"]
+    for key in (
+        "color_space",
+        "color_transfer",
+        "color_primaries",
+        "color_range",
+        "side_data_list",
+    ):
+        assert after["video"].get(key) == before["video"].get(key)
+    assert after["video"]["width"] == 2 * before["video"]["width"]
+
+
+def probed(path: Path) -> dict[str, Any]:
+    command = ["ffprobe", "-v", "error", "-of", "json", "-show_streams", "-show_chapters"]
+    command += ["-show_frames", "-show_packets", "-show_data_hash", "md5", str(path)]
+    said = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    parts = said["packets_and_frames"]
+    video = next(each for each in said["streams"] if each["codec_type"] == "video")
+    frames = [each for each in parts if each["type"] == "frame" and each["media_type"] == "video"]
+    packets = [each for each in parts if each["type"] == "packet"]
+    return {
+        "video": video,
+        "times": [each["pts_time"] for each in frames],
+        "audio": [
+            (each["pts_time"], each["data_hash"])
+            for each in packets
+            if each["codec_type"] == "audio"
+        ],
+        "chapters": [
+            (each["start_time"], each["end_time"], each.get("tags")) for each in said["chapters"]
+        ],
+    }

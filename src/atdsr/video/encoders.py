@@ -33,8 +33,9 @@ _HARDWARE_MAKERS = ("nvenc", "qsv", "amf", "videotoolbox")
 _QUALITY_OPTION = {"nvenc": "cq", "qsv": "global_quality", "amf": "qp_i", "videotoolbox": "q"}
 _CRF = {"h264": 16.0, "hevc": 18.0, "av1": 22.0}
 _HIGHEST_CRF = {"h264": 51, "hevc": 51, "av1": 63}
-_SMALLEST_SIDE = {"libx265": 64}
-"""Sides in pixels; below, x265 4.2 writes outside of its memory (48x32, 10 bits)."""
+_SMALLEST_SIDE = {"libx265": 96}
+"""Sides in pixels. x265 4.2 writes outside of its memory at 48x32, and its result at 64x64 differs
+each time."""
 
 _HOLD_ALPHA = frozenset({"prores", "ffv1"})
 _HOLD_HDR10 = frozenset({"libx264", "libx265", "libsvtav1"})

@@ -65,7 +65,7 @@ def test_sides_are_even_where_chroma_is_shared(clip: Clip):
         (VideoConfig(codec="ffv1", crf=3), "--crf is for h264, hevc and av1"),
         (VideoConfig(codec="h264", crf=60), "--crf of h264 is from 0 to 51, not 60"),
         (VideoConfig(codec="ffv1", preset="slow"), "--preset is not for ffv1"),
-        (VideoConfig(codec="hevc"), "hevc needs at least 64 pixels a side"),
+        (VideoConfig(codec="hevc"), "hevc needs at least 96 pixels a side"),
     ],
 )
 def test_what_an_encoder_cannot_do_is_said(clip: Clip, config: VideoConfig, sentence: str):
