@@ -17,7 +17,7 @@ import torch
 
 from atdsr import datasets
 from atdsr.base import memory
-from atdsr.datasets import Crops, PackedSet
+from atdsr.datasets import Crops, PackConfig, PackedSet
 from atdsr.datasets.degradations import NAMES, Degrader, PresetName, preset
 from atdsr.network.config import atd_light
 from atdsr.training import TrainConfig
@@ -50,7 +50,7 @@ def main() -> None:
         (folder / "pictures").mkdir()
         with as_file(files("atdsr.reports") / "sample" / "coffee.png") as path:
             (folder / "pictures" / path.name).write_bytes(path.read_bytes())
-        datasets.pack(folder / "pictures", folder / "set", (SCALE,))
+        datasets.pack(folder / "pictures", folder / "set", PackConfig((SCALE,)))
         settings = TrainConfig.model_validate(
             {
                 "name": "step",

@@ -114,7 +114,7 @@ def test_a_transport_stream_with_a_broken_packet(run: Run):
     data[middle + 4 : middle + 188] = np.random.default_rng(0).bytes(184)
     source.write_bytes(data)
     with av.open("a.ts") as opened:
-        before = [(bytes(p), p.pts * p.time_base) for p in opened.demux(audio=0) if p.size]
+        before = [(bytes(p), (p.pts or 0) * p.time_base) for p in opened.demux(audio=0) if p.size]
     run("a.ts", "-f", "mp4")
     after = said_of("a_x2.mp4")
     assert len(after.times) >= 50

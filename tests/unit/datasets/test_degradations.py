@@ -107,7 +107,7 @@ def test_crops_of_a_set_are_degraded_by_their_numbers(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("data")
-    pack(noise_folder(folder / "pictures", 5), folder / "set", (2,))
+    pack(noise_folder(folder / "pictures", 5), folder / "set")
     pictures = PackedSet(folder / "set", 2)
     degradation = preset("web", 2)
     made = Crops(pictures, 3, candidates=2, degradation=degradation)
