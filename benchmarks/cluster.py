@@ -197,7 +197,8 @@ def wait_for(pictures: int, process: subprocess.Popen[bytes]) -> None:
 
 def actors() -> list[psutil.Process]:
     """Return the processes of all actors on this machine."""
-    return [each for each in psutil.process_iter() if each.name().startswith("ray::UpscaleAct")]
+    found = psutil.process_iter(["name"])  # read at once, since some end meanwhile
+    return [each for each in found if (each.info["name"] or "").startswith("ray::UpscaleAct")]
 
 
 @contextlib.contextmanager

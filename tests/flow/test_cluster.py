@@ -222,7 +222,8 @@ def test_what_a_lost_node_had_is_made_by_others_and_a_run_that_ends_early_is_res
 
 
 def actor_processes() -> list[psutil.Process]:
-    return [each for each in psutil.process_iter() if each.name().startswith("ray::UpscaleAct")]
+    found = psutil.process_iter(["name"])  # read at once, since some end meanwhile
+    return [each for each in found if (each.info["name"] or "").startswith("ray::UpscaleAct")]
 
 
 def test_actors_that_cannot_start_end_the_run_with_a_sentence(
