@@ -129,7 +129,7 @@ def test_commands_that_make_no_sense(arguments: tuple[str, ...], words: str) -> 
         (("upscale", "a.png", "-m"), "restores pictures and does not enlarge them"),
         (("explain", "a.png", "-o", "page", "-m"), "restores pictures and does not enlarge them"),
         (("export", "-o", "a.onnx"), "an export takes networks that enlarge"),
-        (("eval", "--data", "set", "-m"), "an evaluation takes networks that enlarge"),
+        (("eval", "--data", "set", "-m"), "this takes networks that enlarge"),
     ],
 )
 def test_commands_that_enlarge_refuse_the_network(arguments: tuple[str, ...], words: str) -> None:

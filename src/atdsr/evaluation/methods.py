@@ -28,7 +28,7 @@ from atdsr.weights import WeightsError, models, read_tensors, read_weights
 BASELINES = ("bicubic", "lanczos")
 """The methods without learned parameters, which work at any scale."""
 
-_TASK = "an evaluation"  # which measures how well networks enlarge
+_TASK = "this"  # an evaluation, or packing with a teacher
 
 DEFAULT_CONFIG = InferenceConfig(tile="off")
 """How networks run by default: without tiles, since tiling changes the result."""
