@@ -170,7 +170,7 @@ def choose(clip: Clip, size: tuple[int, int], config: VideoConfig) -> Encoding:
         matrix = 9 if tags.primaries == 9 else 1
         meaning = Colour(matrix, full_range=False)
         tags = ColourTags(tags.primaries, tags.transfer, matrix, colour.LIMITED)
-    threads = config.threads or 1  # with more, x264 makes not quite the same file each time
+    threads = config.threads or 1  # so that equal frames give an equal file, wherever it is made
     options = _options(codec, encoder, clip, pixels, config)
     return Encoding(
         codec,
@@ -310,6 +310,7 @@ def _options(
     else:
         options |= {"level": "3", "slicecrc": "1"}
     if encoder == "libx264":
+        options["mbtree"] = "0"  # with it, x264 165 does not make the same file each time
         options |= _hdr10("x264-params", "mastering-display", "cll", clip, [])
     elif encoder == "libx265":
         quiet = ["log-level=none", "open-gop=0"]
