@@ -142,7 +142,8 @@ def attention_map(q: Tensor, k: Tensor, scale: Tensor, largest: float = 1.0) -> 
 
 def scaled_keys(k: Tensor, scale: Tensor, largest: float = 1.0) -> Tensor:
     """Return unit vectors, each times its temperature; the arguments are `attention_map`'s."""
-    temperature = 1 + scale.clamp(0, largest) * math.log(k.shape[1])
+    # two floats: exporters to ONNX refuse a clamp to an integer and a float
+    temperature = 1 + scale.clamp(0.0, largest) * math.log(k.shape[1])
     return F.normalize(k, dim=-1, eps=1e-12) * temperature[:, None]
 
 
