@@ -51,12 +51,7 @@ NOT_RUN = {
     "--expect": "compares with figures of the real test sets; tests/flow/test_eval.py",
     "DAT_light": "other people's weights; tests/unit/benchmarks/test_benchmarks.py",
     "--preview": "enlarges a small file to 33 megapixels; tests/flow/test_upscale_previews.py",
-    **dict.fromkeys(
-        (".mkv", ".mp4", ".mov", ".mpg", "clips -r"),
-        "enlarges a clip; tests/flow/test_upscale_clips.py",
-    ),
-    "[video]": "installs",
-    "video_kills": "takes many minutes",
+    **dict.fromkeys((".mkv", "clips -r"), "enlarges clips; tests/flow/test_upscale_clips.py"),
     "atdsr web": "serves until it is stopped; tests/flow/test_web.py",
     "atdsr export": "takes a minute; tests/flow/test_export.py",
     "--provider directml": "is on Windows; tests/unit/inference/test_onnx_network.py",
