@@ -27,7 +27,7 @@ from atdsr.video.config import (
     container_for,
     is_clip_name,
 )
-from atdsr.video.reading import Clip, Damage, frame_near, probe, read_frames
+from atdsr.video.reading import Clip, ClipDamage, frame_near, probe, read_frames
 
 _PATIENCE = 3.0  # seconds of a frame that is timed only once
 
@@ -85,7 +85,7 @@ class ClipFiles:
         job = self._job(item, plan, networks)
         job.encoding.check()
         clip = job.clip
-        frame = next(iter(read_frames(clip, self.config, Damage())), None)
+        frame = next(iter(read_frames(clip, self.config, ClipDamage())), None)
         if frame is None:
             raise VideoError(f"{clip.path} has no frame in the part that is wanted.")
         seconds = 0.0

@@ -131,7 +131,7 @@ class ClipFrame:
 
 
 @dataclass
-class Damage:
+class ClipDamage:
     """What was wrong with a clip as far as it has been read.
 
     Attributes:
@@ -292,7 +292,7 @@ class _Decoder:
     """Decodes a stream, past packets that cannot be decoded."""
 
     stream: "VideoStream"
-    damage: Damage = field(default_factory=Damage)
+    damage: ClipDamage = field(default_factory=ClipDamage)
 
     def frames(self, container: "InputContainer") -> "Iterator[VideoFrame]":
         from av import error
@@ -321,7 +321,7 @@ def excerpt_bounds(clip: Clip, config: VideoConfig) -> tuple[int | None, int | N
 
 
 def read_frames(
-    clip: Clip, config: VideoConfig, damage: Damage, skip: int = 0
+    clip: Clip, config: VideoConfig, damage: ClipDamage, skip: int = 0
 ) -> Iterator[ClipFrame]:
     """Yield the frames of a clip, in the order in which they are shown, one at a time.
 
@@ -368,7 +368,7 @@ def read_frames(
 class _Times:
     """Gives each frame a time stamp in ticks of the clip, later than the one before."""
 
-    def __init__(self, clip: Clip, damage: Damage) -> None:
+    def __init__(self, clip: Clip, damage: ClipDamage) -> None:
         self._clip, self._damage = clip, damage
         self._step = max(1, round(1 / (clip.rate * clip.time_base)))
         self._last: int | None = None
@@ -453,6 +453,6 @@ def frame_near(clip: Clip, config: VideoConfig) -> ClipFrame:
     if config.start is None and not config.frames:
         config = replace(config, start=clip.duration / 3)
     for start in (config.start, None):
-        for frame in read_frames(clip, replace(config, start=start, end=None), Damage()):
+        for frame in read_frames(clip, replace(config, start=start, end=None), ClipDamage()):
             return frame
     raise VideoError(f"{clip.path} has no frame that can be decoded.")

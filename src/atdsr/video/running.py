@@ -20,7 +20,7 @@ from atdsr.video import colour, encoders, muxing
 from atdsr.video.channels import Channel, emptied, filled
 from atdsr.video.config import VideoConfig, VideoError
 from atdsr.video.encoders import Encoding
-from atdsr.video.reading import Clip, ClipFrame, Damage, read_frames
+from atdsr.video.reading import Clip, ClipDamage, ClipFrame, read_frames
 from atdsr.video.segments import Parts, SegmentEncoder
 
 _WAITING = 3  # frames that wait between two threads
@@ -197,7 +197,7 @@ def _make_segments(job: ClipJob, parts: Parts, reporter: Reporter) -> None:
     Raises:
         VideoError: As `run`.
     """
-    damage = Damage()
+    damage = ClipDamage()
     decoded: Channel[ClipFrame] = Channel(_WAITING)
     enlarged: Channel[_Enlarged] = Channel(_WAITING)
     encoder = SegmentEncoder(parts, job.encoding)

@@ -22,7 +22,7 @@ import numpy as np
 from atdsr.base import files
 from atdsr.video.config import VideoError
 from atdsr.video.encoders import SEGMENT_FRAMES, Encoding
-from atdsr.video.reading import ClipFrame, Damage, library, opened, reason
+from atdsr.video.reading import ClipDamage, ClipFrame, library, opened, reason
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -74,7 +74,7 @@ class Parts:
     def __init__(self, target: Path, identity: dict[str, Any]) -> None:
         self.folder = folder_of(target)
         self.segments: list[Segment] = []
-        self.damage = Damage()
+        self.damage = ClipDamage()
         self.is_complete = False
         self.is_new_start = False
         self._target = target
@@ -100,7 +100,7 @@ class Parts:
         for line in lines[1:]:
             if "damage" in line:
                 self.is_complete = True
-                self.damage = Damage(**line["damage"])
+                self.damage = ClipDamage(**line["damage"])
             elif (self.folder / line["name"]).is_file():
                 line["pts"] = tuple(line["pts"])
                 self.segments.append(Segment(**line))
@@ -160,7 +160,7 @@ class Parts:
             self._append(asdict(segment))
         self.segments.append(segment)
 
-    def complete(self, damage: Damage) -> None:
+    def complete(self, damage: ClipDamage) -> None:
         """Say that there are no more segments.
 
         Args:
