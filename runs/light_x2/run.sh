@@ -27,13 +27,7 @@ atdsr train runs/light_x2/2-main.yaml
 python runs/split.py "$1" work/light_x2/split
 runs/train.sh 2 3-detail 4-large
 # what DAT-light makes of a tile of each picture
-python runs/teacher.py cut "$1" work/tiles
-python runs/teacher.py teach work/tiles "$3" 0 2 &
-first=$!
-python runs/teacher.py teach work/tiles "$3" 1 2
-wait $first
-test -d work/light_x2/taught ||
-    atdsr data pack work/tiles/x2/target --lr work/tiles/x2/lr --scale 2 --output work/light_x2/taught
+runs/taught_set.sh "$1" "$3" 2 256 work/tiles work/light_x2/taught
 runs/train.sh 2 5-stable
 test -d work/light_x2/decay || cp -r work/light_x2/stable work/light_x2/decay
 runs/train.sh 2 6-decay
