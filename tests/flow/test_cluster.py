@@ -3,12 +3,14 @@
 Ray takes long to start where other programs run, so all tests share one cluster.
 """
 
+import gc
 import importlib
 import json
 import os
 import signal
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -72,6 +74,9 @@ def nodes(store: Proxy | None) -> Iterator[Any]:
         yield started
         ray.shutdown()
         started.shutdown()
+        with warnings.catch_warnings():  # Ray's sockets, of which a later test would be accused
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 def start_cluster(ray: Any) -> Any:

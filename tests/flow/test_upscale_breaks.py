@@ -11,7 +11,7 @@ import torch
 
 from atdsr import cli, imaging
 from atdsr.base import interrupts, memory
-from atdsr.cli import upscale as upscale_command
+from atdsr.cli import upscaling
 from atdsr.weights import Weights, models, write_weights
 from helpers.networks import TINY, lively
 from helpers.pictures import noise
@@ -121,7 +121,7 @@ def test_ctrl_c_before_the_work(run: Run, monkeypatch: pytest.MonkeyPatch):
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(upscale_command, "load_upscaler", interrupt)
+    monkeypatch.setattr(upscaling, "load_upscaler", interrupt)
     save("a.png")
     assert run("a.png", code=130) == ["interrupted"]
 

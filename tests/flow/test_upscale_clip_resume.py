@@ -106,7 +106,7 @@ def test_a_killed_process_goes_on(run: Run, tiny_file: Path):
 
 @pytest.mark.slow
 def test_ctrl_c_keeps_finished_segments(tiny_file: Path):
-    small("a.mkv")
+    small("a.mkv", frames=20 * FRAMES)
     folder = folder_of(Path("a_x2.mkv"))
     process = start("upscale", "a.mkv", "-m", str(tiny_file))
     while not (folder / "000000.mkv").exists():

@@ -48,7 +48,7 @@ CLIPS: dict[str, dict[str, Any]] = {
         "frames": 9,
         "size": (64, 64),
     },
-    "12 bits.mkv": {"codec": "ffv1", "pixels": "yuv420p12le", "frames": 3},
+    "12 bits.mkv": {"codec": "ffv1", "pixels": "yuv420p12le", "frames": 3, "size": (64, 64)},
     "4-2-2.mkv": {"pixels": "yuv422p", "frames": 5},
     "4-4-4.mp4": {"pixels": "yuv444p", "frames": 5},
     "full range.mp4": {"colour": (5, 6, 5, 2), "frames": 5},
@@ -69,7 +69,12 @@ CLIPS: dict[str, dict[str, Any]] = {
     "one frame.mp4": {"frames": 1, "audio": ()},
     "one frame.mkv": {"frames": 1},
     "long.mkv": {"frames": 100, "size": (16, 16)},
-    "clip.mov": {"codec": "prores_ks", "pixels": "yuv422p10le", "audio_codec": "pcm_s16le"},
+    "clip.mov": {
+        "codec": "prores_ks",
+        "pixels": "yuv422p10le",
+        "audio_codec": "pcm_s16le",
+        "size": (64, 64),
+    },
     "clip.webm": {"codec": "libvpx-vp9", "audio_codec": "libopus", "frames": 8},
     "clip.avi": {"codec": "mpeg4", "audio_codec": "libmp3lame", "time_base": Fraction(1, 25)},
     "clip.ts": {"audio_codec": "mp2"},
@@ -156,7 +161,7 @@ def test_a_part_of_a_clip(run: Run):
 @pytest.mark.slow
 @pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "prores", "ffv1"])
 def test_codecs(run: Run, codec: str):
-    make_clip("a.mov", frames=4)
+    make_clip("a.mov", frames=4, size=(64, 64))
     run("a.mov", "--codec", codec, "-f", "mkv")
     name = decoded_codec("a_x2.mkv")
     assert name == codec
