@@ -178,18 +178,37 @@ NameOption = Annotated[
 RecursiveOption = Annotated[
     bool, flag("-r", "--recursive", help="Enter folders in INPUT; OUT gets the same tree.")
 ]
-FormatOption = Annotated[
-    str | None,
-    typer.Option(
+
+
+def output_option(made: str) -> Any:
+    """Return the option that says where the results of a command go.
+
+    Args:
+        made: What they are called beside each input, such as "NAME_x2".
+    """
+    return typer.Option(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="A file; or a folder if it is one, ends in /, or INPUT is a folder, a glob or "
+        f"several files; or - for standard output.  [default: {made} beside each input]",
+    )
+
+
+def _format_option(of_clips: str = "") -> Any:
+    return typer.Option(
         "-f",
         "--format",
         metavar="FORMAT",
         parser=parse_format,
-        help="Format of the outputs: png, tiff, jpg, webp, avif, bmp, gif, jxl, jp2 or ppm; "
-        "mkv, mp4 or mov for clips.  "
-        "[default: as OUT or INPUT]",
-    ),
-]
+        help="Format of the outputs: png, tiff, jpg, webp, avif, bmp, gif, jxl, jp2 or "
+        f"ppm{of_clips}.  [default: as OUT or INPUT]",
+    )
+
+
+FormatOption = Annotated[str | None, _format_option()]
+UpscaleFormatOption = Annotated[str | None, _format_option("; mkv, mp4 or mov for clips")]
+"""The same for `atdsr upscale`, the only command that takes clips."""
 QualityOption = Annotated[
     int | None,
     typer.Option(

@@ -30,6 +30,7 @@ from atdsr.cli.options import (
     YesOption,
     argument,
     flag,
+    output_option,
 )
 from atdsr.cli.upscale import Showing, check_not_missing, run_batch
 from atdsr.cli.upscaling import default_fields
@@ -63,16 +64,7 @@ def restore(
             ".pth file of an ATD-U.",
         ),
     ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="OUT",
-            help="A file; or a folder if it is one, ends in /, or INPUT is a folder, a glob or "
-            "several files; or - for standard output.  [default: NAME_restored beside each input]",
-        ),
-    ] = None,
+    output: Annotated[str | None, output_option("NAME_restored")] = None,
     name: Annotated[
         str | None,
         typer.Option(

@@ -33,7 +33,6 @@ from atdsr.cli.options import (
     DeviceOption,
     EnsembleOption,
     FailuresOption,
-    FormatOption,
     JsonOption,
     ManifestOption,
     ModelOption,
@@ -50,12 +49,14 @@ from atdsr.cli.options import (
     SizeOption,
     StripMetadataOption,
     TileOption,
+    UpscaleFormatOption,
     UpscaleScaleOption,
     UsageError,
     VerboseOption,
     YesOption,
     argument,
     flag,
+    output_option,
     parse_shard,
 )
 from atdsr.cli.upscaling import asked_size, choose_networks, conclude, default_fields, show_failures
@@ -93,20 +94,11 @@ Examples:
 def upscale(
     context: typer.Context,
     inputs: Annotated[list[str] | None, argument("INPUT...")] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="OUT",
-            help="A file; or a folder if it is one, ends in /, or INPUT is a folder, a glob or "
-            "several files; or - for standard output.  [default: NAME_x2 beside each input]",
-        ),
-    ] = None,
+    output: Annotated[str | None, output_option("NAME_x2")] = None,
     name: NameOption = None,
     recursive: RecursiveOption = False,
     overwrite: OverwriteOption = False,
-    format_name: FormatOption = None,
+    format_name: UpscaleFormatOption = None,
     quality: QualityOption = None,
     strip_metadata: StripMetadataOption = False,
     outscale: OutscaleOption = None,
