@@ -103,9 +103,14 @@ class BatchConfig:
     clips: Clips | None = None
     defaults: frozenset[str] = frozenset()
 
+    def clips_for(self, source: Location) -> Clips | None:
+        """Return what enlarges an input if it is a clip; None for a picture."""
+        is_clip = self.clips is not None and self.clips.is_clip(source)
+        return self.clips if is_clip else None
+
     def is_clip(self, source: Location) -> bool:
         """Return whether an input is a clip and no picture."""
-        return self.clips is not None and self.clips.is_clip(source)
+        return self.clips_for(source) is not None
 
     @property
     def clip_suffixes(self) -> frozenset[str]:

@@ -121,8 +121,8 @@ def _forecast_item(
     source, target = str(item.source), str(item.target)
     try:
         with stage.files_for(item) as here:
-            if plan.config.clips is not None and plan.config.is_clip(here.source):
-                return plan.config.clips.forecast(here, plan, networks)
+            if (clips := plan.config.clips_for(here.source)) is not None:
+                return clips.forecast(here, plan, networks)
             frames, width, height = open_checked(here, plan)
         upscaler = networks.for_factor(enlargement(frames.width, frames.height, width, height))
         try:
@@ -226,8 +226,8 @@ def _work(item: BatchItem, stage: Stage, plan: Plan, networks: Networks) -> floa
     """Return the work for a picture, 0 where it is skipped or fails at once."""
     try:
         with stage.files_for(item) as here:
-            if plan.config.clips is not None and plan.config.is_clip(here.source):
-                return plan.config.clips.work(here, plan, networks)
+            if (clips := plan.config.clips_for(here.source)) is not None:
+                return clips.work(here, plan, networks)
             frames, width, height = open_checked(here, plan)
     except (AtdsrError, OSError, MemoryError):
         return 0.0

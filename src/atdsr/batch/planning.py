@@ -210,8 +210,8 @@ def _suffix(source: Location, config: BatchConfig) -> str:
     Raises:
         _UnreadableError: The content is not a picture.
     """
-    if config.clips is not None and config.clips.is_clip(source):
-        return config.clips.suffix(source, config.clip_format)
+    if (clips := config.clips_for(source)) is not None:
+        return clips.suffix(source, config.clip_format)
     if config.picture_format is not None:
         return imaging.FORMATS[config.picture_format]
     suffix = source.suffix.lower()
@@ -227,9 +227,9 @@ def _size(source: Location, config: BatchConfig) -> tuple[int, int]:
     Raises:
         _UnreadableError: As `_open`.
     """
-    if config.clips is not None and config.clips.is_clip(source):
+    if (clips := config.clips_for(source)) is not None:
         try:
-            return config.clips.size(Path(source))
+            return clips.size(Path(source))
         except AtdsrError as error:
             raise _UnreadableError(str(error)) from None
     frames = _open(source)

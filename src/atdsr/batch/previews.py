@@ -51,9 +51,9 @@ def _write_preview(
 ) -> tuple[int, int, int]:
     """Write the comparison for one picture; return its width and height, and 1 for its frames."""
     config = plan.config
-    if config.clips is not None and config.is_clip(item.source):
+    if (clips := config.clips_for(item.source)) is not None:
         check_kept(item, plan)
-        picture = config.clips.picture(item.source)
+        picture = clips.picture(item.source)
         to_width, to_height = checked_size(item.source, picture.width, picture.height, config)
     else:
         frames, to_width, to_height = open_checked(item, plan)

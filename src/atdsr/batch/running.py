@@ -264,8 +264,8 @@ def _enlarge_file(
         BatchError, PictureError, FileError: One sentence that names the file.
     """
     files.delete_leftovers_once(item.target.parent)
-    if plan.config.clips is not None and plan.config.is_clip(item.source):
-        return plan.config.clips.make(item, plan, networks, reporter)
+    if (clips := plan.config.clips_for(item.source)) is not None:
+        return clips.make(item, plan, networks, reporter)
     frames, width, height = open_checked(item, plan)
     with claimed_output(item, plan):
         if len(frames) == 1:
