@@ -1,9 +1,12 @@
 """Folders of pictures to pack, and packed sets of any size."""
 
+import itertools
 import json
 import resource
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -51,9 +54,17 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def pack_slowly(folder: Path, out: Path) -> None:
-    """Pack with a journal line for each picture at once."""
+def pack_to_be_killed(folder: Path, out: Path, at_most: int) -> None:
+    """Pack with a journal line for each picture at once, and hang after so many of them."""
     pack_writer._COMMIT_BYTES = 0
+    add, added = pack_writer.PackWriter.add, itertools.count(1)
+
+    def add_or_hang(self: pack_writer.PackWriter, *picture: Any) -> None:
+        add(self, *picture)
+        if next(added) == at_most:
+            time.sleep(600)
+
+    pack_writer.PackWriter.add = add_or_hang
     datasets.pack(folder, out)
 
 
