@@ -279,6 +279,21 @@ def test_factors_are_drawn_from_their_ranges() -> None:
     assert 1.45 < max(sizes) <= 1.5
 
 
+def test_the_inverse_of_a_factor_is_drawn_uniformly_where_asked() -> None:
+    resize = Resize(relative_to="current", uniform="inverse", factor=(0.125, 1))
+    planner = Planner(only(resize), 960, 960, 2)
+    sides = []
+    for number in range(400):
+        first = planner.plan(random(number))[0].task
+        assert isinstance(first, ResizeTask)
+        sides.append(first.height)
+    inverses = [960 / side for side in sides]
+    assert min(inverses) >= 1
+    assert max(inverses) <= 8
+    assert np.mean(inverses) == pytest.approx(4.5, abs=0.3)
+    assert np.median(sides) == pytest.approx(960 / 4.5, rel=0.1)
+
+
 def _is_above(factor: float) -> bool:
     return factor > 1
 

@@ -130,11 +130,13 @@ class Resize(ConfigSection):
         probability: Share of the crops that are resized.
         relative_to: What the factor multiplies, the size of LR ("lr") or that of the picture as it
             is then ("current").
-        factor: The lowest and the highest factor; it is drawn uniformly unless `up` or `down` is
+        factor: The lowest and the highest factor; one of them is drawn unless `up` or `down` is
             above 0.
         up: Share of the resizes with a factor from 1 to the highest.
         down: Share of those with a factor from the lowest to 1. With `up` or `down`, all others
             have the factor 1.
+        uniform: What is drawn uniformly, the factor ("factor") or 1 divided by it ("inverse"),
+            which gives more small ones.
         kernels: Weights of the kernels.
     """
 
@@ -144,6 +146,7 @@ class Resize(ConfigSection):
     factor: FactorRange = (1.0, 1.0)
     up: Probability = 0.0
     down: Probability = 0.0
+    uniform: Literal["factor", "inverse"] = "factor"
     kernels: ResizeWeights = Field(default={"antialiased_bicubic": 1.0})
 
     @model_validator(mode="after")

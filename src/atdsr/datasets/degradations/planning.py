@@ -196,7 +196,11 @@ class Planner:
                 return _compression(operation, random)
 
     def _resize(self, resize: Resize, random: CropRandom, size: tuple[int, int]) -> ResizeTask:
-        factor = random.uniform(_factors(resize, random))
+        low, high = _factors(resize, random)
+        if resize.uniform == "inverse":
+            factor = 1 / random.uniform((1 / high, 1 / low))
+        else:
+            factor = random.uniform((low, high))
         names = list(resize.kernels)
         kernel = names[random.index([resize.kernels[name] for name in names])]
         base = self._lr_size if resize.relative_to == "lr" else size

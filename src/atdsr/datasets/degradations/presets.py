@@ -75,16 +75,29 @@ def _bsrgan(scale: int) -> Degradation:
     What the paper leaves open is as in its code (github.com/cszn/BSRGAN, `utils/utils_blindsr.py`).
     Instead of the noise of a camera's sensor (section 3.3), whose pipelines are not here, the same
     share of crops gets Poisson noise. Its decimation after a blur by a kernel that is shifted by
-    half a pixel is a bilinear one here, which needs no shift. HR is not sharpened.
+    half a pixel is a bilinear one here, which needs no shift. At scale 4, its code goes on with the
+    ranges of scale 2 after the picture was halved; here they stay those of scale 4. HR is not
+    sharpened.
     """
-    widest, longest = 2 + 0.2 * scale, 4.0 + scale
+    sizes = (7, 25)
+    blur = Choice(  # either kind with the same probability, where the paper has one blur of each
+        operations=(
+            Blur(sigma=(0.1, 2 + 0.2 * scale), size=sizes),
+            Blur(kernels={"aniso": 1.0}, variance=(0.5, 4.0 + scale), size=sizes),
+        )
+    )
     halved = Resize(
         probability=0.25,
         relative_to="current",
         factor=(0.5, 0.5),
         kernels={**_INTERPOLATED, "antialiased_bicubic": 3.0},
     )
-    shrunk = Resize(relative_to="current", factor=(1 / (2 * scale), 1), kernels=_INTERPOLATED)
+    shrunk = Resize(
+        relative_to="current",
+        factor=(1 / (2 * scale), 1),
+        uniform="inverse",
+        kernels=_INTERPOLATED,
+    )
     decimated = InOrder(
         operations=(
             Blur(sigma=(0.1, 0.6 * scale), size=(25, 25)),
@@ -96,8 +109,8 @@ def _bsrgan(scale: int) -> Degradation:
             *((halved,) if scale == 4 else ()),
             Shuffle(
                 operations=(
-                    Blur(sigma=(0.1, widest)),
-                    Blur(kernels={"aniso": 1.0}, variance=(0.5, longest)),
+                    blur,
+                    blur,
                     Choice(operations=(shrunk, decimated), weights=(0.75, 0.25)),
                     Resize(kernels=_INTERPOLATED),
                     Noise(sigma=(2, 25), gray=0.4, correlated=0.2),
