@@ -20,6 +20,7 @@ import folder
 import manifest
 import memory as memory_script
 import networks_compared
+import peers
 import results
 import sizes
 import speed
@@ -140,6 +141,30 @@ CONFIGS = {
     "classical x3": replace(atd(3), depths=(2,), heads=(6,)),
     "classical x4": replace(atd(4), depths=(2,), heads=(6,)),
 }
+
+
+def test_peers(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fused: int,
+) -> None:
+    if not fused:
+        with pytest.raises(SystemExit):
+            run(peers, monkeypatch, "--quick")
+        return
+    monkeypatch.setattr(peers, "OWN", (peers.ATDSR, peers.AS_IS))
+    figure, kept = tmp_path / "peers.svg", tmp_path / "peers.json"
+    run(peers, monkeypatch, "--quick", "--json", kept)
+    table = {row[0]: row for row in rows(capsys.readouterr().out)}
+    assert table["ATD-light, atdsr"][2:] == ["1.00", "26.97"]
+    assert table["SwinIR-light"][3] == "26.47"  # as published
+    assert table["Real-ESRGAN compact"][3] == ""
+    run(peers, monkeypatch, "--read", kept, "--figure", figure)
+    assert {row[0]: row for row in rows(capsys.readouterr().out)} == table
+    drawn = figure.read_text()
+    assert "DAT-light" in drawn
+    assert "compact" not in drawn  # no paper has its PSNR
 
 
 @pytest.mark.parametrize("name", CONFIGS)
