@@ -462,6 +462,15 @@ def test_operations_are_done_as_often_as_they_say() -> None:
     assert all(kinds(one, number)[1:] == [ResizeTask] for number in range(20))
 
 
+def test_clean_crops_are_reduced_and_nothing_else() -> None:
+    degradation = Degradation(operations=(Jpeg(), Noise()), clean=0.3)
+    assert share_of(degradation, CompressionTask) == pytest.approx(0.7, abs=0.08)
+    planner = Planner(degradation, 48, 48, 2)
+    plans = [[planned.task for planned in planner.plan(random(n))] for n in range(40)]
+    assert {len(tasks) for tasks in plans} == {1, 3}
+    assert all(isinstance(tasks[-1], ResizeTask) for tasks in plans)
+
+
 def test_shuffled_operations_keep_the_order_of_resizes() -> None:
     first, second = Resize(factor=(0.7, 0.7)), Resize(factor=(1, 1))
     degradation = only(Shuffle(operations=(Blur(), first, Jpeg(), second)))

@@ -297,9 +297,12 @@ class Degradation(ConfigSection):
 
     Attributes:
         operations: What is done, in this order.
+        clean: Share of the crops with which nothing of that is done, so that a network learns to
+            leave clean pictures as they are.
     """
 
     operations: Annotated[tuple[Annotated[Operation, _BY_KIND], ...], _LENGTH]
+    clean: Probability = 0.0
 
 
 def contains_resize(operation: Operation) -> bool:

@@ -149,7 +149,8 @@ class Planner:
         tasks: list[PlannedTask] = []
         size = self._hr_size
         place = 0
-        for operation in self._degradation.operations:
+        is_clean = random.happens(self._degradation.clean)
+        for operation in () if is_clean else self._degradation.operations:
             for planned in self._expand(operation, place, random, size):
                 tasks.append(planned)
                 if isinstance(planned.task, ResizeTask):

