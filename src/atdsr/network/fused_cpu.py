@@ -93,10 +93,10 @@ class CPUBackend:
         # feed-forward part
         ffn, norm = layer.ffn, layer.norm_ffn
         hidden = buffer("wide", b, n, ffn.fc2.in_features)
-        # columns of zeros make room for the codes
-        room = (0, hidden.shape[-1] - ffn.fc1.out_features)
-        weight = F.pad(ffn.fc1.weight.T, room)
-        bias = None if ffn.fc1.bias is None else F.pad(ffn.fc1.bias, room)
+        weight, bias = ffn.fc1.weight.T, ffn.fc1.bias
+        if room := hidden.shape[-1] - ffn.fc1.out_features:  # for the codes: columns of zeros
+            weight = F.pad(weight, (0, room))
+            bias = None if bias is None else F.pad(bias, (0, room))
         linear((out,), weight, bias, norm=norm, gelu=True, out=hidden)
         hidden = hidden.view(b, h, w, -1)
         codes = layer.codes(dictionary, categories, x)

@@ -212,15 +212,17 @@ class KernelArguments(ctypes.Structure):
         arguments = cls()
         arguments.keep_alive = fields
         for name, value in fields.items():
-            if isinstance(value, tuple):
-                value = tuple(cls._address(name, item) for item in value)
-            setattr(arguments, name, cls._address(name, value))
+            if isinstance(value, Tensor):
+                value = cls._address(name, value)
+            elif isinstance(value, tuple):
+                value = tuple(
+                    cls._address(name, each) if isinstance(each, Tensor) else each for each in value
+                )
+            setattr(arguments, name, value)
         return arguments
 
     @classmethod
-    def _address(cls, name: str, value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
+    def _address(cls, name: str, value: Tensor) -> int:
         is_readable = value.dtype in cls.FLOATS or not value.is_floating_point()
         if is_readable and value.is_cpu and value.is_contiguous():
             return value.data_ptr()

@@ -82,13 +82,20 @@ def look_up(
         attention, chunk, q=q, keys=keys, categories=categories, statistics=per_chunk, reduced=d
     )
     cpu.run("look_up", arguments, b * chunks)
+    return attention, categories, _statistics(per_chunk, n, chunk)
+
+
+def _statistics(per_chunk: Tensor, n: int, chunk: int) -> CPUStatistics:
+    """Return the statistics of n tokens, where chunks have `b chunks 4 m`."""
     mean, squares, smallest, largest = per_chunk.unbind(2)
+    if n <= chunk:  # a small picture, for which the sums below would take as long as its pixels
+        return CPUStatistics(squares[:, 0] / n, smallest[:, 0], largest[:, 0])
     sizes = mean.new_tensor([min(chunk, n - first) for first in range(0, n, chunk)])[:, None]
     # the parallel algorithm for variances (Chan et al.): squares are around each chunk's own mean
     means = mean.double()
     total_mean = (means * sizes).sum(1, keepdim=True) / n
     variance = (squares.double() + sizes * (means - total_mean) ** 2).sum(1) / n
-    return attention, categories, CPUStatistics(variance.float(), smallest.amin(1), largest.amax(1))
+    return CPUStatistics(variance.float(), smallest.amin(1), largest.amax(1))
 
 
 def gather_tokens(

@@ -58,7 +58,9 @@ def linear(
     padding = -m % _WIDTH_MULTIPLE
     inputs = tuple(x.contiguous() for x in inputs)
     bias = weight.new_zeros(m) if bias is None else bias
-    weight, bias = F.pad(weight, (0, padding)).contiguous(), F.pad(bias, (0, padding))
+    if padding:
+        weight, bias = F.pad(weight, (0, padding)), F.pad(bias, (0, padding))
+    weight = weight.contiguous()
     residual = None if residual is None else residual.contiguous()
     out = inputs[0].new_empty(b, n, m) if out is None else out
     arguments = _LinearArguments.of(
