@@ -22,5 +22,9 @@ for recipe; do
 done
 last=work/$run/${recipe#*-}
 name=$(echo "${run#light_}" | tr _ -)
-atdsr convert "$last/weights.safetensors" "src/atdsr/weights/atd-light-$name.safetensors" --overwrite
+case $run in
+photo_*) half=--half ;;
+*) half= ;;
+esac
+atdsr convert "$last/weights.safetensors" "src/atdsr/weights/atd-light-$name.safetensors" --overwrite $half
 cp "$last/models/net_g_latest.pth" "runs/$run/state.pth"

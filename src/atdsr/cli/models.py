@@ -17,6 +17,7 @@ from atdsr.cli.options import (
     QuietOption,
     UsageError,
     argument,
+    flag,
 )
 
 if TYPE_CHECKING:
@@ -157,6 +158,9 @@ def convert(
     source: Annotated[str, argument("IN")],
     target: Annotated[Path, argument("OUT")],
     category_size: CategorySizeOption = None,
+    half: Annotated[
+        bool, flag("--half", help="Store values in 16 bits, which halves the file.")
+    ] = False,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Convert weights between .pth and .safetensors.
@@ -171,7 +175,7 @@ def convert(
     from atdsr.weights import WeightsError, models, read_weights, write_weights
 
     weights = models.load_weights(source, category_size=category_size)
-    write_weights(weights, target, overwrite=overwrite)
+    write_weights(weights, target, overwrite=overwrite, half=half)
     say(out, f"{source} -> {target}")
     config = weights.config
     try:

@@ -123,6 +123,7 @@ def write_weights(
     *,
     overwrite: bool = False,
     trained: StateDict | None = None,
+    half: bool = False,
 ) -> None:
     """Write weights in the format that the suffix names.
 
@@ -135,9 +136,11 @@ def write_weights(
         overwrite: Whether an existing file may be replaced.
         trained: The parameters that `weights` are the moving average of. A `.pth` file holds them
             under `params`, so that training can go on from them.
+        half: Whether values are stored as float16, which halves the file. A network computes with
+            them as with any others; they are rounded to 11 bits.
 
     Raises:
-        WeightsError: The path has another suffix.
+        WeightsError: The path has another suffix, or a value is too large for float16.
         FileError: The file exists and `overwrite` is False, or it cannot be written.
     """
     path = Path(path)
@@ -146,6 +149,8 @@ def write_weights(
         raise WeightsError(
             f"{path}: weights are written as .safetensors or .pth; let its name end in one of them."
         )
+    if half:
+        weights = dataclasses.replace(weights, state=_halved(weights.state, path))
     tensors = {name: value.contiguous() for name, value in official_state_dict(weights).items()}
     if suffix == ".safetensors":
         # a single key: safetensors writes several in random order, and equal weights shall give
@@ -162,6 +167,22 @@ def write_weights(
     # both libraries report a full disk in messages of their own, so they do not write the file
     with atomic_write(path, overwrite=overwrite) as temporary:
         temporary.write_bytes(content)
+
+
+def _halved(state: StateDict, path: Path) -> StateDict:
+    """Return parameters as float16.
+
+    Raises:
+        WeightsError: A value is too large.
+    """
+    halved = {name: value.half() for name, value in state.items()}
+    for name, value in halved.items():
+        if not value.isfinite().all():
+            raise WeightsError(
+                f"{path}: {official_name(name)} has values beyond the range of float16; write "
+                "float32."
+            )
+    return halved
 
 
 def torch_file_bytes(content: Any) -> memoryview:

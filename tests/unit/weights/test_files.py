@@ -80,6 +80,25 @@ def test_round_trip(tmp_path: Path, weights: Weights, suffix: str) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize("suffix", WRITE_SUFFIXES)
+def test_values_of_16_bits(tmp_path: Path, weights: Weights, suffix: str) -> None:
+    whole, path = tmp_path / f"whole{suffix}", tmp_path / f"half{suffix}"
+    write_weights(weights, whole)
+    write_weights(weights, path, half=True)
+    saved = sum(2 * value.numel() for value in weights.state.values())
+    assert whole.stat().st_size - path.stat().st_size == pytest.approx(saved, rel=0.1)
+    back = read_weights(path, category_size=256)
+    assert all(torch.equal(back.state[k], weights.state[k].half()) for k in weights.state)
+    assert {p.dtype for p in back.build().parameters()} == {torch.float32}
+
+
+def test_values_that_16_bits_cannot_hold(tmp_path: Path, weights: Weights) -> None:
+    state = weights.state | {"norm_out.bias": torch.full((48,), 7e4)}
+    with pytest.raises(WeightsError, match=r"a.pth: norm.bias has values beyond the range of floa"):
+        write_weights(dataclasses.replace(weights, state=state), tmp_path / "a.pth", half=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_metadata_wins_over_shapes_and_an_argument_over_both(tmp_path: Path) -> None:
     config = dataclasses.replace(atd_light(2), category_size=64, img_range=255.0, category_block=96)
     path = tmp_path / "model.safetensors"
