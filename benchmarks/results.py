@@ -43,9 +43,9 @@ def papers(scale: int, group: str) -> dict[tuple[str, str], Cells]:
     """The same, of what is published."""
     found: dict[tuple[str, str], Cells] = {}
     for row in published.rows(scale, SETS):
-        if row.group == group:
+        if row.group == group and row.parameters is not None:
             key = (row.model, f"{row.parameters / 1000:,.0f}K")
-            found.setdefault(key, {})[row.dataset] = figures(row.psnr_y, row.ssim_y)
+            found.setdefault(key, {})[row.dataset] = figures(row.psnr, row.ssim)
     return found
 
 

@@ -19,7 +19,7 @@ from atdsr.training import recipes
 
 COLOURS = {"Set5": "#a3341f", "B100": "#2f5d8a"}
 PUBLISHED = {
-    row.dataset: row.psnr_y for row in published.rows(2, COLOURS) if row.model == "ATD-light"
+    row.dataset: row.psnr for row in published.rows(2, COLOURS) if row.model == "ATD-light"
 }
 PUBLISHED_STEPS = recipes.load("101").iterations
 

@@ -22,7 +22,7 @@ from atdsr.evaluation import standard_sets, testsets
 from atdsr.evaluation.damage import Damage
 from atdsr.imaging import metrics, resample
 from atdsr.weights import Weights, write_weights
-from helpers.networks import TINY, lively
+from helpers.networks import TINY, TINY_U, lively
 
 SOURCES = str(Path(atdsr.__file__).parents[1])
 PAPERS = standard_sets.standard_sets()
@@ -523,3 +523,63 @@ def test_two_at_once(refused: Callable[..., str], run: Run, monkeypatch: pytest.
     monkeypatch.setattr(resample, "upscale", upscale)
     run("--data", "Set5")
     assert "another process is at this very evaluation" in said[0]
+
+
+# ------------------------------------------------------------------------------------- restoring
+
+
+@pytest.fixture
+def restoring_file() -> str:
+    write_weights(Weights(TINY_U, lively(TINY_U).state_dict()), "clean.safetensors")
+    return "clean.safetensors"
+
+
+def test_a_network_that_restores_beside_identity(run: Run, restoring_file: str):
+    make_set("CBSD68")  # of three pictures, as the toy papers have it
+    said, _ = run(
+        *("--data", "CBSD68", "--degrade", "noise25,jpeg10", "--json", "a.json"),
+        *("--html", "a.html", "--save-images", "out"),
+        model=restoring_file,
+    )
+    lines = said.splitlines()
+    assert lines[0].strip() == "noise, colour: PSNR / SSIM"
+    assert any(line.startswith("ATD-U") and "31.85" in line for line in lines)
+    assert any(line.strip() == "JPEG, colour: PSNR / SSIM / PSNR-B" for line in lines)
+    rows = figures("a.json")
+    assert [(row["set"], row["model"], row["scale"]) for row in rows] == [
+        (f"CBSD68 {damage}", model, 1)
+        for damage in ("noise25", "jpeg10")
+        for model in ("identity", "clean")
+    ]
+    page = Path("a.html").read_text("utf-8")
+    assert "CBSD68 noise25" in page
+    assert 'data-label="identity"' in page
+    assert 'data-label="LR"' not in page
+    assert len(list(Path("out").rglob("*.png"))) == 12
+    said, _ = run(
+        *("--data", "CBSD68", "--degrade", "noise25", "--expect", "a.json"), model=restoring_file
+    )
+    assert (
+        said.splitlines()[-1] == "2 of 2 figures as expected, within 0.01 dB; 2 more not measured"
+    )
+
+
+def test_pictures_to_restore_may_be_given(run: Run, restoring_file: str):
+    picture("real/HR/a.png", seed=1)
+    picture("real/noisy/a.png", seed=2)
+    run(
+        *("--data", "real", "--lr", "real/noisy", "--json", "a.json"),
+        model=f"identity,{restoring_file}",
+    )
+    identity, network = figures("a.json")
+    assert (identity["set"], network["model"]) == ("real", "clean")
+    hr, noisy = (np.asarray(Image.open(f"real/{name}/a.png"), float) for name in ("HR", "noisy"))
+    assert identity["psnr"] == pytest.approx(10 * np.log10(255**2 / ((hr - noisy) ** 2).mean()))
+
+
+def test_gray_pictures_are_for_networks_that_restore(run: Run):
+    make_set()
+    _, sentence = run("--data", "Set5", "--degrade", "gray+jpeg10", code=2)
+    assert "gray+ is for networks that restore" in sentence
+    run("--data", "Set5", "--degrade", "gray+jpeg10", "--json", "a.json", model="identity")
+    assert [row["set"] for row in figures("a.json")] == ["Set5 gray+jpeg10"]

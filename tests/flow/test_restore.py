@@ -129,10 +129,10 @@ def test_commands_that_make_no_sense(arguments: tuple[str, ...], words: str) -> 
         (("upscale", "a.png", "-m"), "restores pictures and does not enlarge them"),
         (("explain", "a.png", "-o", "page", "-m"), "restores pictures and does not enlarge them"),
         (("export", "-o", "a.onnx"), "an export takes networks that enlarge"),
-        (("eval", "--data", "set", "-m"), "this takes networks that enlarge"),
+        (("eval", "--data", "set", "-m"), "say what its pictures suffer from, as in --degrade"),
     ],
 )
-def test_commands_that_enlarge_refuse_the_network(arguments: tuple[str, ...], words: str) -> None:
+def test_commands_that_need_more_refuse_the_network(arguments: tuple[str, ...], words: str) -> None:
     save("a.png")
     Path("set/HR").mkdir(parents=True)
     save("set/HR/b.png")

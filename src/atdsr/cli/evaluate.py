@@ -12,6 +12,7 @@ import typer
 from atdsr.base import interrupts
 from atdsr.base.errors import AtdsrError
 from atdsr.base.reporter import SILENT, Reporter
+from atdsr.base.scales import RESTORING
 from atdsr.cli.console import err, out, print_table, printable, progress_bar, say
 from atdsr.cli.models import ensure_here
 from atdsr.cli.options import (
@@ -20,6 +21,8 @@ from atdsr.cli.options import (
     DeviceOption,
     EnsembleOption,
     OverwriteOption,
+    ParameterSet,
+    ParametersOption,
     Precision,
     PrecisionOption,
     QuietOption,
@@ -32,6 +35,7 @@ from atdsr.cli.options import (
 
 if TYPE_CHECKING:
     from atdsr.evaluation import Evaluation, Method, Metric
+    from atdsr.evaluation.damage import Damage
     from atdsr.evaluation.expected import Expected
     from atdsr.evaluation.records import Records
     from atdsr.evaluation.testsets import TestSet
@@ -44,6 +48,7 @@ Examples:
   atdsr eval --data Set5 -m my.pth,lanczos   weights of your own, and more
   atdsr eval --data my/photos --html a.html  a page with plots and details
   atdsr eval --data Set5 --degrade jpeg75    LR saved as JPEG first
+  atdsr eval --data CBSD68 -m official/atd-u-color-25    removing noise
   atdsr eval --data Set5 --expect a.json     fail where figures have changed
   atdsr eval -opt options/test/001_ATD.yml   as the official file says
 """
@@ -66,7 +71,7 @@ def evaluate(
             "--model",
             metavar="NAME|FILE,...",
             help="Names that `atdsr models` lists, files of weights (of other networks too, with "
-            "spandrel), bicubic, lanczos.  [default: the bundled model for the scale]",
+            "spandrel), bicubic, lanczos, identity.  [default: the bundled model for the scale]",
         ),
     ] = None,
     scale: ScaleOption = None,
@@ -74,7 +79,8 @@ def evaluate(
         str,
         typer.Option(
             metavar="matlab|DIR",
-            help="Where LR pictures come from: made from HR as MATLAB does, or a folder.",
+            help="Where LR pictures come from: made from HR as MATLAB does, or a folder. For "
+            "networks that restore, it holds the pictures to restore.",
         ),
     ] = "matlab",
     degrade: Annotated[
@@ -82,7 +88,9 @@ def evaluate(
         typer.Option(
             metavar="jpeg75,...",
             help="Degrade LR first: jpeg75 for JPEG 4:2:0 of that quality, noise5 for Gaussian "
-            "noise, noise5+jpeg75, or clean; a list measures each.",
+            "noise, noise5+jpeg75, or clean; a list measures each. For networks that restore, "
+            "what they remove, also from gray pictures (gray+jpeg10); the default is what a model "
+            "is for.",
         ),
     ] = None,
     opt: Annotated[
@@ -126,6 +134,7 @@ def evaluate(
     restart: Annotated[bool, flag("--restart", help="Start over instead of resuming.")] = False,
     tile: TileOption = "off",
     category_size: CategorySizeOption = None,
+    parameters: ParametersOption = ParameterSet.params_ema,
     device: DeviceOption = Device.auto,
     precision: PrecisionOption = Precision.fp32,
     yes: YesOption = False,
@@ -135,6 +144,9 @@ def evaluate(
 
     PSNR and SSIM are measured on Y, as in papers, and shown above published figures. A test set is
     a folder with HR pictures, or with a folder HR that has them; HR/Set5/x2 is understood as well.
+
+    Networks that restore are measured on whole pictures with noise or JPEG, in colour or gray, as
+    in papers, beside identity, the picture that they are given.
 
     Scores are saved as they are measured; run the same command again to resume.
     """
@@ -158,6 +170,7 @@ def evaluate(
             degrade=degrade,
             save_images=images,
             category_size=category_size,
+            parameters=None if parameters == ParameterSet.params_ema else parameters,
         )
         options = basicsr.read_test(opt)
         for note in options.notes if not quiet else ():
@@ -168,15 +181,23 @@ def evaluate(
     elif data is None:
         raise UsageError("Missing option '--data': name a test set.", context)
     else:
-        damages = [damage.parse(text) for text in _split(degrade or damage.CLEAN)]
+        damages = list(dict.fromkeys(damage.parse(text) for text in _split(degrade or "")))
         for name in _split(data):
             testsets.locate(name)  # before the networks, which take a while
         ensure_here(_split(model or ""), yes=yes, quiet=quiet)
+        lr_folder = None if lr == "matlab" else lr
+        if not damages and lr_folder is not None:
+            damages = [None]  # whatever the pictures suffer from, they have it already
         compared = methods.named(
-            _split(model or ""), scale, config, category_size=category_size, reporter=reporter
+            _split(model or ""),
+            scale,
+            config,
+            category_size=category_size,
+            prefer=parameters.value,
+            reporter=reporter,
+            degrade=damages,
         )
-        found = _find_sets(data, compared, None if lr == "matlab" else lr)
-        sets = [test_set.damaged(each) for test_set in found for each in dict.fromkeys(damages)]
+        sets = _find_sets(data, compared, lr_folder, damages or [None])
     comparison = _Comparison(compared, sets, _load_metrics(metrics, device), images, outputs)
     result = comparison.run(restart, quiet)
     if figures is not None:
@@ -325,17 +346,29 @@ def _split(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
 
 
-def _find_sets(data: str, compared: Sequence["Method"], lr: str | None) -> list["TestSet"]:
-    """Return the test sets for the scales of the methods, each once."""
+def _find_sets(
+    data: str,
+    compared: Sequence["Method"],
+    lr: str | None,
+    damages: Sequence["Damage | None"],
+) -> list["TestSet"]:
+    """Return the test sets for the scales and damages of the methods, each once.
+
+    Raises:
+        UsageError: Gray pictures are asked for where pictures are enlarged.
+    """
     from atdsr.evaluation import testsets
 
-    scales = dict.fromkeys(method.scale for method in compared)
-    sets = (
-        test_set
-        for scale in scales
-        for name in _split(data)
-        for test_set in testsets.find(name, scale, lr)
-    )
+    to_restore = dict.fromkeys(each for method in compared for each in method.damages or ())
+    sets: list[TestSet] = []
+    for scale in dict.fromkeys(method.scale for method in compared):
+        found = [each for name in _split(data) for each in testsets.find(name, scale, lr)]
+        if scale == RESTORING:
+            sets += [each.to_restore(damage) for each in found for damage in to_restore]
+        elif any(damage is not None and damage.gray for damage in damages):
+            raise UsageError("gray+ is for networks that restore; leave it out.")
+        else:
+            sets += [each.damaged(damage) for each in found for damage in damages]
     return list(dict.fromkeys(sets))
 
 

@@ -321,7 +321,7 @@ def _figures(model: "BundledModel | OfficialModel") -> dict[str, float]:
     if isinstance(model, models.CommunityModel):
         return {}
     return {
-        row.dataset: row.psnr_y
+        row.dataset: row.psnr
         for row in published.rows(model.config.scale, _SETS)
         if row.model == model.config.name
     }

@@ -41,6 +41,13 @@ class Precision(StrEnum):
     bf16 = "bf16"
 
 
+class ParameterSet(StrEnum):
+    """The sets of parameters that a file may hold: those of `inference.upscaler`."""
+
+    params_ema = "params_ema"
+    params = "params"
+
+
 class Provider(StrEnum):
     """What computes an ONNX file: those of `inference.config.PROVIDERS`."""
 
@@ -141,6 +148,14 @@ CategorySizeOption = Annotated[
         metavar="N",
         parser=at_least_1,
         help="Category size of the network, for a FILE that does not say.",
+    ),
+]
+ParametersOption = Annotated[
+    ParameterSet,
+    typer.Option(
+        metavar="params_ema|params",
+        help="Which set to take of a file with two: the moving average, or the raw parameters "
+        "that the authors' test of ATD-U reads. A file with one set has no choice.",
     ),
 ]
 DeviceOption = Annotated[

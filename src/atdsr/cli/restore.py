@@ -1,7 +1,6 @@
 """`atdsr restore`."""
 
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +17,8 @@ from atdsr.cli.options import (
     JsonOption,
     OverlapOption,
     OverwriteOption,
+    ParameterSet,
+    ParametersOption,
     Precision,
     PrecisionOption,
     QualityOption,
@@ -42,13 +43,6 @@ Examples:
 """
 
 _TEMPLATE = "{stem}_restored{ext}"
-
-
-class ParameterSet(StrEnum):
-    """The sets of parameters that a file may hold: those of `inference.upscaler`."""
-
-    params_ema = "params_ema"
-    params = "params"
 
 
 def restore(
@@ -77,14 +71,7 @@ def restore(
     format_name: FormatOption = None,
     quality: QualityOption = None,
     strip_metadata: StripMetadataOption = False,
-    parameters: Annotated[
-        ParameterSet,
-        typer.Option(
-            metavar="params_ema|params",
-            help="Which set to take of a file with two: the moving average, or the raw parameters "
-            "that the authors' test of ATD-U reads. A file with one set has no choice.",
-        ),
-    ] = ParameterSet.params_ema,
+    parameters: ParametersOption = ParameterSet.params_ema,
     ensemble: EnsembleOption = False,
     tile: TileOption = "auto",
     overlap: OverlapOption = None,

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from atdsr.base import files
 from atdsr.base.errors import AtdsrError, unreadable
+from atdsr.base.scales import RESTORING
 from atdsr.evaluation.results import Evaluation
 
 DEFAULT_TOLERANCE = 0.01
@@ -26,8 +27,9 @@ class ExpectedRow(BaseModel):
     Attributes:
         model: Name of the method.
         dataset: Name of the test set; `set` in the file.
-        scale: How many times the sides grow.
-        psnr_y: PSNR on Y in dB; None (null in the file) stands for an infinite one.
+        scale: How many times the sides grow; 1 where pictures are restored.
+        psnr: PSNR in dB; `psnr_y` in the file where it is on Y. None (null in the file) stands for
+            an infinite one.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
@@ -35,7 +37,7 @@ class ExpectedRow(BaseModel):
     model: str
     dataset: Annotated[str, Field(alias="set")]
     scale: int
-    psnr_y: float | None
+    psnr: Annotated[float | None, Field(validation_alias=AliasChoices("psnr_y", "psnr"))]
 
 
 class Expected(BaseModel):
@@ -101,15 +103,15 @@ def compare(evaluation: Evaluation, expected: Expected) -> Agreement:
     Raises:
         ExpectError: No expected figure was measured.
     """
-    measured = {(row.model, row.dataset, row.scale): row.psnr_y for row in evaluation.rows}
+    measured = {(row.model, row.dataset, row.scale): row.psnr for row in evaluation.rows}
     # of two rows for one figure, the last one counts
-    targets = {(row.model, row.dataset, row.scale): row.psnr_y for row in expected.rows}
+    targets = {(row.model, row.dataset, row.scale): row.psnr for row in expected.rows}
     common = [key for key in targets if key in measured]
     if not common:
         model, dataset, scale = next(iter(targets))
         raise ExpectError(
             "no expected figure is of a model, set and scale that were measured; the first is of "
-            f"{model} on {dataset}, x{scale}."
+            f"{_place(model, dataset, scale)}."
         )
     differing = []
     for key in common:
@@ -117,9 +119,13 @@ def compare(evaluation: Evaluation, expected: Expected) -> Agreement:
         if not _close(measured[key], target, expected.tolerance):
             model, dataset, scale = key
             differing.append(
-                f"{model} on {dataset}, x{scale}: {measured[key]:.4f} dB, expected {target:.4f}"
+                f"{_place(model, dataset, scale)}: {measured[key]:.4f} dB, expected {target:.4f}"
             )
     return Agreement(len(common), len(targets) - len(common), expected.tolerance, tuple(differing))
+
+
+def _place(model: str, dataset: str, scale: int) -> str:
+    return f"{model} on {dataset}" if scale == RESTORING else f"{model} on {dataset}, x{scale}"
 
 
 def _close(measured: float, target: float, tolerance: float) -> bool:

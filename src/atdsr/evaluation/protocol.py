@@ -1,4 +1,4 @@
-"""Evaluate methods on test sets by the field's protocol (`docs/protocol.md`)."""
+"""Evaluate methods on test sets by the field's protocols (`docs/protocol.md`)."""
 
 import contextlib
 import dataclasses
@@ -16,13 +16,14 @@ import atdsr
 from atdsr import imaging
 from atdsr.base import files, interrupts, memory
 from atdsr.base.errors import AtdsrError
+from atdsr.base.scales import RESTORING
 from atdsr.evaluation import published, standard_sets
+from atdsr.evaluation.damage import Damage
 from atdsr.evaluation.published import PublishedRow
 from atdsr.evaluation.records import Key, Records, fingerprint
 from atdsr.evaluation.results import Evaluation, Method, Metric, Row, Score
 from atdsr.evaluation.testsets import Pair, TestSet
-from atdsr.imaging import Picture
-from atdsr.imaging.metrics import psnr_y, ssim_y
+from atdsr.imaging import Picture, metrics
 
 _WARM_UP_SIDE = 64  # LR pixels
 
@@ -30,7 +31,7 @@ EvaluationProgress = Callable[[int, int, str], None]
 """Called with the number of finished enlargements, their total, and the name of the current one."""
 
 ResultCallback = Callable[[TestSet, Pair, Method, np.ndarray, np.ndarray], None]
-"""Called with the test set, the pair, the method, and HR and the result, h w 3 of uint8."""
+"""Called with the test set, the pair, the method, and HR and the result, h w c of uint8."""
 
 
 class EvaluationError(AtdsrError):
@@ -57,7 +58,8 @@ def evaluate(
 
     Args:
         methods: Methods to compare.
-        sets: Test sets for any scale, or for the scale of some of the methods.
+        sets: Test sets for any scale, or for the scale of some of the methods. Methods of scale 1
+            are measured on sets of `TestSet.to_restore`, or with an LR folder for that scale.
         metrics: Other metrics to compute, by name.
         images: Folder for the enlarged pictures, see `image_path`.
         overwrite: Whether existing pictures are replaced.
@@ -87,7 +89,8 @@ def evaluate(
             continue
         with interrupts.deferred():
             hr, lr = pair.load(scale)
-        digests[dataset.name, scale, pair.name] = standard_sets.picture_digest(hr)
+        if hr.shape[2] == 3:  # sets are known by their colours
+            digests[dataset.name, scale, pair.name] = standard_sets.picture_digest(hr)
         for step in missing:
             progress(len(scores), len(steps), str(step))
             if step.method.parameters is not None and step.method.name not in warm:
@@ -101,7 +104,8 @@ def evaluate(
     progress(len(steps), len(steps), "")
     rows = _rows(steps, scores)
     unlike = _unlike_the_papers(steps, digests)
-    return Evaluation(rows, _published_rows(rows, unlike), describe_machine(methods), unlike)
+    papers, names = _published_rows(rows, unlike), tuple(dict.fromkeys(unlike.values()))
+    return Evaluation(rows, papers, describe_machine(methods), names)
 
 
 def evaluation_id(
@@ -192,12 +196,13 @@ def _plan(methods: Sequence[Method], sets: Sequence[TestSet]) -> list[_Step]:
         )
     steps = []
     for scale in sorted({method.scale for method in methods}):
-        fitting = [dataset for dataset in sets if dataset.scale in (None, scale)]
+        these = [method for method in methods if method.scale == scale]
+        fitting = [dataset for dataset in sets if any(each.takes(dataset) for each in these)]
         names = [dataset.name for dataset in fitting]
-        if not fitting:
+        if not all(any(each.takes(dataset) for dataset in fitting) for each in these):
+            what = "to restore" if scale == RESTORING else f"for scale {scale}"
             raise EvaluationError(
-                f"there is no test set for scale {scale}; name one, or leave out the methods of "
-                "that scale."
+                f"there is no test set {what}; name one, or leave out the methods of that scale."
             )
         if len(set(names)) < len(names):
             raise EvaluationError(
@@ -207,8 +212,8 @@ def _plan(methods: Sequence[Method], sets: Sequence[TestSet]) -> list[_Step]:
             _Step(method, dataset, pair)
             for dataset in fitting
             for pair in dataset.pairs
-            for method in methods
-            if method.scale == scale
+            for method in these
+            if method.takes(dataset)
         ]
     return steps
 
@@ -238,9 +243,12 @@ def _recorded_scores(
 
 
 def _score(
-    step: _Step, hr: np.ndarray, lr: np.ndarray, metrics: Mapping[str, Metric]
+    step: _Step, hr: np.ndarray, lr: np.ndarray, more_metrics: Mapping[str, Metric]
 ) -> tuple[np.ndarray, Score]:
-    """Enlarge one picture and score the result.
+    """Enlarge or restore one picture and score the result.
+
+    Returns:
+        The result as samples of uint8, and its score.
 
     Raises:
         EvaluationError: The method fails, or the picture is too small to be scored.
@@ -252,24 +260,57 @@ def _score(
             raise EvaluationError(
                 f"it made {sr.shape[1]}x{sr.shape[0]} where {hr.shape[1]}x{hr.shape[0]} are due."
             )
+        if method.scale == RESTORING:
+            figures = _restored_figures(hr, sr, step.dataset.damage)
+            sr = (255 * np.clip(sr, 0, 1) + 0.5).astype(np.uint8)
+        else:
+            figures = {
+                "psnr": metrics.psnr_y(hr, sr, method.scale),
+                "ssim": metrics.ssim_y(hr, sr, method.scale),
+            }
+        pair_rgb = imaging.replicate_gray(hr), imaging.replicate_gray(sr)
         score = Score(
             name=step.pair.name,
             width=hr.shape[1],
             height=hr.shape[0],
-            psnr_y=psnr_y(hr, sr, method.scale),
-            ssim_y=ssim_y(hr, sr, method.scale),
             seconds=seconds,
             peak_bytes=peak,
-            metrics={name: metric(hr, sr) for name, metric in metrics.items()},
+            metrics={name: metric(*pair_rgb) for name, metric in more_metrics.items()},
+            **figures,
         )
     except AtdsrError as error:
-        raise EvaluationError(f"{path}, enlarged by {method.name}: {error}") from None
+        done = "restored" if method.scale == RESTORING else "enlarged"
+        raise EvaluationError(f"{path}, {done} by {method.name}: {error}") from None
     except MemoryError:
         raise EvaluationError(
             f"{path} is too large for the memory of this machine with {method.name}; use tiles "
             "(--tile auto), or take it out."
         ) from None
     return sr, score
+
+
+def _restored_figures(
+    original: np.ndarray, restored: np.ndarray, damage: Damage | None
+) -> dict[str, float]:
+    """Return PSNR over all samples, SSIM, and PSNR-B where JPEG was removed: means over channels.
+
+    Nothing is rounded to 8 bits, and no border is left out.
+
+    Args:
+        original: Samples h w c of uint8.
+        restored: Floats of the same shape, clamped to [0, 1] here.
+        damage: What was removed.
+    """
+    result = 255 * np.clip(restored.astype(np.float64), 0, 1)
+    truth = original.astype(np.float64)
+    planes = [(truth[..., channel], result[..., channel]) for channel in range(truth.shape[2])]
+    figures = {
+        "psnr": metrics.psnr(truth, result),
+        "ssim": float(np.mean([metrics.ssim(*pair) for pair in planes])),
+    }
+    if damage is not None and damage.quality is not None:
+        figures["psnr_b"] = float(np.mean([metrics.psnr_b(*pair) for pair in planes]))
+    return figures
 
 
 def _warm_up(method: Method, lr: np.ndarray) -> None:
@@ -316,33 +357,42 @@ def _save(
 
 
 def _rows(steps: Sequence[_Step], scores: Mapping[Key, Score]) -> tuple[Row, ...]:
-    by_row: dict[tuple[int, str, str], list[Score]] = {}
-    parameters: dict[str, int | None] = {}
+    by_row: dict[tuple[int, str, str], list[_Step]] = {}
     for step in steps:
         key = (step.method.scale, step.dataset.name, step.method.name)
-        by_row.setdefault(key, []).append(scores[step.key])
-        parameters[step.method.name] = step.method.parameters
+        by_row.setdefault(key, []).append(step)
     return tuple(
-        Row(model, dataset, scale, parameters[model], tuple(row_scores))
-        for (scale, dataset, model), row_scores in by_row.items()
+        Row(
+            model,
+            dataset,
+            scale,
+            of_row[0].method.parameters,
+            tuple(scores[step.key] for step in of_row),
+            of_row[0].dataset.damage if scale == RESTORING else None,
+        )
+        for (scale, dataset, model), of_row in by_row.items()
     )
 
 
 def _unlike_the_papers(
     steps: Sequence[_Step], digests: Mapping[tuple[str, int, str], str]
-) -> tuple[str, ...]:
-    """Return the names of the sets that are called like one of the papers and hold other pictures.
+) -> dict[str, str]:
+    """Find the sets that are called like one of the papers and hold other pictures.
 
     Args:
         steps: All enlargements.
         digests: `picture_digest` of the HR pictures that have been read, by set, scale and name;
             the others are read here, unless their number is wrong anyway.
+
+    Returns:
+        Names of these sets, and what the papers call them.
     """
     standard = {each.name: each for each in standard_sets.standard_sets()}
-    unlike: list[str] = []
+    unlike: dict[str, str] = {}
     for dataset, scale in dict.fromkeys((step.dataset, step.method.scale) for step in steps):
-        paper = standard.get(published.standard_name(dataset.name))
-        if paper is None or dataset.name in unlike:
+        name = dataset.base or dataset.name
+        paper = standard.get(published.standard_name(name))
+        if paper is None or dataset.name in unlike or not published.rows(scale, [dataset.name]):
             continue
         is_same = len(dataset.pairs) == paper.pictures
         if is_same and scale in paper.digests:
@@ -352,8 +402,8 @@ def _unlike_the_papers(
                 for pair in dataset.pairs
             )
         if not is_same:
-            unlike.append(dataset.name)
-    return tuple(unlike)
+            unlike[dataset.name] = name
+    return unlike
 
 
 def _published_rows(rows: Sequence[Row], unlike: Collection[str]) -> tuple[PublishedRow, ...]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-GROUPS = ("light", "classical")
-"""The two tables: networks of about a million parameters, and of ten million and more."""
+GROUPS = ("light", "classical", "restoring")
+"""The tables: enlarging by about a million parameters, by ten million and more, and restoring."""
 
 
 @dataclass(frozen=True)
@@ -16,30 +16,32 @@ class PublishedRow:
 
     Attributes:
         model: Name of the method.
-        dataset: Name of the test set.
-        scale: How many times the sides grow.
-        parameters: Number of parameters as printed, that is, rounded.
-        group: Table of the paper, "light" or "classical".
-        psnr_y: PSNR on Y in dB, to two decimals.
-        ssim_y: SSIM on Y, to four decimals; None if the paper has none.
+        dataset: Name of the test set, with the damage where pictures are restored.
+        scale: How many times the sides grow; 1 where pictures are restored.
+        parameters: Number of parameters as printed, that is, rounded; None if it is not.
+        group: Table of the paper, "light", "classical" or "restoring".
+        psnr: PSNR in dB, to two decimals; on Y where pictures are enlarged.
+        ssim: SSIM, likewise, to four decimals; None if the paper has none.
         exact_psnr_y: PSNR in dB to four decimals, from the log of the official weights, if known.
     """
 
     model: str
     dataset: str
     scale: int
-    parameters: int
+    parameters: int | None
     group: str
-    psnr_y: float
-    ssim_y: float | None = None
+    psnr: float
+    ssim: float | None = None
     exact_psnr_y: float | None = None
 
 
 def rows(scale: int, datasets: Iterable[str]) -> tuple[PublishedRow, ...]:
     """Return the published figures for a scale on the sets of these names.
 
+    At scale 1, a name is that of a set to restore, such as "CBSD68 noise25".
+
     Returns:
-        Rows by table (light, then classical), then in its order, then by set in the order given.
+        Rows by table (`GROUPS`), then in its order, then by set in the order given.
         A set that no paper used has no row; BSD100 is B100.
     """
     content = json.loads((files("atdsr") / "evaluation" / "published.json").read_text("utf-8"))
@@ -62,10 +64,10 @@ def _row(
         model=entry["method"],
         dataset=dataset,
         scale=scale,
-        parameters=_parameters(entry["parameters"]),
+        parameters=_parameters(entry["parameters"]) if "parameters" in entry else None,
         group=group,
-        psnr_y=entry["psnr"][standard_name(dataset)],
-        ssim_y=entry["ssim"].get(standard_name(dataset)),
+        psnr=entry["psnr"][standard_name(dataset)],
+        ssim=entry.get("ssim", {}).get(standard_name(dataset)),
         exact_psnr_y=exact.get(entry["method"], {})
         .get(f"x{scale}", {})
         .get(standard_name(dataset)),

@@ -5,18 +5,24 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from atdsr.base.scales import RESTORING
+from atdsr.evaluation.damage import Damage
 from atdsr.evaluation.published import PublishedRow
+from atdsr.evaluation.testsets import TestSet
 
 Enlarge = Callable[[np.ndarray], np.ndarray]
-"""Samples h w 3 of uint8 -> samples h*scale w*scale 3 of uint8."""
+"""Samples h w 3 of uint8 -> samples h*scale w*scale 3 of uint8.
+
+At scale 1, floats h w c that noise may have brought beyond [0, 1] -> floats h w c in [0, 1].
+"""
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
-"""HR and the enlarged picture, samples h w 3 of uint8 -> a number."""
+"""HR and the result, rounded to samples h w 3 of uint8 -> a number."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to enlarge pictures.
+    """A way to enlarge pictures, or at scale 1 to restore them.
 
     Attributes:
         name: Name in tables, and the ending of the names of saved pictures. It is unique within an
@@ -27,6 +33,7 @@ class Method:
         identity: Whatever else its results depend on, such as the SHA-256 of its weights, so that
             an interrupted evaluation is continued with the same method only.
         device: Type of the device that it runs on, whose memory is measured.
+        damages: What it is measured on where it restores pictures; None for all that is measured.
     """
 
     name: str
@@ -35,32 +42,47 @@ class Method:
     parameters: int | None = None
     identity: str = ""
     device: str = "cpu"
+    damages: tuple[Damage, ...] | None = None
+
+    def takes(self, dataset: TestSet) -> bool:
+        """Whether it is measured on a test set."""
+        if self.scale != RESTORING:
+            return dataset.scale in (None, self.scale)
+        is_ready = dataset.scale == RESTORING
+        return is_ready and (self.damages is None or (dataset.damage or Damage()) in self.damages)
 
 
 @dataclass(frozen=True)
 class Score:
-    """How well one picture was enlarged, and at what cost.
+    """How well one picture was enlarged or restored, and at what cost.
 
     Attributes:
         name: Name of the picture, as `Pair.name`.
         width: Width of the HR picture in pixels, cropped to a multiple of the scale.
         height: Height of the HR picture, likewise.
-        psnr_y: PSNR on Y in dB; infinite if the result equals HR.
-        ssim_y: SSIM on Y, at most 1.
+        psnr: PSNR in dB, on Y where pictures are enlarged; infinite if the result equals HR.
+        ssim: SSIM, likewise; at most 1.
         seconds: Wall time of the enlargement alone.
         peak_bytes: Highest memory use during the enlargement: of the process, or on CUDA of the
             tensors on the device. None if the system cannot tell.
         metrics: Other metrics, such as LPIPS, by name.
+        psnr_b: PSNR-B in dB where traces of JPEG are removed, else None.
     """
 
     name: str
     width: int
     height: int
-    psnr_y: float
-    ssim_y: float
+    psnr: float
+    ssim: float
     seconds: float
     peak_bytes: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    psnr_b: float | None = None
+
+    @property
+    def psnr_y(self) -> float:
+        """`psnr` of a picture that was enlarged, by its full name."""
+        return self.psnr
 
 
 @dataclass(frozen=True)
@@ -73,6 +95,7 @@ class Row:
         scale: How many times the sides grew.
         parameters: Number of learned values; None for a method that has none.
         pictures: Scores of the pictures, in the order of the set.
+        damage: What the pictures were restored from; None where they were enlarged.
     """
 
     model: str
@@ -80,16 +103,47 @@ class Row:
     scale: int
     parameters: int | None
     pictures: tuple[Score, ...]
+    damage: Damage | None = None
+
+    @property
+    def task(self) -> str:
+        """What was done, in words: "x2" and so on, or what was removed, such as "noise, gray".
+
+        Rows of one task stand in one table.
+        """
+        if self.scale != RESTORING:
+            return f"x{self.scale}"
+        damage = self.damage or Damage()
+        removed = ["noise"] if damage.noise else []
+        removed += ["JPEG"] if damage.quality is not None else []
+        colour = "gray" if damage.gray else "colour"
+        return f"{' and '.join(removed) or 'restored'}, {colour}"
+
+    @property
+    def psnr(self) -> float:
+        """Mean PSNR in dB, on Y where pictures were enlarged."""
+        return float(np.mean([score.psnr for score in self.pictures]))
+
+    @property
+    def ssim(self) -> float:
+        """Mean SSIM, likewise."""
+        return float(np.mean([score.ssim for score in self.pictures]))
+
+    @property
+    def psnr_b(self) -> float | None:
+        """Mean PSNR-B in dB where traces of JPEG were removed, else None."""
+        known = [score.psnr_b for score in self.pictures if score.psnr_b is not None]
+        return float(np.mean(known)) if known else None
 
     @property
     def psnr_y(self) -> float:
-        """Mean PSNR in dB."""
-        return float(np.mean([score.psnr_y for score in self.pictures]))
+        """`psnr` of pictures that were enlarged, by its full name."""
+        return self.psnr
 
     @property
     def ssim_y(self) -> float:
-        """Mean SSIM."""
-        return float(np.mean([score.ssim_y for score in self.pictures]))
+        """`ssim` of pictures that were enlarged, by its full name."""
+        return self.ssim
 
     @property
     def seconds(self) -> float:

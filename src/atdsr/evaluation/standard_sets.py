@@ -25,7 +25,7 @@ class StandardSet:
         paper: Where it was introduced.
         source: Address of the page of its authors.
         digests: `set_digest` of the HR pictures by scale, each picture cropped to a multiple of
-            the scale; empty if it is not known.
+            the scale, which is 1 where pictures are restored; empty if it is not known.
     """
 
     name: str
@@ -49,6 +49,16 @@ def standard_sets() -> tuple[StandardSet, ...]:
         )
         for name, entry in content.items()
     )
+
+
+def known_name(folder: str) -> str:
+    """Return what papers call the set of a folder, such as CBSD68 for `cbsd68` or `CBSD68HQ`.
+
+    The folder of a set that they do not use gives its name to the set. BSD100 is B100.
+    """
+    names = {each.name.lower(): each.name for each in standard_sets()} | {"bsd100": "B100"}
+    bare = folder.lower().removesuffix("hq").removesuffix("_")
+    return names.get(folder.lower()) or names.get(bare) or folder
 
 
 def picture_digest(samples: np.ndarray) -> str:

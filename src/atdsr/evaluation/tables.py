@@ -11,6 +11,7 @@ import numpy as np
 
 import atdsr
 from atdsr.base import escaping, files, units
+from atdsr.base.scales import RESTORING
 from atdsr.evaluation.published import PublishedRow
 from atdsr.evaluation.results import Evaluation, Row, Score
 
@@ -20,17 +21,17 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Table:
-    """The figures of one scale: a line for each method, a column for each set.
+    """The figures of one scale or damage: a line for each method, a column for each set.
 
     Attributes:
-        scale: How many times the sides grew.
+        task: What was done, as of `Row`.
         title: What the cells of the sets hold.
         header: Names of the columns.
         measured: Lines of cells with measured figures.
         published: Lines of cells with figures from papers.
     """
 
-    scale: int
+    task: str
     title: str
     header: tuple[str, ...]
     measured: tuple[tuple[str, ...], ...]
@@ -38,18 +39,32 @@ class Table:
 
 
 def tables(evaluation: Evaluation) -> list[Table]:
-    """Return one table for each scale."""
-    return [_table(evaluation, scale) for scale in sorted({row.scale for row in evaluation.rows})]
+    """Return one table for each scale, and for each kind of damage that was removed."""
+    return [_table(evaluation, task) for task in dict.fromkeys(row.task for row in evaluation.rows)]
 
 
-def _table(evaluation: Evaluation, scale: int) -> Table:
-    rows = [row for row in evaluation.rows if row.scale == scale]
-    papers = [row for row in evaluation.published if row.scale == scale]
+def published_of(evaluation: Evaluation, rows: Sequence[Row]) -> list[PublishedRow]:
+    """Return the published figures for the scales and sets of these rows."""
+    measured = {(row.scale, row.dataset) for row in rows}
+    return [row for row in evaluation.published if (row.scale, row.dataset) in measured]
+
+
+def columns(row: Row) -> dict[str, str]:
+    """Return the figures of a row as text, by what they are called."""
+    on_y = "" if row.scale == RESTORING else "-Y"
+    figures = {f"PSNR{on_y}": f"{row.psnr:.2f}", f"SSIM{on_y}": f"{row.ssim:.4f}"}
+    if row.psnr_b is not None:
+        figures["PSNR-B"] = f"{row.psnr_b:.2f}"
+    return figures | {name.upper(): f"{value:.4f}" for name, value in row.metrics.items()}
+
+
+def _table(evaluation: Evaluation, task: str) -> Table:
+    rows = [row for row in evaluation.rows if row.task == task]
+    papers = published_of(evaluation, rows)
     sets = list(dict.fromkeys(row.dataset for row in rows))
-    figures = " / ".join(("PSNR-Y", "SSIM-Y", *(name.upper() for name in rows[0].metrics)))
     return Table(
-        scale,
-        f"x{scale}: {figures}",
+        task,
+        f"{task}: {' / '.join(columns(rows[0]))}",
         ("method", "parameters", *sets, "seconds", "memory"),
         tuple(
             _measured_line([row for row in rows if row.model == model], sets)
@@ -69,24 +84,20 @@ def _measured_line(rows: Sequence[Row], sets: Sequence[str]) -> tuple[str, ...]:
     return (
         rows[0].model,
         "" if rows[0].parameters is None else f"{rows[0].parameters:,}",
-        *(_figures(by_set[name]) for name in sets),
+        *(" / ".join(columns(by_set[name]).values()) if name in by_set else "" for name in sets),
         f"{seconds:.2f}",
         units.byte_size(max(peaks)) if peaks else "",
     )
-
-
-def _figures(row: Row) -> str:
-    others = (f"{value:.4f}" for value in row.metrics.values())
-    return " / ".join((f"{row.psnr_y:.2f}", f"{row.ssim_y:.4f}", *others))
 
 
 def _published_line(rows: Sequence[PublishedRow], sets: Sequence[str]) -> tuple[str, ...]:
     cells = dict.fromkeys(sets, "")
     for row in rows:
         exact = row.exact_psnr_y
-        psnr = f"{row.psnr_y:.2f}" if exact is None else f"{exact:.4f}"
-        cells[row.dataset] = psnr if row.ssim_y is None else f"{psnr} / {row.ssim_y:.4f}"
-    return rows[0].model, f"{rows[0].parameters:,}", *cells.values(), "", ""
+        psnr = f"{row.psnr:.2f}" if exact is None else f"{exact:.4f}"
+        cells[row.dataset] = psnr if row.ssim is None else f"{psnr} / {row.ssim:.4f}"
+    count = rows[0].parameters
+    return rows[0].model, "" if count is None else f"{count:,}", *cells.values(), "", ""
 
 
 # ---------------------------------------------------------------------------------------- Markdown
@@ -147,8 +158,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
                 "scale": row.scale,
                 "group": row.group,
                 "parameters": row.parameters,
-                "psnr_y": row.psnr_y,
-                "ssim_y": row.ssim_y,
+                **_by_name(row.scale, row.psnr, row.ssim),
                 "exact_psnr_y": row.exact_psnr_y,
             }
             for row in evaluation.published
@@ -162,27 +172,34 @@ def _row_to_json(row: Row) -> dict[str, Any]:
         "set": row.dataset,
         "scale": row.scale,
         "parameters": row.parameters,
-        **_figures_to_json(row),
+        **_figures_to_json(row, row.scale),
         "pictures": [
             {
                 "name": score.name,
                 "width": score.width,
                 "height": score.height,
-                **_figures_to_json(score),
+                **_figures_to_json(score, row.scale),
             }
             for score in row.pictures
         ],
     }
 
 
-def _figures_to_json(scores: Row | Score) -> dict[str, Any]:
+def _figures_to_json(scores: Row | Score, scale: int) -> dict[str, Any]:
+    psnr_b = {} if scores.psnr_b is None else {"psnr_b": _finite(scores.psnr_b)}
     return {
-        "psnr_y": _finite(scores.psnr_y),
-        "ssim_y": scores.ssim_y,
+        **_by_name(scale, _finite(scores.psnr), scores.ssim),
+        **psnr_b,
         "seconds": scores.seconds,
         "peak_bytes": scores.peak_bytes,
         "metrics": {name: _finite(value) for name, value in scores.metrics.items()},
     }
+
+
+def _by_name(scale: int, psnr: float | None, ssim: float | None) -> dict[str, float | None]:
+    """Return PSNR and SSIM by their keys, which tell where they are on Y."""
+    on_y = "" if scale == RESTORING else "_y"
+    return {f"psnr{on_y}": psnr, f"ssim{on_y}": ssim}
 
 
 def _finite(value: float) -> float | None:

@@ -1,4 +1,7 @@
-"""Test sets: find the HR pictures and their LR pictures in the usual folder layouts."""
+"""Test sets: find the HR pictures and their LR pictures in the usual folder layouts.
+
+Where pictures are restored and not enlarged, HR is the original, and LR the picture to restore.
+"""
 
 import os
 from collections.abc import Iterable
@@ -6,16 +9,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from atdsr.base.errors import AtdsrError, no_folder
+from atdsr.base.scales import RESTORING
 from atdsr.datasets import pairs
+from atdsr.evaluation import standard_sets
 from atdsr.evaluation.damage import Damage
-from atdsr.imaging import resample
+from atdsr.imaging import metrics, resample
 
 BENCHMARKS = "ATDSR_BENCHMARKS"
 """The environment variable that names the folder in which test sets are found by name."""
 
 _SYNONYMS = {"BSD100": "B100", "B100": "BSD100"}
+_STUDIO_RANGE = "Urban100"
+"""The set whose gray is MATLAB's Y where JPEG is removed; elsewhere gray is OpenCV's."""
 
 
 class TestSetError(AtdsrError):
@@ -33,19 +41,23 @@ class Pair:
         hr: File of the high-resolution picture.
         lr: File of the low-resolution picture; None to make it from HR as MATLAB does.
         damage: What is done to the low-resolution picture; None for nothing.
+        studio_range: Whether gray is Y of BT.601 in studio range, rounded, and not the luma of a
+            gray file. It only matters where `damage` has it made gray.
     """
 
     name: str
     hr: Path
     lr: Path | None = None
     damage: Damage | None = None
+    studio_range: bool = False
 
     @pairs.errors_as(TestSetError)
     def load(self, scale: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the HR picture, cropped to a multiple of the scale, and the LR picture.
 
         Returns:
-            Samples h w 3 of uint8, and h/scale w/scale 3.
+            Samples h w 3 of uint8, and h/scale w/scale 3. At scale 1, samples of uint8 and the
+            picture to restore, floats of the same shape as of `Damage.to_restore`; h w 1 if gray.
 
         Raises:
             TestSetError: The sizes do not match, or a picture has transparency.
@@ -53,11 +65,16 @@ class Pair:
         """
         hr = self.load_hr(scale)
         lr = self._load_lr(hr, scale)
-        return hr, lr if self.damage is None else self.damage.apply(lr, self.name)
+        if scale != RESTORING:
+            return hr, lr if self.damage is None else self.damage.apply(lr, self.name)
+        damage = self.damage or Damage()
+        if damage.gray:
+            hr, lr = (_gray(samples, self.studio_range) for samples in (hr, lr))
+        return hr, damage.to_restore(lr, self.name)
 
     def _load_lr(self, hr: np.ndarray, scale: int) -> np.ndarray:
         if self.lr is None:
-            return resample.downscale(hr, scale)
+            return hr if scale == RESTORING else resample.downscale(hr, scale)
         lr = pairs.read_rgb8(self.lr)
         if (lr.shape[0] * scale, lr.shape[1] * scale) != hr.shape[:2]:
             height, width = pairs.read_rgb8(self.hr).shape[:2]
@@ -89,7 +106,10 @@ class TestSet:
     Attributes:
         name: Name of the folder, or of its parent if the folder is `HR` or `x2`.
         pairs: The pictures, with distinct names.
-        scale: The only scale that its pairs suit; None if they suit any.
+        scale: The only scale that its pairs suit; None if they suit any. A set for networks that
+            restore has 1.
+        damage: What is done to its pictures; None for nothing.
+        base: Name of the set that these pictures are of, where `name` says more than that.
     """
 
     __test__ = False  # tells pytest that this is not a test
@@ -97,13 +117,23 @@ class TestSet:
     name: str
     pairs: tuple[Pair, ...]
     scale: int | None = None
+    damage: Damage | None = None
+    base: str = ""
 
     def damaged(self, damage: Damage | None) -> "TestSet":
         """Return the set with damaged LR pictures and a name of its own, or itself for None."""
-        if damage is None:
-            return self
-        damaged = tuple(replace(pair, damage=damage) for pair in self.pairs)
-        return replace(self, name=f"{self.name} {damage}", pairs=damaged)
+        return self if damage is None else self._with(damage, self.scale, self.pairs)
+
+    def to_restore(self, damage: Damage) -> "TestSet":
+        """Return the set for networks that restore, with a name of its own."""
+        by_y = self.name == _STUDIO_RANGE and damage.quality is not None
+        undamaged = tuple(replace(pair, studio_range=by_y) for pair in self.pairs)
+        return self._with(damage, RESTORING, undamaged)
+
+    def _with(self, damage: Damage, scale: int | None, undamaged: tuple[Pair, ...]) -> "TestSet":
+        damaged = tuple(replace(pair, damage=damage) for pair in undamaged)
+        name = f"{self.name} {damage}".rstrip()
+        return TestSet(name, damaged, scale, damage, self.name)
 
 
 @pairs.errors_as(TestSetError)
@@ -195,9 +225,11 @@ def locate(data: str | Path) -> Path:
 
 
 def set_name(folder: Path) -> str:
-    """Return the folder's name, or its parent's if the folder is `HR` or `x2`; BSD100 is B100."""
-    name = _set_folder(folder.resolve()).name
-    return "B100" if name == "BSD100" else name
+    """Return the name of the set in a folder: what papers call it, or the folder's name.
+
+    If the folder is `HR` or `x2`, the name is its parent's.
+    """
+    return standard_sets.known_name(_set_folder(folder.resolve()).name)
 
 
 def _set_folder(folder: Path) -> Path:
@@ -205,6 +237,16 @@ def _set_folder(folder: Path) -> Path:
     while folder.name.upper() in ("HR", "GT") or pairs.scale_of(folder.name):
         folder = folder.parent
     return folder
+
+
+def _gray(rgb: np.ndarray, studio_range: bool) -> np.ndarray:
+    """Return RGB samples h w 3 of uint8 as gray h w 1: MATLAB's Y, rounded, or full-range luma.
+
+    Pillow's full-range luma and OpenCV's differ by one level in a few of 100,000 pixels.
+    """
+    if studio_range:
+        return np.rint(metrics.y_channel(rgb)).astype(np.uint8)[..., None]
+    return np.asarray(Image.fromarray(rgb).convert("L"))[..., None]
 
 
 # ------------------------------------------------------------------------------------- folders

@@ -30,6 +30,7 @@ Content = list[np.ndarray] | Tensor
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _MARGIN = 0.5  # floats may lie this far outside [0, 1], as after a resampling or an augmentation
+_NOISE = 2.5  # and this far with noise: six standard deviations of 99 levels of 255
 _CONVERT = "convert it to uint8, uint16, or floats in [0, 1]."
 _GRAY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601, full range
 
@@ -114,8 +115,12 @@ class ConvertedInput(Generic[PictureLike]):
     restore: Callable[[Any], PictureLike]
 
 
-def convert_input(picture: PictureLike) -> ConvertedInput[PictureLike]:
+def convert_input(picture: PictureLike, *, noisy: bool = False) -> ConvertedInput[PictureLike]:
     """Convert a picture of any kind in the table of docs/upscaling.md.
+
+    Args:
+        picture: The picture.
+        noisy: Whether floats may be beyond [0, 1] by as much as strong noise brings them.
 
     Raises:
         PictureError: The object, its shape, dtype, mode or range is not in the table.
@@ -123,9 +128,9 @@ def convert_input(picture: PictureLike) -> ConvertedInput[PictureLike]:
     if isinstance(picture, Picture):
         return ConvertedInput([picture.samples], lambda out: replace(picture, samples=out[0]))
     if isinstance(picture, np.ndarray):
-        return _from_array(picture)
+        return _from_array(picture, noisy)
     if isinstance(picture, Tensor):
-        return _from_tensor(picture)
+        return _from_tensor(picture, noisy)
     if isinstance(picture, Image.Image):
         return _from_float_image(picture) if picture.mode == "F" else _from_image(picture)
     if isinstance(picture, str | os.PathLike):
@@ -137,7 +142,7 @@ def convert_input(picture: PictureLike) -> ConvertedInput[PictureLike]:
     )
 
 
-def _from_array(array: np.ndarray) -> ConvertedInput[np.ndarray]:
+def _from_array(array: np.ndarray, noisy: bool) -> ConvertedInput[np.ndarray]:
     samples = array[..., None] if array.ndim == 2 else array
     if samples.ndim != 3 or samples.shape[2] > 4:
         swapped = array.ndim == 3 and array.shape[0] <= 4
@@ -164,11 +169,11 @@ def _from_array(array: np.ndarray) -> ConvertedInput[np.ndarray]:
         return ConvertedInput([samples], lambda out: restore(out[0]))
     # a copy: the array may be read-only or have negative strides, which torch does not support
     planes = torch.from_numpy(np.array(samples.transpose(2, 0, 1), order="C"))[None]
-    _check_range(planes)
+    _check_range(planes, noisy)
     return ConvertedInput(planes, lambda out: restore(out[0].permute(1, 2, 0).contiguous().numpy()))
 
 
-def _from_tensor(image: Tensor) -> ConvertedInput[Tensor]:
+def _from_tensor(image: Tensor, noisy: bool) -> ConvertedInput[Tensor]:
     missing_axes = 4 - image.ndim
     planes = image.detach()[(None,) * missing_axes]
     if missing_axes not in (0, 1, 2) or planes.shape[1] > 4:
@@ -190,7 +195,7 @@ def _from_tensor(image: Tensor) -> ConvertedInput[Tensor]:
         )
     without_added_axes = (0,) * missing_axes
     if not is_integer:
-        _check_range(planes)
+        _check_range(planes, noisy)
         return ConvertedInput(planes, lambda out: out[without_added_axes])
 
     def restore(out: list[np.ndarray]) -> Tensor:
@@ -239,12 +244,13 @@ def _check_not_empty(shape: tuple[int, ...]) -> None:
         raise PictureError(f"a picture of shape {tuple(shape)} is empty.")
 
 
-def _check_range(planes: Tensor) -> None:
+def _check_range(planes: Tensor, noisy: bool) -> None:
     low, high = (value.item() for value in planes.aminmax())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise PictureError("the picture has values that are not finite numbers; replace them.")
-    if low < -_MARGIN or high > 1 + _MARGIN:
-        if low >= -_MARGIN:
+    margin = _NOISE if noisy else _MARGIN
+    if low < -margin or high > 1 + margin:
+        if low >= -margin:
             advice = "divide them by their white, such as 255"
         else:
             advice = "bring them there, such as by (x + 1) / 2 from [-1, 1]"

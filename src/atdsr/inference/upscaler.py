@@ -18,6 +18,7 @@ from atdsr import imaging
 from atdsr.base import memory, units
 from atdsr.base.errors import short
 from atdsr.base.reporter import SILENT, Reporter
+from atdsr.base.scales import RESTORING
 from atdsr.imaging import Content, PictureLike, resample
 from atdsr.inference import budget, onnx_network, tiles
 from atdsr.inference.borders import Edges
@@ -60,6 +61,7 @@ class Upscaler:
         config: How it runs. The device is a device of this machine, and the overlap a number.
         device: Where the network is.
         scale: How many times the sides grow; 1 for an ATD-U, which restores.
+        channels: Channels of what the network takes: 3, or 1 for an ATD-U for gray pictures.
 
     Raises:
         UpscaleError: There is no such device, precision, tile or overlap.
@@ -92,6 +94,7 @@ class Upscaler:
             self.parameters = model.parameters
         self.device = torch.device(self.config.device)
         self.scale, self._window = self._runner.scale, self._runner.window
+        self.channels = self._runner.channels
         self._steps, self._estimate = self._runner.steps, self._runner.estimate
         self._plans_memory = self._runner.plans_memory
         _LOGGER.debug("%s", self._runner.describe())
@@ -118,7 +121,8 @@ class Upscaler:
             picture: An array `h w c` or `h w`, or a tensor `b c h w`, `c h w` or `h w`, of
                 uint8, uint16, or floats in [0, 1]; a `PIL.Image.Image`; or an `imaging.Picture`.
                 1 to 4 channels are gray, gray and alpha, RGB, RGBA. The table in
-                docs/upscaling.md has every shape, dtype, mode and range.
+                docs/upscaling.md has every shape, dtype, mode and range. A network of scale 1 also
+                takes floats that noise has brought beyond [0, 1].
             size: Width and height of the result in pixels, by default `scale` times the
                 picture's. The network runs as often as it takes to reach both, and not at all
                 where they are reached already; one of scale 1 runs once. Antialiased bicubic then
@@ -142,7 +146,7 @@ class Upscaler:
                 that of a picture.
         """
         reporter = Reporter(progress, tell).logged()
-        accepted = imaging.convert_input(picture)
+        accepted = imaging.convert_input(picture, noisy=self.scale == RESTORING)
         content = accepted.content
         if out is not None and (isinstance(picture, Tensor) or isinstance(content, Tensor)):
             raise UpscaleError("`out` is for arrays of uint8 or uint16; leave it out.")
@@ -181,7 +185,8 @@ class Upscaler:
         if not pictures:
             raise UpscaleError("a batch has at least one picture.")
         reporter = Reporter(progress, tell).logged()
-        accepted = [imaging.convert_input(picture) for picture in pictures]
+        noisy = self.scale == RESTORING
+        accepted = [imaging.convert_input(picture, noisy=noisy) for picture in pictures]
         content = _concatenated([picture.content for picture in accepted])
         if isinstance(content, Tensor):
             results = self._enlarge_floats(content, size, reporter)

@@ -13,7 +13,9 @@ from atdsr import imaging
 from atdsr.base import units
 from atdsr.base.errors import AtdsrError
 from atdsr.base.reporter import SILENT, Reporter
+from atdsr.base.scales import RESTORING
 from atdsr.evaluation import Evaluation, Row, Score, image_path, regions
+from atdsr.evaluation.methods import IDENTITY
 from atdsr.evaluation.testsets import Pair, TestSet
 from atdsr.imaging import metrics, resample
 from atdsr.reports import html
@@ -37,7 +39,7 @@ ERROR_COLOURS = (
 
 _ERROR_LEVELS = 64  # of an error map: nobody sees finer steps, and they would double its bytes
 _THUMBNAIL_SIDE = 320  # pixels of the longer side
-_BASELINE = "bicubic"
+_BICUBIC = "bicubic"
 _BUDGET = 24_000_000  # characters for all pictures of a page, by the estimates below
 _THUMBNAIL_COST = 12_000  # characters of a thumbnail and of a picture's text
 _CROP_COST, _ERROR_COST = 1.5, 0.5  # characters a pixel of a crop and of an error map, of photos
@@ -55,10 +57,10 @@ class PictureGroup:
 
     Attributes:
         dataset: Name of the test set.
-        scale: Factor by which the sides grew.
+        scale: Factor by which the sides grew; 1 where pictures were restored.
         rows: Rows of the evaluation, one a method.
         pairs: Pictures that every method has, those with the largest gain first.
-        gains: Gain of the best method over bicubic in dB, by picture. It is empty if bicubic was
+        gains: Gain of the best method over the baseline in dB, by picture. It is empty if that was
             not measured; the pictures then stand in the order of the set.
     """
 
@@ -71,7 +73,17 @@ class PictureGroup:
     @property
     def best(self) -> Row:
         """The method with the highest mean PSNR."""
-        return max(self.rows, key=lambda row: row.psnr_y)
+        return max(self.rows, key=lambda row: row.psnr)
+
+    @property
+    def baseline(self) -> str:
+        """What the gain is over."""
+        return IDENTITY if self.scale == RESTORING else _BICUBIC
+
+    @property
+    def shown_scale(self) -> str:
+        """The scale, such as "x2", if there is one to tell."""
+        return "" if self.scale == RESTORING else f"x{self.scale}"
 
 
 @dataclass(frozen=True)
@@ -111,8 +123,9 @@ class Comparison:
         name: Name of the picture.
         width: Width of HR in pixels.
         height: Height of HR in pixels.
-        gain: Gain of the best method over bicubic in dB; None if bicubic was not measured.
-        tiles: LR, bicubic, the other methods, HR.
+        gain: Gain of the best method over the baseline in dB; None if that was not measured.
+        tiles: LR, bicubic, the other methods, HR; where pictures were restored, identity and the
+            others, HR.
         whole: The whole picture, small.
         left: Left side of the crop, like the three below in percent of the picture.
         top: Top of the crop.
@@ -145,8 +158,8 @@ class _Result:
 
     label: str
     samples: np.ndarray
-    psnr_y: float
-    ssim_y: float
+    psnr: float
+    ssim: float
 
 
 class Gallery:
@@ -205,7 +218,7 @@ def _group(dataset: str, scale: int, rows: tuple[Row, ...], test_set: TestSet) -
     common = set.intersection(*({score.name for score in row.pictures} for row in rows))
     pairs = tuple(pair for pair in test_set.pairs if pair.name in common)
     baseline = next((row for row in rows if _is_baseline(row.model, scale)), None)
-    best = max(rows, key=lambda row: row.psnr_y)
+    best = max(rows, key=lambda row: row.psnr)
     gains = {}
     if baseline is not None and best is not baseline:
         before, after = _by_name(baseline), _by_name(best)
@@ -220,13 +233,18 @@ def _by_name(row: Row) -> dict[str, Score]:
 
 def _gain(before: Score, after: Score) -> float:
     """Return how many dB the second score is above the first; two perfect pictures are equal."""
-    gain = after.psnr_y - before.psnr_y
+    gain = after.psnr - before.psnr
     return 0.0 if math.isnan(gain) else gain
 
 
 def _is_baseline(model: str, scale: int) -> bool:
-    """Whether this is bicubic, whose name has the scale in it where there are several."""
-    return model in (_BASELINE, f"{_BASELINE}-x{scale}")
+    """Whether this is bicubic, whose name has the scale in it where there are several.
+
+    It is identity where pictures were restored.
+    """
+    if scale == RESTORING:
+        return model == IDENTITY
+    return model in (_BICUBIC, f"{_BICUBIC}-x{scale}")
 
 
 def crop_size(pictures: int, methods: int) -> tuple[int, int]:
@@ -243,21 +261,26 @@ def _compare(
 ) -> Comparison:
     """Crop one region from one picture of all methods."""
     original, small = pair.load(group.scale)
+    original = imaging.replicate_gray(original)
     results = _results(group, pair, images, original, small)
-    errors = regions.error_maps(original, [result.samples for result in results], group.scale)
+    border = 0 if group.scale == RESTORING else group.scale
+    errors = regions.error_maps(original, [result.samples for result in results], border)
     region = regions.most_different_region(
         _compared(group, results, errors),
         regions.fit_region_size(size, original, group.scale),
         group.scale,
     )
-    best = max(result.psnr_y for result in results)
+    best = max(result.psnr for result in results)
+    lr = []
+    if group.scale != RESTORING:  # there it is what identity shows
+        lr.append(Tile("LR", "nearest", _lossless(region.crop(small, group.scale))))
     tiles = [
         Tile(
             result.label,
-            f"{units.decibels(result.psnr_y)} / {result.ssim_y:.4f}",
+            f"{units.decibels(result.psnr)} / {result.ssim:.4f}",
             _lossless(region.crop(result.samples)),
             _lossless(error_map(region.crop(error))),
-            result.psnr_y == best,
+            result.psnr == best,
         )
         for result, error in zip(results, errors, strict=True)
     ]
@@ -269,7 +292,7 @@ def _compare(
         height,
         group.gains.get(pair.name),
         (
-            Tile("LR", "nearest", _lossless(region.crop(small, group.scale))),
+            *lr,
             *tiles,
             Tile("HR", "original", _lossless(region.crop(original))),
         ),
@@ -289,17 +312,21 @@ def _compare(
 def _results(
     group: PictureGroup, pair: Pair, images: Path, original: np.ndarray, small: np.ndarray
 ) -> list[_Result]:
-    """Return bicubic, measured before or made here, and the methods in the order of the rows."""
+    """Return bicubic, measured before or made here, and the methods in the order of the rows.
+
+    Identity is what was measured only.
+    """
     results = []
     for row in group.rows:
         score = _by_name(row)[pair.name]
         path = image_path(images, group.dataset, pair.name, row.model)
-        results.append(_Result(row.model, _read(path, original), score.psnr_y, score.ssim_y))
-    if not any(_is_baseline(result.label, group.scale) for result in results):
+        results.append(_Result(row.model, _read(path, original), score.psnr, score.ssim))
+    measured = any(_is_baseline(result.label, group.scale) for result in results)
+    if not measured and group.scale != RESTORING:
         samples = resample.upscale(small, group.scale)
         psnr_y = metrics.psnr_y(original, samples, group.scale)
         ssim_y = metrics.ssim_y(original, samples, group.scale)
-        results.insert(0, _Result(_BASELINE, samples, psnr_y, ssim_y))
+        results.insert(0, _Result(_BICUBIC, samples, psnr_y, ssim_y))
     return sorted(results, key=lambda result: not _is_baseline(result.label, group.scale))
 
 

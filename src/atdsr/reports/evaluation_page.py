@@ -10,13 +10,15 @@ from markupsafe import Markup
 import atdsr
 from atdsr.base import units
 from atdsr.base.reporter import SILENT, Reporter
-from atdsr.evaluation import Evaluation, Row
+from atdsr.base.scales import RESTORING
+from atdsr.evaluation import Evaluation, Row, tables
 from atdsr.evaluation.published import PublishedRow
 from atdsr.evaluation.testsets import TestSet
 from atdsr.reports import evaluation_gallery as gallery
 from atdsr.reports import html, plots
 from atdsr.reports.plots import Point
 
+_PSNR_B = "PSNR-B"
 _COMMAND = "command"  # entry of `Evaluation.machine` that has a section of its own
 
 
@@ -42,9 +44,9 @@ class _TableRow:
 
 @dataclass(frozen=True)
 class _Table:
-    """All methods at one scale, and published figures by group."""
+    """All methods at one scale or of one damage, and published figures by group."""
 
-    scale: int
+    task: str
     datasets: tuple[str, ...]
     columns: tuple[str, ...]
     measured: tuple[_TableRow, ...]
@@ -88,16 +90,18 @@ def write(
     """
     pictures = gallery.Gallery(evaluation, sets, images, reporter)
     datasets = list(dict.fromkeys(row.dataset for row in evaluation.rows))
-    scales = list(dict.fromkeys(row.scale for row in evaluation.rows))
+    tasks = list(dict.fromkeys(row.task for row in evaluation.rows))
+    scales = list(dict.fromkeys(row.task for row in evaluation.rows if row.scale != RESTORING))
     facts = {**evaluation.machine, "atdsr": atdsr.__version__}
     html.write(
         path,
         "evaluation.html",
         overwrite=overwrite,
-        title=f"{', '.join(datasets)} at {', '.join(f'x{scale}' for scale in scales)}",
+        title=", ".join(datasets) + (f" at {', '.join(scales)}" if scales else ""),
         command=facts.pop(_COMMAND, None),
         facts=facts,
-        tables=[_table(evaluation, scale) for scale in scales],
+        tables=[_table(evaluation, task) for task in tasks],
+        kinds={row.scale == RESTORING for row in evaluation.rows},
         notes=evaluation.notes,
         plots=list(_plots(evaluation)),
         groups=pictures.groups,
@@ -108,22 +112,22 @@ def write(
     )
 
 
-def _table(evaluation: Evaluation, scale: int) -> _Table:
-    rows = [row for row in evaluation.rows if row.scale == scale]
+def _table(evaluation: Evaluation, task: str) -> _Table:
+    rows = [row for row in evaluation.rows if row.task == task]
     datasets = tuple(dict.fromkeys(row.dataset for row in rows))
-    metrics = tuple(dict.fromkeys(name for row in rows for name in row.metrics))
+    columns = tuple(dict.fromkeys(name for row in rows for name in _figures(row)))
     best = {dataset: _best([row for row in rows if row.dataset == dataset]) for dataset in datasets}
     published: dict[str, list[_TableRow]] = {}
-    papers = [row for row in evaluation.published if row.scale == scale]
+    papers = tables.published_of(evaluation, rows)
     for group, model in dict.fromkeys((row.group, row.model) for row in papers):
         members = [row for row in papers if (row.group, row.model) == (group, model)]
-        published.setdefault(group, []).append(_published_row(members, datasets, metrics))
+        published.setdefault(group, []).append(_published_row(members, datasets, columns))
     return _Table(
-        scale,
+        task,
         datasets,
-        ("PSNR", "SSIM", *metrics),
+        columns,
         tuple(
-            _measured_row([row for row in rows if row.model == model], datasets, metrics, best)
+            _measured_row([row for row in rows if row.model == model], datasets, columns, best)
             for model in dict.fromkeys(row.model for row in rows)
         ),
         published,
@@ -132,7 +136,9 @@ def _table(evaluation: Evaluation, scale: int) -> _Table:
 
 def _figures(row: Row) -> dict[str, str]:
     """Return the figures of a row by column, as the table shows them."""
-    figures = {"PSNR": units.decibels(row.psnr_y), "SSIM": f"{row.ssim_y:.4f}"}
+    figures = {"PSNR": units.decibels(row.psnr), "SSIM": f"{row.ssim:.4f}"}
+    if row.psnr_b is not None:
+        figures[_PSNR_B] = units.decibels(row.psnr_b)
     return figures | {name: f"{value:.4f}" for name, value in row.metrics.items()}
 
 
@@ -141,9 +147,11 @@ def _best(rows: Sequence[Row]) -> dict[str, str]:
     if len(rows) < 2:
         return {}
     best = {
-        "PSNR": units.decibels(max(row.psnr_y for row in rows)),
-        "SSIM": f"{max(row.ssim_y for row in rows):.4f}",
+        "PSNR": units.decibels(max(row.psnr for row in rows)),
+        "SSIM": f"{max(row.ssim for row in rows):.4f}",
     }
+    if with_edges := [row.psnr_b for row in rows if row.psnr_b is not None]:
+        best[_PSNR_B] = units.decibels(max(with_edges))
     for name in rows[0].metrics:  # all other metrics are distances
         best[name] = f"{min(row.metrics[name] for row in rows if name in row.metrics):.4f}"
     return best
@@ -152,13 +160,13 @@ def _best(rows: Sequence[Row]) -> dict[str, str]:
 def _measured_row(
     rows: Sequence[Row],
     datasets: Sequence[str],
-    metrics: Sequence[str],
+    columns: Sequence[str],
     best: dict[str, dict[str, str]],
 ) -> _TableRow:
     by_dataset = {row.dataset: _figures(row) for row in rows}
     cells = []
     for dataset in datasets:
-        for column in ("PSNR", "SSIM", *metrics):
+        for column in columns:
             text = by_dataset.get(dataset, {}).get(column, units.UNKNOWN)
             cells.append(_Cell(text, text == best[dataset].get(column)))
     peak = max((row.peak_bytes for row in rows if row.peak_bytes is not None), default=None)
@@ -174,16 +182,16 @@ def _measured_row(
 
 
 def _published_row(
-    rows: Sequence[PublishedRow], datasets: Sequence[str], metrics: Sequence[str]
+    rows: Sequence[PublishedRow], datasets: Sequence[str], columns: Sequence[str]
 ) -> _TableRow:
     by_dataset = {row.dataset: row for row in rows}
     cells = []
     for dataset in datasets:
         row = by_dataset.get(dataset)
-        psnr_y, ssim_y = (None, None) if row is None else (row.psnr_y, row.ssim_y)
-        cells.append(_Cell(units.decibels(psnr_y)))
-        cells.append(_Cell(units.UNKNOWN if ssim_y is None else f"{ssim_y:.4f}"))
-        cells += [_Cell(units.UNKNOWN)] * len(metrics)
+        psnr, ssim = (None, None) if row is None else (row.psnr, row.ssim)
+        cells.append(_Cell(units.decibels(psnr)))
+        cells.append(_Cell(units.UNKNOWN if ssim is None else f"{ssim:.4f}"))
+        cells += [_Cell(units.UNKNOWN)] * (len(columns) - 2)
     return _TableRow(rows[0].model, tuple(cells), units.short_number(rows[0].parameters))
 
 
@@ -199,13 +207,13 @@ def _plots(evaluation: Evaluation) -> Iterator[_Plot]:
     number = 0
     for dataset, scale in dict.fromkeys((row.dataset, row.scale) for row in evaluation.rows):
         rows = [row for row in evaluation.rows if (row.dataset, row.scale) == (dataset, scale)]
-        rows = [row for row in rows if math.isfinite(row.psnr_y)]
+        rows = [row for row in rows if math.isfinite(row.psnr)]
         published = [
             row for row in evaluation.published if (row.dataset, row.scale) == (dataset, scale)
         ]
         by_size = [_by_parameters(row, "measured here") for row in rows if row.parameters]
-        by_size += [_by_parameters(row, "published") for row in published]
-        without = [f"{row.model} {row.psnr_y:.2f} dB" for row in rows if not row.parameters]
+        by_size += [_by_parameters(row, "published") for row in published if row.parameters]
+        without = [f"{row.model} {row.psnr:.2f} dB" for row in rows if not row.parameters]
         note = f"Without parameters: {', '.join(without)}." if without else ""
         by_time = [_by_time(row) for row in rows if _pace([row]) > 0]
         for points, title, x_label, below in (
@@ -213,7 +221,7 @@ def _plots(evaluation: Evaluation) -> Iterator[_Plot]:
             (by_time, "PSNR against time", "seconds per megapixel of the result", ""),
         ):
             if len(points) > 1:  # a single one says no more than the table
-                subject = f"{dataset} x{scale}"
+                subject = dataset if scale == RESTORING else f"{dataset} x{scale}"
                 with plots.style():
                     figure = plots.scatter(points, x_label, "PSNR (dB)", plots.ON_PAGE)
                     svg = plots.inline_svg(
@@ -228,11 +236,11 @@ def _plots(evaluation: Evaluation) -> Iterator[_Plot]:
 
 def _by_parameters(row: Row | PublishedRow, source: str) -> Point:
     parameters = row.parameters or 0
-    title = f"{row.model}: {row.psnr_y:.2f} dB with {units.short_number(parameters)} parameters"
-    return Point(row.model, parameters, row.psnr_y, isinstance(row, Row), f"{title}, {source}")
+    title = f"{row.model}: {row.psnr:.2f} dB with {units.short_number(parameters)} parameters"
+    return Point(row.model, parameters, row.psnr, isinstance(row, Row), f"{title}, {source}")
 
 
 def _by_time(row: Row) -> Point:
     pace = _pace([row])
-    title = f"{row.model}: {row.psnr_y:.2f} dB at {units.significant(pace, 2)} s per megapixel"
-    return Point(row.model, pace, row.psnr_y, True, title)
+    title = f"{row.model}: {row.psnr:.2f} dB at {units.significant(pace, 2)} s per megapixel"
+    return Point(row.model, pace, row.psnr, True, title)

@@ -169,7 +169,10 @@ def find(name: str, others: Sequence[str] = ()) -> BundledModel | OfficialModel:
         *first, last = similar
         listed = f"name one of {', '.join(first)} or {last}." if first else f"did you mean {last}?"
         advice = f" {listed}"
-    also = f"; {' and '.join(others)} can be named as well" if others else ""
+    also = ""
+    if others:
+        *before, last_other = others
+        also = f"; {', '.join(before)} and {last_other} can be named as well"
     raise WeightsError(
         f"there is neither a file nor a model called {name!r};{advice} `atdsr models` lists the "
         f"models{also}."

@@ -47,6 +47,7 @@ class OfficialModel(PublishedFile):
         drive_folder: Id of that folder.
         licence: Licence of the weights.
         purpose: What it is for.
+        damage: What it removes, as `atdsr eval --degrade` takes it; empty if it enlarges.
     """
 
     config: NetworkConfig
@@ -56,6 +57,7 @@ class OfficialModel(PublishedFile):
     drive_folder: str = DRIVE_FOLDER
     licence: str = "Apache-2.0"
     purpose: Purpose = "clean pictures"
+    damage: str = ""
 
     @property
     def origin(self) -> str:
@@ -269,18 +271,19 @@ OFFICIAL = (
             drive_folder=DRIVE_FOLDER_V2,
             subfolder="v2",
             purpose="restoring, without enlarging",
+            damage=damage,
         )
-        for number, name, channels, file in (
-            (201, "color-15", 3, "denoising_color_sigma15"),
-            (202, "color-25", 3, "denoising_color_sigma25"),
-            (203, "color-50", 3, "denoising_color_sigma50"),
-            (301, "gray-15", 1, "denoising_gray_sigma15"),
-            (302, "gray-25", 1, "denoising_gray_sigma25"),
-            (303, "gray-50", 1, "denoising_gray_sigma50"),
-            (401, "jpeg-q10", 1, "jpegcar_gray_q10"),
-            (402, "jpeg-q20", 1, "jpegcar_gray_q20"),
-            (403, "jpeg-q30", 1, "jpegcar_gray_q30"),
-            (404, "jpeg-q40", 1, "jpegcar_gray_q40"),
+        for number, name, damage, channels, file in (
+            (201, "color-15", "noise15", 3, "denoising_color_sigma15"),
+            (202, "color-25", "noise25", 3, "denoising_color_sigma25"),
+            (203, "color-50", "noise50", 3, "denoising_color_sigma50"),
+            (301, "gray-15", "gray+noise15", 1, "denoising_gray_sigma15"),
+            (302, "gray-25", "gray+noise25", 1, "denoising_gray_sigma25"),
+            (303, "gray-50", "gray+noise50", 1, "denoising_gray_sigma50"),
+            (401, "jpeg-q10", "gray+jpeg10", 1, "jpegcar_gray_q10"),
+            (402, "jpeg-q20", "gray+jpeg20", 1, "jpegcar_gray_q20"),
+            (403, "jpeg-q30", "gray+jpeg30", 1, "jpegcar_gray_q30"),
+            (404, "jpeg-q40", "gray+jpeg40", 1, "jpegcar_gray_q40"),
         )
     ),
 )

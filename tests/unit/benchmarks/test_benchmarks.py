@@ -335,7 +335,7 @@ def test_results_stand_beside_published_ones(
     files = [tmp_path / "a.json", tmp_path / "b.json", tmp_path / "b.json"]
     run(results, monkeypatch, *files, "--json", tmp_path / "all.json")
     kept = expected.read(tmp_path / "all.json")
-    assert [(row.model, row.psnr_y) for row in kept.rows] == [
+    assert [(row.model, row.psnr) for row in kept.rows] == [
         ("atd-light-x4", 30.124),
         ("bicubic", 30.124),
     ]

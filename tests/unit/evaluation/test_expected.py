@@ -115,7 +115,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
 def test_the_official_figures_are_the_published_ones() -> None:
     content = expected.read(DOCS / "models" / "official.json")
     assert content.tolerance == 0.01
-    assert {(row.model, row.dataset, row.scale): row.psnr_y for row in content.rows} == {
+    assert {(row.model, row.dataset, row.scale): row.psnr for row in content.rows} == {
         (f"official/{row.model.lower()}-x{scale}", row.dataset, scale): row.exact_psnr_y
         for scale in (2, 3, 4)
         for row in published.rows(scale, SETS)
@@ -127,9 +127,9 @@ def test_the_official_figures_are_the_published_ones() -> None:
 def test_the_figures_of_the_second_generation_are_those_of_its_tables() -> None:
     content = expected.read(DOCS / "models" / "official-v2.json")
     page = (DOCS / "models" / "official.md").read_text("utf-8")
-    figures = {(row.model, row.dataset): row.psnr_y for row in content.rows}
+    figures = {(row.model, row.dataset): row.psnr for row in content.rows}
     assert figures == {
-        (f"official/{row.model.lower().replace(' ', '-')}-x{scale}", row.dataset): row.psnr_y
+        (f"official/{row.model.lower().replace(' ', '-')}-x{scale}", row.dataset): row.psnr
         for scale in (2, 3, 4)
         for row in published.rows(scale, SETS)
         if row.model.endswith(" v2")
@@ -142,7 +142,7 @@ def test_the_figures_of_the_second_generation_are_those_of_its_tables() -> None:
 
 def test_models_are_listed_with_the_figures_of_the_results() -> None:
     measured_here = {
-        (row.model, row.dataset): row.psnr_y for row in expected.read(DOCS / "results.json").rows
+        (row.model, row.dataset): row.psnr for row in expected.read(DOCS / "results.json").rows
     }
     for model in models.BUNDLED:
         assert set(model.psnr_y) == set(SETS) - {"Manga109"}

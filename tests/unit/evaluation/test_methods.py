@@ -119,7 +119,7 @@ def test_what_is_no_network(tmp_path: Path) -> None:
         methods.named([str(tmp_path / "text.pth")], config=CPU)
     with pytest.raises(WeightsError, match="model called 'bicubik'; did you mean bicubic"):
         methods.named(["bicubik"], config=CPU)
-    also = "lists the models; bicubic and lanczos can be named as well"
+    also = "lists the models; bicubic, lanczos and identity can be named as well"
     with pytest.raises(WeightsError, match=also):
         methods.named(["swinir"], config=CPU)
     tensors = official_state_dict(Weights(TINY, lively(TINY).state_dict()))

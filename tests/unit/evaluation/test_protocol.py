@@ -94,10 +94,10 @@ def test_scores_of_a_folder(folder: Path, sets: tuple[testsets.TestSet, ...]) ->
         hr = np.asarray(Image.open(folder / f"{score.name}.png").convert("RGB"))[:30, :36]
         sr = resample.upscale(resample.downscale(hr, 2), 2)
         assert (score.width, score.height) == (36, 30)
-        assert score.psnr_y == metrics.psnr_y(hr, sr, 2)
-        assert score.ssim_y == metrics.ssim_y(hr, sr, 2)
-    assert row.psnr_y == np.mean([score.psnr_y for score in row.pictures])
-    assert row.ssim_y == np.mean([score.ssim_y for score in row.pictures])
+        assert score.psnr == metrics.psnr_y(hr, sr, 2)
+        assert score.ssim == metrics.ssim_y(hr, sr, 2)
+    assert row.psnr == np.mean([score.psnr for score in row.pictures])
+    assert row.ssim == np.mean([score.ssim for score in row.pictures])
     assert all(score.seconds > 0 for score in result.rows[0].pictures)
     assert result.machine["torch"]
     assert result.published == ()
@@ -107,7 +107,7 @@ def test_means_of_cost() -> None:
     scores = (Score("a", 4, 4, 30, 0.9, 1.0, 100, {"lpips": 0.1}),
               Score("b", 4, 4, 32, 0.7, 3.0, None, {"lpips": 0.3}))  # fmt: skip
     row = Row("m", "s", 2, None, scores)
-    assert (row.psnr_y, row.seconds, row.peak_bytes) == (31, 2, 100)
+    assert (row.psnr, row.seconds, row.peak_bytes) == (31, 2, 100)
     assert row.metrics == pytest.approx({"lpips": 0.2})
     assert Row("m", "s", 2, None, scores[1:]).peak_bytes is None
 
@@ -197,7 +197,7 @@ def test_an_equal_picture_has_infinite_psnr(folder: Path) -> None:
     perfect = Method("oracle", 2, lambda _: hr)
     (folder / "1.png").unlink()
     result = evaluation.evaluate([perfect], testsets.find(folder, 2))
-    assert result.rows[0].psnr_y == float("inf")
+    assert result.rows[0].psnr == float("inf")
     (row,) = tables.to_json(result)["rows"]
     assert row["psnr_y"] is None
     assert row["pictures"][0]["psnr_y"] is None
@@ -369,7 +369,7 @@ def test_a_table_has_a_line_for_each_method(small: Evaluation) -> None:
     )  # fmt: skip
     assert first.published[0] == ("ATD", "20,100,000", "38.6115 / 0.9629", "", "", "")
     assert first.published[1][2] == "38.37"
-    assert second.scale == 4
+    assert (first.task, second.task) == ("x2", "x4")
     assert second.published == ()
 
 
@@ -385,7 +385,8 @@ def test_markdown(small: Evaluation, tmp_path: Path) -> None:
 def test_names_in_markdown_are_words(small: Evaluation) -> None:
     hostile = "<img src=x>|`a`\u202e*b*"
     rows = tuple(replace(row, model=hostile, dataset=hostile) for row in small.rows[:1])
-    text = tables.to_markdown(replace(small, rows=rows, machine={"cpu": hostile}))
+    papers = tuple(replace(row, dataset=hostile) for row in small.published)
+    text = tables.to_markdown(replace(small, rows=rows, published=papers, machine={"cpu": hostile}))
     words = r"&lt;img src=x&gt;&#124;\`a\`\\u202e\*b\*"
     assert text.count(words) == 4  # two headers, a method, the machine
     assert "<" not in text

@@ -197,5 +197,8 @@ def test_eval_and_training_read_a_picture_alike(tmp_path: Path, channels: int, d
     packed_lr, packed_hr = datasets.pack(tmp_path / "pictures", tmp_path / "set").pair(0)
     assert np.array_equal(packed_hr, hr)
     assert np.array_equal(packed_lr, lr)
-    given = Pair("a", path, path)  # as LR too
-    assert np.array_equal(given.load(1)[1], hr)
+    given = Pair("a", path, path)  # to be restored
+    original, floats = given.load(1)
+    assert np.array_equal(original, hr)
+    assert floats.dtype == np.float32
+    assert np.array_equal(floats, hr / np.float32(255))

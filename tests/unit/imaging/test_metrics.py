@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from atdsr.imaging.metrics import (
     MetricError,
     psnr,
+    psnr_b,
     psnr_y,
     shave,
     ssim,
@@ -136,3 +137,57 @@ def test_window_sums_are_the_sums_of_windows(height: int, width: int):
     values = np.random.default_rng(0).integers(-9, 9, (7, 9))
     windows = np.lib.stride_tricks.sliding_window_view(values, (height, width))
     assert np.array_equal(window_sums(values, height, width), windows.sum((2, 3)))
+
+
+def naive_psnr_b(original: NDArray[np.float64], restored: NDArray[np.float64]) -> float:
+    """Yim and Bovik's equations, one pair of neighbours after the other, with the field's counts.
+
+    The number of edges is that of whole blocks less one a row and a column.
+    """
+    height, width = restored.shape
+    across, inside = [], []
+    for y in range(height):
+        for x in range(width - 1):
+            (across if x % 8 == 7 else inside).append((restored[y, x] - restored[y, x + 1]) ** 2)
+    for x in range(width):
+        for y in range(height - 1):
+            (across if y % 8 == 7 else inside).append((restored[y, x] - restored[y + 1, x]) ** 2)
+    edges = height * (width // 8 - 1) + width * (height // 8 - 1)
+    d_b = sum(across) / edges
+    d_bc = sum(inside) / (height * (width - 1) + width * (height - 1) - edges)
+    eta = math.log2(8) / math.log2(min(height, width)) if d_b > d_bc else 0
+    mse = ((original - restored) ** 2).mean()
+    return 10 * math.log10(255**2 / (mse + eta * (d_b - d_bc)))
+
+
+@pytest.mark.parametrize("size", [(16, 16), (24, 40), (17, 29), (23, 16)])
+def test_psnr_b_is_that_of_its_equations(size: tuple[int, int]) -> None:
+    original, smooth = planes(*size)
+    blocky = original + 20 * ((np.indices(size) // 8).sum(axis=0) % 2)
+    for restored in (smooth, blocky):
+        expected = naive_psnr_b(original, restored)
+        assert psnr_b(original, restored) == pytest.approx(expected, abs=1e-9)
+    blocks = np.kron(np.eye(2), np.full((8, 8), 40.0)).astype(np.float64)
+    assert psnr_b(blocks * 0, blocks) < psnr(blocks * 0, blocks) - 1
+
+
+def test_psnr_b_is_psnr_where_no_blocks_show() -> None:
+    """Yim and Bovik's factor is 0 where edges of blocks differ less than other neighbours do."""
+    original = np.tile([0.0, 100.0], (16, 8))
+    original[:, 8::16] = original[:, 7::16]  # no step from one block to the next
+    restored = original + 3
+    assert psnr_b(original, restored) == psnr(original, restored)
+    assert psnr_b(original, original) == math.inf
+
+
+@pytest.mark.parametrize("shape", [(15, 30), (30, 15)])
+def test_psnr_b_needs_two_blocks_a_side(shape: tuple[int, int]) -> None:
+    with pytest.raises(MetricError, match="at least 16x16 pixels"):
+        psnr_b(np.zeros(shape), np.zeros(shape))
+    with pytest.raises(MetricError, match="same shape"):
+        psnr_b(np.zeros((16, 16)), np.zeros((16, 17)))
+
+
+def test_psnr_of_channels_is_that_of_all_samples() -> None:
+    a, b = planes(12, 30)
+    assert psnr(a.reshape(12, 10, 3), b.reshape(12, 10, 3)) == psnr(a, b)

@@ -16,7 +16,8 @@ from PIL import Image
 
 from atdsr.base.files import FileError
 from atdsr.base.reporter import Reporter
-from atdsr.evaluation import image_path, regions
+from atdsr.evaluation import Method, evaluate, image_path, methods, regions, testsets
+from atdsr.evaluation.damage import Damage
 from atdsr.evaluation.testsets import Pair
 from atdsr.reports import evaluation_gallery as gallery
 from atdsr.reports import evaluation_page, plots
@@ -206,7 +207,7 @@ def test_the_best_measured_figures_are_bold_and_published_ones_never(tmp_path: P
     evaluation, _, _ = make(tmp_path, ["one"])
     best = evaluation.rows[-1]
     bold = re.findall(r"<td><b>([^<]*)</b></td>", text)
-    assert bold == [f"{best.psnr_y:.2f}", f"{best.ssim_y:.4f}", "0.1000"]
+    assert bold == [f"{best.psnr:.2f}", f"{best.ssim:.4f}", "0.1000"]
 
 
 def test_a_report_asks_for_nothing_from_elsewhere(tmp_path: Path):
@@ -256,7 +257,7 @@ def test_without_bicubic_it_is_made_and_pictures_stand_as_in_the_set(tmp_path: P
     text = path.read_text("utf-8")
     assert re.findall(r'data-name="(\w+)"', text) == ["b", "a"]
     score = evaluation.rows[0].pictures[0]
-    assert f'data-label="bicubic" data-figures="{score.psnr_y:.2f} / {score.ssim_y:.4f}"' in text
+    assert f'data-label="bicubic" data-figures="{score.psnr:.2f} / {score.ssim:.4f}"' in text
 
 
 def test_a_set_that_is_not_given_has_its_figures_only(tmp_path: Path):
@@ -265,13 +266,13 @@ def test_a_set_that_is_not_given_has_its_figures_only(tmp_path: Path):
     evaluation_page.write(evaluation, [], images, path, overwrite=False)
     text = path.read_text("utf-8")
     assert "<article" not in text
-    assert f"{evaluation.rows[-1].psnr_y:.2f}" in text
+    assert f"{evaluation.rows[-1].psnr:.2f}" in text
 
 
 def test_a_perfect_picture_has_infinite_decibels(tmp_path: Path):
     evaluation, test_set, images = make(tmp_path, ["one"])
     perfect = evaluation.rows[-1]
-    score = replace(perfect.pictures[0], psnr_y=math.inf, ssim_y=1.0)
+    score = replace(perfect.pictures[0], psnr=math.inf, ssim=1.0)
     rows = (*evaluation.rows[:-1], replace(perfect, pictures=(score,)))
     path = tmp_path / "report.html"
     evaluation_page.write(replace(evaluation, rows=rows), [test_set], images, path, overwrite=False)
@@ -350,3 +351,33 @@ def test_even_many_pictures_of_noise_stay_within_bounds(
         pictures * ((methods + 1) * (crop + error) + crop * (1 + 1 / SCALE**2))
         < 3 * gallery._BUDGET
     )
+
+
+# -------------------------------------------------------------------------------------- restoring
+
+
+@pytest.mark.parametrize("damage", [Damage(25), Damage(quality=10, gray=True)])
+def test_pictures_that_were_restored(tmp_path: Path, damage: Damage):
+    folder = tmp_path / "Set2"
+    folder.mkdir()
+    ramp = np.linspace(40, 200, 60).astype(np.uint8)
+    Image.fromarray(np.stack(3 * [np.tile(ramp, (48, 1))], axis=2)).save(folder / "a.png")
+
+    def smooth(samples: np.ndarray) -> np.ndarray:
+        padded = np.pad(samples, ((2, 2), (2, 2), (0, 0)), mode="edge")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), axis=(0, 1))
+        return windows.mean(axis=(-2, -1)).clip(0, 1)
+
+    sets = [testsets.find(folder, 1)[0].to_restore(damage)]
+    compared = [methods.identity(), Method("mean", 1, smooth)]
+    result = evaluate(compared, sets, images=tmp_path / "out")
+    evaluation_page.write(result, sets, tmp_path / "out", tmp_path / "a.html", overwrite=False)
+    page = (tmp_path / "a.html").read_text("utf-8")
+    gain = result.rows[1].psnr - result.rows[0].psnr
+    assert gain > 0.5
+    assert f"mean <b>+{gain:.2f} dB</b> over identity" in page
+    labels = re.findall(r'data-label="([^"]+)"', page)
+    assert labels == ["identity", "mean", "HR"]
+    assert ("PSNR-B" in re.findall(r'scope="col">([^<]+)<', page)) == (damage.quality is not None)
+    assert f"<title>Set2 {damage}" in page
+    assert ">x1<" not in page
