@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from atdsr import cli, imaging
 from atdsr.inference.upscaler import load
 from atdsr.weights import Weights, official_state_dict, read_weights, write_weights
+from helpers.clips import make_clip, samples
 from helpers.networks import TINY, TINY_U, lively
 from helpers.pictures import noise
 from helpers.upscaling import save
@@ -147,3 +148,80 @@ def test_a_weight_file_is_described_and_converted() -> None:
     assert read_weights("a.pth", category_size=128).config == TINY_U
     run("convert", "a.pth", "b.safetensors", "--category-size", "128")
     assert Path("b.safetensors").read_bytes() == Path("colour.safetensors").read_bytes()
+
+
+# ------------------------------------------------------------------------------ before enlarging
+
+
+def test_pictures_are_restored_before_they_are_enlarged() -> None:
+    Path("in").mkdir()
+    kinds = {"deep": (3, np.uint16), "alpha": (4, np.uint8), "gray": (1, np.uint8)}
+    for name, (channels, dtype) in kinds.items():
+        save(f"in/{name}.png", noise(channels, h=12, w=17, dtype=dtype))
+    options = ("-m", "x2.safetensors", "--device", "cpu")
+    run("upscale", "in", "-o", "out", "--restore", "gray.safetensors", *options)
+    upscaler = load("x2.safetensors", "cpu", restorer=load("gray.safetensors", "cpu"))
+    for name, (channels, dtype) in kinds.items():
+        made = imaging.read(f"out/{name}_x2.png").samples
+        assert made.shape == (24, 34, channels)
+        assert made.dtype == dtype
+        assert np.array_equal(made, upscaler(imaging.read(f"in/{name}.png")).samples)
+        run("upscale", f"in/{name}.png", "-o", "plain.png", "--overwrite", *options)
+        assert not np.array_equal(made, imaging.read("plain.png").samples)
+
+
+def test_what_restoring_first_would_take() -> None:
+    save("a.png", noise(3, h=40, w=60))
+    command = (
+        "upscale",
+        "a.png",
+        "--restore",
+        "colour.safetensors",
+        "--dry-run",
+        "--device",
+        "cpu",
+    )
+    assert "60x40 -> 120x80, colour, atd-light-x2, about" in run(*command)
+    record = json.loads(run(*command, "--json").splitlines()[0])
+    assert (record["restorer"], record["model"]) == ("colour", "atd-light-x2")
+    both = record["seconds"]
+    alone = json.loads(run("upscale", "a.png", "--dry-run", "--json").splitlines()[0])
+    assert alone["restorer"] is None
+    assert both > 0
+    assert not Path("a_x2.png").exists()
+
+
+def test_sizes_tiles_and_previews_after_restoring() -> None:
+    save("a.png", noise(3, h=70, w=200))
+    restore = ("--restore", "colour.safetensors", "--device", "cpu")
+    run("upscale", "a.png", "--outscale", "3", *restore)
+    assert imaging.read("a_x3.png").samples.shape == (210, 600, 3)
+    run("upscale", "a.png", "-m", "x2.safetensors", "--tile", "128", "-o", "tiled.png", *restore)
+    restorer = load("colour.safetensors", "cpu", tile=128)
+    tiled = load("x2.safetensors", "cpu", tile=128, restorer=restorer)(imaging.read("a.png"))
+    assert np.array_equal(imaging.read("tiled.png").samples, tiled.samples)
+    run("upscale", "a.png", "-m", "x2.safetensors", "--preview", *restore)
+    assert Path("a_x2_preview.png").is_file()
+
+
+def test_a_restorer_must_restore_and_be_there() -> None:
+    save("a.png")
+    said = run("upscale", "a.png", "--restore", "x2.safetensors", code=2)
+    assert "x2.safetensors enlarges by 2 and does not restore" in " ".join(said.split())
+    assert "neither a file nor a model" in run("upscale", "a.png", "--restore", "atd-uu", code=1)
+    assert not Path("a_x2.png").exists()
+
+
+def test_clips_are_restored_frame_by_frame() -> None:
+    make_clip("a.mkv", codec="ffv1", frames=2, size=(32, 24))
+    options = ("-m", "x2.safetensors", "--device", "cpu", "-q")
+    run("upscale", "a.mkv", "-o", "plain.mkv", *options)
+    run("upscale", "a.mkv", "-o", "restored.mkv", "--restore", "colour.safetensors", *options)
+    plain, restored = (samples(name) for name in ("plain.mkv", "restored.mkv"))
+    assert len(plain) == len(restored) == 2
+    assert plain[0][0].shape == restored[0][0].shape == (48, 64)
+    assert not np.array_equal(plain[0][0], restored[0][0])
+    forecast = run(
+        "upscale", "a.mkv", "--restore", "colour.safetensors", "--dry-run", *options[:-1]
+    )
+    assert "32x24 -> 2 frames of 64x48, colour, x2, about" in " ".join(forecast.split())

@@ -61,6 +61,28 @@ def test_all_else_is_not(arguments: tuple[str, ...]) -> None:
     assert "was made for" not in said(*arguments)
 
 
+RESTORE = "--restore official/atd-u-jpeg-q30 removes traces of JPEG first"
+
+
+def test_a_jpeg_of_very_low_quality_is_told_what_restores_it() -> None:
+    assert f"worse.jpg: JPEG of quality 30; {RESTORE}\n" in said("bad.jpg", "worse.jpg")
+    assert "--restore" not in said("bad.jpg", "good.jpg", "a.png")
+    assert "--restore" not in said("worse.jpg", "-m", "atd-light-x2")
+    assert "--restore" not in said("worse.jpg", "--quiet")
+
+
+@pytest.mark.usefixtures("photo")
+def test_both_kinds_of_models_are_told_in_one_line() -> None:
+    both = f"-m atd-light-photo-x2 was made for such photos, and {RESTORE}"
+    assert f"worse.jpg: JPEG of quality 30; {both}\n" in said("worse.jpg", "bad.jpg")
+
+
+@pytest.mark.parametrize(("quality", "named"), [(1, 10), (14, 10), (16, 20), (34, 30), (45, 40)])
+def test_the_nearest_quality_is_named(quality: int, named: int) -> None:
+    Image.fromarray(smooth(3, 16, 16)).save("c.jpg", quality=quality)
+    assert f"--restore official/atd-u-jpeg-q{named} removes" in said("c.jpg")
+
+
 def test_no_model_is_named_that_is_not_there() -> None:
     is_there = "everyday photos" in [model.purpose for model in models.BUNDLED]
     assert ("was made for" in said("bad.jpg")) == is_there

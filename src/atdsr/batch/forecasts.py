@@ -32,6 +32,7 @@ class Forecast:
         size: Width and height of the result in pixels; None if there would be none.
         frames: Number of frames.
         model: Name of the network that would be used.
+        restorer: Name of the network that it would go through first; None for none.
         workload: What each frame asks of the network; None if there would be no result.
         seconds: How long the network would take for all frames; None if there would be no result.
     """
@@ -46,6 +47,7 @@ class Forecast:
     model: str | None = None
     workload: Workload | None = None
     seconds: float | None = None
+    restorer: str | None = None
 
     @property
     def line(self) -> str:
@@ -54,6 +56,7 @@ class Forecast:
             return self.message
         sizes = f"{units.picture_size(*self.source_size)} -> "
         parts = [sizes + units.picture_size(*self.size, self.frames)]
+        parts += [self.restorer] if self.restorer else []
         if self.workload.passes:
             times = "" if self.workload.passes == 1 else f" {self.workload.passes} times"
             parts.append(f"{self.model}{times}" if self.model else f"the network{times}")
@@ -87,6 +90,7 @@ class Forecast:
             "height": height,
             "frames": self.frames,
             "model": self.model,
+            "restorer": self.restorer,
             "passes": self.workload.passes if self.workload else None,
             "tile": self.workload.tile if self.workload else None,
             "tiles": self.workload.tiles if self.workload else None,
@@ -131,11 +135,16 @@ def _forecast_item(
             raise AtdsrError(f"{source}: {error}") from None
     except (AtdsrError, OSError, MemoryError) as error:
         return Forecast(source, target, *explain(error, item, plan))
+    loads = [(upscaler, workload.pixels)]
+    if upscaler.restorer is not None:
+        first = upscaler.restorer.workload(frames.width, frames.height)
+        loads.append((upscaler.restorer, first.pixels))
     seconds = 0.0
-    if workload.pixels:
-        if upscaler.scale not in speeds:
-            speeds[upscaler.scale] = seconds_per_pixel(upscaler)
-        seconds = len(frames) * workload.pixels * speeds[upscaler.scale]
+    for network, pixels in loads:
+        if pixels:
+            if network.scale not in speeds:
+                speeds[network.scale] = seconds_per_pixel(network)
+            seconds += len(frames) * pixels * speeds[network.scale]
     return Forecast(
         source,
         target,
@@ -147,6 +156,7 @@ def _forecast_item(
         networks.models[upscaler.scale],
         workload,
         seconds,
+        networks.restorer or None,
     )
 
 

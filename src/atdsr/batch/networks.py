@@ -14,29 +14,38 @@ class Networks:
     Args:
         models: The names of the networks by scale, at least one.
         load: Loads the network of a name.
+        restorer: Name of the network that each picture goes through first; empty for none.
 
     Attributes:
         models: As above.
+        restorer: As above.
     """
 
-    def __init__(self, models: Mapping[int, str], load: Callable[[str], Upscaler]) -> None:
+    def __init__(
+        self, models: Mapping[int, str], load: Callable[[str], Upscaler], restorer: str = ""
+    ) -> None:
         self.models = models
+        self.restorer = restorer
         self._load = load
         self._loaded = dict[int, Upscaler]()
 
     @classmethod
-    def single(cls, upscaler: Upscaler, name: str = "") -> "Networks":
-        """Return the choice of one network, which is loaded already."""
-        networks = cls({upscaler.scale: name}, lambda _: upscaler)
+    def single(cls, upscaler: Upscaler, name: str = "", restorer: str = "") -> "Networks":
+        """Return the choice of one network, which is loaded already, and of its restorer."""
+        networks = cls({upscaler.scale: name}, lambda _: upscaler, restorer)
         networks._loaded[upscaler.scale] = upscaler
         return networks
 
     @classmethod
-    def bundled(cls, config: InferenceConfig) -> "Networks":
+    def bundled(
+        cls, config: InferenceConfig, restorer: Upscaler | None = None, restorer_name: str = ""
+    ) -> "Networks":
         """Return the networks for clean pictures that come with atdsr.
 
         Args:
             config: How they run.
+            restorer: What each picture goes through first.
+            restorer_name: Its name.
 
         Raises:
             UpscaleError: The configuration does not fit this machine or these networks.
@@ -46,11 +55,11 @@ class Networks:
             config.for_window(model.config.window)  # raises now and not for each picture
 
         def load_model(name: str) -> Upscaler:
-            return load(
-                name, **{field.name: getattr(config, field.name) for field in fields(config)}
-            )
+            how = {field.name: getattr(config, field.name) for field in fields(config)}
+            return load(name, **how, restorer=restorer)
 
-        return cls({scale: model.name for scale, model in bundled.items()}, load_model)
+        names = {scale: model.name for scale, model in bundled.items()}
+        return cls(names, load_model, restorer_name)
 
     def scale_for(self, factor: float) -> int:
         """Return the scale of the network for a picture whose sides grow so many times."""

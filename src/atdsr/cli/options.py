@@ -11,7 +11,7 @@ import typer
 
 from atdsr.base import option_values
 from atdsr.base.errors import AtdsrError
-from atdsr.base.scales import SCALES
+from atdsr.base.scales import RESTORING, SCALES
 from atdsr.cli.console import details_shown
 
 if TYPE_CHECKING:
@@ -328,7 +328,7 @@ def load_upscaler(
         scale: The scale that the model must have.
         category_size: As in `atdsr.load`.
         device: Where to compute.
-        **config: Other fields of `inference.InferenceConfig`.
+        **config: Other arguments of `atdsr.load`.
 
     Raises:
         AtdsrError: The model has another scale, or `atdsr.load` fails.
@@ -338,12 +338,36 @@ def load_upscaler(
     upscaler = inference.load(
         model or default_name(scale), device.value, category_size=category_size, **config
     )
-    if upscaler.scale == 1:
+    if upscaler.scale == RESTORING:
         raise AtdsrError(
-            f"{model} restores pictures and does not enlarge them; run it with `atdsr restore`."
+            f"{model} restores pictures and does not enlarge them; run it with `atdsr restore`, or "
+            "before another one with `atdsr upscale --restore`."
         )
     if scale is not None and scale != upscaler.scale:
         raise AtdsrError(f"{model} enlarges by {upscaler.scale}, not by {scale}; drop --scale.")
+    return upscaler
+
+
+def load_restorer(model: str, *, device: Device, **how_to_load: Any) -> "Upscaler":
+    """Load a network that restores.
+
+    Args:
+        model: A name or a file.
+        device: Where to compute.
+        **how_to_load: Other arguments of `atdsr.load`.
+
+    Raises:
+        UsageError: The model enlarges.
+        AtdsrError: `atdsr.load` fails.
+    """
+    from atdsr import inference
+
+    upscaler = inference.load(model, device.value, **how_to_load)
+    if upscaler.scale != RESTORING:
+        raise UsageError(
+            f"{model} enlarges by {upscaler.scale} and does not restore; `atdsr models` lists the "
+            "models that do."
+        )
     return upscaler
 
 

@@ -31,6 +31,7 @@ from atdsr.cli.options import (
     YesOption,
     argument,
     flag,
+    load_restorer,
     output_option,
 )
 from atdsr.cli.upscale import Showing, check_not_missing, run_batch
@@ -107,25 +108,20 @@ def restore(
         raise UsageError("--json and -o - both write to standard output; drop one of them.")
     if not json_lines:
         check_not_missing(inputs)
-    from atdsr import batch, inference
+    from atdsr import batch
     from atdsr.weights import models
 
     ensure_here([model], yes=yes, quiet=quiet)
-    upscaler = inference.load(
+    upscaler = load_restorer(
         model,
-        device.value,
-        precision.value,
+        device=device,
+        precision=precision.value,
         category_size=category_size,
         prefer=parameters.value,
         tile=tile,
         overlap=overlap,
         ensemble=ensemble,
     )
-    if upscaler.scale != 1:
-        raise UsageError(
-            f"{model} enlarges by {upscaler.scale} and does not restore; run it with `atdsr "
-            "upscale`."
-        )
     config = batch.BatchConfig(
         batch.Factor(1),
         format_name=format_name,

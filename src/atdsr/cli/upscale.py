@@ -83,6 +83,7 @@ Examples:
   atdsr upscale photos -r -o large           a tree of folders, into another
   atdsr upscale "photos/*.png" -f webp       a glob; all become WebP
   atdsr upscale art.png -m my.safetensors    weights of your own
+  atdsr upscale a.jpg --restore official/atd-u-jpeg-q20    restore it first
   atdsr upscale film.mkv --frames 48         the first 48 frames of a clip
   atdsr upscale photo.jpg --preview          only its middle, beside bicubic
   atdsr upscale s3://photos -r -o large      a bucket, onto the disk
@@ -105,6 +106,14 @@ def upscale(
     size: SizeOption = None,
     scale: UpscaleScaleOption = None,
     model: ModelOption = None,
+    restore: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Remove noise or traces of JPEG first, by a model for that, such as "
+            "official/atd-u-color-25.",
+        ),
+    ] = None,
     ensemble: EnsembleOption = False,
     tile: TileOption = "auto",
     overlap: OverlapOption = None,
@@ -193,13 +202,14 @@ def upscale(
     from atdsr import batch  # it imports PyTorch, so what can be refused has been refused
     from atdsr.video import ClipFiles, VideoConfig
 
-    ensure_here([model] if model else [], yes=yes, quiet=quiet)
+    ensure_here([name for name in (model, restore) if name], yes=yes, quiet=quiet)
     chosen = choose_networks(
         model,
         scale=scale,
         target_size=target_size,
         category_size=category_size,
         device=device,
+        restore=restore,
         precision=precision.value,
         tile=tile,
         overlap=overlap,
@@ -233,7 +243,7 @@ def upscale(
     )
     showing = Showing(dry_run, preview, json_lines, quiet)
     # whoever names a model has chosen
-    advice = batch.ModelAdvice(() if model else chosen.networks.models)
+    advice = batch.ModelAdvice(() if model or restore else chosen.networks.models)
     run_batch(config, chosen.networks, inputs, output, showing, began, advice, manifest, failures)
 
 

@@ -8,7 +8,14 @@ import typer
 
 from atdsr.base import interrupts
 from atdsr.cli.console import err, out, say
-from atdsr.cli.options import Device, UsageError, default_name, is_typed, load_upscaler
+from atdsr.cli.options import (
+    Device,
+    UsageError,
+    default_name,
+    is_typed,
+    load_restorer,
+    load_upscaler,
+)
 
 if TYPE_CHECKING:
     from atdsr.batch import Networks, Plan, Tally, TargetSize
@@ -74,6 +81,7 @@ def choose_networks(
     target_size: "TargetSize | None",
     category_size: int | None,
     device: Device,
+    restore: str | None = None,
     **how_to_run: Any,
 ) -> Chosen:
     """Return the networks of a command, and the size of its results.
@@ -84,6 +92,7 @@ def choose_networks(
         target_size: The size that is asked for.
         category_size: As in `atdsr.load`.
         device: Where to compute.
+        restore: A name or a file of a network that each picture goes through first.
         **how_to_run: Other fields of `inference.InferenceConfig`.
 
     Raises:
@@ -93,14 +102,25 @@ def choose_networks(
     from atdsr.inference import InferenceConfig
     from atdsr.weights import models
 
+    restorer, restorer_name = None, ""
+    if restore is not None:
+        restorer_name = Path(models.canonical(restore)).stem
+        how = {name: value for name, value in how_to_run.items() if name != "provider"}
+        restorer = load_restorer(restore, device=device, **how)
     if target_size is not None and (model, scale, category_size) == (None, None, None):
         config = InferenceConfig(device.value, **how_to_run)
-        return Chosen(batch.Networks.bundled(config), target_size, None)
+        bundled = batch.Networks.bundled(config, restorer, restorer_name)
+        return Chosen(bundled, target_size, None)
     upscaler = load_upscaler(
-        model, scale=scale, category_size=category_size, device=device, **how_to_run
+        model,
+        scale=scale,
+        category_size=category_size,
+        device=device,
+        restorer=restorer,
+        **how_to_run,
     )
     name = Path(models.canonical(model)).stem if model else default_name(scale)
-    networks = batch.Networks.single(upscaler, name)
+    networks = batch.Networks.single(upscaler, name, restorer_name)
     return Chosen(networks, target_size or batch.Factor(upscaler.scale), model or name)
 
 

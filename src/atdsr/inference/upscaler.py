@@ -51,6 +51,8 @@ class Upscaler:
     Args:
         model: The network, in PyTorch or in an ONNX file.
         config: How to run it.
+        restorer: A network of scale 1 that each picture goes through first, with 16 bits or floats
+            in between; None for none.
         **options: Fields of `InferenceConfig` that replace those of `config`, such as
             `device="cpu"`, `precision`, `tile`, `overlap` or `ensemble`.
 
@@ -62,9 +64,10 @@ class Upscaler:
         device: Where the network is.
         scale: How many times the sides grow; 1 for an ATD-U, which restores.
         channels: Channels of what the network takes: 3, or 1 for an ATD-U for gray pictures.
+        restorer: As above.
 
     Raises:
-        UpscaleError: There is no such device, precision, tile or overlap.
+        UpscaleError: There is no such device, precision, tile or overlap, or the restorer enlarges.
 
     Example:
         >>> import atdsr, numpy
@@ -74,8 +77,18 @@ class Upscaler:
     """
 
     def __init__(
-        self, model: Network | OnnxNetwork, config: InferenceConfig | None = None, **options: Any
+        self,
+        model: Network | OnnxNetwork,
+        config: InferenceConfig | None = None,
+        *,
+        restorer: "Upscaler | None" = None,
+        **options: Any,
     ) -> None:
+        if restorer is not None and restorer.scale != RESTORING:
+            raise UpscaleError(
+                f"the restorer enlarges by {restorer.scale}; name a network that restores."
+            )
+        self.restorer = restorer
         config = replace(config or InferenceConfig(), **options)
         # `Any`, so that users' type checkers offer what an ATD has, which nearly all models are
         self.model: ATD | Any = model
@@ -121,8 +134,8 @@ class Upscaler:
             picture: An array `h w c` or `h w`, or a tensor `b c h w`, `c h w` or `h w`, of
                 uint8, uint16, or floats in [0, 1]; a `PIL.Image.Image`; or an `imaging.Picture`.
                 1 to 4 channels are gray, gray and alpha, RGB, RGBA. The table in
-                docs/upscaling.md has every shape, dtype, mode and range. A network of scale 1 also
-                takes floats that noise has brought beyond [0, 1].
+                docs/upscaling.md has every shape, dtype, mode and range. Where pictures are
+                restored, floats may lie beyond [0, 1], as noise brings them there.
             size: Width and height of the result in pixels, by default `scale` times the
                 picture's. The network runs as often as it takes to reach both, and not at all
                 where they are reached already; one of scale 1 runs once. Antialiased bicubic then
@@ -146,7 +159,7 @@ class Upscaler:
                 that of a picture.
         """
         reporter = Reporter(progress, tell).logged()
-        accepted = imaging.convert_input(picture, noisy=self.scale == RESTORING)
+        accepted = imaging.convert_input(picture, noisy=self._restores)
         content = accepted.content
         if out is not None and (isinstance(picture, Tensor) or isinstance(content, Tensor)):
             raise UpscaleError("`out` is for arrays of uint8 or uint16; leave it out.")
@@ -185,8 +198,7 @@ class Upscaler:
         if not pictures:
             raise UpscaleError("a batch has at least one picture.")
         reporter = Reporter(progress, tell).logged()
-        noisy = self.scale == RESTORING
-        accepted = [imaging.convert_input(picture, noisy=noisy) for picture in pictures]
+        accepted = [imaging.convert_input(picture, noisy=self._restores) for picture in pictures]
         content = _concatenated([picture.content for picture in accepted])
         if isinstance(content, Tensor):
             results = self._enlarge_floats(content, size, reporter)
@@ -214,6 +226,8 @@ class Upscaler:
     def workload(self, width: int, height: int, size: tuple[int, int] | None = None) -> Workload:
         """Return what a picture would ask of the network, by what memory is free now.
 
+        Of a restorer, only the memory is counted; its own `workload` tells the rest.
+
         Args:
             width: Width of the picture in pixels.
             height: Height of the picture in pixels.
@@ -233,6 +247,8 @@ class Upscaler:
             pixels += math.prod(covered)
             side = tile if tile < max(width_now, height_now) else None
             peak = max(peak, self.estimate(min(tile, height_now), min(tile, width_now)))
+        if self.restorer is not None:
+            peak = max(peak, self.restorer.workload(width, height).memory or 0)
         return Workload(len(sizes), side, count, pixels, peak if self._plans_memory else None)
 
     # ----------------------------------------------------------- integers, floats, sizes, alpha
@@ -261,6 +277,12 @@ class Upscaler:
                 )
         colours = [imaging.visible_colours(samples) for samples in pictures]
         targets = [imaging.split_alpha(result)[0] for result in results]
+        if self.restorer is not None:
+            part, reporter = self._split(reporter, width, height, to_width, to_height)
+            with _named_lack_of_memory(width, height):
+                restored = [np.empty(colour.shape, np.uint16) for colour in colours]
+            self.restorer._run_samples(colours, restored, part)
+            colours = restored
         if (to_height, to_width) == (self.scale * height, self.scale * width):
             self._run_samples(colours, targets, reporter)
         else:
@@ -309,6 +331,9 @@ class Upscaler:
             image.new_empty(*image.shape[:2], height, width)  # fails now and not after the work
         alpha = image[:, -1:] if image.shape[1] in (2, 4) else None
         colours = image if alpha is None else _visible_floats(image)
+        if self.restorer is not None:
+            part, reporter = self._split(reporter, image.shape[-1], image.shape[-2], width, height)
+            colours = self.restorer._run_floats(colours, part)
         passes = self._passes(image.shape[-1], image.shape[-2], width, height, reporter)
         for part in passes:
             colours = self._run_floats(colours, part)
@@ -340,6 +365,17 @@ class Upscaler:
         if size is None:
             return self.scale * width, self.scale * height
         return _checked_size(size)
+
+    @property
+    def _restores(self) -> bool:
+        return self.scale == RESTORING or self.restorer is not None
+
+    def _split(
+        self, reporter: Reporter, width: int, height: int, to_width: int, to_height: int
+    ) -> tuple[Reporter, Reporter]:
+        """Return reporters for the restorer, which counts like a pass, and for all passes."""
+        count = 1 + len(budget.pass_sizes(self.scale, width, height, to_width, to_height))
+        return reporter.part(0, 1 / count), reporter.part(1 / count, 1)
 
     def _passes(
         self, width: int, height: int, to_width: int, to_height: int, reporter: Reporter
@@ -481,6 +517,7 @@ def load(
     overlap: int | None = None,
     ensemble: bool = False,
     provider: Provider | None = None,
+    restorer: Upscaler | None = None,
 ) -> Upscaler:
     """Return an `Upscaler` for a named model, a file of weights or an ONNX file.
 
@@ -500,6 +537,7 @@ def load(
             slightly better and takes eight times as long.
         provider: What computes a network in an ONNX file: "cpu", "cuda", "directml", "coreml",
             "tensorrt" or "openvino". None is "cpu".
+        restorer: A network of scale 1 that each picture goes through first, as for `Upscaler`.
 
     Raises:
         WeightsError: There is no such model, the file has no such weights, or a category size
@@ -516,10 +554,10 @@ def load(
     if onnx_network.is_onnx(name_or_path):
         if category_size is not None:
             raise WeightsError(f"{name_or_path} knows its category size; leave it out.")
-        return Upscaler(OnnxNetwork(name_or_path, provider or "cpu"), config)
+        return Upscaler(OnnxNetwork(name_or_path, provider or "cpu"), config, restorer=restorer)
     with cpu.one_thread():  # so that the process can be forked afterwards
         weights = models.load_weights(name_or_path, category_size=category_size, prefer=prefer)
-        return Upscaler(weights.build(), config)
+        return Upscaler(weights.build(), config, restorer=restorer)
 
 
 def _checked_size(size: tuple[int, int]) -> tuple[int, int]:

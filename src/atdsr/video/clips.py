@@ -105,6 +105,7 @@ class ClipFiles:
             networks.models[job.upscaler.scale],
             job.upscaler.workload(clip.width, clip.height, job.size),
             seconds * job.frames,
+            networks.restorer or None,
         )
 
     def work(self, item: LocalItem, plan: Plan, networks: Networks) -> float:

@@ -92,6 +92,8 @@ class ClipJob:
 def network_identity(upscaler: Upscaler) -> str:
     """Return a text that differs between networks, and between ways to run them."""
     digest = hashlib.sha256(str(upscaler.config).encode())
+    if upscaler.restorer is not None:
+        digest.update(network_identity(upscaler.restorer).encode())
     model = upscaler.model
     if isinstance(model, OnnxNetwork):
         digest.update(files.sha256(model.path).encode())

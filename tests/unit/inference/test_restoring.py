@@ -1,6 +1,8 @@
 """A network of scale 1: pictures of the same size in and out."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,13 +10,15 @@ import torch
 from PIL import Image
 
 from atdsr import imaging
+from atdsr.inference.config import UpscaleError
 from atdsr.inference.upscaler import Upscaler
-from helpers.networks import TINY_U, lively
+from atdsr.network.config import NetworkConfig
+from helpers.networks import TINY, TINY_U, lively
 
 GRAY = replace(TINY_U, channels=1)
 
 
-def restorer(config=TINY_U, **options) -> Upscaler:
+def restorer(config: NetworkConfig = TINY_U, **options: Any) -> Upscaler:
     return Upscaler(lively(config), device="cpu", **options)
 
 
@@ -102,3 +106,80 @@ def test_tiles_ensemble_and_batches() -> None:
     assert restorer(ensemble=True)(picture[:20, :30]).shape == (20, 30, 3)
     pair = restorer().batch([picture[:20, :30], picture[20:40, :30]])
     assert np.array_equal(pair[1], restorer()(picture[20:40, :30]))
+
+
+# ------------------------------------------------------------------------------ before enlarging
+
+
+def enlarging(restorer_config: NetworkConfig | None = TINY_U, **options: Any) -> Upscaler:
+    """A tiny network, with a restorer before it unless that is None."""
+    before = None if restorer_config is None else restorer(restorer_config)
+    return Upscaler(lively(TINY), device="cpu", restorer=before, **options)
+
+
+@pytest.mark.parametrize("config", [TINY_U, GRAY])
+@pytest.mark.parametrize("size", [None, (90, 50), (20, 10)])
+def test_floats_are_restored_and_then_enlarged(
+    config: NetworkConfig, size: tuple[int, int] | None
+) -> None:
+    picture = torch.rand(1, 3, 20, 30)
+    expected = enlarging(None)(restorer(config)(picture), size=size)
+    assert torch.equal(enlarging(config)(picture, size=size), expected)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_samples_are_restored_with_16_bits_in_between(channels: int, dtype: type) -> None:
+    picture = noisy(20, 30, channels, dtype=dtype)
+    if channels in (2, 4):
+        picture[..., -1] = np.iinfo(dtype).max  # opaque: no colour is hidden
+    deep = picture if dtype == np.uint16 else picture.astype(np.uint16) * 257
+    expected = enlarging(None)(restorer()(deep))
+    made = enlarging()(picture)
+    assert made.dtype == dtype
+    if dtype == np.uint16:
+        assert np.array_equal(made, expected)
+    else:
+        assert np.abs(made.astype(int) - np.round(expected / 257)).max() <= 1
+    assert not np.array_equal(made, enlarging(None)(picture))
+
+
+def test_noise_beyond_the_range_is_for_what_restores() -> None:
+    noise = torch.rand(1, 3, 20, 30) * 3 - 1
+    restored = restorer()(noise)
+    assert torch.equal(restored, direct(restorer(), noise))
+    assert torch.equal(enlarging()(noise), enlarging(None)(restored))
+    with pytest.raises(imaging.PictureError, match=r"in \[0, 1\], and these are from"):
+        enlarging(None)(noise)
+    for upscaler in (restorer(), enlarging()):
+        with pytest.raises(imaging.PictureError, match="divide them by their white"):
+            upscaler(noise.abs() * 255)
+
+
+def test_batches_and_files_mapped_into_memory(tmp_path: Path) -> None:
+    upscaler, picture = enlarging(), noisy(20, 30, 3)
+    alone = upscaler(picture)
+    pair = [picture, picture[::-1]]
+    restored = restorer().batch([each.astype(np.uint16) * 257 for each in pair])
+    for made, expected in zip(upscaler.batch(pair), enlarging(None).batch(restored), strict=True):
+        assert np.abs(made.astype(int) - np.round(expected / 257)).max() <= 1
+    out = np.memmap(tmp_path / "out", np.uint8, "w+", shape=alone.shape)
+    upscaler(picture, out=out)
+    assert np.array_equal(out, alone)
+
+
+def test_progress_and_memory_are_of_both() -> None:
+    seen: list[float] = []
+    upscaler = enlarging()
+    upscaler(noisy(20, 30, 3), progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+    assert 0 < seen[0] < 0.5  # the restorer's layers count, too
+    assert upscaler.restorer is not None
+    memory = (each.workload(300, 200).memory or 0 for each in (enlarging(None), upscaler.restorer))
+    assert upscaler.workload(300, 200).memory == max(memory)
+
+
+def test_a_restorer_restores() -> None:
+    with pytest.raises(UpscaleError, match="the restorer enlarges by 2"):
+        Upscaler(lively(TINY), device="cpu", restorer=enlarging(None))
