@@ -26,10 +26,10 @@ from atdsr.base import yaml_io
 from atdsr.evaluation import standard_sets, testsets
 from atdsr.network.config import atd_light
 from atdsr.training import estimate, recipes
-from atdsr.weights import models, write_weights
+from atdsr.weights import Weights, models, write_weights
 from helpers import documentation, logs, onnx_files, option_files
 from helpers.documentation import Block
-from helpers.networks import ROOT
+from helpers.networks import ROOT, TINY_U, lively
 from helpers.pictures import noise
 from helpers.servers import Server, network_file, running
 from helpers.training_runs import learnable, pictures
@@ -58,7 +58,10 @@ NOT_RUN = {
     **dict.fromkeys(
         ("s3://", "gs://", "az://"), "needs a bucket; tests/flow/test_upscale_stores.py"
     ),
-    "atdsr restore": "needs the files of the authors; tests/flow/test_restore.py",
+    **dict.fromkeys(
+        ("atdsr restore", "official/atd-u"),
+        "needs the files of the authors; tests/flow/test_restore.py, tests/flow/test_eval.py",
+    ),
     "community/": "needs the files of others; tests/unit/weights/test_download.py",
     "https://host/": "is an example of an address; tests/unit/weights/test_download.py",
     "models add": "needs the files of the authors; tests/flow/test_models.py",
@@ -82,12 +85,16 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("photos/a.jpg", "photos/b.png", "uploads/a.png", "uploads/b.jpg"):
         save(folder / name)
     shutil.copytree(folder / "photos", folder / "data/photos")
+    for name in ("a", "b"):
+        save(folder / "photos-noisy" / f"{name}.png", seed=1)
     (folder / "list.txt").write_text("a.jpg\nb.png\n")
     frames = [Image.fromarray(learnable(seed, 14, 20)) for seed in range(2)]
     frames[0].save(folder / "in.gif", save_all=True, append_images=frames[1:], duration=70, loop=3)
     weights = models.load_weights("atd-light-x2")
     write_weights(weights, folder / "mine.pth")
     shutil.copy(folder / "mine.pth", folder / "mine.ckpt")
+    denoise = Weights(TINY_U, lively(TINY_U).state_dict())
+    write_weights(denoise, folder / "denoise.safetensors")
     onnx_files.nearest(folder / "atd-light-x2.onnx")
     for name in ("text", "finetune"):
         (folder / "experiments" / name).mkdir(parents=True)
@@ -298,6 +305,17 @@ def memory(names: dict[str, Any], here: Path, printed: str) -> None:
     assert re.fullmatch(r"\d\.\d GiB\n0\.\d GiB a tile\n", printed)
 
 
+def restored(names: dict[str, Any], here: Path, printed: str) -> None:
+    assert names["large"].shape == (28, 40, 3)
+    assert not np.array_equal(names["large"], inference.load("atd-light-x2")(names["picture"]))
+
+
+def evaluation_of_noise(names: dict[str, Any], here: Path, printed: str) -> None:
+    (row,) = names["result"].rows
+    assert (row.model, row.dataset) == ("identity", "Set5 noise25")
+    assert row.psnr == pytest.approx(20.5, abs=1)
+
+
 def threads(names: dict[str, Any], here: Path, printed: str) -> None:
     assert printed == "True True\n"
 
@@ -319,13 +337,13 @@ def official(names: dict[str, Any], here: Path, printed: str) -> None:
 CLAIMS: dict[str, list[Callable[[dict[str, Any], Path, str], None]]] = {
     "README.md": [readme],
     "docs/embedding.md": [embedded, errors, cancelled, logged, memory, threads],
-    "docs/evaluation.md": [evaluation],
+    "docs/evaluation.md": [evaluation, evaluation_of_noise],
     "docs/explain.md": [explain],
     "docs/export.md": [exported],
     "docs/models/official.md": [official],
     "docs/pictures.md": [animation],
     "docs/training.md": [loss],
-    "docs/upscaling.md": [logged_in_full, upscaling],
+    "docs/upscaling.md": [restored, logged_in_full, upscaling],
     "docs/watching.md": [log_of_a_run],
 }
 """What each Python block of a page must have done, in the order of the page."""

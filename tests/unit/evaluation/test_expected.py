@@ -140,6 +140,24 @@ def test_the_figures_of_the_second_generation_are_those_of_its_tables() -> None:
         assert f"| `{name}` | {' | '.join(cells)} |\n" in page
 
 
+def test_the_figures_of_what_restores_are_those_of_its_tables() -> None:
+    content = expected.read(DOCS / "models" / "official-u.json")
+    page = (DOCS / "models" / "official.md").read_text("utf-8")
+    by_model: dict[str, list[str]] = {}
+    for row in content.rows:
+        model = models.find_official(row.model)
+        damage = row.dataset.split()[1]
+        assert (row.scale, damage) == (1, model.damage)
+        (paper,) = (r for r in published.rows(1, [row.dataset]) if r.model == "ATD-U")
+        assert row.psnr == paper.psnr
+        ssim = "" if paper.ssim is None else f" / {paper.ssim:.4f}"
+        by_model.setdefault(row.model, []).append(f"{row.psnr:.2f}{ssim}")
+    assert set(by_model) == {model.name for model in models.OFFICIAL if model.damage}
+    assert len(content.rows) == 3 * 4 + 7 * 3
+    for name, cells in by_model.items():
+        assert f"| `{name}` | {' | '.join(cells)} |\n" in page
+
+
 def test_models_are_listed_with_the_figures_of_the_results() -> None:
     measured_here = {
         (row.model, row.dataset): row.psnr for row in expected.read(DOCS / "results.json").rows
