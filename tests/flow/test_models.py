@@ -87,6 +87,15 @@ def test_models_are_listed():
     assert re.search(r"official/atd-x4 .* 33\.14 ", said)
 
 
+def test_models_that_restore_are_listed_with_what_they_remove():
+    said, _ = run("models")
+    rows = [line.split() for line in said.splitlines() if line.startswith("official/atd-u")]
+    assert ["official/atd-u-color-25", "noise25", "24,905,120", "33.28", "online"] in rows
+    assert ["official/atd-u-jpeg-q10", "gray+jpeg10", "24,903,392", "30.88", "online"] in rows
+    assert len(rows) == 10
+    assert "removes" in said
+
+
 def test_models_are_listed_by_what_they_are_for(monkeypatch: pytest.MonkeyPatch):
     said, _ = run("models")
     clean, photos = said.split("for everyday photos")

@@ -10,6 +10,7 @@ import typer
 
 from atdsr.base import interrupts, units
 from atdsr.base.errors import AtdsrError
+from atdsr.base.scales import RESTORING
 from atdsr.cli.console import err, out, print_table, printable, say, say_wrapped
 from atdsr.cli.options import (
     CategorySizeOption,
@@ -32,7 +33,18 @@ Examples:
   atdsr models add 003_ATD_SRx4_finetune.pth where a browser has fetched it
 """
 
-_SETS = ("Set5", "Set14", "B100", "Urban100")
+_SETS = ("Set5", "Set14", "B100", "Urban100")  # the last is one of those that are restored, too
+_RESTORED_SETS = (
+    "CBSD68",
+    "Kodak24",
+    "McMaster",
+    "Set12",
+    "BSD68",
+    "Classic5",
+    "LIVE1",
+    "Urban100",
+)
+_RESTORING_NETWORK = "ATD-U"  # as its paper calls it, for all kinds of damage
 
 
 def models(context: typer.Context) -> None:
@@ -48,29 +60,32 @@ def models(context: typer.Context) -> None:
 
     for purpose in get_args(models.Purpose):
         group = [model for model in models.named() if model.purpose == purpose]
-        rows = [_row(model) for model in group]
+        restores = group[-1].config.scale == RESTORING
+        does, sets = ("removes", _SETS[-1:]) if restores else ("scale", _SETS)
+        rows = [_row(model, sets) for model in group]
         bundled = sum(isinstance(model, models.BundledModel) for model in group)
-        header = ["name", "scale", "parameters", *_SETS, "weights"]
+        header = ["name", does, "parameters", *sets, "weights"]
         print_table(header, rows, bundled, f"for {purpose}")
     say_wrapped(
-        "PSNR-Y in dB on clean pictures, of official models as published. `atdsr info NAME` says "
-        "more."
+        "PSNR in dB, on Y and clean pictures where they are enlarged, of official models as "
+        "published. `atdsr info NAME` says more."
     )
 
 
-def _row(model: "BundledModel | OfficialModel") -> list[str]:
-    """Return the line of a model in the table."""
+def _row(model: "BundledModel | OfficialModel", sets: Sequence[str]) -> list[str]:
+    """Return the line of a model in the table, with columns for test sets."""
     from atdsr.weights import models
 
     figures = _figures(model)
-    location = "bundled"
+    location, does = "bundled", f"x{model.config.scale}"
     if isinstance(model, models.OfficialModel):
         location = "here" if model.is_here else "online"
+        does = model.damage or does
     return [
         model.name,
-        f"x{model.config.scale}",
+        does,
         f"{model.parameters:,}",
-        *(f"{figures[name]:.2f}" if name in figures else "" for name in _SETS),
+        *(f"{figures[name]:.2f}" if name in figures else "" for name in sets),
         location,
     ]
 
@@ -298,7 +313,8 @@ def _facts(model: "BundledModel | OfficialModel") -> dict[str, object]:
     rows: dict[str, object] = {"model": model.name}
     if figures:
         published = isinstance(model, models.OfficialModel)
-        rows["PSNR-Y"] = f"{figures} (as published)" if published else figures
+        what = "PSNR" if model.config.scale == RESTORING else "PSNR-Y"
+        rows[what] = f"{figures} (as published)" if published else figures
     rows["trained on"] = model.data
     if isinstance(model, models.CommunityModel):
         rows |= {"made for": model.note, "author": model.author}
@@ -320,6 +336,10 @@ def _figures(model: "BundledModel | OfficialModel") -> dict[str, float]:
         return model.psnr_y
     if isinstance(model, models.CommunityModel):
         return {}
+    if model.damage:
+        names = {f"{name} {model.damage}": name for name in _RESTORED_SETS}
+        rows = published.rows(RESTORING, names)
+        return {names[row.dataset]: row.psnr for row in rows if row.model == _RESTORING_NETWORK}
     return {
         row.dataset: row.psnr
         for row in published.rows(model.config.scale, _SETS)

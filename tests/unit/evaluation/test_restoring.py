@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from atdsr import evaluation
@@ -26,7 +27,8 @@ from atdsr.imaging import metrics
 from atdsr.inference.config import InferenceConfig
 from atdsr.inference.upscaler import Upscaler
 from atdsr.network.config import ATDUConfig, NetworkConfig
-from atdsr.weights import Weights, models, write_weights
+from atdsr.weights import Weights, models, official_state_dict, write_weights
+from atdsr.weights.models import OfficialModel
 from helpers.networks import TINY, TINY_U, lively
 from helpers.training_runs import learnable
 
@@ -185,6 +187,37 @@ def test_official_networks_know_what_they_remove() -> None:
         assert config.channels == (1 if damage.gray else 3)
         assert name.rsplit("-", 1)[1].lstrip("q") == str(damage.quality or damage.noise)
         assert ("jpeg" in name) == (damage.quality is not None)
+
+
+def test_a_named_model_brings_what_it_removes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = OfficialModel(
+        name="official/tiny-u",
+        config=GRAY,
+        file="tiny_u.pth",
+        parameters=1,
+        data="noise",
+        damage="gray+jpeg10",
+    )
+    monkeypatch.setattr(models, "OFFICIAL", (model,))
+    monkeypatch.setenv("ATDSR_MODELS", str(tmp_path / "store"))
+    sets = {
+        key: official_state_dict(Weights(GRAY, lively(GRAY, seed).state_dict()))
+        for seed, key in enumerate(("params_ema", "params"))
+    }
+    torch.save(sets, tmp_path / model.file)
+    models.add(tmp_path / model.file, model.name)
+    _, own = methods.named([model.name], config=CPU)
+    assert own.damages == (Damage(quality=10, gray=True),)
+    _, other = methods.named([model.name], config=CPU, degrade=[Damage(25)])
+    assert other.damages == (Damage(25, gray=True),)
+    _, raw = methods.named([model.name], config=CPU, prefer="params")
+    assert raw.identity != own.identity  # so that records are not mixed up
+    samples = np.full((20, 30, 1), 0.5, np.float32)
+    for method, seed in ((own, 0), (raw, 1)):
+        expected = Upscaler(lively(GRAY, seed), device="cpu")(samples)
+        assert np.array_equal(method.enlarge(samples), expected)
 
 
 def test_each_method_is_measured_on_what_it_takes(folder: Path, tmp_path: Path) -> None:
