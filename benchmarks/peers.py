@@ -175,7 +175,7 @@ def measure(names: list[str], side: int, rounds: int) -> list[Cost]:
 def quality() -> dict[str, float]:
     """The PSNR on `DATASET` by network."""
     rows = published.rows(SCALE, [DATASET])
-    return MEASURED | {row.model: row.psnr_y for row in rows if row.group == "light"}
+    return MEASURED | {row.model: row.psnr for row in rows if row.group == "light"}
 
 
 def table(costs: list[Cost]) -> str:

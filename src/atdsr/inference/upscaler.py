@@ -280,7 +280,9 @@ class Upscaler:
         if self.restorer is not None:
             part, reporter = self._split(reporter, width, height, to_width, to_height)
             with _named_lack_of_memory(width, height):
-                restored = [np.empty(colour.shape, np.uint16) for colour in colours]
+                restored = [
+                    np.empty((height, width, colour.shape[2]), np.uint16) for colour in colours
+                ]
             self.restorer._run_samples(colours, restored, part)
             colours = restored
         if (to_height, to_width) == (self.scale * height, self.scale * width):
