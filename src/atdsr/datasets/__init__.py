@@ -4,7 +4,7 @@ A packed set keeps the pixels of all pictures of a folder, HR and LR, one after 
 that are mapped into memory, and describes them in its index. `docs/data.md` is the page for users.
 """
 
-from atdsr.datasets.crops import Crops
+from atdsr.datasets.crops import Crops, gray_from_rgb
 from atdsr.datasets.packed_set import (
     SIDE_MULTIPLE,
     CheckResult,
@@ -25,6 +25,7 @@ __all__ = [
     "Teacher",
     "check",
     "find_unpacked",
+    "gray_from_rgb",
     "pack",
     "prepare",
 ]

@@ -57,6 +57,7 @@ class Crops:
         device: Device to copy all pixels to once; crops are then cut and stay there. None draws
             them from the mapped files into main memory. Both give the same bits.
         degradation: How LR is made from the HR crop; None takes the LR pictures of the set.
+        gray: Whether the crops are made gray, by `gray_from_rgb`, before they are degraded.
 
     Raises:
         DataError: The pixels do not fit into the memory of the device.
@@ -72,8 +73,10 @@ class Crops:
         candidates: int = 1,
         device: torch.device | None = None,
         degradation: Degradation | None = None,
+        gray: bool = False,
     ) -> None:
         self._pictures = pictures
+        self._gray = gray
         self._candidates = candidates
         records = pictures.records
         self._scale = pictures.scale
@@ -123,7 +126,7 @@ class Crops:
                 f"{side}x{side}; take it out and pack anew, or choose smaller crops."
             )
 
-    def batch(self, numbers: range, patch: int) -> tuple[Tensor, Tensor]:
+    def batch(self, numbers: Sequence[int], patch: int) -> tuple[Tensor, Tensor]:
         """Cut crops.
 
         Args:
@@ -131,13 +134,14 @@ class Crops:
             patch: Side of the LR crops in pixels.
 
         Returns:
-            LR `b 3 patch patch` and HR `b 3 patch*scale patch*scale`, uint8, contiguous.
+            LR `b c patch patch` and HR `b c patch*scale patch*scale`, uint8, contiguous; a
+            degradation without `eight_bits` makes LR float32. c is 3, or 1 for gray crops.
 
         Raises:
             DataError: A picture is smaller than a crop.
         """
         self.check(patch)
-        crops = np.arange(numbers.start, numbers.stop, numbers.step)
+        crops = np.asarray(numbers, np.int64)
         # all first candidates, all second ones, ...
         pictures = np.tile(self._pictures_of(crops), self._candidates)
         random = np.concatenate(
@@ -153,6 +157,8 @@ class Crops:
         if self._candidates > 1:
             chosen = self._most_detailed(sides[0])
             sides = [side.index_select(0, chosen) for side in sides]
+        if self._gray:
+            sides = [gray_from_rgb(side) for side in sides]
         if self._degrader is not None:
             sides.append(self._degrader(sides[0], crops.tolist()))
         hr, lr = sides
@@ -227,6 +233,17 @@ class Crops:
             np.where(is_transposed, right, down),
             np.where(is_transposed, down, right),
         )
+
+
+def gray_from_rgb(crops: Tensor) -> Tensor:
+    """Return RGB pictures `b 3 h w`, uint8, as their full-range BT.601 luma `b 1 h w`, rounded.
+
+    In integers, which are exact and so the same on every device, with the weights of Pillow's mode
+    "L". What was gray before stays as it is.
+    """
+    red, green, blue = crops.int().unbind(1)
+    luma = (19595 * red + 38470 * green + 7471 * blue + (1 << 15)) >> 16
+    return luma.to(torch.uint8)[:, None]
 
 
 def _below(words: NDArray[np.uint64], limits: _Integers) -> _Integers:

@@ -18,6 +18,7 @@ from typing import IO, Self
 from pydantic import ValidationError
 
 from atdsr.base.files import LOCK_NAME, atomic_write
+from atdsr.base.scales import RESTORING
 from atdsr.datasets.packed_set import (
     FORMAT,
     INDEX,
@@ -60,7 +61,8 @@ class PackWriter:
         }
         if config.teacher is not None:
             self._origin["teacher"] = config.teacher.identity
-        self._resolutions = ("hr", *map(lr_resolution, config.scales))
+        self._scales = {lr_resolution(scale): scale for scale in (RESTORING, *config.scales)}
+        self._resolutions = tuple(self._scales)
         self._offset = 0
         # remove the files of other scales, and what a killed process left
         self._delete_all_but({LOCK_NAME, JOURNAL, *map(file_name, self._resolutions)})
@@ -139,8 +141,10 @@ class PackWriter:
     # ------------------------------------------------------------------------------ the journal
 
     def _header(self) -> str:
-        crop = {} if self._config.crop is None else {"crop": self._config.crop}
-        return json.dumps({"format": FORMAT, **self._origin, **crop})
+        config = self._config
+        own = {"crop": config.crop, "min_side": config.min_side}
+        given = {key: value for key, value in own.items() if value is not None}
+        return json.dumps({"format": FORMAT, **self._origin, **given})
 
     def _delete_all_but(self, names: set[str]) -> None:
         for path in self._folder.iterdir():
@@ -175,7 +179,7 @@ class PackWriter:
 
     def _cut_incomplete(self) -> None:
         """Cut off what was written of a picture that is not complete."""
-        for scale, key in zip((1, *self._config.scales), self._resolutions, strict=True):
+        for key, scale in self._scales.items():
             self._files[key].truncate(3 * self._offset // scale**2)
 
     def _commit(self) -> None:

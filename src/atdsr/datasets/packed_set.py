@@ -32,7 +32,7 @@ from pydantic import (
 from atdsr.base import files
 from atdsr.base.errors import AtdsrError, no_folder
 from atdsr.base.reporter import SILENT, Reporter
-from atdsr.base.scales import SCALES
+from atdsr.base.scales import RESTORING, SCALES
 
 SIDE_MULTIPLE = math.lcm(*SCALES)
 """HR sides are cut to a multiple of this, so that every scale divides them."""
@@ -50,8 +50,11 @@ class DataError(AtdsrError):
 
 
 def lr_resolution(scale: int) -> str:
-    """Return what an index calls the LR pictures of a scale; the HR pictures are `hr`."""
-    return f"x{scale}"
+    """Return what an index calls the LR pictures of a scale.
+
+    The HR pictures are `hr`, and those of scale 1, for networks that restore, are the same ones.
+    """
+    return "hr" if scale == RESTORING else f"x{scale}"
 
 
 def file_name(resolution: str) -> str:
@@ -79,7 +82,7 @@ def _check_name(text: str) -> str:
 
 
 def _check_scale(scale: int) -> int:
-    if scale not in SCALES:
+    if scale not in (RESTORING, *SCALES):
         raise ValueError("no scale of a network")
     return scale
 
@@ -132,7 +135,7 @@ class Index(_StrictModel):
 
     Attributes:
         format: Version of the format.
-        scales: Scales of the LR pictures in the set.
+        scales: Scales of the LR pictures in the set; 1 alone if it has none.
         lr: "matlab" if the LR pictures were made, "given" if they came with the HR pictures.
         teacher: The network whose results are in the place of the HR pictures; None if there is
             none.
@@ -162,7 +165,7 @@ class Index(_StrictModel):
     @property
     def resolutions(self) -> tuple[str, ...]:
         """`hr` and the LR resolution of each scale; every one has a file of its own."""
-        return ("hr", *map(lr_resolution, self.scales))
+        return tuple(dict.fromkeys(("hr", *map(lr_resolution, self.scales))))
 
     def nbytes(self, resolution: str) -> int:
         """Return the size that the file of a resolution must have."""
@@ -218,7 +221,8 @@ class PackedSet:
 
     Args:
         folder: Folder that `pack` made.
-        scale: Scale of the LR pictures to pair the HR pictures with.
+        scale: Scale of the LR pictures to pair the HR pictures with; 1 pairs them with themselves,
+            which any set can do.
 
     Attributes:
         folder: As given.
@@ -235,7 +239,7 @@ class PackedSet:
         self.folder = Path(folder)
         self.scale = scale
         index = Index.read(self.folder)
-        if scale not in index.scales:
+        if scale not in (RESTORING, *index.scales):
             scales = ", ".join(map(str, index.scales))
             raise DataError(f"{folder} is packed for the scales {scales}, not {scale}; pack anew.")
         self.records = index.pictures

@@ -192,6 +192,7 @@ def find_unpacked(train: Path, config: PackConfig) -> tuple[Path, list[SourceIma
         return PackedSet(train, scale).folder, []
     named = train if train.name not in ("", "..") else train.resolve()
     crop = "" if config.crop is None else f"_crop{config.crop}"
+    crop += "" if config.min_side is None else f"_min{config.min_side}"
     teacher = "" if config.teacher is None else f"_{config.teacher.name}"
     packed = named.with_name(f"{named.name}.packed_x{scale}{crop}{teacher}")
     sources = source_images.find(train, config)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from atdsr import imaging
 from atdsr.base.errors import AtdsrError, no_folder, unreadable
-from atdsr.base.scales import SCALES, list_scales
+from atdsr.base.scales import RESTORING, SCALES, list_scales
 from atdsr.datasets import pairs
 from atdsr.datasets.packed_set import (
     SIDE_MULTIPLE,
@@ -50,7 +50,8 @@ class PackConfig:
     """What is packed of a folder of pictures.
 
     Attributes:
-        scales: Scales of the LR pictures to store, out of `base.scales`, each once.
+        scales: Scales of the LR pictures to store, out of `base.scales`, each once; or 1 alone, for
+            HR pictures without LR.
         lr: Folder of the LR pictures of a single scale, or with a folder `x2`, `X3` ... for each;
             None makes them by MATLAB's bicubic.
         template: Name of an LR picture without its suffix; `{}` stands for the HR picture's. With
@@ -59,9 +60,11 @@ class PackConfig:
             places, which the picture's name decides, the one with the most detail. A multiple of
             `SIDE_MULTIPLE`; a smaller picture is packed as far as it goes.
         teacher: A network whose results are packed in the place of HR; it has the only scale.
+        min_side: Side in HR pixels that smaller pictures are extended to at the bottom and the
+            right, by their mirror image. A multiple of `SIDE_MULTIPLE`; None leaves them.
 
     Raises:
-        DataError: There are no such scales, or the crop or the teacher does not go with them.
+        DataError: There are no such scales, or what else is given does not go with them.
     """
 
     scales: tuple[int, ...] = (2,)
@@ -69,15 +72,23 @@ class PackConfig:
     template: str = "{}"
     crop: int | None = None
     teacher: Teacher | None = None
+    min_side: int | None = None
 
     def __post_init__(self) -> None:
         scales = self.scales
-        if not scales or not set(SCALES).issuperset(scales) or len(set(scales)) < len(scales):
+        known = SCALES if scales != (RESTORING,) else scales
+        if not scales or not set(known).issuperset(scales) or len(set(scales)) < len(scales):
             raise DataError(f"scales {scales} must be among {list_scales('and')}, each once.")
-        if self.crop is not None and (self.crop < 1 or self.crop % SIDE_MULTIPLE):
+        for name, side in (("crop", self.crop), ("min_side", self.min_side)):
+            if side is not None and (side < 1 or side % SIDE_MULTIPLE):
+                raise DataError(
+                    f"a {name} of {side} pixels is not a multiple of {SIDE_MULTIPLE}; name one, "
+                    f"such as {max(round(side / SIDE_MULTIPLE), 1) * SIDE_MULTIPLE}."
+                )
+        if self.lr is not None and (self.min_side is not None or scales == (RESTORING,)):
             raise DataError(
-                f"a crop of {self.crop} pixels is not a multiple of {SIDE_MULTIPLE}; name one, "
-                f"such as {max(round(self.crop / SIDE_MULTIPLE), 1) * SIDE_MULTIPLE}."
+                f"{self.lr} holds LR pictures, which go neither with scale 1 nor with a min_side; "
+                "take it out."
             )
         if self.teacher is not None and scales != (self.teacher.scale,):
             raise DataError(
@@ -187,7 +198,7 @@ def estimate_bytes(sources: Sequence[SourceImage], config: PackConfig) -> int:
         pixel_count += frames.height * frames.width
         byte_count += source.stamps["hr"][0]
     total = sum(source.stamps["hr"][0] for source in sources)
-    resolutions = 1 + sum(1 / scale**2 for scale in config.scales)
+    resolutions = sum(1 / scale**2 for scale in {RESTORING, *config.scales})
     pixels = pixel_count * total / byte_count if byte_count else 0
     if config.crop is not None:
         pixels = min(pixels, len(sources) * config.crop**2)
@@ -208,10 +219,10 @@ def load(source: SourceImage, config: PackConfig) -> LoadedImage:
         raise DataError(
             f"{source.files['hr']} has a side of fewer than {SIDE_MULTIPLE} pixels; take it out."
         )
-    hr = crop_to_multiple(full_hr, SIDE_MULTIPLE)
+    hr = _extended(crop_to_multiple(full_hr, SIDE_MULTIPLE), config.min_side or 0)
     place = _place(hr, config.crop, source.name)
     samples = {"hr": _cut(hr, place)}
-    for scale in config.scales:
+    for scale in (scale for scale in config.scales if scale != RESTORING):
         path = source.files.get(lr_resolution(scale))
         if path is None:
             lr = downscale(hr, scale)
@@ -234,6 +245,14 @@ def load(source: SourceImage, config: PackConfig) -> LoadedImage:
 
 _Place = tuple[int, ...]
 """Top, left, height and width of the part of a picture that is packed, in pixels."""
+
+
+def _extended(hr: NDArray[np.uint8], min_side: int) -> NDArray[np.uint8]:
+    """Return a picture whose sides are extended to a length by its mirror image, edge included."""
+    missing = [(0, max(0, min_side - side)) for side in hr.shape[:2]]
+    if not any(after for _, after in missing):
+        return hr
+    return np.pad(hr, [*missing, (0, 0)], mode="symmetric")
 
 
 def _cut(samples: NDArray[np.uint8], place: _Place) -> NDArray[np.uint8]:

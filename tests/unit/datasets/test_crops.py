@@ -235,3 +235,39 @@ def test_the_random_numbers_are_those_of_every_release(packed: PackedSet) -> Non
     assert crops._order(1).tolist() == [2, 6, 1, 4, 5, 0, 3]
     first, second = crops._words(np.array([3, 4]), 0)[:, 0].tolist()
     assert (first, second) == (0x490257DB9CE3B517, 0x56D2D7A4F56ECF82)
+
+
+# ------------------------------------------------------------------------------ for restoration
+
+
+def test_crops_without_lr_are_pairs_of_equals(packed: PackedSet) -> None:
+    pictures = PackedSet(packed.folder, 1)
+    lr, hr = Crops(pictures, 3).batch(range(20), 17)
+    assert lr.shape == hr.shape == (20, 3, 17, 17)
+    assert torch.equal(lr, hr)
+    resident = Crops(pictures, 3, device=CPU)
+    assert same(resident.batch(range(20), 17), (lr, hr))
+
+
+def test_numbers_may_come_in_any_order(packed: PackedSet) -> None:
+    crops = Crops(packed, 3)
+    lr, hr = crops.batch(range(40, 60), 12)
+    order = [7, 0, 19, 7]
+    assert same(crops.batch([40 + place for place in order], 12), (lr[order], hr[order]))
+
+
+def test_gray_crops(packed: PackedSet) -> None:
+    pictures = PackedSet(packed.folder, 1)
+    colour, gray = Crops(pictures, 3), Crops(pictures, 3, gray=True)
+    _, rgb = colour.batch(range(20), 16)
+    lr, hr = gray.batch(range(20), 16)
+    assert (hr.dtype, hr.shape) == (torch.uint8, (20, 1, 16, 16))
+    assert torch.equal(lr, hr)
+    for crop, expected in zip(hr, rgb, strict=True):
+        image = Image.fromarray(expected.permute(1, 2, 0).numpy()).convert("L")
+        assert np.array_equal(crop[0].numpy(), np.asarray(image))
+
+
+def test_what_is_gray_stays_as_it_is() -> None:
+    levels = torch.arange(256, dtype=torch.uint8).expand(1, 3, 1, 256)
+    assert torch.equal(datasets.gray_from_rgb(levels), levels[:, :1])

@@ -517,3 +517,75 @@ def test_tasks_are_described() -> None:
     lines: Sequence[str] = Degrader(degradation, 2, 0).describe(48, 48, 0)
     assert lines[:3] == ["blur 1.0", "antialiased bicubic 24x24", "gray noise 5.0"]
     assert lines[3].startswith("JPEG ")
+
+
+# ------------------------------------------------------------------------------ for restoration
+
+
+def exactly(sigma: float) -> Degradation:
+    noise = Noise(sigma=(sigma, sigma), gray=0)
+    return Degradation(eight_bits=False, operations=(noise,))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_noise_that_is_neither_clamped_nor_rounded(channels: int, level: int) -> None:
+    hr = constant(level)[:, :channels]
+    noisy = Degrader(exactly(25), 1, 0)(hr, [3])
+    assert (noisy.dtype, noisy.shape) == (torch.float32, hr.shape)
+    drawn = (noisy.double() - level / 255) * 255 / 25
+    assert largest_gap(drawn[0].numpy().ravel(), normal_below) < 1.95
+    assert (noisy.min() < 0) == (level == 0)
+    assert (noisy.max() > 1) == (level == 255)
+    assert not torch.equal(noisy, (noisy * 255).round() / 255)
+    if channels == 3:
+        correlations = torch.corrcoef(drawn[0].flatten(1)) - torch.eye(3)
+        assert correlations.abs().max() < 0.02
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "degradation",
+    [
+        exactly(25),
+        Degradation(operations=(Jpeg(quality=(10, 40), offset=False),)),
+        Degradation(eight_bits=False, operations=(Noise(poisson=1), Webp())),
+    ],
+    ids=["noise", "jpeg", "all"],
+)
+def test_restoration_is_the_same_in_any_share(degradation: Degradation, channels: int) -> None:
+    hr = crops()[:, :channels].contiguous()
+    whole = Degrader(degradation, 1, 7)(hr, range(100, 106))
+    assert whole.shape == hr.shape
+    for share in (slice(0, 1), slice(1, 4), slice(0, 6, 2), slice(5, 5)):
+        again = Degrader(degradation, 1, 7)(hr[share], range(100, 106)[share])
+        assert again.dtype == whole.dtype
+        assert torch.equal(again, whole[share])
+    assert not torch.equal(Degrader(degradation, 1, 8)(hr, range(100, 106)), whole)
+
+
+def test_correlated_noise_of_a_gray_crop_is_that_of_the_first_channel() -> None:
+    noise = Noise(gray=0, correlated=1, sigma=(25, 25))
+    degrader = Degrader(Degradation(eight_bits=False, operations=(noise,)), 1, 0)
+    hr = constant(128, side=64)
+    assert torch.equal(degrader(hr[:, :1], [5]), degrader(hr, [5])[:, :1])
+
+
+@pytest.mark.parametrize("quality", [10, 20, 30, 40])
+def test_gray_jpeg_begins_in_the_corner_of_the_crop(quality: int) -> None:
+    """The library's bytes, and blocks of 8x8 that follow from their own samples alone."""
+    jpeg = Jpeg(quality=(quality, quality), offset=False)
+    degrader = Degrader(Degradation(operations=(jpeg,)), 1, 0)
+    hr = crops(3, 40)[:, :1].contiguous()
+    lr = degrader(hr, range(3))
+    assert lr.dtype == torch.uint8
+    for crop, clean in zip(lr[:, 0].numpy(), hr[:, 0].numpy(), strict=True):
+        file = io.BytesIO()
+        Image.fromarray(clean).save(file, "JPEG", quality=quality)
+        assert np.array_equal(crop, np.asarray(Image.open(file)))
+    changed = hr.clone()
+    changed[..., 8:16, 16:24] = 255 - changed[..., 8:16, 16:24]
+    differs = degrader(changed, range(3)) != lr
+    assert differs[..., 8:16, 16:24].any()
+    differs[..., 8:16, 16:24] = False
+    assert not differs.any()

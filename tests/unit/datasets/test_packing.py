@@ -505,3 +505,69 @@ def test_a_network_that_cannot_teach_is_a_sentence(tmp_path: Path) -> None:
     folder = noise_folder(tmp_path / "pictures", 1)
     with pytest.raises(DataError, match=r"0000\.png: its peer network failed: no memory\."):
         datasets.pack(folder, tmp_path / "set", PackConfig(teacher=replace(TEACHER, enlarge=fail)))
+
+
+# ------------------------------------------------------------------------------ without LR pictures
+
+
+def test_a_set_of_scale_1_holds_hr_alone(folder: Path, tmp_path: Path) -> None:
+    packed = datasets.pack(folder, tmp_path / "set", PackConfig((1,)))
+    assert sorted(content(tmp_path / "set")) == ["hr.bin", "index.json"]
+    with_lr = datasets.pack(folder, tmp_path / "with", PackConfig((2,)))
+    assert content(tmp_path / "set")["hr.bin"] == content(tmp_path / "with")["hr.bin"]
+    for number in range(4):
+        lr, hr = packed.pair(number)
+        assert np.array_equal(lr, hr)
+        assert np.array_equal(hr, with_lr.pair(number)[1])
+    assert datasets.check(tmp_path / "set").damage == ()
+    lr, hr = PackedSet(tmp_path / "with", 1).pair(2)  # any set can be used without its LR
+    assert np.array_equal(lr, hr)
+    with pytest.raises(DataError, match="is packed for the scales 1, not 2"):
+        PackedSet(tmp_path / "set", 2)
+
+
+def test_an_interrupted_set_of_scale_1_goes_on(tmp_path: Path, children: Any) -> None:
+    del children
+    folder = noise_folder(tmp_path / "pictures", 3)
+    sources = source_images.find(folder, PackConfig((1,)))
+    partial = tmp_path / ".set.partial"
+    partial.mkdir()
+    with pack_writer.PackWriter(partial, PackConfig((1,)), sources) as writer:
+        writer.add(sources[0], source_images.load(sources[0], PackConfig((1,))))
+        writer._commit()
+    with pack_writer.PackWriter(partial, PackConfig((1,)), sources) as writer:
+        assert writer.packed == 1
+    with pack_writer.PackWriter(partial, PackConfig((1,), min_side=60), sources) as writer:
+        assert writer.packed == 0
+
+
+def test_small_pictures_are_extended_by_their_mirror_image(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.fromarray(noise(h=50, w=30)).save(folder / "a.png")
+    Image.fromarray(noise(h=90, w=70)).save(folder / "b.png")
+    packed = datasets.pack(folder, tmp_path / "set", PackConfig((1,), min_side=72))
+    assert [(r.height, r.width) for r in packed.records] == [(72, 72), (84, 72)]
+    _, hr = packed.pair(0)
+    whole = noise(h=50, w=30)[:48, :24]
+    assert np.array_equal(hr[:48, :24], whole)
+    assert np.array_equal(hr[48:, :24], whole[:23:-1])
+    assert np.array_equal(hr[:48, 24:48], whole[:, ::-1])
+    assert np.array_equal(hr[:48, 48:], whole)  # and back again
+    _, hr = packed.pair(1)
+    assert np.array_equal(hr[:, :60], noise(h=90, w=70)[:84, :60])
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"scales": (1,), "lr": Path("low")}, "low holds LR pictures, which go neither with"),
+        ({"lr": Path("low"), "min_side": 48}, "low holds LR pictures, which go neither with"),
+        ({"min_side": 50}, r"a min_side of 50 pixels is not a multiple of 12; .* such as 48\."),
+        ({"scales": (1, 2)}, r"scales \(1, 2\) must be among 2, 3 and 4"),
+        ({"scales": (1,), "teacher": TEACHER}, "peer enlarges by 2, so it makes no targets for"),
+    ],
+)
+def test_what_does_not_go_together(fields: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        PackConfig(**fields)

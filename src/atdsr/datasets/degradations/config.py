@@ -292,15 +292,18 @@ Operation = Simple | InOrder | Choice | Shuffle
 class Degradation(ConfigSection):
     """How LR is made from HR.
 
-    Values are clamped to 0..1 after each operation. A crop that does not have the size of LR after
-    the last one is resized to it by MATLAB's bicubic. It is rounded to 8 bits at the end.
+    A crop that does not have the size of LR after the last operation is resized to it by MATLAB's
+    bicubic.
 
     Attributes:
+        eight_bits: Whether values are clamped to 0..1 after each operation, and rounded to 8 bits
+            at the end. Otherwise they stay as they are, as in the training of denoisers.
         operations: What is done, in this order.
         clean: Share of the crops with which nothing of that is done, so that a network learns to
             leave clean pictures as they are.
     """
 
+    eight_bits: bool = True
     operations: Annotated[tuple[Annotated[Operation, _BY_KIND], ...], _LENGTH]
     clean: Probability = 0.0
 

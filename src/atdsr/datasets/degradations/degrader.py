@@ -44,15 +44,19 @@ class Degrader:
         self._key = key_of(seed)
 
     def __call__(self, hr: Tensor, numbers: Sequence[int]) -> Tensor:
-        """Return LR `b 3 h/scale w/scale` of HR `b 3 h w`, both uint8, on the same device.
+        """Return LR `b c h/scale w/scale` of HR `b c h w`, uint8, on the same device.
+
+        Without `Degradation.eight_bits`, LR is float32, about 0..1.
 
         Args:
-            hr: The crops; their sides are multiples of the scale.
+            hr: The crops, RGB or gray; their sides are multiples of the scale.
             numbers: Their numbers, counted over the whole run.
         """
         height, width = hr.shape[2] // self.scale, hr.shape[3] // self.scale
+        eight_bits = self._degradation.eight_bits
         if not len(hr):
-            return hr.new_empty((0, 3, height, width))
+            dtype = torch.uint8 if eight_bits else torch.float32
+            return hr.new_empty((0, hr.shape[1], height, width), dtype=dtype)
         planner = Planner(self._degradation, hr.shape[2], hr.shape[3], self.scale)
         crops = [
             _Crop(x[None], planner.plan(CropRandom(self._key, int(number))))
@@ -66,10 +70,12 @@ class Degrader:
                     groups.setdefault(_likeness(crop), []).append(crop)
             for group in groups.values():
                 tasks = [crop.tasks.pop(0).task for crop in group]
-                done = _done(torch.cat([crop.pixels for crop in group]), tasks).clamp(0, 1)
+                done = _done(torch.cat([crop.pixels for crop in group]), tasks)
+                done = done.clamp(0, 1) if eight_bits else done
                 for crop, result in zip(group, done, strict=True):
                     crop.pixels = result[None]
-        return _as_uint8(torch.cat([crop.pixels for crop in crops]))
+        lr = torch.cat([crop.pixels for crop in crops])
+        return as_uint8(lr) if eight_bits else lr
 
     def describe(self, height: int, width: int, number: int) -> list[str]:
         """Return what is done to a crop, for people.
@@ -85,7 +91,7 @@ class Degrader:
 
 @dataclass
 class _Crop:
-    """A crop on its way from HR to LR: `1 3 h w`, 0..1, and what is still to be done."""
+    """A crop on its way from HR to LR: `1 c h w`, 0..1, and what is still to be done."""
 
     pixels: Tensor
     tasks: list[PlannedTask] = field(default_factory=list)
@@ -121,7 +127,7 @@ def _done(x: Tensor, tasks: Sequence[Task]) -> Tensor:
                 x, [task for task in tasks if isinstance(task, PoissonTask)]
             )
         case CompressionTask():
-            samples = _as_uint8(x).permute(0, 2, 3, 1).cpu().numpy()
+            samples = as_uint8(x).permute(0, 2, 3, 1).cpu().numpy()
             results = [
                 compressed(crop, task)
                 for crop, task in zip(samples, tasks, strict=True)
@@ -131,6 +137,6 @@ def _done(x: Tensor, tasks: Sequence[Task]) -> Tensor:
             return decoded.permute(0, 3, 1, 2).to(x.dtype) / 255
 
 
-def _as_uint8(x: Tensor) -> Tensor:
-    """Return values 0..1 rounded to 8 bits."""
-    return (x * 255).round().to(torch.uint8)
+def as_uint8(x: Tensor) -> Tensor:
+    """Return values, clamped to 0..1, rounded to 8 bits."""
+    return (x.clamp(0, 1) * 255).round().to(torch.uint8)

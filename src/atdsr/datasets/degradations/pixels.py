@@ -68,21 +68,21 @@ def resized(x: Tensor, task: ResizeTask) -> Tensor:
 
 
 def with_gaussian_noise(x: Tensor, tasks: Sequence[GaussianTask]) -> Tensor:
-    """Add Gaussian noise to crops `b 3 h w`."""
-    batch, _, height, width = x.shape
+    """Add Gaussian noise to crops `b c h w`; a gray crop gets that of the first channel."""
+    batch, channels, height, width = x.shape
     numbers = 3 * height * width
     words = _words([task.random.words(-(-numbers // 2)) for task in tasks], x.device)
-    drawn = normal(words)[:, :numbers].view(x.shape)
+    drawn = normal(words)[:, :numbers].view(batch, 3, height, width)
     mixing = torch.from_numpy(np.stack([task.mixing for task in tasks])).to(x.device)
-    mixing = mixing.view(batch, 3, 3, 1, 1)
+    mixing = mixing.view(batch, 3, 3, 1, 1)[:, :channels]
     red, green, blue = (mixing[:, :, number] * drawn[:, number : number + 1] for number in range(3))
     noise = red + green + blue
     return x + noise.to(x.dtype)
 
 
 def with_poisson_noise(x: Tensor, tasks: Sequence[PoissonTask]) -> Tensor:
-    """Add Poisson noise to crops `b 3 h w`, all gray or none."""
-    is_gray = tasks[0].is_gray
+    """Add Poisson noise to crops `b c h w`, all gray or none."""
+    is_gray = tasks[0].is_gray and x.shape[1] == 3
     levels = (x * (_LEVELS - 1)).round().clamp(0, _LEVELS - 1)
     if is_gray:
         red, green, blue = (

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _BITS = 53  # of a double
-_STREAM = 2  # of a run's seed; 0 and 1 are those of `Crops`
+_STREAM = 2  # of a run's seed; 0 and 1 are those of `Crops`, 3 is that of mixup
 
 
-def key_of(seed: int) -> NDArray[np.uint64]:
-    """Return the key of the generators of all crops of a run."""
-    return np.random.SeedSequence([seed, _STREAM]).generate_state(2, np.uint64).astype(np.uint64)
+def key_of(seed: int, stream: int = _STREAM) -> NDArray[np.uint64]:
+    """Return the key of the generators of all crops of a run, by default of their degradations."""
+    return np.random.SeedSequence([seed, stream]).generate_state(2, np.uint64).astype(np.uint64)
 
 
 class CropRandom:
