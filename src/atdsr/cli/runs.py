@@ -84,9 +84,9 @@ def _print_run(run: "TrainingRun") -> None:
         return
     best, sets = run.best, run.sets
     validations = run.validations[-(_MOST_CELLS // (len(sets) + 3)) :]
-    bicubic = run.validations[-1].bicubic
+    baseline = run.validations[-1].bicubic
     header = ["PSNR (dB)", *sets, *(["mean"] if len(sets) > 1 else []), ""]
-    lines = [["bicubic", *(units.decibels(bicubic.get(name)) for name in sets)]]
+    lines = [[run.baseline, *(units.decibels(baseline.get(name)) for name in sets)]]
     for validated in validations:
         figures = [units.decibels(validated.psnr.get(name)) for name in sets]
         figures += [units.decibels(validated.mean_psnr)] if len(sets) > 1 else []

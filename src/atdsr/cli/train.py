@@ -262,11 +262,10 @@ def _print_recipes() -> None:
     for name in recipes.names():
         config = recipes.load(name)
         scale = config.network.scale
-        network = next((n for n, of in recipes.PRESETS.items() if of(scale) == config.network), "")
         lines.append(
             [
                 name,
-                network,
+                recipes.name_of(config.network) or "",
                 f"x{scale}",
                 f"{config.iterations:,}",
                 str(config.data.batch),

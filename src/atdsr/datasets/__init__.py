@@ -4,7 +4,7 @@ A packed set keeps the pixels of all pictures of a folder, HR and LR, one after 
 that are mapped into memory, and describes them in its index. `docs/data.md` is the page for users.
 """
 
-from atdsr.datasets.crops import Crops, gray_from_rgb
+from atdsr.datasets.crops import Crops, as_floats, gray_from_rgb
 from atdsr.datasets.packed_set import (
     SIDE_MULTIPLE,
     CheckResult,
@@ -23,6 +23,7 @@ __all__ = [
     "PackConfig",
     "PackedSet",
     "Teacher",
+    "as_floats",
     "check",
     "find_unpacked",
     "gray_from_rgb",

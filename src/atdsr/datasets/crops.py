@@ -246,6 +246,12 @@ def gray_from_rgb(crops: Tensor) -> Tensor:
     return luma.to(torch.uint8)[:, None]
 
 
+def as_floats(crops: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return crops as floats in the range 0..1, which they may be already."""
+    floats = crops.to(dtype)
+    return floats / 255 if crops.dtype == torch.uint8 else floats
+
+
 def _below(words: NDArray[np.uint64], limits: _Integers) -> _Integers:
     """Return a number in [0, limit) for each limit, from the upper 32 bits of a random word."""
     upper = words >> np.uint64(32)

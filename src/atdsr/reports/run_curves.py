@@ -106,9 +106,9 @@ def _validation_curves(run: TrainingRun) -> dict[str, Draw]:
     """Return what draws PSNR on each test set."""
 
     def curve(name: str, points: list[tuple[int, float]]) -> Draw:
-        bicubic = [v.bicubic[name] for v in run.validations if _is_finite(v.bicubic.get(name))]
-        baseline = bicubic[-1] if bicubic else None
-        return lambda axes, colours: _draw_psnr(axes, colours, *_arrays(points), baseline)
+        values = [v.bicubic[name] for v in run.validations if _is_finite(v.bicubic.get(name))]
+        last = values[-1] if values else None
+        return lambda axes, colours: _draw_psnr(axes, colours, *_arrays(points), last, run.baseline)
 
     curves: dict[str, Draw] = {}
     for name in run.sets:
@@ -159,20 +159,25 @@ def _draw_rate(axes: Axes, colours: Colours, steps: np.ndarray, rates: np.ndarra
 
 
 def _draw_psnr(
-    axes: Axes, colours: Colours, steps: np.ndarray, values: np.ndarray, bicubic: float | None
+    axes: Axes,
+    colours: Colours,
+    steps: np.ndarray,
+    values: np.ndarray,
+    baseline: float | None,
+    name: str = "bicubic",
 ) -> None:
-    """Draw PSNR at each validation; mark the best one, and bicubic where it is near.
+    """Draw PSNR at each validation; mark the best one, and the baseline where it is near.
 
-    A single validation is drawn above bicubic, as there is nothing else to see it by.
+    A single validation is drawn above the baseline, as there is nothing else to see it by.
     """
     low = float(values[len(values) // _WARM_UP :].min())
     high = float(values.max())
     span = max(high - low, _LEAST_SPAN)
     middle = (low + high) / 2
-    if bicubic is not None and (len(values) == 1 or low - bicubic < 1.5 * (high - low)):
-        low, high = min(low, bicubic), max(high, bicubic)
-        axes.axhline(bicubic, color=colours.soft, linewidth=1, linestyle=(0, (4, 3)))
-        axes.text(0, bicubic, "bicubic", color=colours.soft, size=8, va="bottom")
+    if baseline is not None and (len(values) == 1 or low - baseline < 1.5 * (high - low)):
+        low, high = min(low, baseline), max(high, baseline)
+        axes.axhline(baseline, color=colours.soft, linewidth=1, linestyle=(0, (4, 3)))
+        axes.text(0, baseline, name, color=colours.soft, size=8, va="bottom")
     axes.plot(steps, values, color=colours.ink, linewidth=1.4)
     axes.plot(steps, values, "o", color=colours.ink, markersize=2.6)
     low, high = min(low, middle - span / 2), max(high, middle + span / 2)

@@ -39,6 +39,7 @@ _LARGEST = 1e40  # figure; float32 ends before it, and sums of such figures are 
 _MOST_STEPS = 2**53  # which floats hold exactly
 _MOST_SETS = 16  # of a validation, and of a run
 _LONGEST_NAME, _LONGEST_TEXT = 200, 1_000  # letters
+_BICUBIC = "bicubic"
 _RECENT = 10  # log entries that recent figures are taken over
 
 
@@ -119,6 +120,11 @@ class TrainingRun:
     def best(self) -> Validated | None:
         """The validation with the highest mean PSNR, the first of equals."""
         return max(self.validations, key=lambda validated: validated.mean_psnr, default=None)
+
+    @property
+    def baseline(self) -> str:
+        """What the network is compared with; logs of earlier versions do not say it."""
+        return (self.validations[-1].baseline if self.validations else "") or _BICUBIC
 
     @property
     def sets(self) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import torch
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -19,7 +20,7 @@ from pydantic import (
 from atdsr.base.sections import ConfigSection, Number, PositiveFloat
 from atdsr.datasets import degradations, pairs
 from atdsr.datasets.degradations import Degradation
-from atdsr.network.config import ATDConfig
+from atdsr.network.config import ATDUConfig, NetworkConfig
 
 
 def _check_folder_name(text: str) -> str:
@@ -86,6 +87,8 @@ CropSide = Annotated[PositiveInt, Field(le=8192), Number]
 """The side of a crop in pixels."""
 StepCount = Annotated[int, Field(ge=0, le=_MAX_COUNT), Number]
 """A step or a number of steps; 0 for none."""
+LearningRate = Annotated[PositiveFloat, Field(le=_MAX_LEARNING_RATE)]
+"""A learning rate."""
 NonNegativeFloat = Annotated[float, Field(ge=0, le=1_000_000), Number]
 """A number from 0 to a million."""
 FolderName = Annotated[str, AfterValidator(_check_folder_name)]
@@ -102,6 +105,29 @@ Template = Annotated[str, AfterValidator(_check_template), BeforeValidator(_unqu
 """The name of an LR picture without its suffix; `{}` stands for the HR picture's name."""
 
 
+def dtype_of(precision: Precision) -> torch.dtype:
+    """Return the data type of parameters and crops; bf16 is left to autocast."""
+    return torch.float64 if precision == "fp64" else torch.float32
+
+
+class MixupConfig(ConfigSection):
+    """Mixup: every crop of a batch is mixed with another one of it, LR with LR and HR with HR.
+
+    A batch has one share L for all of its crops, and one permutation: crop i becomes L times itself
+    and 1 - L times the crop that the permutation puts in its place.
+
+    Source:
+        Zhang et al., "mixup: Beyond Empirical Risk Minimization", https://arxiv.org/abs/1710.09412
+
+    Attributes:
+        probability: Share of the batches that are mixed.
+        beta: Both parameters of the Beta distribution of L.
+    """
+
+    probability: Annotated[float, Field(ge=0, le=1), Number] = 0.5
+    beta: Annotated[float, Field(ge=0.1, le=100), Number] = 1.2
+
+
 class DataConfig(ConfigSection):
     """The crops to train on.
 
@@ -111,6 +137,8 @@ class DataConfig(ConfigSection):
         template: Names of those LR pictures.
         crop: Side in HR pixels of the most detailed square that is packed of each picture of a
             folder; None packs whole pictures.
+        min_side: Side in HR pixels that smaller pictures of a folder are extended to by their
+            mirror image when they are packed, so that crops fit into them; None leaves them.
         teacher: A model's name or a file of weights; what this network makes of the LR pictures of
             a folder is packed as the target in the place of HR. None keeps HR.
         batch: Crops per step, over all devices.
@@ -123,6 +151,7 @@ class DataConfig(ConfigSection):
             detail is taken.
         degradation: How LR is made from each HR crop: the name of a preset, or its operations. None
             takes the LR pictures of the set.
+        mixup: How crops are mixed with each other; None leaves them.
         residence: Where the pictures are kept: in the memory of the device ("device"), in mapped
             files ("mapped"), or on the device if they fit ("auto").
     """
@@ -131,6 +160,7 @@ class DataConfig(ConfigSection):
     lr: UserPath | None = None
     template: Template = "{}"
     crop: PositiveCount | None = None
+    min_side: CropSide | None = None
     teacher: UserPath | None = None
     batch: CropCount = 32
     patch: CropSide = 64
@@ -139,6 +169,7 @@ class DataConfig(ConfigSection):
     rot: bool = True
     candidates: Annotated[PositiveCount, Field(le=256)] = 1
     degradation: DegradationOrName | None = None
+    mixup: MixupConfig | None = None
     residence: Literal["auto", "device", "mapped"] = "auto"
 
     @model_validator(mode="after")
@@ -174,17 +205,23 @@ class OptimizerConfig(ConfigSection):
     """The optimizer.
 
     Attributes:
-        name: "adamw" as published, or "muon" for the matrices of linear layers and AdamW for the
-            other parameters, both with the same learning rate.
+        name: "adamw" as published for ATD. "muon" has Muon for the matrices of linear layers and
+            AdamW for the other parameters, both with the same learning rate. "muon-aux-adam", as
+            published for ATD-U, has Muon for all tensors of two or more axes but those of the
+            first convolution, and AdamW with a rate of its own for the rest.
         lr: The highest learning rate.
+        adam_lr: That of AdamW in "muon-aux-adam"; None is `lr`.
         betas: Betas of AdamW.
+        eps: What AdamW adds to the root of the second moment.
         weight_decay: Weight decay of both optimizers.
         clip: Maximum norm of all gradients together; larger ones are scaled down to it.
     """
 
-    name: Literal["adamw", "muon"] = "adamw"
-    lr: Annotated[PositiveFloat, Field(le=_MAX_LEARNING_RATE)] = 2e-4
+    name: Literal["adamw", "muon", "muon-aux-adam"] = "adamw"
+    lr: LearningRate = 2e-4
+    adam_lr: LearningRate | None = None
     betas: tuple[float, float] = (0.9, 0.9)
+    eps: Annotated[PositiveFloat, Field(le=1)] = 1e-8
     weight_decay: NonNegativeFloat = 0.0
     clip: PositiveFloat | None = None
 
@@ -192,6 +229,8 @@ class OptimizerConfig(ConfigSection):
     def _check(self) -> Self:
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError("betas must be from 0 to below 1")
+        if self.adam_lr is not None and self.name != "muon-aux-adam":
+            raise ValueError("adam_lr is a rate of muon-aux-adam; take it out, or name that")
         return self
 
 
@@ -319,7 +358,7 @@ class TrainConfig(ConfigSection):
         schedule: The learning rate schedule.
         loss: The loss.
         ema: Decay of the exponential moving average of the weights, which starts as a copy of
-            them. The average is what is validated and published.
+            them. The average is what is validated and published; with 0, it is the weights.
         init_from: Model or file to take weights from. The network starts from a file's `params`
             and the average from its `params_ema`; a model of `atdsr models` gives both the same.
         init_strict: Whether the file must have every parameter. Otherwise parameters are taken
@@ -343,7 +382,7 @@ class TrainConfig(ConfigSection):
 
     name: FolderName
     output: UserPath
-    network: ATDConfig
+    network: NetworkConfig
     iterations: PositiveCount
     data: DataConfig
     stages: tuple[StageConfig, ...] = ()
@@ -368,7 +407,43 @@ class TrainConfig(ConfigSection):
         starts = [stage.after for stage in self.stages]
         if any(later <= earlier for earlier, later in itertools.pairwise(starts)):
             raise ValueError("stages must come in the order of `after`")
+        if self.restores:
+            self._check_restoration()
         return self
+
+    def _check_restoration(self) -> None:
+        """Refuse what only networks that enlarge can be trained with.
+
+        Raises:
+            ValueError: With the key.
+        """
+        data = self.data
+        if data.degradation is None:
+            raise ValueError(
+                "an ATD-U restores pictures, and data.degradation must say what is done to them, "
+                "such as {operations: [{kind: jpeg, quality: [10, 40]}]}"
+            )
+        if data.teacher is not None:
+            raise ValueError("data.teacher makes targets for networks that enlarge; take it out")
+        if data.candidates > 1:
+            raise ValueError(
+                "data.candidates weighs what is lost in LR, which an ATD-U has not; set it to 1"
+            )
+        if any(isinstance(each, TestFolder) and each.lr for each in self.validation.sets):
+            raise ValueError(
+                "a set of validate.sets has lr; for an ATD-U data.degradation makes the pictures, "
+                "so take it out"
+            )
+
+    @property
+    def restores(self) -> bool:
+        """Whether the network restores pictures, and does not enlarge them."""
+        return isinstance(self.network, ATDUConfig)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the crops, 3 for RGB and 1 for gray."""
+        return self.network.channels if isinstance(self.network, ATDUConfig) else 3
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of a step, counted from 1."""

@@ -7,8 +7,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from atdsr.datasets import Crops, PackedSet
-from atdsr.training.config import TrainConfig
+from atdsr.datasets import Crops, PackedSet, as_floats
+from atdsr.training import mixup
+from atdsr.training.config import TrainConfig, dtype_of
 from atdsr.training.distributed import Distributed
 
 _MEMORY_FRACTION = 0.4  # of a device's free memory that the training set may take
@@ -47,6 +48,7 @@ class CropLoader:
             rot=data.rot,
             candidates=data.candidates,
             degradation=data.degradation_at(config.network.scale),
+            gray=config.channels == 1,
         )
         self._crops = make_crops()
         for patch in {data.patch, *(stage.patch for stage in config.stages)}:
@@ -69,7 +71,11 @@ class CropLoader:
             self._executor.shutdown(cancel_futures=True)
 
     def batch(self, step: int) -> Batch:
-        """Return LR `b 3 p p` and HR `b 3 p*scale p*scale` of a step, uint8, on the device."""
+        """Return LR `b c p p` and HR `b c p*scale p*scale` of a step, on the device.
+
+        Both are uint8, or floats in the range 0..1: LR where a degradation makes it so, and both
+        where the run has mixup.
+        """
         start = time.perf_counter()
         if self._executor is None:
             batch = self._draw(step)
@@ -94,13 +100,39 @@ class CropLoader:
         numbers = range(first + shard.start, first + shard.stop)
         if self._stream is not None:
             with torch.cuda.stream(self._stream):
-                batch = self._crops.batch(numbers, stage.patch)
+                batch = self._crops_of(step, numbers)
             self._stream.synchronize()
             return batch
-        lr, hr = self._crops.batch(numbers, stage.patch)
+        lr, hr = self._crops_of(step, numbers)
         if self._executor is not None and self._distributed.device.type == "cuda":
             return lr.pin_memory(), hr.pin_memory()
         return lr, hr
+
+    def _crops_of(self, step: int, numbers: range) -> Batch:
+        """Return the crops of these numbers, mixed if those of the step are."""
+        config, stage = self._config, self._config.stage(step)
+        dtype = dtype_of(config.precision)
+        if config.data.mixup is None:
+            return self._crops.batch(numbers, stage.patch)
+        mix = mixup.draw(config.data.mixup, config.seed, step, stage.batch)
+        if mix is None:
+            lr, hr = self._crops.batch(numbers, stage.patch)
+            return as_floats(lr, dtype), as_floats(hr, dtype)
+        first = config.first_crop(step)
+        partners = [first + mix.partners[number - first] for number in numbers]
+        # those of other processes are cut here once more
+        needed = sorted({*numbers, *partners})
+        places = {number: place for place, number in enumerate(needed)}
+
+        def mixed(crops: Tensor) -> Tensor:
+            floats = as_floats(crops, dtype)
+            own, others = (
+                floats[[places[number] for number in group]] for group in (numbers, partners)
+            )
+            return mix.share * own + (1 - mix.share) * others
+
+        lr, hr = self._crops.batch(needed, stage.patch)
+        return mixed(lr), mixed(hr)
 
 
 def _fits_on_device(crops: Crops, residence: str, device: torch.device) -> bool:

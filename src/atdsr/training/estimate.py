@@ -1,16 +1,16 @@
-"""Estimates the cost of a run on this machine, from one block timed on one crop."""
+"""Estimates the cost of a run on this machine, from a part of the network timed on one crop."""
 
 import itertools
 import time
 from dataclasses import dataclass
-from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from atdsr.base import memory, units
-from atdsr.network.model import ATD, Block
+from atdsr.network.model import ATD, Layer
+from atdsr.network.unet import Network, build
 from atdsr.training.config import StageConfig, TrainConfig
 from atdsr.training.distributed import describe
 from atdsr.training.step import StepConfig, build_optimizers
@@ -36,7 +36,7 @@ class Estimate:
         crops: Crops that a device takes at once.
         patch: Side of these crops in LR pixels, at the start.
         timed: Side of the crop that was timed.
-        blocks: Blocks of the network, one of which was timed.
+        blocks: Blocks of the network, one of which was timed; 1 if the whole network was.
         iterations: Steps in all.
         ranks: Processes that share a batch.
         device: Description of the device that was timed.
@@ -59,6 +59,7 @@ class Estimate:
     def lines(self) -> list[str]:
         """Return sentences for the user."""
         patch, timed = (f"{side}x{side}" for side in (self.patch, self.timed))
+        part = f"one block of {self.blocks}" if self.blocks > 1 else "the network"
         shared = f" by each of {self.ranks} processes" if self.ranks > 1 else ""
         lines = [
             f"network: {self.parameters:,} parameters.",
@@ -67,8 +68,7 @@ class Estimate:
             f"{units.byte_size(self.free)} are free.",
             f"time: about {units.duration(self.seconds)} here, {self.iterations:,} steps of "
             f"{self.step_seconds:.3g} s, without validation.",
-            f"Both are extrapolated: one block of {self.blocks} was timed on one crop of {timed} "
-            f"({self.device}).",
+            f"Both are extrapolated: {part} was timed on one crop of {timed} ({self.device}).",
         ]
         if self.bytes > self.free:
             lines.append(
@@ -82,7 +82,8 @@ def estimate(config: TrainConfig, device: torch.device, ranks: int = 1) -> Estim
     """Estimate memory and time of a run; needs neither data nor weights.
 
     Every part of a block takes time and memory in proportion to its tokens, so one block on one
-    crop tells the rest but for the two ends of the network, which are small.
+    crop tells the rest but for the two ends of the network, which are small. The blocks of an ATD-U
+    differ, and all of them are timed.
 
     Args:
         config: Configuration of the run.
@@ -90,11 +91,12 @@ def estimate(config: TrainConfig, device: torch.device, ranks: int = 1) -> Estim
         ranks: Number of processes that will share a batch.
     """
     free = _free_bytes(device)  # before the model below takes some of it
-    model = ATD(config.network).to(device, StepConfig.from_train_config(config).dtype)
+    model = build(config.network).to(device, StepConfig.from_train_config(config).dtype)
     timed = min(config.data.patch, _MAX_TIMED_PATCH)
     tokens = _tokens(config, timed)
-    activations = _activation_bytes(model, config, tokens)
-    seconds = _seconds(model, config, tokens)
+    part = _part(model, tokens)
+    activations = _activation_bytes(part, config)
+    seconds = _seconds(part, config)
     costs: list[tuple[int, float]] = []  # number of steps, seconds of each
     starts = [0, *(stage.after for stage in config.stages), config.iterations]
     for start, end in itertools.pairwise(starts):
@@ -115,7 +117,7 @@ def estimate(config: TrainConfig, device: torch.device, ranks: int = 1) -> Estim
         crops=_crops_at_once(config, config.stage(1), ranks),
         patch=config.data.patch,
         timed=timed,
-        blocks=len(model.blocks),
+        blocks=part.count,
         iterations=config.iterations,
         ranks=ranks,
         device=describe(device),
@@ -140,49 +142,79 @@ def _tokens(config: TrainConfig, patch: int) -> int:
     return (-(-patch // window) * window) ** 2
 
 
-def _features(model: ATD, tokens: int) -> Tensor:
-    """Return the input of a block for one crop: `1 h w c`."""
+@dataclass(frozen=True)
+class _Part:
+    """A part of a network that is run on one crop, and tells the rest.
+
+    Attributes:
+        module: The part.
+        input: What it takes.
+        count: How many parts like it make the network.
+    """
+
+    module: nn.Module
+    input: Tensor
+    count: int
+
+    def __call__(self, step_config: StepConfig) -> Tensor:
+        """Run the part in the precision of a step."""
+        with step_config.autocast(self.input.device):
+            return self.module(self.input)
+
+
+def _part(model: Network, tokens: int) -> _Part:
     side, weight = round(tokens**0.5), model.conv_first.weight
-    shape = (1, side, side, model.config.width)
-    return torch.randn(shape, dtype=weight.dtype, device=weight.device).requires_grad_()
+    if isinstance(model, ATD):
+        module, shape, count = (
+            model.blocks[0],
+            (1, side, side, model.config.width),
+            len(model.blocks),
+        )
+    else:
+        module, shape, count = model, (1, model.config.channels, side, side), 1
+    crop = torch.randn(shape, dtype=weight.dtype, device=weight.device).requires_grad_()
+    return _Part(module, crop, count)
 
 
-def _seconds(model: ATD, config: TrainConfig, tokens: int) -> float:
-    """Return the seconds of all blocks, forward and backward, on one crop."""
-    x, device = _features(model, tokens), model.conv_first.weight.device
+def _seconds(part: _Part, config: TrainConfig) -> float:
+    """Return the seconds of the whole network, forward and backward, on one crop."""
+    device = part.input.device
     step_config = StepConfig.from_train_config(config)
     times: list[float] = []
     begin = time.perf_counter()
     while not times or (len(times) < _RUNS and time.perf_counter() - begin < _TIME_BUDGET):
         start = time.perf_counter()
-        with step_config.autocast(device):
-            out = model.blocks[0](x)
-        out.float().sum().backward()
+        part(step_config).float().sum().backward()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - start)
-    return len(model.blocks) * min(times)  # other processes only add to it
+    return part.count * min(times)  # other processes only add to it
 
 
-def _activation_bytes(model: ATD, config: TrainConfig, tokens: int) -> int:
+def _activation_bytes(part: _Part, config: TrainConfig) -> int:
     """Return the bytes that autograd saves of the network for one crop, and works with."""
-    block, x = cast(Block, model.blocks[0]), _features(model, tokens)
-    block.activation_checkpointing = False
-    sizes = {_storage(parameter): 0 for parameter in block.parameters()}
+    sizes = {_storage(parameter): 0 for parameter in part.module.parameters()}
+    entering: list[int] = []  # bytes of the tokens of each layer
 
     def count(tensor: Tensor) -> Tensor:
         sizes.setdefault(_storage(tensor), tensor.untyped_storage().nbytes())
         return tensor
 
-    step_config = StepConfig.from_train_config(config)
-    with saved_tensors_hooks(count, lambda tensor: tensor), step_config.autocast(x.device):
-        out = block(x)  # noqa: F841  # keeps what is counted
-    block.activation_checkpointing = config.activation_checkpointing
-    saved, depth = sum(sizes.values()), config.network.depths[0]
-    working = _WORKING * saved // depth
+    def note(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        entering.append(given[0].nbytes)
+
+    layers = [module for module in part.module.modules() if isinstance(module, Layer)]
+    hooks = [layer.register_forward_pre_hook(note) for layer in layers]
+    with saved_tensors_hooks(count, lambda tensor: tensor):
+        out = part(StepConfig.from_train_config(config))  # noqa: F841  # keeps what is counted
+    for hook in hooks:
+        hook.remove()
+    saved = sum(sizes.values())
+    # that of the largest layer, what all of them save being in proportion to their tokens
+    working = _WORKING * saved * max(entering) // sum(entering)
     if config.activation_checkpointing:
-        return len(model.layers) * x.nbytes + working
-    return len(model.blocks) * saved + working
+        return part.count * sum(entering) + working
+    return part.count * saved + working
 
 
 def _storage(tensor: Tensor) -> int:
@@ -190,7 +222,7 @@ def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def _state_bytes(model: ATD, config: TrainConfig) -> int:
+def _state_bytes(model: Network, config: TrainConfig) -> int:
     """Return the bytes of weights, average, gradients, optimizers, and a checkpoint on its way."""
     weights = sum(parameter.nbytes for parameter in model.parameters())
     with_muon = sum(

@@ -91,12 +91,13 @@ class Validated:
 
     Attributes:
         step: Steps done.
-        psnr: PSNR-Y in dB by test set.
-        ssim: SSIM-Y by test set.
-        bicubic: PSNR-Y in dB of MATLAB's bicubic by test set.
+        psnr: PSNR-Y in dB by test set; PSNR of all channels for a network that restores.
+        ssim: SSIM-Y by test set; empty for a network that restores.
+        bicubic: PSNR-Y in dB of MATLAB's bicubic by test set, or PSNR of what `baseline` says.
         seconds: Duration of the validation.
         best: Whether the mean PSNR over the sets is the highest of the run so far.
         strips: File with crops of the test pictures, beside bicubic and HR.
+        baseline: What a network is compared with; "degraded" for one that restores pictures.
     """
 
     kind: ClassVar[str] = "validated"
@@ -108,6 +109,7 @@ class Validated:
     seconds: float
     best: bool
     strips: Path | None = None
+    baseline: str = "bicubic"
 
     @property
     def mean_psnr(self) -> float:

@@ -13,7 +13,7 @@ from atdsr.base import files, interrupts, memory, units
 from atdsr.base.reporter import Reporter
 from atdsr.datasets import PackConfig
 from atdsr.evaluation import methods
-from atdsr.network.model import ATD
+from atdsr.network.unet import Network, build
 from atdsr.training.config import TrainConfig
 from atdsr.training.crop_loader import CropLoader
 from atdsr.training.distributed import Distributed, describe, process_group
@@ -27,6 +27,7 @@ from atdsr.training.events import (
     Stepped,
     Validated,
 )
+from atdsr.training.restoration import RestorationValidator
 from atdsr.training.run_log import LOG_FILE, RunLog
 from atdsr.training.schedule_checks import warnings
 from atdsr.training.trackers import trackers
@@ -85,7 +86,7 @@ def fit(
         trainer = Trainer(config, distributed, reporter)
         distributed.on_main(lambda: stack.enter_context(_locked_folder(config.output)))
         trainer.start()
-        validator = distributed.on_main(lambda: Validator(config, distributed.device, reporter))
+        validator = distributed.on_main(lambda: _validator(config, distributed.device, reporter))
         packed_folder = _prepare_dataset(config, distributed, reporter)
         pictures = datasets.PackedSet(packed_folder, config.network.scale)
         distributed.on_main(lambda: run_log.open(trainer.step, trainer.validated))
@@ -141,7 +142,7 @@ def _check_memory(config: TrainConfig, distributed: Distributed) -> None:
     """
     free = memory.available_bytes()
     with torch.device("meta"):
-        weights = sum(parameter.nbytes for parameter in ATD(config.network).parameters())
+        weights = sum(parameter.nbytes for parameter in build(config.network).parameters())
     if weights > free:
         raise TrainingError(
             f"the weights of the network take {units.byte_size(weights)} and "
@@ -149,7 +150,7 @@ def _check_memory(config: TrainConfig, distributed: Distributed) -> None:
         )
     for number, stage in enumerate((config.stage(1), *config.stages)):
         pixels = stage.patch**2 * (1 + config.network.scale**2)
-        batch = len(distributed.shard(stage.batch)) * 3 * pixels
+        batch = len(distributed.shard(stage.batch)) * config.channels * pixels
         if batch > free:
             key = f"stages.{number - 1}" if number else "data"
             raise TrainingError(
@@ -201,6 +202,14 @@ def _prepare_dataset(config: TrainConfig, distributed: Distributed, reporter: Re
     )
 
 
+def _validator(
+    config: TrainConfig, device: torch.device, reporter: Reporter
+) -> Validator | RestorationValidator:
+    if config.restores:
+        return RestorationValidator(config, device)
+    return Validator(config, device, reporter)
+
+
 def pack_config(config: TrainConfig, device: torch.device) -> PackConfig:
     """Return what a run packs of a folder of pictures; a teacher's network is loaded.
 
@@ -215,7 +224,7 @@ def pack_config(config: TrainConfig, device: torch.device) -> PackConfig:
     teacher = None
     if data.teacher is not None:
         teacher = methods.teacher(data.teacher.as_posix(), scale, str(device))
-    return PackConfig((scale,), data.lr, data.template, data.crop, teacher)
+    return PackConfig((scale,), data.lr, data.template, data.crop, teacher, data.min_side)
 
 
 def _started(
@@ -264,7 +273,7 @@ def _validation_is_due(trainer: Trainer, config: TrainConfig) -> bool:
 def _validate(
     trainer: Trainer,
     distributed: Distributed,
-    validator: Validator | None,
+    validator: Validator | RestorationValidator | None,
     stop_requested: Callable[[], bool],
     emit: Callback,
 ) -> None:
@@ -290,7 +299,7 @@ class _ValidationStopped(Exception):  # noqa: N818 - it is not an error
 
 
 @contextmanager
-def _stoppable(model: ATD, stop_requested: Callable[[], bool]) -> Iterator[None]:
+def _stoppable(model: Network, stop_requested: Callable[[], bool]) -> Iterator[None]:
     """Raise `_ValidationStopped` in the next layer of the network once a stop is requested."""
 
     def check(*_: object) -> None:

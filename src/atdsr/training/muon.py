@@ -1,4 +1,4 @@
-"""The Muon optimizer, for all matrices of one shape at once.
+"""The Muon optimizer, for all tensors of one shape at once.
 
 A network like ATD has a few hundred small matrices of a few shapes. PyTorch's own Muon updates them
 one by one, which takes longer than a step's arithmetic where launching an operation is what
@@ -11,12 +11,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import ParamsT
 
 _copy = torch._foreach_copy_  # pyright: ignore[reportPrivateImportUsage]
 
 
 class Muon(torch.optim.Muon):
     """`torch.optim.Muon` with the same arguments, state and results up to bfloat16's rounding.
+
+    It takes tensors of more than two axes, too, as matrices of the first axis and all others, as in
+    Jordan's implementation (https://github.com/KellerJordan/Muon). Float64 is computed in float64
+    throughout.
 
     It never waits for the device, so a CUDA graph can hold it. The learning rate of a group may be
     a number or a tensor of one element on the parameters' device.
@@ -28,6 +33,31 @@ class Muon(torch.optim.Muon):
     """
 
     found_inf: Tensor | None = None
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1e-3,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        ns_coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315),
+        eps: float = 1e-7,
+        ns_steps: int = 5,
+        adjust_lr_fn: str | None = None,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+            "nesterov": nesterov,
+            "ns_coefficients": ns_coefficients,
+            "eps": eps,
+            "ns_steps": ns_steps,
+            "adjust_lr_fn": adjust_lr_fn,
+        }
+        # past PyTorch's own, which refuses tensors of more than two axes
+        torch.optim.Optimizer.__init__(self, params, defaults)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -60,10 +90,12 @@ class Muon(torch.optim.Muon):
         grad, old, old_momentum = (torch.stack(x) for x in (grads, parameters, momenta))
         momentum = old_momentum.lerp(grad, 1 - group["momentum"])
         update = grad.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
-        update = _orthogonalized(update, group["ns_coefficients"], group["ns_steps"], group["eps"])
+        update = _orthogonalized(
+            update.flatten(2), group["ns_coefficients"], group["ns_steps"], group["eps"]
+        )
         lr = group["lr"]
         rate = lr * _relative_rate(group["adjust_lr_fn"], old.shape[-2:])
-        new = old * (1 - lr * group["weight_decay"]) - update.to(old.dtype) * rate
+        new = old * (1 - lr * group["weight_decay"]) - update.to(old.dtype).view_as(old) * rate
         if self.found_inf is not None:
             skipped = self.found_inf.bool()
             new = torch.where(skipped, old, new)
@@ -81,16 +113,16 @@ class Muon(torch.optim.Muon):
 def _orthogonalized(
     matrices: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float
 ) -> Tensor:
-    """Bring the matrices' singular values near 1, by Newton-Schulz iterations in bfloat16.
+    """Bring the matrices' singular values near 1, by Newton-Schulz iterations.
 
     Args:
-        matrices: The matrices, `n a b`.
+        matrices: The matrices, `n a b`. Those in float32 are computed in bfloat16.
         coefficients: Coefficients of the polynomial of degree five.
         steps: Number of iterations.
         eps: The least norm that a matrix is divided by.
     """
     is_tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.bfloat16()
+    x = matrices if matrices.dtype == torch.float64 else matrices.bfloat16()
     x = x.mT if is_tall else x
     x = x / torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True).clamp(min=eps)
     a, b, c = coefficients
@@ -101,7 +133,7 @@ def _orthogonalized(
 
 
 def _relative_rate(rule: str | None, shape: torch.Size) -> float:
-    """Return the factor on the group's learning rate for a matrix of this shape."""
+    """Return the factor on the group's learning rate for a tensor with these last two axes."""
     rows, columns = shape
     if rule == "match_rms_adamw":
         return 0.2 * math.sqrt(max(rows, columns))

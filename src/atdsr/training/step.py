@@ -11,12 +11,16 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from atdsr.base.reporter import SILENT, Reporter
+from atdsr.datasets import as_floats
 from atdsr.network.kernels import gpu
 from atdsr.network.kernels.gpu.graphs import Graph
-from atdsr.network.model import ATD
-from atdsr.training.config import OptimizerConfig, Precision, TrainConfig
+from atdsr.network.unet import Network
+from atdsr.training.config import OptimizerConfig, Precision, TrainConfig, dtype_of
 from atdsr.training.losses import Loss, loss_function
 from atdsr.training.muon import Muon
+
+RATE = "rate"
+"""What a group of parameters has of the learning rate of a step, under this key."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class StepConfig:
     @property
     def dtype(self) -> torch.dtype:
         """Data type of parameters and crops; bf16 is left to `autocast`."""
-        return torch.float64 if self.precision == "fp64" else torch.float32
+        return dtype_of(self.precision)
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Return the context in which matrix products have the precision of the run."""
@@ -97,8 +101,8 @@ class TrainStep:
 
     def __init__(
         self,
-        model: ATD,
-        average: ATD,
+        model: Network,
+        average: Network,
         optimizers: list[torch.optim.Optimizer],
         config: StepConfig,
         world_size: int = 1,
@@ -159,18 +163,19 @@ class TrainStep:
         A step whose loss or gradient is not finite changes nothing and is counted as skipped.
 
         Args:
-            lr: LR crops `b 3 h w`, uint8, on the device.
+            lr: LR crops `b c h w`, uint8 or floats in the range 0..1, on the device.
             hr: HR crops, likewise.
             batch_size: Crops of the batch over all processes.
-            learning_rate: The learning rate.
+            learning_rate: The learning rate; some parameters may have a fixed part of it.
         """
         self._batch_size = batch_size
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
+                rate = learning_rate * group[RATE]
                 if isinstance(group["lr"], Tensor):
-                    group["lr"].fill_(learning_rate)
+                    group["lr"].fill_(rate)
                 else:
-                    group["lr"] = learning_rate
+                    group["lr"] = rate
         self._update_step(lr, hr)
 
     def skipped(self) -> tuple[int, int]:
@@ -219,7 +224,7 @@ class TrainStep:
         size = config.micro_batch or len(lr)
         total = torch.zeros((), device=lr.device)
         for begin in range(0, len(lr), size):
-            lr_part, hr_part = (x[begin : begin + size].to(config.dtype) / 255 for x in (lr, hr))
+            lr_part, hr_part = (as_floats(x[begin : begin + size], config.dtype) for x in (lr, hr))
             weight = len(lr_part) * self._world_size / self._batch_size
             with self._no_sync(is_last=begin + size >= len(lr)):
                 with config.autocast(lr.device):
@@ -238,6 +243,9 @@ class TrainStep:
 
     def _update_average(self, factor: Tensor) -> None:
         """Move the average towards the weights if the factor is 1, not if it is 0."""
+        if not self._config.ema:  # the weights themselves, not what is left of them by rounding
+            torch._foreach_copy_(self._averages, self._parameters)  # pyright: ignore
+            return
         steps = torch._foreach_sub(self._parameters, self._averages)  # pyright: ignore
         torch._foreach_mul_(steps, (1 - self._config.ema) * factor.to(self._config.dtype))  # pyright: ignore
         torch._foreach_add_(self._averages, steps)  # pyright: ignore
@@ -254,10 +262,12 @@ def _deterministic_convolutions() -> AbstractContextManager[None]:
     )
 
 
-def build_optimizers(model: ATD, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
-    """Return AdamW for all parameters, or Muon for the layers' matrices and AdamW for the rest.
+def build_optimizers(model: Network, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
+    """Return AdamW for all parameters, or Muon for some of them and AdamW for the rest.
 
-    Muon's update is scaled to the size of AdamW's, so that both follow one learning rate.
+    For the matrices of layers alone, Muon's update is scaled to the size of AdamW's, so that both
+    follow one learning rate. For all tensors of two or more axes, it has the factor and the rates
+    of Jordan's `MuonWithAuxAdam` (https://github.com/KellerJordan/Muon).
 
     Args:
         model: The network.
@@ -265,12 +275,15 @@ def build_optimizers(model: ATD, config: OptimizerConfig) -> list[torch.optim.Op
     """
     matrices: list[Tensor] = []
     optimizers: list[torch.optim.Optimizer] = []
-    decay = config.weight_decay
+    decay, rule = config.weight_decay, "match_rms_adamw"
     if config.name == "muon":
         matrices = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
-        optimizers.append(
-            Muon(matrices, config.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
-        )
+    elif config.name == "muon-aux-adam":
+        rule = "original"
+        named = model.named_parameters()
+        matrices = [p for name, p in named if p.ndim >= 2 and "first" not in name]
+    if matrices:
+        optimizers.append(Muon(matrices, config.lr, weight_decay=decay, adjust_lr_fn=rule))
     with_muon = {id(matrix) for matrix in matrices}
     others = [p for p in model.parameters() if p.requires_grad and id(p) not in with_muon]
     optimizers.append(
@@ -278,9 +291,15 @@ def build_optimizers(model: ATD, config: OptimizerConfig) -> list[torch.optim.Op
             others,
             config.lr,
             betas=config.betas,
+            eps=config.eps,
             weight_decay=decay,
             fused=True,
             capturable=others[0].is_cuda,
         )
     )
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group[RATE] = 1.0
+    if config.adam_lr is not None:
+        optimizers[-1].param_groups[0][RATE] = config.adam_lr / config.lr
     return optimizers

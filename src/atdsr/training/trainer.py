@@ -12,8 +12,9 @@ import torch
 from atdsr.base.errors import AtdsrError
 from atdsr.base.reporter import SILENT, Reporter
 from atdsr.inference.budget import is_out_of_memory
+from atdsr.network.config import ATDConfig
 from atdsr.network.kernels import gpu
-from atdsr.network.model import ATD
+from atdsr.network.unet import Network, build
 from atdsr.training import checkpoints
 from atdsr.training.config import TrainConfig
 from atdsr.training.crop_loader import Batch
@@ -63,7 +64,7 @@ class Trainer:
         self._config = config
         self._distributed = distributed
         self._reporter = reporter.logged()
-        model = ATD(config.network, activation_checkpointing=config.activation_checkpointing)
+        model = build(config.network, activation_checkpointing=config.activation_checkpointing)
         step_config = StepConfig.from_train_config(config)
         self.model = model.to(distributed.device, step_config.dtype)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
@@ -118,7 +119,7 @@ class Trainer:
             weights = self._distributed.from_main(
                 lambda key=key: models.load_weights(source, category_size=category_size, prefer=key)
             )
-            weights.enlarging("training")
+            self._check_kind(weights, source)
             interpolated, fresh = initialise_from(network, weights.state)
         if len(fresh) == len(self.model.state_dict()):
             raise TrainingError(f"nothing in {source} fits the network; choose another init_from.")
@@ -133,12 +134,26 @@ class Trainer:
         if fresh:
             self._reporter.notice(f"{source} does not have {', '.join(fresh)}; these begin fresh.")
 
+    def _check_kind(self, weights: Weights, source: Path) -> None:
+        """Refuse weights of a network that does something else than that of the run.
+
+        Raises:
+            TrainingError, WeightsError: One of the two restores, and the other one enlarges.
+        """
+        if not self._config.restores:
+            weights.enlarging("this run")
+        elif isinstance(weights.config, ATDConfig):
+            raise TrainingError(
+                f"{source} holds an ATD, which enlarges, and this run trains an ATD-U, which "
+                "restores; choose another init_from."
+            )
+
     def _restore(self, state: dict[str, Any]) -> None:
         try:
             before, now = state["settings"], self._config.model_dump(mode="json")
             if (
-                # earlier versions did not write the field
-                {"category_block": None, **before["network"]} != now["network"]
+                # earlier versions did not write all fields
+                {**dict.fromkeys(now["network"]), **before["network"]} != now["network"]
                 or before["optim"]["name"] != now["optim"]["name"]
             ):
                 raise KeyError
@@ -169,7 +184,7 @@ class Trainer:
         On a GPU the step is only launched; `check` and `stats` wait for it.
 
         Args:
-            batch: LR and HR, uint8, on the device.
+            batch: LR and HR on the device, as `CropLoader.batch` returns them.
 
         Raises:
             TrainingError: See `check`; or memory ran out.
@@ -317,7 +332,7 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) 
         group.update(values)
 
 
-def _on_cpu(model: ATD) -> StateDict:
+def _on_cpu(model: Network) -> StateDict:
     """Return the state dict of a network as files have it."""
     return {name: value.detach().float().cpu() for name, value in model.state_dict().items()}
 

@@ -18,7 +18,7 @@ from atdsr.evaluation.testsets import Pair, TestSet
 from atdsr.imaging import Picture
 from atdsr.inference.config import Precision, UpscaleError
 from atdsr.inference.upscaler import Upscaler
-from atdsr.network.model import ATD
+from atdsr.network.unet import Network
 from atdsr.training import validation_images
 from atdsr.training.config import TestFolder, TrainConfig
 from atdsr.training.events import Validated
@@ -63,7 +63,7 @@ class Validator:
         self._bicubic: dict[str, float] | None = None
         self._images: dict[tuple[str, str], ValidationImage] = {}
 
-    def measure(self, step: int, average: ATD, best: float) -> Validated:
+    def measure(self, step: int, average: Network, best: float) -> Validated:
         """Enlarge all pictures by the averaged weights, and draw the validation images.
 
         Neither the network nor any random number generator is changed.
@@ -102,7 +102,7 @@ class Validator:
         )
         return replace(validated, best=validated.mean_psnr > best)
 
-    def _network_method(self, average: ATD) -> Method:
+    def _network_method(self, average: Network) -> Method:
         """Return the network as a method that uses tiles only if a picture does not fit whole."""
         precision: Precision = "bf16" if self._config.precision == "bf16" else "fp32"
         whole, tiled = (
@@ -184,7 +184,10 @@ def find_sets(config: TrainConfig) -> list[TestSet]:
         try:
             new = _read_sets(source, scale)
             for dataset in new:
-                _check_set(dataset, scale)
+                if config.restores:
+                    dataset.pairs[0].load_hr(scale)
+                else:
+                    _check_set(dataset, scale)
         except AtdsrError as error:
             raise ValidationError(
                 f"the test set {name!r} cannot be used: {error} It is named in validate.sets; "

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from atdsr.network.model import ATD
+from atdsr.network.unet import Network
 from atdsr.weights.state_dict import official_name
 
 
-def initialise_from(model: ATD, state: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+def initialise_from(model: Network, state: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
     """Copy every parameter whose name and shape match, as fine-tuning across scales does.
 
     The shape of a convolution before a pixel shuffle depends on the scale. It is interpolated: the
@@ -45,7 +45,7 @@ def initialise_from(model: ATD, state: Mapping[str, Tensor]) -> tuple[list[str],
     return [official_name(name) for name in interpolated], fresh
 
 
-def _before_shuffles(model: ATD) -> Iterator[tuple[str, int]]:
+def _before_shuffles(model: Network) -> Iterator[tuple[str, int]]:
     """Yield the parameters of convolutions before a pixel shuffle, and the shuffle's factor."""
     for path, module in model.named_modules():
         if isinstance(module, nn.Sequential):

@@ -176,3 +176,37 @@ def test_a_cuda_graph_holds_a_step() -> None:
         graph.replay()
     found = [nn.Parameter(parameter.detach().cpu()) for parameter in parameters]
     _assert_alike(found, _take_steps(torch.optim.Muon, lr=0.02)[0])
+
+
+# -------------------------------------------------------------------------- more than two axes
+
+
+def test_a_convolution_is_a_matrix_of_its_outputs() -> None:
+    """And the factor on its rate is that of the last two axes, 1 for square kernels."""
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn((24, 2, 3, 3), generator=generator)
+    flat, square = nn.Parameter(start.clone().flatten(1)), nn.Parameter(start.clone())
+    for parameter in (flat, square):
+        optimizer = Muon([parameter], lr=0.02, weight_decay=0.1, adjust_lr_fn="original")
+        for seed in (1, 2):
+            grad = torch.randn(start.shape, generator=torch.Generator().manual_seed(seed))
+            parameter.grad = grad.view_as(parameter)
+            optimizer.step()
+        assert optimizer.state[parameter]["momentum_buffer"].shape == parameter.shape
+    ways = [(x.detach().view_as(start) - start * (1 - 0.02 * 0.1) ** 2) for x in (flat, square)]
+    torch.testing.assert_close(ways[0], ways[1] * (24 / 18) ** 0.5)
+
+
+def test_float64_is_computed_in_float64() -> None:
+    """Five steps of Newton and Schulz of singular values, one by one."""
+    generator = torch.Generator().manual_seed(0)
+    grad = torch.randn((7, 5), generator=generator, dtype=torch.float64)
+    parameter = nn.Parameter(torch.zeros_like(grad))
+    parameter.grad = grad
+    Muon([parameter], lr=1.0, weight_decay=0.0, adjust_lr_fn="match_rms_adamw").step()
+    u, values, v = torch.linalg.svd(grad, full_matrices=False)
+    values = values / values.norm()
+    for _ in range(5):
+        values = 3.4445 * values - 4.775 * values**3 + 2.0315 * values**5
+    expected = -0.2 * 7**0.5 * (u * values) @ v
+    assert (parameter.detach() - expected).abs().max() < 1e-12

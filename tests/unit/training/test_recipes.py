@@ -10,12 +10,21 @@ import pytest
 import torch
 
 from atdsr.datasets import degradations
-from atdsr.network.config import ATDConfig, atd, atd_light
+from atdsr.datasets.degradations.config import Jpeg, Noise
+from atdsr.network.config import (
+    ATDConfig,
+    ATDUConfig,
+    atd,
+    atd_light,
+    atd_light_v2,
+    atd_u,
+    atd_v2,
+)
 from atdsr.training import TrainConfig, recipes, schedule_checks
 from atdsr.training.recipes import RecipeError
-from atdsr.training.recipes.schema import NetworkFields
+from atdsr.training.recipes.schema import NetworkFields, RestorerFields
 from atdsr.weights import models, read_weights
-from helpers.networks import ROOT, TINY
+from helpers.networks import ROOT, TINY, TINY_U
 
 GOOD = "model: atd-light\nscale: 3\ndata: {train: sets/a}\niterations: 10\n"
 TINY_MODEL = (
@@ -95,16 +104,108 @@ def test_a_network_by_its_fields(write: Write) -> None:
     assert settings.network == TINY
     fields = {field.name for field in dataclasses.fields(ATDConfig)} - {"scale"}
     assert set(NetworkFields.model_fields) == fields
+    fields = {field.name for field in dataclasses.fields(ATDUConfig)}
+    assert set(RestorerFields.model_fields) - {"network"} == fields
+
+
+RESTORE = (
+    "model: atd-u-gray\ndata: {train: sets/a, degradation: {operations: [{kind: jpeg}]}}\n"
+    "iterations: 10\n"
+)
+TINY_RESTORER = (
+    "{network: ATD-U, channels: 3, width: 8, depths: [2, 1, 1, 1], heads: [1, 2, 2, 2], "
+    "windows: [16, 8, 8, 8], code_widths: [2, 3, 3, 3], reduced_widths: [2, 4, 4, 4], "
+    "category_size: 128, dictionary_size: 10, ffn_kernel: 3, ffn_ratio: 1.5}"
+)
+
+
+def test_a_network_that_restores(write: Write) -> None:
+    settings = recipes.load(write(RESTORE))
+    assert (settings.network, settings.channels) == (atd_u(1), 1)
+    assert recipes.load(write(RESTORE + "scale: 1\n")) == settings
+    color = recipes.load(write(RESTORE.replace("gray", "color"))).network
+    assert color == atd_u(3)
+    tiny = recipes.load(write(RESTORE.replace("atd-u-gray", TINY_RESTORER)))
+    assert tiny.network == TINY_U
+    assert recipes.load(write(recipes.dump(tiny))) == tiny
+    assert "model: atd-u-gray" in recipes.dump(settings).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (RESTORE + "scale: 2\n", "scale is 2; an ATD-U restores"),
+        (RESTORE.replace(", degradation: {operations: [{kind: jpeg}]}", ""), "an ATD-U restores"),
+        (RESTORE.replace("train: sets/a", "train: sets/a, teacher: b"), r"data\.teacher makes"),
+        (
+            RESTORE.replace("train: sets/a", "train: sets/a, candidates: 2"),
+            r"data\.candidates weig",
+        ),
+        (RESTORE + "validate: {sets: [{name: a, hr: b, lr: c}]}\n", "has lr; for an ATD-U"),
+        (RESTORE.replace("gray", "grey"), "model is 'atd-u-grey'; it is atd or .* or atd-u-gray"),
+        (
+            RESTORE.replace("atd-u-gray", TINY_RESTORER.replace("channels: 3", "channels: 2")),
+            "model: channels is 2",
+        ),
+        (
+            RESTORE.replace("atd-u-gray", TINY_RESTORER.replace("windows", "window")),
+            r"no key 'model\.window'; did you mean 'model\.windows'",
+        ),
+        (
+            RESTORE.replace("atd-u-gray", TINY_RESTORER.replace("channels: 3, ", "")),
+            r"the key model\.channels is missing",
+        ),
+        (GOOD.replace("scale: 3", "scale: 1"), "scale is 1; ATD enlarges by 2, 3 or 4"),
+        (GOOD + "optim: {adam_lr: 1}\n", "adam_lr is a rate of muon-aux-adam"),
+        (GOOD.replace("sets/a", "sets/a, mixup: {beta: 0}"), r"data\.mixup\.beta is 0"),
+        (GOOD.replace("sets/a", "sets/a, mixup: {share: 1}"), r"no key 'data\.mixup\.share'"),
+    ],
+)
+def test_what_is_wrong_about_restoring(write: Write, text: str, sentence: str) -> None:
+    path = write(text)
+    with pytest.raises(RecipeError, match=rf"^{path}: .*{sentence}"):
+        recipes.load(path)
 
 
 # ------------------------------------------------------------------------ the published runs
 
 PUBLISHED = json.loads((ROOT / "tests/published_recipes.json").read_text())
 
+# of ATD v2: batch, patch, start, rate, milestones in thousands, steps and warm-up in thousands
+SECOND = {
+    "v2_000_ATD_SRx2_scratch": (48, 64, None, 2e-4, (250,), 300, 5),
+    "v2_001_ATD_SRx2_finetune": (48, 96, "v2_000", 1e-4, (80, 100), 120, 5),
+    "v2_002_ATD_SRx3_finetune": (48, 96, "v2_000", 1e-4, (80, 100), 120, 5),
+    "v2_003_ATD_SRx4_finetune": (48, 96, "v2_000", 1e-4, (80, 100), 120, 5),
+    "v2_101_ATD_light_SRx2_scratch": (64, 64, None, 5e-4, (250, 400, 450, 480), 500, 20),
+    "v2_102_ATD_light_SRx3_finetune": (64, 64, "v2_101", 2e-4, (125, 200, 225, 240), 250, 10),
+    "v2_103_ATD_light_SRx4_finetune": (64, 64, "v2_101", 2e-4, (125, 200, 225, 240), 250, 10),
+}
+
+# of ATD-U: channels, what is done to the pictures, rate of Muon, average, test sets
+COLOR, GRAY = ("CBSD68", "Kodak24", "McMaster"), ("Set12", "BSD68")
+RESTORING = {
+    **{
+        f"{number}_ATD_U_denoising_color_sigma{sigma}": (3, sigma, 1e-3, 0, COLOR)
+        for number, sigma in ((201, 15), (202, 25), (203, 50))
+    },
+    **{
+        f"{number}_ATD_U_denoising_gray_sigma{sigma}": (1, sigma, 1e-3, 0, GRAY)
+        for number, sigma in ((301, 15), (302, 25), (303, 50))
+    },
+    **{
+        f"{number}_ATD_U_jpegcar_gray_q{quality}": (1, quality, 8e-4, 0.999, ("Classic5", "Live1"))
+        for number, quality in ((401, 10), (402, 20), (403, 30), (404, 40))
+    },
+}
+
 
 def test_there_is_a_recipe_for_each_published_run() -> None:
-    published = [recipe["name"] for recipe in PUBLISHED["recipes"]]
-    assert recipes.names() == (*published, "finetune", "finetune_x3", "finetune_x4")
+    first = [recipe["name"] for recipe in PUBLISHED["recipes"]]
+    names = recipes.names()
+    assert names[:7] == tuple(first)
+    assert names[17:20] == ("finetune", "finetune_x3", "finetune_x4")
+    assert (*names[20:], *names[7:17]) == tuple(SECOND) + tuple(RESTORING)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -174,6 +275,87 @@ def test_a_published_run(figures: dict[str, Any]) -> None:
         assert settings.init_strict == figures["strict"]
 
 
+@pytest.mark.parametrize("name", SECOND)
+def test_a_published_run_of_atd_v2(name: str) -> None:
+    batch, patch, start, rate, milestones, thousands, warmup = SECOND[name]
+    settings = recipes.load(name)
+    assert settings == recipes.load(name[:6])
+    assert settings.name == name
+    assert settings.output == Path("experiments") / name
+    scale, preset = int(name.split("SRx")[1][0]), atd_light_v2 if "light" in name else atd_v2
+    assert settings.network == preset(scale)
+    folder = "datasets/DIV2K/DIV2K_train" if "light" in name else "datasets/DF2K/DF2K_train"
+    assert settings.data.train == Path(f"{folder}_HR_sub")
+    assert settings.data.lr == Path(f"{folder}_LR_bicubic/X{scale}_sub")
+    assert settings.data.template == "{}"
+    assert (settings.data.batch, settings.data.patch) == (batch, patch)
+    assert (settings.data.hflip, settings.data.rot) == (True, True)
+    optim = settings.optim
+    assert (optim.name, optim.lr, optim.betas, optim.eps) == ("adamw", rate, (0.9, 0.9), 1e-8)
+    assert (optim.weight_decay, optim.clip) == (0, None)
+    assert settings.schedule.milestones == tuple(1000 * each for each in milestones)
+    assert (settings.schedule.gamma, settings.schedule.warmup) == (0.5, 1000 * warmup)
+    assert settings.iterations == 1000 * thousands
+    assert (settings.loss.kind, settings.loss.fft, settings.ema) == ("l1", 0, 0.999)
+    assert (settings.precision, settings.activation_checkpointing) == ("fp32", True)
+    assert (settings.seed, settings.validation.every, settings.save.every) == (0, 10_000, 10_000)
+    assert all(f"x{scale}" in str(test) for test in settings.validation.sets)
+    assert len(settings.validation.sets) == 5
+    if start is None:
+        assert settings.init_from is None
+    else:
+        begun = recipes.load(start)
+        assert settings.init_from == begun.output / "models/net_g_latest.pth"
+        assert settings.init_strict == (scale == 2)
+
+
+@pytest.mark.parametrize("name", RESTORING)
+def test_a_published_run_of_atd_u(name: str) -> None:
+    channels, strength, rate, ema, sets = RESTORING[name]
+    settings = recipes.load(name)
+    assert settings == recipes.load(name[:3])
+    assert settings.name == name
+    assert settings.network == atd_u(channels)
+    assert settings.channels == channels
+    assert settings.restores
+    assert settings.data.train == Path("datasets/DFWB")
+    assert (settings.stage(1).patch, settings.stage(1).batch) == (256, 24)
+    assert settings.stage(60_000) == settings.stage(1)
+    assert (settings.stage(60_001).patch, settings.stage(60_001).batch) == (384, 12)
+    assert (settings.stages[-1].after, settings.iterations) == (60_000, 100_000)
+    assert settings.data.min_side == 384
+    assert (settings.data.hflip, settings.data.rot) == (True, True)
+    mixup = settings.data.mixup
+    assert mixup is not None
+    assert (mixup.probability, mixup.beta) == (0.5, 1.2)
+    degradation = settings.data.degradation_at(1)
+    assert degradation is not None
+    (operation,) = degradation.operations
+    if "jpeg" in name:
+        assert isinstance(operation, Jpeg)
+        assert (operation.quality, operation.offset) == ((strength, strength), False)
+        assert degradation.eight_bits
+    else:
+        assert isinstance(operation, Noise)
+        assert operation.sigma == (strength, strength)
+        assert (operation.gray, operation.poisson, operation.correlated) == (0, 0, 0)
+        assert not degradation.eight_bits
+    assert operation.probability == 1
+    optim = settings.optim
+    assert (optim.name, optim.lr, optim.adam_lr) == ("muon-aux-adam", rate, 2e-4)
+    assert (optim.betas, optim.eps, optim.weight_decay) == ((0.9, 0.95), 1e-10, 0.01)
+    assert optim.clip == 0.01
+    for step, halvings in ((1, 0), (50_000, 0), (50_001, 1), (70_001, 2), (90_001, 3)):
+        assert settings.learning_rate(step) == rate * 0.5**halvings
+    assert settings.loss.kind == "charbonnier"
+    assert settings.loss.eps**2 == pytest.approx(1e-3, rel=1e-12)
+    assert (settings.ema, settings.precision, settings.seed) == (ema, "fp32", 0)
+    assert settings.activation_checkpointing
+    assert (settings.validation.every, settings.save.every) == (5_000, 5_000)
+    names = [test.name for test in settings.validation.sets if not isinstance(test, str)]
+    assert tuple(names) == sets
+
+
 @pytest.mark.parametrize("figures", PUBLISHED["recipes"], ids=lambda figures: figures["name"][:3])
 def test_the_learning_rate_of_a_published_run(figures: dict[str, Any]) -> None:
     rate = recipes.load(figures["name"]).learning_rate
@@ -226,7 +408,7 @@ def test_names(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (GOOD + "optim: {lr: fast}\n", r"optim\.lr is 'fast': input should be a number"),
         (GOOD + "optim: {lr: .nan}\n", r"optim\.lr is nan: input should be"),
         (GOOD + "optim: {lr: yes}\n", r"optim\.lr is True: it must be a number"),
-        (GOOD + "optim: {name: sgd}\n", r"optim\.name is 'sgd': .*'adamw' or 'muon'"),
+        (GOOD + "optim: {name: sgd}\n", r"optim\.name is 'sgd': .*'adamw', 'muon' or 'muon-a"),
         (GOOD + "optim: {betas: [0.9, 2]}\n", r"optim: betas must be from 0 to below 1\."),
         (GOOD + "optim: 3\n", "optim is 3: it must hold `key: value` lines"),
         (GOOD + "optim:\n", "optim is None"),

@@ -1,8 +1,9 @@
 """Recipes: a training run as a short YAML text, checked before anything is touched.
 
-A recipe gives `model` (a published network by its name, or the fields of `ATDConfig`), `scale`, and
-every key of `training.TrainConfig` that shall differ from its default. `base` names recipes that
-it builds on. The recipes of the published runs come with atdsr.
+A recipe gives `model` (a published network by its name, or the fields of `ATDConfig` or, with
+`network: ATD-U` among them, of `ATDUConfig`), `scale`, which an ATD-U does not need, and every key
+of `training.TrainConfig` that shall differ from its default. `base` names recipes that it builds
+on. The recipes of the published runs come with atdsr.
 """
 
 from collections.abc import Sequence
@@ -17,15 +18,15 @@ from atdsr.datasets.degradations import Degradation
 from atdsr.training.config import TrainConfig
 from atdsr.training.recipes.files import find, names, read
 from atdsr.training.recipes.partial import PartialRecipe, RecipeError
-from atdsr.training.recipes.schema import PRESETS, resolve
+from atdsr.training.recipes.schema import name_of, resolve
 
 __all__ = [
-    "PRESETS",
     "PartialRecipe",
     "RecipeError",
     "degradation",
     "dump",
     "load",
+    "name_of",
     "names",
     "resolve",
 ]
@@ -89,13 +90,11 @@ def degradation(source: str, scale: int | None = None) -> tuple[Degradation, int
 def dump(config: TrainConfig) -> str:
     """Return a recipe that `load` reads back to an equal configuration, with all defaults."""
     values = config.model_dump(mode="json", by_alias=True, exclude={"network"})
-    network = config.network.to_dict()
-    scale = network.pop("scale")
-    model: object = {
-        key: list(value) if isinstance(value, tuple) else value for key, value in network.items()
+    scale, fields = config.network.scale, config.network.to_dict()
+    model = name_of(config.network) or {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in fields.items()
+        if key != "scale"
     }
-    for name, preset in PRESETS.items():
-        if preset(scale) == config.network:
-            model = name
     head = {"name": values.pop("name"), "output": values.pop("output")}
     return yaml_io.write({**head, "model": model, "scale": scale, **values})

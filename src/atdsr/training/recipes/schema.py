@@ -3,18 +3,23 @@
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
 from atdsr.base.errors import short
+from atdsr.base.scales import RESTORING
 from atdsr.network.config import (
+    U_NETWORK,
     ATDConfig,
+    ATDUConfig,
     ConfigError,
     Head,
+    NetworkConfig,
     atd,
     atd_light,
     atd_light_v2,
+    atd_u,
     atd_v2,
     check_scale,
 )
@@ -28,7 +33,9 @@ PRESETS: Mapping[str, Callable[[int], ATDConfig]] = {
     "atd-v2": atd_v2,
     "atd-light-v2": atd_light_v2,
 }
-"""The published networks by their names in recipes."""
+"""The published networks that enlarge, by their names in recipes."""
+RESTORERS: Mapping[str, ATDUConfig] = {"atd-u-color": atd_u(3), "atd-u-gray": atd_u(1)}
+"""Those that restore, likewise."""
 
 _EXPERIMENTS = Path("experiments")
 _Size = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
@@ -52,14 +59,45 @@ class NetworkFields(ConfigSection):
     code_width: _Size | None = None
 
 
+class RestorerFields(ConfigSection):
+    """The fields of `ATDUConfig`, and what tells that they are these."""
+
+    network: Literal["ATD-U"]
+    channels: _Size
+    width: _Size
+    depths: tuple[_Size, ...]
+    heads: tuple[_Size, ...]
+    windows: tuple[_Size, ...]
+    code_widths: tuple[_Size, ...]
+    reduced_widths: tuple[_Size, ...]
+    category_size: _Size
+    dictionary_size: _Size
+    ffn_kernel: _Size
+    ffn_ratio: Annotated[PositiveFloat, Field(le=1_000_000)]
+
+
 class _ModelSection(ConfigSection):
     model: NetworkFields
+
+
+class _RestorerSection(ConfigSection):
+    model: RestorerFields
 
 
 _KNOWN_KEYS = known_keys(TrainConfig)
 _KNOWN_KEYS[()] = ["model", "scale", *(key for key in _KNOWN_KEYS[()] if key != "network")]
 # the fields of a network are suggested only inside `model`, which is often just a name
-_MODEL_KEYS = {**_KNOWN_KEYS, ("model",): list(NetworkFields.model_fields)}
+_MODEL_KEYS, _RESTORER_KEYS = (
+    {**_KNOWN_KEYS, ("model",): list(fields.model_fields)}
+    for fields in (NetworkFields, RestorerFields)
+)
+
+
+def name_of(network: NetworkConfig) -> str | None:
+    """Return the name of a published network in recipes; None for any other network."""
+    if isinstance(network, ATDUConfig):
+        return next((name for name, one in RESTORERS.items() if one == network), None)
+    return next((name for name, of in PRESETS.items() if of(network.scale) == network), None)
 
 
 class _InvalidValueError(Exception):
@@ -128,17 +166,55 @@ def _validate(content: dict[Any, Any]) -> TrainConfig:
         raise _InvalidValueError(("network",), unknown_key(("network",), _KNOWN_KEYS))
     content.setdefault("output", str(_EXPERIMENTS / str(content["name"])))
     # the network comes last: `model` may only seem to be missing because of a mistyped key
+    _with_network(content, atd(2))
+    if "model" not in content:
+        raise _InvalidValueError((), "the key model is missing.")
+    model = content["model"]
+    if _is_restorer(model):
+        return _with_network(content, _restorer(model, content.get("scale", RESTORING)))
+    if not isinstance(model, dict) and not (isinstance(model, str) and model in PRESETS):
+        raise _InvalidValueError(
+            ("model",),
+            f"model is {short(model)}; it is {' or '.join((*PRESETS, *RESTORERS))}, or the fields "
+            "of a network.",
+        )
+    if "scale" not in content:
+        raise _InvalidValueError((), "the key scale is missing.")
+    return _with_network(content, _network(model, content["scale"]))
+
+
+def _with_network(content: dict[Any, Any], network: NetworkConfig) -> TrainConfig:
     others = {key: value for key, value in content.items() if key not in ("model", "scale")}
     try:
-        config = TrainConfig.model_validate(
-            {**others, "network": atd(2)}, by_alias=True, by_name=False
+        return TrainConfig.model_validate(
+            {**others, "network": network}, by_alias=True, by_name=False
         )
     except ValidationError as error:
         raise _InvalidValueError(*first_problem(error, content, _KNOWN_KEYS)) from None
-    for key in ("model", "scale"):
-        if key not in content:
-            raise _InvalidValueError((), f"the key {key} is missing.")
-    return config.model_copy(update={"network": _network(content["model"], content["scale"])})
+
+
+def _is_restorer(model: Any) -> bool:
+    if isinstance(model, dict):
+        return model.get("network") == U_NETWORK
+    return isinstance(model, str) and model in RESTORERS
+
+
+def _restorer(model: Any, scale: Any) -> ATDUConfig:
+    if scale != RESTORING:
+        raise _InvalidValueError(
+            ("scale",),
+            f"scale is {short(scale)}; an ATD-U restores and does not enlarge, so it is 1.",
+        )
+    if isinstance(model, str):
+        return RESTORERS[model]
+    try:
+        fields = dict(_RestorerSection.model_validate({"model": model}).model)
+        del fields["network"]
+        return ATDUConfig(**fields)
+    except ValidationError as error:
+        raise _InvalidValueError(*first_problem(error, {"model": model}, _RESTORER_KEYS)) from None
+    except ConfigError as error:
+        raise _InvalidValueError(("model",), f"model: {error}") from None
 
 
 def _network(model: Any, scale: Any) -> ATDConfig:
@@ -146,13 +222,8 @@ def _network(model: Any, scale: Any) -> ATDConfig:
         check_scale(scale)
     except ConfigError as error:
         raise _InvalidValueError(("scale",), str(error)) from None
-    if isinstance(model, str) and model in PRESETS:
+    if isinstance(model, str):
         return PRESETS[model](scale)
-    if not isinstance(model, dict):
-        raise _InvalidValueError(
-            ("model",),
-            f"model is {short(model)}; it is {' or '.join(PRESETS)}, or the fields of a network.",
-        )
     try:
         return ATDConfig(scale=scale, **dict(_ModelSection.model_validate({"model": model}).model))
     except ValidationError as error:
