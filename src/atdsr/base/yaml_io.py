@@ -7,7 +7,7 @@ strings, and so are `1:30` and `010`, which YAML 1.1 reads as 90 and 8.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,12 @@ class YamlError(AtdsrError):
     """A document that cannot be read; the sentence names the line."""
 
 
-def read(path: Path) -> dict[Any, Any]:
+def read(path: Path, repeatable: Collection[str] = ()) -> dict[Any, Any]:
     """Read the mapping in a file.
+
+    Args:
+        path: The file.
+        repeatable: Keys that a mapping may hold twice; the last one counts.
 
     Raises:
         YamlError: There is no such file, or it is not a YAML mapping of plain values. The sentence
@@ -48,7 +52,7 @@ def read(path: Path) -> dict[Any, Any]:
             f"{path} is not a YAML file of settings: it has more than {MAX_BYTES} bytes."
         )
     try:
-        content = parse(data.decode("utf-8-sig"))
+        content = parse(data.decode("utf-8-sig"), repeatable)
     except UnicodeDecodeError:
         raise YamlError(
             f"{path} is not a YAML file: it is not UTF-8 text; name another, or save it so."
@@ -60,8 +64,12 @@ def read(path: Path) -> dict[Any, Any]:
     return content
 
 
-def parse(text: str) -> Any:
+def parse(text: str, repeatable: Collection[str] = ()) -> Any:
     """Return the value of a YAML text: dict, list, str, int, float, bool or None.
+
+    Args:
+        text: The text.
+        repeatable: See `read`.
 
     Raises:
         YamlError: It is not YAML, holds anything else, a key twice, or a number that is too large,
@@ -69,7 +77,7 @@ def parse(text: str) -> Any:
     """
     try:
         node = yaml.compose(text, Loader=_Loader)
-        return None if node is None else _Builder().value(node)
+        return None if node is None else _Builder(repeatable).value(node)
     except yaml.MarkedYAMLError as error:
         raise YamlError(
             f"{_line(error.problem_mark)} is not valid YAML: {error.problem}."
@@ -151,7 +159,8 @@ class _Builder:
 
     _SCALARS = ("null", "bool", "int", "float", "str")
 
-    def __init__(self) -> None:
+    def __init__(self, repeatable: Collection[str]) -> None:
+        self.repeatable = repeatable
         self.remaining = MAX_VALUES
         self.ancestors: list[yaml.Node] = []
 
@@ -194,7 +203,7 @@ class _Builder:
                     f"{_line(key_node.start_mark)} has a key that is not plain text; take it out."
                 )
             key = self.value(key_node)
-            if key in keys:
+            if key in keys and key not in self.repeatable:
                 raise YamlError(
                     f"{_line(key_node.start_mark)} gives the key {short(key)} a second time; keep "
                     "one."

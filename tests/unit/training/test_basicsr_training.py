@@ -10,7 +10,15 @@ import torch
 
 from atdsr.training import TrainConfig, basicsr, recipes
 from atdsr.training.basicsr import BasicSRError
-from helpers.option_files import OFFICIAL, changed, options, write
+from helpers.option_files import (
+    OFFICIAL,
+    SECOND,
+    changed,
+    options,
+    restorer_options,
+    second_options,
+    write,
+)
 
 LIGHT = "101_ATD_light_SRx2_scratch"
 FINETUNE = "102_ATD_light_SRx3_finetune"
@@ -220,6 +228,7 @@ def test_what_has_no_bearing_is_passed_over(tmp_path: Path) -> None:
         ("train.use_grad_clip", True, "use_grad_clip"),
         ("train.fft_opt", {"type": "FFTLoss"}, "without normalisation; see whether your fork"),
         ("val.save_img", True, "as strips, not each picture"),
+        ("train.use_fp16", True, "float16 is not offered"),
         ("val.metrics.niqe", {"type": "calculate_niqe"}, "'calculate_niqe'. is not measured"),
         ("name", "debug_x", "the official code would measure"),
     ],
@@ -240,7 +249,7 @@ def test_what_is_done_otherwise_is_noted(
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [
-        ("network_g.type", "SwinIR", r"network_g\.type is 'SwinIR'; only ATD"),
+        ("network_g.type", "SwinIR", r"network_g\.type is 'SwinIR'; only ATD or ATDUNet is"),
         ("network_g.embed_dims", 3, "network_g: there is no key 'embed_dims'.*'embed_dim'"),
         ("network_g.upscale", 4, "scale is 2 and network_g.upscale 4"),
         ("network_g.num_heads", [5] * 4, "heads 5 does not divide width 48"),
@@ -274,7 +283,7 @@ def test_what_is_done_otherwise_is_noted(
         ("path.strict_load", True, "path: there is no key 'strict_load'.*'strict_load_g'"),
         ("train.optim_g.type", "Muon", r"train\.optim_g\.type is 'Muon': .*'AdamW' or 'Adam'"),
         ("train.optim_g.momentum", 0.9, "train.optim_g: there is no key 'momentum'"),
-        ("train.optim_g.eps", 1e-6, r"train\.optim_g\.eps is 1e-06; it must be 1e-08"),
+        ("train.optim_g.eps", 2, r"optim\.eps is 2.0"),
         ("train.optim_g.amsgrad", True, r"amsgrad is True"),
         ("train.optim_g.lr", 0, r"train\.optim_g\.lr is 0"),
         ("train.optim_g.lr", ..., r"the key train\.optim_g\.lr is missing"),
@@ -392,3 +401,141 @@ def test_overrides_have_the_keys_of_recipes(tmp_path: Path) -> None:
         basicsr.read_training(path, ["emma=0.9"])
     with pytest.raises(BasicSRError, match=r"^--set optim\.lr=no: optim\.lr is False"):
         basicsr.read_training(path, ["optim.lr=no"])
+
+
+# --------------------------------------------------------------------------- ATD v2 and ATD-U
+
+
+@pytest.mark.parametrize("name", SECOND)
+def test_a_file_for_atd_v2_and_the_recipe_are_the_same_run(name: str, tmp_path: Path) -> None:
+    read = basicsr.read_training(write(tmp_path, second_options(name)))
+    recipe = recipes.load(f"v2_{name}")
+    start = recipe.init_from and Path(str(recipe.init_from).replace("v2_", ""))
+    same = {"name": name, "output": Path("experiments") / name, "init_from": start}
+    assert read.config == recipe.model_copy(update=same)
+    precision, warmup = read.notes
+    assert precision.startswith("train.use_fp16: float16 is not offered")
+    assert warmup.startswith("After train.warmup_iter")
+
+
+RESTORERS = [name for name in recipes.names() if "_ATD_U_" in name]
+
+
+@pytest.mark.parametrize("name", RESTORERS)
+def test_a_file_for_atd_u_and_the_recipe_are_the_same_run(name: str, tmp_path: Path) -> None:
+    read = basicsr.read_training(write(tmp_path, restorer_options(name)))
+    assert read.config == recipes.load(name)
+    jpeg = "jpegcar" in name
+    assert len(read.notes) == (3 if jpeg else 4)  # without an average there is one more
+    assert ("blocks of JPEG begin anywhere" in read.notes[0]) == jpeg
+    assert "each GPU mixes its own" in read.notes[1]
+    assert read.notes[2].startswith("train.use_fp16")
+
+
+def test_a_key_without_bearing_may_come_twice(tmp_path: Path) -> None:
+    """As in the authors' files."""
+    path = write(tmp_path, restorer_options(RESTORERS[0]))
+    once = "dataset_enlarge_ratio: 100"
+    text = path.read_text()
+    assert text.count(once) == 1
+    path.write_text(text.replace(once, f"{once}\n    dataset_enlarge_ratio: 1"))
+    assert basicsr.read_training(path).config == recipes.load(RESTORERS[0])
+
+
+def read_restorer(root: Path, *changes: tuple[str, Any], name: str = RESTORERS[0]) -> TrainConfig:
+    content = restorer_options(name)
+    for key, value in changes:
+        changed(content, key, value)
+    return basicsr.read_training(write(root, content)).config
+
+
+def test_what_becomes_of_the_keys_of_an_atd_u(tmp_path: Path) -> None:
+    config = read_restorer(
+        tmp_path,
+        ("train.mixing_augs.use_identity", False),
+        ("train.mixing_augs.mixup_beta", 0.4),
+        ("train.use_grad_clip", False),
+        ("datasets.train.geometric_augs", False),
+        ("datasets.train.gt_sizes", [100, 200, 300]),
+        ("datasets.train.mini_batch_sizes", [6, 4, 2]),
+        ("datasets.train.iters", [10, 20, 30]),
+        ("num_gpu", 2),
+        ("val", ...),
+    )
+    assert config.data.mixup is not None
+    assert (config.data.mixup.probability, config.data.mixup.beta) == (1, 0.4)
+    assert config.optim.clip is None
+    assert (config.data.hflip, config.data.rot) == (False, False)
+    assert config.data.min_side == 300
+    stages = [
+        (stage.after, stage.patch, stage.batch) for stage in (config.stage(1), *config.stages)
+    ]
+    assert stages == [(0, 100, 12), (10, 200, 8), (30, 300, 4)]
+    assert config.validation.sets == ()
+    assert read_restorer(tmp_path, ("train.mixing_augs.mixup", False)).data.mixup is None
+    assert read_restorer(tmp_path, ("train.mixing_augs", ...)).data.mixup is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("network_g.bias", True, r"network_g\.bias is True"),
+        ("network_g.category_size", [128, 128, 128, 64], "must be the same number for all levels"),
+        ("network_g.depths", [6, 8], "depths is .*; it must be a list of 4"),
+        ("network_g.in_chans", 1, "in_chans is 1 and datasets.train.in_ch 3; they must be equal"),
+        ("network_g.upscale", 2, r"network_g\.upscale is 2"),
+        ("network_g.window", 8, "network_g: there is no key 'window'; did you mean 'window_size'"),
+        ("scale", 2, "scale is 2"),
+        ("model_type", "ATDModel", "model_type is 'ATDModel'"),
+        ("datasets.train.type", "PairedImageDataset", r"train\.type is 'PairedImageDataset'"),
+        ("datasets.train.sigma_type", "random", r"sigma_type is 'random'"),
+        ("datasets.train.sigma_range", ..., r"the key datasets\.train\.sigma_range is missing"),
+        ("datasets.train.sigma_range", 25, r"datasets\.val_1 differs from datasets\.train in what"),
+        ("datasets.val_2.sigma_test", ..., r"the key datasets\.val_2\.sigma_test is missing"),
+        ("datasets.val_2.in_ch", 1, r"datasets\.val_2 differs from datasets\.train"),
+        ("datasets.train.type", "Dataset_JPEGCAR", r"train\.quality_factor is missing"),
+        ("datasets.train.gt_sizes", [256], "must have a number for each stage"),
+        ("datasets.train.iters", [], "must have a number for each stage"),
+        (
+            "datasets.train.gt_sizes",
+            [256, 400],
+            "gt_sizes has 400, more than gt_size, which is 384",
+        ),
+        ("datasets.train.mini_batch_sizes", [7, 3], "has 7, more than batch_size_per_gpu"),
+        ("datasets.train.mean", [0.5], "mean is not supported"),
+        ("datasets.train.use_hflip", True, "there is no key 'use_hflip'"),
+        ("datasets.test_1", {}, "datasets: there is no key 'test_1'; sets are called train, val_1"),
+        ("train.optim_g.type", "AdamW", r"train\.optim_g\.type is 'AdamW'"),
+        ("train.optim_g.lr", 1e-3, r"train\.optim_g\.lr is 0.001: input should be a list"),
+        ("train.optim_g.betas", [0.9, 0.9], "there is no key 'betas'"),
+        ("train.mixing_augs.mixup_beta", 1e3, r"data\.mixup\.beta is 1000"),
+        ("train.gan_opt", {"type": "x"}, "train: gan_opt is not supported"),
+        ("network_d", {"type": "x"}, "network_d is not supported"),
+        ("val.metrics.psnr.crop_border", 4, r"psnr\.crop_border is 4; the whole picture"),
+    ],
+)
+def test_what_is_refused_of_an_atd_u(key: str, value: Any, sentence: str, tmp_path: Path) -> None:
+    path = write(tmp_path, changed(restorer_options(RESTORERS[0]), key, value))
+    with pytest.raises(BasicSRError, match=rf"^{path}: .*{sentence}"):
+        basicsr.read_training(path)
+
+
+def test_what_is_done_otherwise_with_an_atd_u(tmp_path: Path) -> None:
+    content = restorer_options("401_ATD_U_jpegcar_gray_q10")
+    content["val"] |= {"save_img": True}
+    content["val"]["metrics"]["ssim"] = {"type": "calculate_ssim", "crop_border": 0}
+    *_, pictures, ssim = basicsr.read_training(write(tmp_path, content)).notes
+    assert pictures == "val.save_img: no pictures are written."
+    assert ssim == "val.metrics.ssim ('calculate_ssim') is not measured; PSNR is."
+    changed(content, "datasets.train.gt_sizes", [384])
+    changed(content, "datasets.train.mini_batch_sizes", [6])
+    changed(content, "datasets.train.iters", [100_000])
+    notes = basicsr.read_training(write(tmp_path, content)).notes
+    assert "blocks" not in notes[0]
+
+
+def test_a_file_for_testing_an_atd_u_is_refused_by_name(tmp_path: Path) -> None:
+    content = restorer_options(RESTORERS[0])
+    del content["train"]
+    with pytest.raises(BasicSRError, match=r"network_g\.type is 'ATDUNet'; only ATD is read here"):
+        basicsr.read_test(write(tmp_path, content, "test"))

@@ -32,7 +32,27 @@ NETWORK_KEYS = {
 }
 """The fields of `ATDConfig` by their official names."""
 
+RESTORER_KEYS = {
+    "channels": "in_chans",
+    "width": "embed_dim",
+    "depths": "depths",
+    "heads": "num_heads",
+    "windows": "window_size",
+    "code_widths": "dim_ffn_td",
+    "reduced_widths": "reducted_dim",
+    "category_size": "category_size",
+    "dictionary_size": "num_tokens",
+    "ffn_kernel": "convffn_kernel_size",
+    "ffn_ratio": "mlp_ratio",
+}
+"""The fields of `ATDUConfig` by their official names."""
+
+ATD, ATD_U = "ATD", "ATDUNet"
+"""The official names of the networks."""
+
 _METRICS = ("calculate_psnr", "calculate_ssim")
+# which the authors' files for ATD-U give twice, and which has no bearing on the result
+_REPEATABLE = ("dataset_enlarge_ratio",)
 
 
 class BasicSRError(AtdsrError):
@@ -40,21 +60,26 @@ class BasicSRError(AtdsrError):
 
 
 @contextmanager
-def option_file(path: Path) -> Iterator[dict[Any, Any]]:
+def option_file(path: Path, networks: Sequence[str] = (ATD,)) -> Iterator[dict[Any, Any]]:
     """Yield the content of an option file, and put the file's name before errors in the block.
+
+    Args:
+        path: The file.
+        networks: The networks that it may be for, by their official names.
 
     Raises:
         BasicSRError: The file is no YAML mapping of plain values, or something in it is wrong.
     """
     try:
-        content = yaml_io.read(path)
+        content = yaml_io.read(path, _REPEATABLE)
     except YamlError as error:
         raise BasicSRError(str(error)) from None
     try:
         network = content.get("network_g")
-        kind = network.get("type", "ATD") if isinstance(network, dict) else "ATD"
-        if kind != "ATD":  # before any of its other keys is called unknown
-            raise BasicSRError(f"network_g.type is {short(kind)}; only ATD is built here.")
+        kind = network.get("type", ATD) if isinstance(network, dict) else ATD
+        if kind not in networks:  # before any of its other keys is called unknown
+            names = " or ".join(networks)
+            raise BasicSRError(f"network_g.type is {short(kind)}; only {names} is read here.")
         yield content
     except ValidationError as error:
         _, sentence = first_problem(error, content)

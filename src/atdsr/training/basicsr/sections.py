@@ -5,9 +5,10 @@ Each key is a field of its section, or has no bearing on the result and is ignor
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
 from atdsr.base.errors import nearest, short
+from atdsr.datasets.degradations.config import Level, Quality
 from atdsr.network.config import Head
 from atdsr.training.config import FolderName, NonNegativeFloat, Number, Template, UserPath
 from atdsr.training.config_errors import section_error
@@ -60,11 +61,14 @@ class _Backend(Section):
     type: Literal["disk"] = "disk"
 
 
+_LOADER_KEYS = (
+    "phase scale use_shuffle num_worker_per_gpu dataset_enlarge_ratio prefetch_mode "
+    "num_prefetch_queue pin_memory persistent_workers"
+)
+
+
 class _Dataset(Section):
-    ignored = (
-        "phase scale use_shuffle num_worker_per_gpu dataset_enlarge_ratio prefetch_mode "
-        "num_prefetch_queue pin_memory persistent_workers"
-    )
+    ignored = _LOADER_KEYS
     unsupported: ClassVar[dict[str, str]] = {
         "meta_info_file": "put the pictures of the set in a folder of their own",
         "color": "the network takes RGB",
@@ -188,9 +192,7 @@ class _TrainDataset(_Dataset):
     batch_size_per_gpu: _Size
 
 
-class _TrainDatasets(BaseModel):
-    train: _TrainDataset
-
+class _PhasedDatasets(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _check_phases(cls, values: Any) -> Any:
@@ -202,6 +204,10 @@ class _TrainDatasets(BaseModel):
                     f"there is no key {short(key)}; sets are called train, val_1, val_2 and so on."
                 )
         return values
+
+
+class _TrainDatasets(_PhasedDatasets):
+    train: _TrainDataset
 
 
 class TestDatasets(BaseModel):
@@ -257,24 +263,32 @@ class _FourierLoss(Section):
 
 
 class TrainSchema(Section):
-    """The section `train`."""
+    """What the section `train` has in all files."""
 
-    unsupported: ClassVar[dict[str, str]] = {
-        **dict.fromkeys(
-            ("perceptual_opt", "gan_opt", "ldl_opt", "optim_d", "net_d_iters", "net_d_init_iters"),
-            "the losses here are pixel_opt and fft_opt",
-        ),
-        "mixing_augs": "crops are mirrored and transposed, never mixed",
-    }
+    unsupported: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("perceptual_opt", "gan_opt", "ldl_opt", "optim_d", "net_d_iters", "net_d_init_iters"),
+        "the losses here are pixel_opt and fft_opt",
+    )
 
+    use_fp16: bool = False
     ema_decay: Annotated[NonNegativeFloat, Field(lt=1)] = 0.0
-    optim_g: _Optimizer
     scheduler: _Scheduler
     total_iter: _Steps
     warmup_iter: Annotated[int, Number, Field(ge=-1, le=1_000_000_000)] = -1
     use_grad_clip: bool = False
     pixel_opt: _PixelLoss
     fft_opt: _FourierLoss | None = None
+
+
+class EnlargerTrainSchema(TrainSchema):
+    """The section `train` of a file for an ATD."""
+
+    unsupported: ClassVar[dict[str, str]] = {
+        **TrainSchema.unsupported,
+        "mixing_augs": "take it out and give --set 'data.mixup={beta: 1.2}'",
+    }
+
+    optim_g: _Optimizer
 
 
 class _TrainValidation(Section):
@@ -298,6 +312,10 @@ class _Logger(Section):
     wandb: _Wandb | None = None
 
 
+_DeviceCount = Literal["auto"] | Annotated[int, Number, Field(ge=0, le=1_000_000)]
+_Seed = Annotated[int, Number, Field(ge=0)]
+
+
 class TrainingFileSchema(FileSchema):
     """A file for training."""
 
@@ -305,10 +323,131 @@ class TrainingFileSchema(FileSchema):
         "network_d": "there is no discriminator here; the losses are train.pixel_opt and fft_opt"
     }
 
-    num_gpu: Literal["auto"] | Annotated[int, Number, Field(ge=0, le=1_000_000)]
-    manual_seed: Annotated[int, Number, Field(ge=0)] | None = None
+    num_gpu: _DeviceCount
+    manual_seed: _Seed | None = None
     datasets: _TrainDatasets
     path: _TrainPaths = _TrainPaths()
-    train: TrainSchema
+    train: EnlargerTrainSchema
+    val: _TrainValidation | None = None
+    logger: _Logger | None = None
+
+
+# ------------------------------------------------------------------------ of training an ATD-U
+
+
+def _check_one_for_all(values: Any) -> Any:
+    """Return the number that all levels have, of a list with one for each."""
+    if not isinstance(values, list):
+        return values
+    if len(set(map(str, values))) != 1:
+        raise ValueError("it must be the same number for all levels")
+    return values[0]
+
+
+_OneForAll = Annotated[_Size, BeforeValidator(_check_one_for_all)]
+_Levels = tuple[_Size, ...]
+
+
+class _Restorer(Section):
+    """The arguments of the official ATD-U; no file uses the defaults that they have there."""
+
+    ignored = "img_size"
+
+    type: Literal["ATDUNet"]
+    upscale: Literal[1] = 1
+    in_chans: Literal[1, 3]
+    embed_dim: _Size
+    depths: _Levels
+    num_heads: _Levels
+    window_size: _Levels
+    dim_ffn_td: _Levels
+    category_size: _OneForAll
+    num_tokens: _OneForAll
+    reducted_dim: _Levels
+    convffn_kernel_size: _Size
+    bias: Literal[False]
+    img_range: _One = 1
+    mlp_ratio: _Factor
+    use_checkpoint: bool = False
+
+
+class _DegradedDataset(Section):
+    """Pictures that are degraded when they are read."""
+
+    ignored = f"{_LOADER_KEYS} dataroot_lq filename_tmpl"
+    unsupported: ClassVar[dict[str, str]] = {
+        key: _Dataset.unsupported[key] for key in ("meta_info_file", "mean", "std")
+    }
+
+    name: FolderName
+    type: Literal["Dataset_GaussianDenoising", "Dataset_JPEGCAR"]
+    in_ch: Literal[1, 3]
+    dataroot_gt: UserPath
+    quality_factor: Quality | None = None
+    io_backend: _Backend = _Backend()
+
+
+class RestorerTrainDataset(_DegradedDataset):
+    """The pictures to train an ATD-U on."""
+
+    sigma_type: Literal["constant"] = "constant"
+    sigma_range: Level | None = None
+    geometric_augs: bool
+    batch_size_per_gpu: _Size
+    gt_size: _Size
+    gt_sizes: tuple[_Size, ...]
+    mini_batch_sizes: tuple[_Size, ...]
+    iters: tuple[_Steps, ...]
+
+
+class RestorerTestDataset(_DegradedDataset):
+    """A test set of an ATD-U."""
+
+    sigma_test: Level | None = None
+
+
+class RestorerTestDatasets(BaseModel):
+    """The datasets besides the one to train on."""
+
+    datasets: dict[str, RestorerTestDataset]
+
+
+class _RestorerDatasets(_PhasedDatasets):
+    train: RestorerTrainDataset
+
+
+class _RestorerOptimizer(Section):
+    type: Literal["MUON"]
+    lr: tuple[Annotated[NonNegativeFloat, Field(gt=0)], Annotated[NonNegativeFloat, Field(gt=0)]]
+
+
+class _Mixing(Section):
+    mixup: bool
+    mixup_beta: _Factor = 1.2
+    use_identity: bool = False
+
+
+class RestorerTrainSchema(TrainSchema):
+    """The section `train` of a file for an ATD-U."""
+
+    optim_g: _RestorerOptimizer
+    mixing_augs: _Mixing | None = None
+
+
+class RestorerFileSchema(Section):
+    """A file for training an ATD-U."""
+
+    ignored = FileSchema.ignored
+    unsupported = TrainingFileSchema.unsupported
+
+    name: FolderName
+    model_type: Literal["ATDUNetModel"]
+    scale: Literal[1]
+    network_g: _Restorer
+    num_gpu: _DeviceCount
+    manual_seed: _Seed | None = None
+    datasets: _RestorerDatasets
+    path: _TrainPaths = _TrainPaths()
+    train: RestorerTrainSchema
     val: _TrainValidation | None = None
     logger: _Logger | None = None
