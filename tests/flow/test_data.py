@@ -199,6 +199,21 @@ def test_a_sheet_of_what_a_recipe_has(here: Path) -> None:
         assert not (here / "a.png").exists()
 
 
+def test_a_sheet_of_what_a_restorer_is_trained_on(here: Path) -> None:
+    Image.fromarray(noise(h=36, w=30, seed=1)).save("photo.png")
+    done = atdsr("degrade", "photo.png", "-d", "203", "-o", "sheet.png", "--count", "1")
+    assert (done.exit_code, done.stdout) == (0, "203 x1 -> sheet.png\n")
+    done = atdsr("degrade", "DIV2K_train_HR", "-d", "203", "-o", "noisy")
+    assert (done.exit_code, done.stdout) == (0, "3 pictures, 203 x1 -> noisy\n")
+    for path in (here / "noisy").iterdir():
+        noisy, clean = (
+            np.asarray(Image.open(each)).astype(float)
+            for each in (path, here / "DIV2K_train_HR" / path.name)
+        )
+        inner = (noisy > 0) & (noisy < 255)  # where nothing was clamped
+        assert 25 < (noisy - clean)[inner].std() < 55
+
+
 def test_a_folder_is_degraded_once_and_for_all(here: Path) -> None:
     done = atdsr("degrade", "DIV2K_train_HR", "-s", "4", "-o", "lr")
     assert (done.exit_code, done.stdout) == (0, "3 pictures, web x4 -> lr\n")

@@ -9,6 +9,7 @@ from atdsr import imaging
 from atdsr.base.reporter import SILENT, Reporter
 from atdsr.datasets import pairs
 from atdsr.datasets.degradations import Degrader
+from atdsr.datasets.degradations.degrader import as_uint8
 from atdsr.datasets.packed_set import DataError
 from atdsr.imaging import Picture
 from atdsr.imaging.resample import crop_to_multiple
@@ -47,10 +48,19 @@ def write(
         imaging.check_target(target, overwrite=overwrite)
     for number, (source, target) in enumerate(zip(sources, targets, strict=True)):
         hr = hr_tensor(pairs.read_rgb8(source), degrader.scale)
-        lr = degrader(hr, [number])[0].permute(1, 2, 0).numpy()
-        imaging.write(Picture(np.ascontiguousarray(lr)), target, overwrite=overwrite)
+        imaging.write(Picture(lr_samples(degrader, hr, number)), target, overwrite=overwrite)
         reporter.progress((number + 1) / len(sources))
     return len(sources)
+
+
+def lr_samples(degrader: Degrader, hr: torch.Tensor, number: int) -> np.ndarray:
+    """Return a picture `1 3 h w`, degraded as the crop of a number: samples uint8 `h w 3`.
+
+    What a degradation without `eight_bits` makes is clamped and rounded here.
+    """
+    lr = degrader(hr, [number])[0]
+    lr = as_uint8(lr) if lr.is_floating_point() else lr
+    return np.ascontiguousarray(lr.permute(1, 2, 0).numpy())
 
 
 def hr_tensor(samples: np.ndarray, scale: int) -> torch.Tensor:

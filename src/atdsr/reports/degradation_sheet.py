@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from atdsr import imaging
+from atdsr.base.scales import RESTORING
 from atdsr.datasets import pairs
 from atdsr.datasets.degradations import Degrader
-from atdsr.datasets.degraded_folder import hr_tensor
+from atdsr.datasets.degraded_folder import hr_tensor, lr_samples
 from atdsr.imaging import Picture, montage, resample
 
 _SIDE = 288  # pixels of HR; a multiple of all scales
@@ -38,20 +39,18 @@ def write(
     hr = hr_tensor(_middle(pairs.read_rgb8(source)), degrader.scale)
     height, width = hr.shape[2:]
     samples = hr[0].permute(1, 2, 0).numpy()
-    clean = resample.downscale(samples, degrader.scale)
-    shown = [
-        montage.captioned(montage.enlarged(samples, 1), "HR", f"{width}x{height}"),
-        montage.captioned(montage.enlarged(clean, degrader.scale), "bicubic", "MATLAB's"),
-    ]
-    for number in range(count):
-        lr = degrader(hr, [number])[0].permute(1, 2, 0).numpy()
-        shown.append(
-            montage.captioned(
-                montage.enlarged(np.ascontiguousarray(lr), degrader.scale),
-                str(number),
-                "\n".join(degrader.describe(height, width, number)),
-            )
+    shown = [montage.captioned(montage.enlarged(samples, 1), "HR", f"{width}x{height}")]
+    if degrader.scale != RESTORING:
+        clean = montage.enlarged(resample.downscale(samples, degrader.scale), degrader.scale)
+        shown.append(montage.captioned(clean, "bicubic", "MATLAB's"))
+    shown += [
+        montage.captioned(
+            montage.enlarged(lr_samples(degrader, hr, number), degrader.scale),
+            str(number),
+            "\n".join(degrader.describe(height, width, number)),
         )
+        for number in range(count)
+    ]
     sheet = montage.framed(montage.in_rows(shown, _COLUMNS))
     imaging.write(Picture(np.asarray(sheet)), output, overwrite=overwrite)
 
