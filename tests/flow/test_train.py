@@ -195,6 +195,35 @@ def test_two_processes_train_as_one_does(folder: Path) -> None:
         assert math.isclose(alone, shared, rel_tol=1e-6)
 
 
+def test_two_processes_restore_as_one_does(folder: Path) -> None:
+    """Each has crops of the other's in its mixed ones; and one goes on with what two began."""
+    (folder / "u.yaml").write_text(
+        "base: '202'\n"
+        "model: {network: ATD-U, channels: 3, width: 8, depths: [1, 1, 1, 1],\n"
+        "  heads: [1, 2, 2, 2], windows: [16, 8, 8, 8], code_widths: [2, 3, 3, 3],\n"
+        "  reduced_widths: [2, 4, 4, 4], category_size: 128, dictionary_size: 10,\n"
+        "  ffn_kernel: 3, ffn_ratio: 1.5}\n"
+        "data: {train: set, batch: 3, patch: 16}\n"
+        "stages: [{after: 3, patch: 24, batch: 2}]\n"
+        "precision: fp64\n"
+        "activation_checkpointing: false\n"
+        "validate: {sets: []}\n"
+        "log: {every: 1, tensorboard: false}\n"
+    )
+    for output, processes, iterations in (("one", 1, 6), ("two", 2, 4), ("two", 1, 6)):
+        settings = ("--set", f"output=u_{output}", "--set", f"iterations={iterations}")
+        done = (
+            atdsr(folder, "train", "u.yaml", *settings)
+            if processes == 1
+            else torchrun(folder, processes, "train", "u.yaml", *settings)
+        )
+        assert done.returncode == 0, done.stderr
+    one, two = losses(folder / "u_one"), losses(folder / "u_two")
+    assert len(one) == 6
+    for alone, shared in zip(one, two, strict=True):
+        assert math.isclose(alone, shared, rel_tol=1e-6)
+
+
 def test_an_interrupt_reaches_all_processes(folder: Path) -> None:
     child = subprocess.Popen(
         [
