@@ -2,7 +2,7 @@
 
     OMP_WAIT_POLICY=PASSIVE python benchmarks/attention.py
 
-One interleaved run on the shapes of ATD-light and ATD; medians of user and system time, and how
+One interleaved run on shapes of the published networks; medians of user and system time, and how
 many times as fast as plain the fused ones are.
 """
 
@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,8 +19,28 @@ from atdsr.base.memory import keep_freed_memory
 from atdsr.network import kernels, operators
 from atdsr.network.kernels import cpu
 
-SIDE, CATEGORIES, ROUNDS = 16, 64, 7
-SHAPES = {"ATD-light, 128x128": (128, 4, 12, 128), "ATD, 64x64": (64, 6, 35, 256)}
+CATEGORIES, ROUNDS = 64, 7
+
+
+class Shape(NamedTuple):
+    """Tokens and heads of a layer."""
+
+    pixels: int
+    heads: int
+    width: int
+    group: int
+    side: int = 16
+
+
+SHAPES = {
+    "ATD-light, 128x128": Shape(128, 4, 12, 128),
+    "ATD, 64x64": Shape(64, 6, 35, 256),
+    "ATD-light v2, 128x128": Shape(128, 3, 16, 128),
+    "ATD v2, 64x64": Shape(64, 4, 54, 256),
+    "ATD-U's level 0, 128x128": Shape(128, 1, 48, 128),
+    "ATD-U's level 1, 64x64": Shape(64, 2, 48, 128, side=8),
+    "ATD-U's last decoder, 64x64": Shape(64, 1, 96, 128),
+}
 
 
 def used(function: Callable[..., Tensor], *inputs: Tensor) -> None:
@@ -41,14 +62,16 @@ def seconds(run: Callable[[], None]) -> float:
     return time.process_time() - start
 
 
-def measure(pixels: int, heads: int, width: int, group: int) -> dict[str, tuple[float, float]]:
+def measure(shape: Shape) -> dict[str, tuple[float, float]]:
     """Median seconds, plain and fused, of each case."""
     torch.manual_seed(0)
-    qkv, table = torch.randn(1, pixels, pixels, 3 * heads * width), torch.randn(31**2, heads)
+    pixels, heads, width, group, side = shape
+    qkv = torch.randn(1, pixels, pixels, 3 * heads * width)
+    table = torch.randn((2 * side - 1) ** 2, heads)
     categories, scale = torch.randint(0, CATEGORIES, (1, pixels**2)), torch.tensor(0.3)
 
     def window(qkv: Tensor, table: Tensor) -> Tensor:
-        return operators.window_attention(qkv, table, SIDE, shifted=True)
+        return operators.window_attention(qkv, table, side, shifted=True)
 
     def category(qkv: Tensor, scale: Tensor) -> Tensor:
         return operators.category_attention(qkv, categories, scale, heads, group, CATEGORIES)
@@ -78,10 +101,10 @@ def main() -> None:
     """Print one line a case."""
     keep_freed_memory()
     print(f"kernels: {cpu.status()}")
-    for shape, sizes in SHAPES.items():
-        for name, (plain, fused) in measure(*sizes).items():
+    for name_of_shape, shape in SHAPES.items():
+        for name, (plain, fused) in measure(shape).items():
             print(
-                f"{shape:20} {name:28} plain {plain:7.3f} CPU s, fused {fused:7.3f}, "
+                f"{name_of_shape:27} {name:28} plain {plain:7.3f} CPU s, fused {fused:7.3f}, "
                 f"{plain / fused:5.2f} times as fast"
             )
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from atdsr.network import operators
-from atdsr.network.attention import refine_dictionary
+from atdsr.network.attention import refine_dictionary, scaled_keys
 from atdsr.network.kernels.cpu.attention import (
     SIDE_MULTIPLE,
     category_attention,
@@ -59,10 +59,11 @@ class CPUBackend:
         out = torch.empty(b, n, c, dtype=torch.float32, device="cpu")
 
         # dictionary attention, without its values
-        query = layer.dictionary.query
-        q = buffer("query", b, n, query.out_features)
-        linear((tokens,), query.weight.T, query.bias, norm=norm, out=q)
-        keys = layer.dictionary.scaled_keys(dictionary).expand(b, -1, -1)
+        entries = layer.dictionary
+        q = buffer("query", b, n, entries.query.out_features)
+        linear((tokens,), entries.query.weight.T, entries.query.bias, norm=norm, out=q)
+        keys = scaled_keys(_map(entries.key, dictionary), entries.scale, entries.largest_scale)
+        keys = keys.expand(b, -1, -1)
         shares = buffer("shares", b, n, dictionary.shape[1])
         attention, categories, statistics = look_up(q, keys, shares)
 
@@ -83,7 +84,7 @@ class CPUBackend:
 
         # the sum of the three and x: projections and the dictionary's values are one linear map
         projections = torch.cat([window.proj.weight.T, category.proj.weight.T])
-        values = layer.dictionary.value(dictionary).expand(b, -1, -1)
+        values = _map(entries.value, dictionary).expand(b, -1, -1)
         weight = torch.cat([projections.expand(b, -1, -1), values], dim=1)
         bias = None
         if window.proj.bias is not None:
@@ -99,9 +100,9 @@ class CPUBackend:
             bias = None if bias is None else F.pad(bias, (0, room))
         linear((out,), weight, bias, norm=norm, gelu=True, out=hidden)
         hidden = hidden.view(b, h, w, -1)
-        codes = layer.codes(dictionary, categories, x)
-        if codes is not None:
-            hidden[..., -codes.shape[-1] :] = codes
+        if layer.code is not None:
+            codes = _map(layer.code, dictionary)[0]
+            hidden[..., -codes.shape[-1] :] = F.embedding(categories.view(b, h, w), codes)
         mixed = depthwise_gelu(hidden, ffn.depthwise, buffer("narrow", *hidden.shape))
         linear((mixed.flatten(1, 2),), ffn.fc2.weight.T, ffn.fc2.bias, residual=out, out=out)
 
@@ -109,3 +110,8 @@ class CPUBackend:
             gathered = gather_tokens(attention, out, layer.refinement.weight, statistics)
             dictionary = refine_dictionary(dictionary, gathered, layer.refinement.sigma)
         return out.view(b, h, w, c), dictionary
+
+
+def _map(linear_map: nn.Linear, dictionary: Tensor) -> Tensor:
+    """Map a dictionary, `b m c`; PyTorch's bits depend on the number of threads."""
+    return linear((dictionary,), linear_map.weight.T, linear_map.bias)

@@ -24,12 +24,13 @@ from torch import Tensor, nn
 from atdsr.base.errors import AtdsrError
 from atdsr.network import attention, kernels, model, operators
 from atdsr.network.backend import select_backend
+from atdsr.network.config import NetworkConfig
 from atdsr.network.fused_cpu import CPUBackend
 from atdsr.network.kernels import cpu, gpu
 from atdsr.network.kernels.cpu import attention as attention_kernels
 from atdsr.network.kernels.cpu import dictionary as dictionary_kernels
 from atdsr.network.kernels.cpu import tokenwise
-from helpers.networks import TINY, TINY_V2, lively
+from helpers.networks import TINY, TINY_U, TINY_V2, lively
 
 ABLE = cpu.status().variant is not None
 pytestmark = pytest.mark.skipif(not ABLE, reason=f"{cpu.status().why_not}")
@@ -106,13 +107,29 @@ def test_window_attention(batch, height, width, heads, head_width, shifted) -> N
         assert torch.equal(operators.window_attention(qkv, table, side, shifted), out)
 
 
-def test_windows_of_32() -> None:
-    qkv, table = torch.randn(1, 32, 64, 12), torch.randn(63**2, 2)
-    upstream = torch.randn(1, 32, 64, 4)
+@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize(
+    ("side", "height", "width", "heads", "head_width"),
+    [
+        (8, 8, 8, 1, 48),
+        (8, 24, 16, 2, 48),
+        (8, 8, 40, 1, 96),
+        (8, 16, 8, 3, 7),
+        (24, 48, 24, 1, 5),
+        (32, 32, 64, 2, 2),
+        (40, 40, 40, 1, 3),
+    ],
+)
+def test_windows_of_other_sides(side, height, width, heads, head_width, shifted) -> None:
+    """Rows that fill vectors in part, or several of them, or both."""
+    qkv = torch.randn(2, height, width, 3 * heads * head_width)
+    table = torch.randn((2 * side - 1) ** 2, heads)
+    upstream = torch.randn(2, height, width, heads * head_width)
     exact = learned(qkv, table, dtype=torch.float64)
-    expected = attention.window_attention_reference(exact[0], exact[1], 32, shifted=True)
+    expected = attention.window_attention_reference(exact[0], exact[1], side, shifted)
     single = learned(qkv, table)
-    out = operators.window_attention(single[0], single[1], 32, shifted=True)
+    with no_plain_attention():
+        out = operators.window_attention(single[0], single[1], side, shifted)
     assert difference(out, expected) <= FORWARD
     for ours, theirs in zip(
         gradients(out, upstream, *single), gradients(expected, upstream, *exact), strict=True
@@ -121,9 +138,9 @@ def test_windows_of_32() -> None:
 
 
 def test_windows_that_do_not_fill_vectors_take_the_plain_path() -> None:
-    qkv, table = torch.randn(1, 8, 16, 12), torch.randn(15**2, 2)
-    out = operators.window_attention(qkv, table, 8, shifted=False)
-    expected = attention.window_attention_reference(qkv, table, 8, shifted=False)
+    qkv, table = torch.randn(1, 12, 24, 12), torch.randn(23**2, 2)
+    out = operators.window_attention(qkv, table, 12, shifted=False)
+    expected = attention.window_attention_reference(qkv, table, 12, shifted=False)
     assert torch.allclose(out, expected, atol=1e-5)
 
 
@@ -414,37 +431,73 @@ def test_tensors_live_as_long_as_the_arguments() -> None:
 # ------------------------------------------------------------------------------------- a network
 
 
-def _layer_inputs() -> tuple[Tensor, Tensor]:
-    return torch.randn(2, 32, 48, TINY.width), torch.randn(2, TINY.dictionary_size, TINY.width)
+def _layer_inputs(layer: model.Layer) -> tuple[Tensor, Tensor]:
+    """Return tokens, none of them between two categories, and a dictionary."""
+    width, pictures = layer.qkv.in_features, 2 if layer.code is None else 1
+    dictionary = torch.randn(pictures, layer.category.entries, width)
+    x, exact = torch.randn(2, 32, 48, width), copy.deepcopy(layer).double()
+    with torch.no_grad():
+        _, shares = exact.dictionary(exact.norm_attention(x.double()), dictionary.double())
+    first, second = shares.flatten(0, 1).topk(2).values.unbind(-1)
+    tokens, margin = x.view(-1, width), first - second
+    # rounding would put such a token into either one
+    tokens[margin < 1e-5] = tokens[margin.argmax()].clone()
+    return x, dictionary
 
 
-@pytest.mark.parametrize("block", [None, 20])
-def test_a_layer_is_the_plain_one(block: int | None) -> None:
-    x, dictionary = _layer_inputs()
-    before = x.clone()
-    config = replace(TINY, category_block=block)
+NETWORKS = {"v1": TINY, "v2": TINY_V2, "U": TINY_U}
+LAYERS = pytest.mark.parametrize(
+    "config", [*NETWORKS.values(), replace(TINY, category_block=20)], ids=[*NETWORKS, "blocks"]
+)
+
+
+@LAYERS
+def test_a_layer_is_the_plain_one(config: NetworkConfig) -> None:
     layers, exact = lively(config).layers, lively(config).double().layers
     backend = CPUBackend()
+    with torch.no_grad(), no_plain_attention():
+        fused = []
+        for layer in layers:
+            x, dictionary = _layer_inputs(layer)
+            before = x.clone()
+            fused.append((x, dictionary, layer(x, dictionary, backend)))
+            assert torch.equal(x, before)
     with torch.no_grad():
-        for layer, same in zip(layers, exact, strict=True):
-            out = layer(x, dictionary, backend)
+        for same, (x, dictionary, out) in zip(exact, fused, strict=True):
             expected = same(x.double(), dictionary.double())
             assert difference(out[0], expected[0]) <= FORWARD
             assert difference(out[1], expected[1]) <= FORWARD
-    assert torch.equal(x, before)
 
 
-def test_gradients_of_a_layer() -> None:
-    network, exact = lively(TINY).layers[1], lively(TINY).double().layers[1]
-    x, dictionary = _layer_inputs()
-    upstream = torch.randn(2, 32, 48, TINY.width)
-    network(x, dictionary)[0].backward(upstream)
-    exact(x.double(), dictionary.double())[0].backward(upstream.double())
-    for (name, ours), theirs in zip(network.named_parameters(), exact.parameters(), strict=True):
-        if ours.grad is None or theirs.grad is None:
-            assert ours.grad is theirs.grad, name
-        else:
-            assert difference(ours.grad, theirs.grad) <= BACKWARD, name
+@LAYERS
+def test_gradients_of_a_layer(config: NetworkConfig) -> None:
+    layers, exact = lively(config).layers[:3], lively(config).double().layers[:3]
+    for layer, same in zip(layers, exact, strict=True):
+        x, dictionary = _layer_inputs(layer)
+        upstream = torch.randn_like(x)
+        with no_plain_attention():
+            layer(x, dictionary)[0].backward(upstream)
+        same(x.double(), dictionary.double())[0].backward(upstream.double())
+        for (name, ours), theirs in zip(layer.named_parameters(), same.parameters(), strict=True):
+            if ours.grad is None or theirs.grad is None:
+                assert ours.grad is theirs.grad, name
+            else:
+                assert difference(ours.grad, theirs.grad) <= BACKWARD, name
+
+
+@pytest.mark.parametrize("config", NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize("size", [(1, 1), (37, 70)])
+def test_a_network_is_the_plain_one(config: NetworkConfig, size: tuple[int, int]) -> None:
+    """Where no token is between two categories: queries are wide enough to make that unlikely."""
+    if config is TINY_U:
+        config = replace(TINY_U, reduced_widths=(8, 8, 8, 8))
+    network, image = lively(config), torch.rand(1, 3, *size)
+    with torch.no_grad():
+        with no_plain_attention():
+            out = network(image)
+        with kernels.plain():
+            expected = network(image)
+    assert difference(out, expected.double()) <= FORWARD
 
 
 @pytest.fixture
@@ -459,17 +512,20 @@ def threads() -> Iterator[None]:
 def test_the_same_bits_with_any_number_of_threads(pool: str, monkeypatch) -> None:
     if pool == "Python":
         monkeypatch.setattr(cpu, "_openmp", lambda: None)
-    network = lively(TINY)
-    x, dictionary = _layer_inputs()
-    qkv, table = torch.randn(2, 48, 64, 36), torch.randn(31**2, 2)
+    layers = [lively(TINY).layers[1], lively(TINY_V2).layers[1], *lively(TINY_U).layers[2:4]]
+    given = [_layer_inputs(layer) for layer in layers]
+    qkv, table, narrow = torch.randn(2, 48, 64, 36), torch.randn(31**2, 2), torch.randn(15**2, 2)
     categories, upstream = torch.randint(0, 9, (2, 48 * 64)), torch.randn(2, 48, 64, 12)
 
     def everything() -> list[Tensor]:
+        tensors = []
         with torch.no_grad():
-            tensors = list(network.layers[1](x, dictionary, CPUBackend()))
-        inputs = learned(qkv, table)
-        out = operators.window_attention(inputs[0], inputs[1], 16, shifted=True)
-        tensors += [out, *gradients(out, upstream, *inputs)]
+            for layer, (x, dictionary) in zip(layers, given, strict=True):
+                tensors += layer(x, dictionary, CPUBackend())
+        for side, biases in ((16, table), (8, narrow)):
+            inputs = learned(qkv, biases)
+            out = operators.window_attention(inputs[0], inputs[1], side, shifted=True)
+            tensors += [out, *gradients(out, upstream, *inputs)]
         inputs = learned(qkv.flatten(1, 2), torch.tensor(0.5))
         out = operators.category_attention(inputs[0], categories, inputs[1], 2, 100, 9)
         return [*tensors, out, *gradients(out, upstream.flatten(1, 2), *inputs)]
@@ -584,8 +640,8 @@ def test_layers_with_other_modules_run_as_they_are_written() -> None:
 
 @pytest.mark.parametrize("shifted", [False, True])
 def test_a_layer_with_windows_that_do_not_fill_vectors(shifted: bool) -> None:
-    network = lively(replace(TINY_V2, window=8, category_size=64))
-    layer, x = network.layers[shifted], torch.randn(2, 8, 24, 12)
+    network = lively(replace(TINY_V2, window=12, category_size=64))
+    layer, x = network.layers[shifted], torch.randn(2, 12, 24, 12)
     dictionary = torch.randn(1, 20, 12)
     with torch.no_grad():
         assert isinstance(select_backend(x, network.layers), CPUBackend)

@@ -20,9 +20,15 @@ enum { KEYS = 16 };
 #else
 enum { KEYS = 8 };
 #endif
-/* Features of a head that are summed side by side, in registers: the 12 of ATD-light at once, the
-   35 of ATD in three rounds. Together with a share and a value they fit AVX2's 16 registers. */
+/* Features of a head that are summed side by side, in registers. Together with a share and a value
+   they fit AVX2's 16 registers, and AVX-512's 32. */
+#if LANES == 16
+enum { ACROSS = 16 };
+#else
 enum { ACROSS = 12 };
+#endif
+/* Rows of windows are made of so many tokens, or of several times as many. */
+enum { SIDE_MULTIPLE = 8 };
 /* Keys at a time in the backward pass, about what the first cache holds: their scores are made once
    and then used in three products. */
 enum { KEYS_CACHED = 64 };
@@ -116,24 +122,31 @@ INLINE void mix_some(int width, int n, const float *p, int step, const float *v,
     for (int i = 0; i < width; i++) out[i] = sum[i];
 }
 
-static void mix_rest(int width, int n, const float *p, int step, const float *v, int pitch,
-                     lanes *out) {
-    /* a loop of unknown length would keep `sum` in memory, so each length gets code of its own */
+INLINE void mix_across(int width, int n, const float *p, int step, const float *v, int pitch,
+                       lanes *out) {
+    /* A loop of unknown length would keep `sum` in memory, so each length gets code of its own;
+       where the width is known, one case is left. */
 #define CASE(w) \
     case w: \
         mix_some(w, n, p, step, v, pitch, out); \
         break;
     switch (width) {
         CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11)
+        CASE(12)
+#if LANES == 16
+        CASE(13) CASE(14) CASE(15) CASE(16)
+#endif
     }
 #undef CASE
 }
 
 INLINE void mix(int d, int n, const float *p, int step, const float *v, lanes *out) {
-    const int pitch = pitch_of(d);
-    int i = 0;
-    for (; i + ACROSS <= d; i += ACROSS) mix_some(ACROSS, n, p, step, v + i, pitch, out + i);
-    if (i < d) mix_rest(d - i, n, p, step, v + i, pitch, out + i);
+    /* As many rounds as it takes, all of about the same width: the few sums of a short last round
+       would wait for each other. */
+    const int pitch = pitch_of(d), rounds = (d + ACROSS - 1) / ACROSS;
+    const int width = (d + rounds - 1) / rounds, whole = d / width * width;
+    for (int i = 0; i < whole; i += width) mix_across(width, n, p, step, v + i, pitch, out + i);
+    if (whole < d) mix_across(d - whole, n, p, step, v + whole, pitch, out + whole);
 }
 
 /* rows_j += sum over the lanes l of p_jl * x_l, for n keys; here the features stand in the lanes,
@@ -194,15 +207,18 @@ static void *take(struct pieces *from, size_t floats) {
     return piece;
 }
 
-/* The backward pass walks whole rows of a window, where there are windows. */
-INLINE int cached_keys(int side) {
-    if (!side) return KEYS_CACHED;
-    return side < KEYS_CACHED ? KEYS_CACHED / side * side : side;
+/* The side of windows whose rows fill vectors; 0 for others, and where there are no windows. */
+INLINE int filling(int side) { return side % LANES ? 0 : side; }
+
+/* The backward pass walks whole rows of a window, where they fill vectors. */
+INLINE int cached_keys(int filling) {
+    if (!filling) return KEYS_CACHED;
+    return filling < KEYS_CACHED ? KEYS_CACHED / filling * filling : filling;
 }
 
 static void lay_out(struct work *w, struct pieces *memory, bool backward) {
     const struct attention *a = w->a;
-    const int d = a->width, side = a->table ? a->side : 0;
+    const int d = a->width, side = a->table ? filling(a->side) : 0;
     const size_t all_queries = round_up(a->group, LANES);
     w->keys = round_up(a->group, KEYS);
     const size_t rows = (size_t)round_up(a->group, KEYS > LANES ? KEYS : LANES) * pitch_of(d);
@@ -273,15 +289,35 @@ INLINE void gather(const struct work *w, int d) {
     }
 }
 
+/* Where, in a table of a window's biases, that of a query and a key stands. The queries after it in
+   the row of the window have theirs after it, the keys after it have theirs before it. */
+INLINE int bias_at(int side, int query, int key) {
+    return (query / side - key / side + side - 1) * (2 * side - 1) + side - 1 + query % side -
+           key % side;
+}
+
+/* The biases of the queries from `first` on, for SIDE_MULTIPLE keys of a row of the window. */
+INLINE void load_biases(const struct work *w, int side, int first, int key, lanes *s) {
+    const float *bias = w->table + bias_at(side, first, key);
+#if LANES == 16
+    if (!filling(side)) { /* the vector holds queries of two rows */
+        const float *below = w->table + bias_at(side, first + SIDE_MULTIPLE, key);
+        for (int i = 0; i < SIDE_MULTIPLE; i++)
+            s[i] = (lanes)_mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(bias - i)),
+                                             _mm256_loadu_ps(below - i), 1);
+        return;
+    }
+#endif
+    for (int i = 0; i < SIDE_MULTIPLE; i++) s[i] = load(bias - i);
+}
+
 /* The scores of KEYS keys from j on, for the queries from `first` on. */
 INLINE void score(const struct work *w, int d, int side, const lanes *q, int first, int j,
                   lanes *s) {
     const struct attention *a = w->a;
-    if (side) { /* a row of queries finds its biases side by side */
-        const int span = 2 * side - 1;
-        const float *bias = w->table + (first / side - j / side + side - 1) * span + side - 1 +
-                            first % side - j % side;
-        for (int key = 0; key < KEYS; key++) s[key] = load(bias - key);
+    if (side) {
+        for (int key = 0; key < KEYS; key += SIDE_MULTIPLE)
+            load_biases(w, side, first, j + key, s + key);
     } else {
         for (int key = 0; key < KEYS; key++) s[key] = all(0);
     }
@@ -363,20 +399,35 @@ INLINE void gather_grad_out(const struct work *w, int d) {
 
 /* Floats from the gradients of the scores of one cached key to those of the next.
 
-   Where there are windows, each key of a window's row begins one float earlier in its row of
+   Where a window's rows fill vectors, each key of a row begins one float earlier in its row of
    memory, side + LANES floats, than the key before it, as in the table of biases, so that sums
    of columns are the table's gradient; the gaps stay zero. */
-INLINE int step_of(int side) { return side ? side + LANES - 1 : LANES; }
+INLINE int step_of(int filling) { return filling ? filling + LANES - 1 : LANES; }
 
-/* Where those of the first key of a row of the window, or of any key without windows, begin. */
-INLINE float *grad_scores(const struct work *w, int side, int j) {
-    return side ? w->grad_s + j * (side + LANES) + side - 1 : w->grad_s + j * LANES;
+/* Where those of the first key of a row of the window, or of any key elsewhere, begin. */
+INLINE float *grad_scores(const struct work *w, int filling, int j) {
+    return filling ? w->grad_s + j * (filling + LANES) + filling - 1 : w->grad_s + j * LANES;
 }
 
 INLINE void add_to_table(const struct work *w, int side, int first, int key, int n, float *table) {
+#if LANES == 16
+    if (!filling(side)) { /* either half of a vector belongs to another row of the table */
+        for (int j = 0; j < n; j += SIDE_MULTIPLE)
+            for (int half = 0; half < LANES; half += SIDE_MULTIPLE) {
+                const float *grad_s = w->grad_s + j * LANES + half;
+                float *row = table + bias_at(side, first + half, key + j) - (SIDE_MULTIPLE - 1);
+                lanes sum = load(row);
+                for (int x = 0; x < SIDE_MULTIPLE; x++) {
+                    const int gap = SIDE_MULTIPLE - 1 - x;
+                    sum += (lanes)_mm512_maskz_loadu_ps(0xff << gap, grad_s + x * LANES - gap);
+                }
+                store(row, sum);
+            }
+        return;
+    }
+#endif
     for (int j = 0; j < n; j += side) {
-        float *row = table + (first / side - (key + j) / side + side - 1) * (2 * side - 1) +
-                     first % side;
+        float *row = table + bias_at(side, first, key + j) - (side - 1);
         const float *grad_s = w->grad_s + j * (side + LANES);
         for (int i = 0; i < side + LANES; i += LANES) {
             lanes sum = load(row + i);
@@ -389,14 +440,14 @@ INLINE void add_to_table(const struct work *w, int side, int first, int key, int
 /* LANES queries against the cached keys from `key` on. */
 INLINE void backward_tile(const struct work *w, int d, int side, int first, int key,
                           float *grad_table) {
-    const int pitch = pitch_of(d), column = first / LANES, step = step_of(side);
-    const int left = w->keys - key, n = left < cached_keys(side) ? left : cached_keys(side);
+    const int rows = filling(side), run = rows ? rows : KEYS, step = step_of(rows);
+    const int pitch = pitch_of(d), column = first / LANES;
+    const int left = w->keys - key, n = left < cached_keys(rows) ? left : cached_keys(rows);
     const lanes *q = w->q_columns + column * pitch;
     const lanes *grad_out = w->grad_out_columns + column * pitch;
     const lanes log_sum = w->log_sum[column], delta = w->delta[column];
-    const int run = side ? side : KEYS;
     for (int j = 0; j < n; j += run) {
-        float *grad_s = grad_scores(w, side, j), *p = w->p + j * LANES;
+        float *grad_s = grad_scores(w, rows, j), *p = w->p + j * LANES;
         for (int i = 0; i < run; i += KEYS) {
             lanes s[KEYS], grad_p[KEYS];
             score(w, d, side, q, first, key + j + i, s);
@@ -413,7 +464,7 @@ INLINE void backward_tile(const struct work *w, int d, int side, int first, int 
         }
     }
     for (int j = 0; j < n; j += run) {
-        const float *grad_s = grad_scores(w, side, j);
+        const float *grad_s = grad_scores(w, rows, j);
         const size_t wide = (size_t)(key + j) * wide_pitch_of(d);
         mix(d, run, grad_s, step, w->k + (key + j) * pitch, w->grad_q + column * pitch);
         spread(d, run, grad_s, step, w->q + first * pitch, w->grad_k + wide);
@@ -461,7 +512,7 @@ INLINE double backward_width(const struct work *w, int d, int side, float *grad_
         to_columns(d, w->grad_out + rows, pitch, w->grad_out_columns + i * pitch);
     }
     /* keys outside, so that a block of them and its gradients stay in the cache for all queries */
-    for (int key = 0; key < w->keys; key += cached_keys(side))
+    for (int key = 0; key < w->keys; key += cached_keys(filling(side)))
         for (int first = 0; first < w->queries; first += LANES)
             backward_tile(w, d, side, first, key, grad_table);
     for (int i = 0; i < columns * pitch; i++) {
@@ -477,11 +528,14 @@ INLINE double backward_width(const struct work *w, int d, int side, float *grad_
 
 /* -------------------------------------------------------------------------------- the threads */
 
-/* The shapes of the published models get code of their own, with loops of known lengths. */
+/* Shapes of the published models get code of their own, with loops of known lengths, where that is
+   faster: where heads are narrow. */
 #define FOR_SHAPE(call) \
     if (side == 16 && d == 12) call(12, 16); \
+    else if (side == 16 && d == 16) call(16, 16); \
     else if (side == 16 && d == 35) call(35, 16); \
     else if (side == 0 && d == 12) call(12, 0); \
+    else if (side == 0 && d == 16) call(16, 0); \
     else if (side == 0 && d == 35) call(35, 0); \
     else call(d, side)
 

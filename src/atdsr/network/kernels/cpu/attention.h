@@ -29,7 +29,7 @@ struct attention {
 
     int64_t pictures, tokens, heads, width;
     int64_t group;       /* tokens in a group, at most `tokens` */
-    int64_t side;        /* of a window, a multiple of 16, where there is a table */
+    int64_t side;        /* of a window, a multiple of 8, where there is a table */
     int64_t order_pitch; /* numbers from a picture's order to the next one's; 0: one for all */
     int64_t chunks;      /* pieces of work, each done by one thread */
     int32_t bf16;

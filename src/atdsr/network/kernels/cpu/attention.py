@@ -15,8 +15,8 @@ from torch import Tensor
 from atdsr.network import windows
 from atdsr.network.kernels import cpu
 
-SIDE_MULTIPLE = 16
-"""Sides of windows must be a multiple of this, to fill the vectors of every variant."""
+SIDE_MULTIPLE = 8
+"""Sides of windows must be a multiple of this, as in `attention.c`."""
 
 _LOG2_E = math.log2(math.e)
 _BACKWARD_CHUNKS = 64  # a fixed number, so that sums over chunks do not depend on the threads
