@@ -65,7 +65,8 @@ class CPUBackend:
         keys = scaled_keys(_map(entries.key, dictionary), entries.scale, entries.largest_scale)
         keys = keys.expand(b, -1, -1)
         shares = buffer("shares", b, n, dictionary.shape[1])
-        attention, categories, statistics = look_up(q, keys, shares)
+        refines = layer.refinement is not None
+        attention, categories, statistics = look_up(q, keys, shares, refines=refines)
 
         # window and category attention
         qkv = buffer("wide", b, n, 3 * c)
@@ -106,7 +107,7 @@ class CPUBackend:
         mixed = depthwise_gelu(hidden, ffn.depthwise, buffer("narrow", *hidden.shape))
         linear((mixed.flatten(1, 2),), ffn.fc2.weight.T, ffn.fc2.bias, residual=out, out=out)
 
-        if layer.refinement is not None:
+        if layer.refinement is not None and statistics is not None:
             gathered = gather_tokens(attention, out, layer.refinement.weight, statistics)
             dictionary = refine_dictionary(dictionary, gathered, layer.refinement.sigma)
         return out.view(b, h, w, c), dictionary

@@ -281,7 +281,14 @@ def test_depthwise_gelu(batch, height, width, channels, kernel) -> None:
 def look_up(
     q: Tensor, k: Tensor, scale: Tensor
 ) -> tuple[Tensor, Tensor, dictionary_kernels.CPUStatistics]:
-    return dictionary_kernels.look_up(q, attention.scaled_keys(k, scale))
+    keys = attention.scaled_keys(k, scale)
+    shares, categories, statistics = dictionary_kernels.look_up(q, keys)
+    assert statistics is not None
+    alone = dictionary_kernels.look_up(q, keys, refines=False)
+    assert torch.equal(alone[0], shares) or shares.isnan().any()
+    assert torch.equal(alone[1], categories)
+    assert alone[2] is None
+    return shares, categories, statistics
 
 
 @pytest.mark.parametrize(

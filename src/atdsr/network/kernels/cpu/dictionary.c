@@ -124,14 +124,15 @@ INLINE void look_up_chunk(const struct looking *l, size_t picture, size_t chunk,
     for (int first = 0; first < tokens; first += LANES) {
         const int here = least(LANES, tokens - first);
         int_lanes category = share(l, a->q + (begin + first) * a->reduced, here);
-        count(l, first == 0, here);
+        if (a->statistics) count(l, first == 0, here);
         memcpy(a->categories + begin + first, &category, 4 * here);
         to_rows(m, l->shares, l->rows, round_up(m, 4));
         for (int lane = 0; lane < here; lane++)
             memcpy(a->attention + (begin + first + lane) * m, l->rows + lane * round_up(m, 4),
                    4 * m);
     }
-    write_statistics(l, tokens, a->statistics + (picture * chunks + chunk) * 4 * m);
+    if (a->statistics)
+        write_statistics(l, tokens, a->statistics + (picture * chunks + chunk) * 4 * m);
 }
 
 void look_up(struct dictionary *a) {

@@ -18,7 +18,8 @@ struct dictionary {
     const float *keys;   /* pictures x entries x reduced: unit vectors times the temperature */
     int32_t *categories; /* pictures x tokens: the entry of the largest share, the first of several */
     float *statistics;   /* pictures x chunks x 4 x entries, of the shares of the chunk's tokens:
-                            mean, sum of squares of the distance to it, least, largest */
+                            mean, sum of squares of the distance to it, least, largest; or
+                            NULL, where nothing is refined */
     int64_t reduced;
 
     /* for `gather_shares` */

@@ -60,29 +60,32 @@ def _chunks(tokens: int) -> tuple[int, int]:
 
 
 def look_up(
-    q: Tensor, keys: Tensor, out: Tensor | None = None
-) -> tuple[Tensor, Tensor, CPUStatistics]:
+    q: Tensor, keys: Tensor, out: Tensor | None = None, *, refines: bool = True
+) -> tuple[Tensor, Tensor, CPUStatistics | None]:
     """Return the map A of `attention.attention_map`, its categories and its statistics.
 
     Args:
         q: `b n d`, queries, not normalised.
         keys: `b m d`, unit vectors times the temperature.
         out: Where A goes.
+        refines: Whether the dictionary is refined afterwards, which needs the statistics.
 
     Returns:
-        A, `b n m`; the first entry of the largest share, int32 `b n`; statistics of A.
+        A, `b n m`; the first entry of the largest share, int32 `b n`; statistics of A, if the
+        dictionary is refined.
     """
     (b, n, d), m = q.shape, keys.shape[1]
     chunk, chunks = _chunks(n)
     attention = q.new_empty(b, n, m) if out is None else out
     categories = q.new_empty(b, n, dtype=torch.int32)
-    per_chunk = q.new_empty(b, chunks, 4, m)
+    per_chunk = q.new_empty(b, chunks, 4, m) if refines else None
     q, keys = q.contiguous(), keys.contiguous()
     arguments = _DictionaryArguments.on(
         attention, chunk, q=q, keys=keys, categories=categories, statistics=per_chunk, reduced=d
     )
     cpu.run("look_up", arguments, b * chunks)
-    return attention, categories, _statistics(per_chunk, n, chunk)
+    statistics = None if per_chunk is None else _statistics(per_chunk, n, chunk)
+    return attention, categories, statistics
 
 
 def _statistics(per_chunk: Tensor, n: int, chunk: int) -> CPUStatistics:
