@@ -24,7 +24,7 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from atdsr.network.config import atd, atd_light
+from atdsr.network.config import atd, atd_light, atd_light_v2, atd_v2
 from atdsr.network.kernels import gpu
 from atdsr.reports.doctor.kernel_cases import Size, cases
 
@@ -35,6 +35,17 @@ TARGETS = {
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
 """A100, RTX 4090, H100 and H200, MI300."""
+
+SIZES = {
+    size.name: size
+    for size in (
+        Size("light", atd_light(2), 32, 64, 64),
+        Size("classical", atd(2), 4, 64, 64),
+        Size("light-v2", atd_light_v2(2), 32, 64, 64),
+        Size("classical-v2", atd_v2(2), 4, 64, 64),
+    )
+}
+"""Training steps."""
 
 _TYPES = {
     torch.float32: "fp32",
@@ -147,15 +158,11 @@ def main() -> None:
     """Compile, and print the table."""
     parser = argparse.ArgumentParser(description="Compile the GPU kernels for GPUs elsewhere.")
     parser.add_argument("--target", action="append", choices=TARGETS, help="several times")
-    parser.add_argument("--network", choices=("light", "classical"), action="append")
+    parser.add_argument("--network", choices=SIZES, action="append")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
     parser.add_argument("--only", default="", help="kernels whose name has this in it")
     asked = parser.parse_args()
-    sizes = {
-        "light": Size("light", atd_light(2), 32, 64, 64),
-        "classical": Size("classical", atd(2), 4, 64, 64),
-    }
-    chosen = [sizes[name] for name in asked.network or sizes]
+    chosen = [SIZES[name] for name in asked.network or SIZES]
     dtype = torch.bfloat16 if asked.precision == "bf16" else torch.float32
     print(f"Triton {triton.__version__}, {asked.precision}\n")
     print(table(asked.target or list(TARGETS), chosen, dtype, asked.only))

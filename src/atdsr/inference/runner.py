@@ -154,13 +154,7 @@ class NetworkRunner(TileRunner):
         """Return the device, the precision and what computes the layers, in a few words."""
         if self._device.type == "cuda":
             name, why_not = gpu.status().gpu, gpu.status().why_not
-            config = self._model.config
-            if not name:
-                kernels = f"plain PyTorch: {why_not}"
-            elif isinstance(config, ATDConfig) and not config.is_static:
-                kernels = "kernels in Triton"
-            else:
-                kernels = "kernels in Triton for attention, the rest in plain PyTorch"
+            kernels = "kernels in Triton" if name else f"plain PyTorch: {why_not}"
         elif cpu.supports_device(self._device) and self._config.precision == "fp32":
             kernels = f"kernels in C ({cpu.status().variant})"
         elif self._device.type == "cpu" and (why_not := cpu.status().why_not):

@@ -34,7 +34,7 @@ class Backend(Protocol):
         ...
 
 
-def select_backend(x: Tensor, layers: Iterable[nn.Module]) -> Backend | None:
+def select_backend(x: Tensor, layers: Iterable["Layer"]) -> Backend | None:
     """Choose what computes the layers in this forward pass.
 
     Args:
@@ -46,7 +46,7 @@ def select_backend(x: Tensor, layers: Iterable[nn.Module]) -> Backend | None:
         somebody looks inside a layer, as a hook on one of its modules does.
     """
     layers = list(layers)
-    if gpu.supports(x) and x.shape[-1] <= _GPU_WIDTH and _have_gpu_kernels(layers):
+    if gpu.supports(x) and _are_closed(layers) and _have_gpu_kernels(layers):
         from atdsr.network.fused_gpu import GPUBackend  # which imports Triton
 
         return GPUBackend()
@@ -55,9 +55,9 @@ def select_backend(x: Tensor, layers: Iterable[nn.Module]) -> Backend | None:
     return None
 
 
-def _have_gpu_kernels(layers: Sequence[nn.Module]) -> bool:
-    """Tell whether the GPU backend computes the layers; it has no codes of categories yet."""
-    return _are_closed(layers) and all(getattr(layer, "code", None) is None for layer in layers)
+def _have_gpu_kernels(layers: Sequence["Layer"]) -> bool:
+    """Tell whether the GPU backend computes layers of these widths."""
+    return all(layer.qkv.in_features <= _GPU_WIDTH for layer in layers)
 
 
 def _runs_on_cpu(x: Tensor) -> bool:

@@ -5,6 +5,7 @@ Tokens keep their dtype (float32 also under autocast to bfloat16); products are 
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from atdsr.network import operators
@@ -29,9 +30,11 @@ class GPUBackend:
         maps = [_weight_and_bias(layer.qkv), _weight_and_bias(layer.dictionary.query)]
         x, (qkv, q) = normed_maps(x, *_norm(layer.norm_attention), maps, dtype)
 
-        keys = layer.dictionary.scaled_keys(dictionary)
+        # a static dictionary is one for all pictures
+        keys = layer.dictionary.scaled_keys(dictionary).expand(len(x), -1, -1)
+        values = layer.dictionary.value(dictionary).expand(len(x), -1, -1)
         q = q.flatten(1, 2)
-        mixed, categories, statistics = look_up(q, keys, layer.dictionary.value(dictionary))
+        mixed, categories, statistics = look_up(q, keys, values)
 
         window, category = layer.window, layer.category
         from_window = operators.window_attention(
@@ -49,6 +52,9 @@ class GPUBackend:
 
         ffn = layer.ffn
         x, hidden = normed_gelu_map(x, *_norm(layer.norm_ffn), *_weight_and_bias(ffn.fc1), dtype)
+        codes = layer.codes(dictionary, categories, x)
+        if codes is not None:
+            hidden = torch.cat([hidden, codes.to(hidden.dtype)], dim=-1)
         hidden = depthwise_gelu(hidden, *_weight_and_bias(ffn.depthwise))
         x = add_maps(x, [(hidden, *_weight_and_bias(ffn.fc2))], None)
 
@@ -64,5 +70,7 @@ def _norm(norm: nn.LayerNorm) -> tuple[Tensor, Tensor, float]:
 
 
 def _weight_and_bias(module: nn.Linear | nn.Conv2d) -> tuple[Tensor, Tensor]:
-    assert module.bias is not None, "every map of the network has one"
+    """Return a map's weight and bias, zeros where it has none, since the kernels add one."""
+    if module.bias is None:
+        return module.weight, module.weight.new_zeros(len(module.weight))
     return module.weight, module.bias

@@ -10,8 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from atdsr.network import kernels, operators
+from atdsr.network.backend import select_backend
+from atdsr.network.config import ATDConfig, LayerConfig
+from atdsr.network.fused_gpu import GPUBackend
 from atdsr.network.kernels import gpu
-from atdsr.network.model import ATD
+from atdsr.network.model import ATD, Layer
 from atdsr.training.config import OptimizerConfig, Precision
 from atdsr.training.step import StepConfig, TrainStep, build_optimizers
 from helpers.gpu_tests import DEVICE, difference
@@ -21,6 +24,7 @@ pytestmark = pytest.mark.slow
 
 # windows small enough for an interpreter, and a last run that is short
 CONFIG = replace(TINY, window=4, depths=(2,), heads=(2,), category_size=20, dictionary_size=6)
+STATIC = replace(CONFIG, code_width=3, ffn_ratio=1.5)
 
 
 @pytest.fixture(autouse=True)
@@ -66,10 +70,15 @@ def gradients(network: ATD, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]
     return out, dict(zip(trained, grads, strict=True))
 
 
-def test_it_computes_what_the_plain_network_does(network: ATD, pictures: Tensor) -> None:
+@pytest.mark.parametrize("config", [CONFIG, STATIC], ids=["v1", "v2"])
+def test_it_computes_what_the_plain_network_does(
+    config: ATDConfig, pictures: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, names = lively(config).to(DEVICE), launched(monkeypatch)
     with torch.no_grad():
         expected = copy.deepcopy(network).double()(pictures.double())
         assert difference(network(pictures), expected) <= 1e-5
+    assert {"look_up", "_spread", "mix_kernel"} <= set(names)
 
 
 def test_tokens_are_sorted_in_blocks(pictures: Tensor) -> None:
@@ -79,7 +88,9 @@ def test_tokens_are_sorted_in_blocks(pictures: Tensor) -> None:
         assert difference(network(pictures), expected) <= 1e-5
 
 
-def test_every_parameter_gets_its_gradient(network: ATD) -> None:
+@pytest.mark.parametrize("config", [CONFIG, STATIC], ids=["v1", "v2"])
+def test_every_parameter_gets_its_gradient(config: ATDConfig) -> None:
+    network = lively(config).to(DEVICE)
     pictures = torch.rand(2, 3, 4, 8, device=DEVICE)
     out, found = gradients(network, pictures)
     _, expected = gradients(copy.deepcopy(network).double(), pictures.double())
@@ -97,7 +108,39 @@ def test_recomputed_layers_give_the_same_gradients(network: ATD, picture: Tensor
         assert difference(other[name], gradient) <= 1e-5, name
 
 
-def test_bf16_is_as_near_as_the_plain_path_in_bf16(network: ATD, pictures: Tensor) -> None:
+@pytest.mark.parametrize("shifted", [False, True])
+def test_a_layer_of_an_atd_u(shifted: bool) -> None:
+    """No map of it has a bias."""
+    config = LayerConfig(
+        width=12,
+        heads=2,
+        window=4,
+        category_size=20,
+        category_block=None,
+        dictionary_size=6,
+        reduced_width=4,
+        ffn_kernel=3,
+        hidden=31,
+        code_width=3,
+        bias=False,
+    )
+    layer = Layer(config, shifted=shifted, refines=False).to(DEVICE)
+    exact = copy.deepcopy(layer).double()
+    x, dictionary, upstream = (torch.randn(n, 4, 8, 12, device=DEVICE) for n in (2, 1, 2))
+    dictionary = dictionary.flatten(1, 2)[:, :6]
+    assert isinstance(select_backend(x, [layer]), GPUBackend)
+    out, _ = layer(x, dictionary, GPUBackend())
+    expected, _ = exact(x.double(), dictionary.double())
+    assert difference(out, expected) <= 1e-5
+    found = torch.autograd.grad(out, list(layer.parameters()), upstream)
+    sought = torch.autograd.grad(expected, list(exact.parameters()), upstream.double())
+    for gradient, of_plain in zip(found, sought, strict=True):
+        assert difference(gradient, of_plain) <= 1e-4
+
+
+@pytest.mark.parametrize("config", [CONFIG, STATIC], ids=["v1", "v2"])
+def test_bf16_is_as_near_as_the_plain_path_in_bf16(config: ATDConfig, pictures: Tensor) -> None:
+    network = lively(config).to(DEVICE)
     expected = copy.deepcopy(network).double()(pictures.double())
     with torch.autocast(DEVICE, torch.bfloat16):
         fused = network(pictures)

@@ -16,6 +16,8 @@ from atdsr.network.kernels.gpu import depthwise, dictionary, rows, sorting
 
 EPS = 1e-5
 
+_REFINEMENT = "look-up + refinement"
+
 LIMITS = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 """The largest error that a kernel may have, by the type of its products; see `errors`."""
 
@@ -76,14 +78,15 @@ def sorting_is_stable(size: Size, device: torch.device) -> bool:
 
 
 def cases(size: Size, dtype: torch.dtype, device: torch.device) -> list[Case]:
-    """Return a case for every kernel with gradients.
+    """Return a case for every kernel with gradients that the network runs.
 
     Args:
         size: The network and the feature maps to work on.
         dtype: Type of the matrix products.
         device: Where the inputs are made.
     """
-    return [make_case(kernel, size, dtype, device) for kernel in KERNELS]
+    names = [name for name in KERNELS if name != _REFINEMENT or not size.config.is_static]
+    return [make_case(kernel, size, dtype, device) for kernel in names]
 
 
 def make_case(kernel: str, size: Size, dtype: torch.dtype, device: torch.device) -> Case:
@@ -178,7 +181,7 @@ class _Maker:
 
         moved = self.moved(q, keys, x)
         flops = 2 * self.size.tokens * self.m * (self.d + self.c)
-        return Case("look-up + refinement", (q, keys, x, weight), fast, plain, moved, flops)
+        return Case(_REFINEMENT, (q, keys, x, weight), fast, plain, moved, flops)
 
     def _norm(self) -> tuple[Tensor, Tensor, Tensor]:
         x = self.random(*self.map, self.c, dtype=torch.float32)
@@ -202,7 +205,7 @@ class _Maker:
         return Case("norm + qkv + q", inputs, fast, plain, moved, flops)
 
     def normed_gelu_map(self) -> Case:
-        hidden = int(self.c * self.size.config.ffn_ratio)
+        hidden = self.size.config.hidden
         inputs = (*self._norm(), self.parameter(hidden, self.c), self.parameter(hidden))
         return Case(
             "norm + fc1 + GELU",
@@ -235,7 +238,8 @@ class _Maker:
         return Case("sum of projections", inputs, fast, plain, self.moved(x, *inputs), flops)
 
     def depthwise(self) -> Case:
-        hidden, k = int(self.c * self.size.config.ffn_ratio), self.size.config.ffn_kernel
+        config = self.size.config
+        hidden, k = config.hidden + (config.code_width or 0), config.ffn_kernel
         x = self.random(*self.map, hidden)
         weight, bias = self.parameter(hidden, 1, k, k), self.parameter(hidden)
 
@@ -254,7 +258,7 @@ KERNELS: dict[str, Callable[[_Maker], Case]] = {
     "window attention, shifted": lambda make: make.windows(shifted=True),
     "category attention": _Maker.categories,
     "look-up": _Maker.look_up,
-    "look-up + refinement": _Maker.refinement,
+    _REFINEMENT: _Maker.refinement,
     "norm + qkv + q": _Maker.normed_maps,
     "sum of projections": _Maker.add_maps,
     "norm + fc1 + GELU": _Maker.normed_gelu_map,
