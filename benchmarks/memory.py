@@ -33,6 +33,15 @@ CASES = (
     Work("classical", 2, 160, 192),
     Work("classical", 3, 128, 128),
     Work("classical", 4, 128, 128),
+    Work("light-v2", 2, 256, 256),
+    Work("light-v2", 2, 384, 512),
+    Work("light-v2", 4, 256, 256),
+    Work("classical-v2", 2, 64, 64),
+    Work("classical-v2", 2, 128, 128),
+    Work("classical-v2", 4, 128, 128),
+    Work("u", 1, 128, 128),
+    Work("u", 1, 256, 256),
+    Work("u", 1, 300, 400),
 )
 COMPARED = Work("light", 2, 512, 512)
 QUICK = Work("tiny", 2, 64, 64)

@@ -22,9 +22,10 @@ from atdsr import imaging
 from atdsr.base import memory
 from atdsr.evaluation import other_networks
 from atdsr.network import kernels
-from atdsr.network.config import ATDConfig, atd, atd_light
+from atdsr.network.config import NetworkConfig, atd, atd_light, atd_light_v2, atd_u, atd_v2
 from atdsr.network.kernels import cpu
 from atdsr.network.model import ATD, Layer
+from atdsr.network.unet import Network, build
 from atdsr.weights import Weights, initialise_from, models, official_state_dict
 from tiny_network import TINY
 from turns import Seconds, timed
@@ -38,14 +39,14 @@ class Side:
 
     Attributes:
         name: what tables call it.
-        network: whose; "dat" is DAT from a file.
-        kernels: whether the fused kernels run; for "atdsr" only.
+        network: whose; "dat" is DAT from a file, "v2" our ATD v2 in place of the ATD.
+        kernels: whether the fused kernels run; for ours only.
         keeps_memory: whether glibc keeps freed memory (`memory.keep_freed_memory`).
         precision: of matrix products.
     """
 
     name: str
-    network: Literal["atdsr", "spandrel", "dat"]
+    network: Literal["atdsr", "v2", "spandrel", "dat"]
     kernels: bool = False
     keeps_memory: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -71,6 +72,8 @@ TUNED = Side("spandrel, malloc tuned", "spandrel", keeps_memory=True)
 DAT = Side("DAT-light, as is", "dat")
 PLAIN = Side("atdsr, plain", "atdsr", keeps_memory=True)
 FUSED = Side("atdsr, fused", "atdsr", kernels=True, keeps_memory=True)
+PLAIN_V2 = replace(PLAIN, name="ATD v2, plain", network="v2")
+FUSED_V2 = replace(FUSED, name="ATD v2, fused", network="v2")
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Work:
     """A network and the size of the picture it enlarges.
 
     Attributes:
-        network: "light", "classical", or "tiny" for trials.
+        network: "light", "classical", either with "-v2", "u", or "tiny" for trials.
         scale: how many times the sides grow.
         height: of the LR picture in pixels.
         width: of the LR picture in pixels.
@@ -90,16 +93,28 @@ class Work:
     width: int
 
     @property
-    def config(self) -> ATDConfig:
+    def config(self) -> NetworkConfig:
         """The network's shape."""
         if self.network == "tiny":
             return replace(TINY, scale=self.scale)
-        return {"light": atd_light, "classical": atd}[self.network](self.scale)
+        return atd_u(3) if self.network == "u" else _NAMED[self.network](self.scale)
 
     @property
     def name(self) -> str:
         """Such as "light x4, 320x180"."""
         return f"{self.network} x{self.scale}, {self.width}x{self.height}"
+
+    def by_v2(self) -> "Work":
+        """The same of the ATD v2 of that kind."""
+        return replace(self, network=f"{self.network}-v2")
+
+
+_NAMED = {
+    "light": atd_light,
+    "classical": atd,
+    "light-v2": atd_light_v2,
+    "classical-v2": atd_v2,
+}
 
 
 @dataclass(frozen=True)
@@ -108,11 +123,11 @@ class Result:
 
     Attributes:
         samples: floats `3 h*scale w*scale` in [0, 1].
-        categories: of every token in every layer, uint8 `layers n`; empty for DAT.
+        categories: of every token in every layer, int16 `layers n`; empty for DAT.
     """
 
     samples: NDArray[np.float32]
-    categories: NDArray[np.uint8]
+    categories: NDArray[np.int16]
 
 
 class Runner:
@@ -136,7 +151,7 @@ class Runner:
         with _stable_sort(), categories_told(self._network, categories.append):
             samples = self._enlarge(self._image)[0].clamp(0, 1).float().numpy()
         told = torch.stack(categories) if categories else torch.empty(0, 0)
-        return Result(samples, told.to(torch.uint8).numpy())
+        return Result(samples, told.to(torch.int16).numpy())
 
     def run(self) -> Seconds:
         """Enlarge the picture, and tell what it took."""
@@ -166,18 +181,19 @@ def _network(side: Side, work: Work, file: Path | None) -> nn.Module:
     if side.network == "dat":
         assert file is not None, "DAT comes from a file"
         return _spandrels(lambda loader: loader.load_from_file(file))
-    own = parameters(work.config)
-    if side.network == "atdsr":
+    own = parameters((work.by_v2() if side.network == "v2" else work).config)
+    if side.network != "spandrel":
         return own.eval()
+    assert isinstance(own, ATD), "spandrel has no other network of ours"
     return official(own)
 
 
-def parameters(config: ATDConfig) -> ATD:
+def parameters(config: NetworkConfig) -> Network:
     """A network with the bundled weights as far as they fit, else as a fresh one has them."""
     torch.manual_seed(0)
-    network = ATD(config)
+    network = build(config)
     bundled = models.for_scale(2)
-    if config == replace(bundled.config, scale=config.scale):
+    if isinstance(network, ATD) and network.config == replace(bundled.config, scale=config.scale):
         initialise_from(network, bundled.load().state)
     return network
 

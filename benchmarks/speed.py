@@ -15,7 +15,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -23,12 +23,15 @@ from statistics import median
 import numpy as np
 
 from atdsr.base.errors import AtdsrError, missing
+from atdsr.network.config import ATDConfig
 from floor import Least, Meter, Rates, least, typical
 from networks_compared import (
     AS_IS,
     DAT,
     FUSED,
+    FUSED_V2,
     PLAIN,
+    PLAIN_V2,
     TUNED,
     Result,
     Runner,
@@ -39,6 +42,7 @@ from script import run_script
 from turns import Seconds, Worker, machine
 
 OURS = (PLAIN, FUSED)
+GENERATIONS = (*OURS, PLAIN_V2, FUSED_V2)
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,10 @@ class Case:
     work: Work
     sides: tuple[Side, ...] = (AS_IS, TUNED, *OURS)
 
+    def only_fused(self) -> "Case":
+        """The same without the ways that are slow."""
+        return replace(self, sides=tuple(side for side in self.sides if side.kernels))
+
 
 CASES = {
     "light-64": Case(Work("light", 4, 64, 64)),
@@ -63,6 +71,8 @@ CASES = {
         (AS_IS, TUNED, *OURS, *(side.in_bf16() for side in OURS)),
     ),
     "photo": Case(Work("light", 2, 512, 512), (DAT, *OURS)),
+    "generations-128": Case(Work("light", 4, 128, 128), GENERATIONS),
+    "generations-320": Case(Work("light", 4, 180, 320), GENERATIONS),
 }
 QUICK = {"tiny": Case(Work("tiny", 2, 32, 48), (AS_IS, TUNED, *OURS, PLAIN.in_bf16()))}
 
@@ -112,7 +122,9 @@ class Measured:
 def measure(case: Case, rounds: int, quick: bool, dat: Path | None) -> Measured:
     """Let the sides of a case take turns."""
     work = case.work
-    needed = least(work.config, work.height, work.width)
+    config = work.config
+    assert isinstance(config, ATDConfig), "there is no floor for an ATD-U"
+    needed = least(config, work.height, work.width)
     print(f"{work.name}: {needed.flops / 1e9:.1f} GFLOP", flush=True)
     with ExitStack() as stack:
         workers: dict[Side, Worker[Runner]] = {}
@@ -125,7 +137,7 @@ def measure(case: Case, rounds: int, quick: bool, dat: Path | None) -> Measured:
             else:
                 print(f"{side.name} is left out: {why_not}", flush=True)
         results = {side: worker.ask(Runner.result) for side, worker in workers.items()}
-        meter = stack.enter_context(Worker(Meter, work.config, quick))
+        meter = stack.enter_context(Worker(Meter, config, quick))
         rates, times = [], {side: [] for side in workers}
         for number in range(rounds):
             rates.append(meter.ask(Meter.measure))
@@ -171,7 +183,7 @@ def line(case: Measured, row: Row) -> str:
     bf16 = row.side.precision == "bf16"
     ratios = [f"{cpu[of] / row.cpu:.2f}" if of in cpu else "" for of in (AS_IS, TUNED, DAT)]
     floors = [case.rates.floor(case.least), case.rates.shaped_floor(case.least)]
-    is_atd = row.side.network != "dat"
+    is_atd = row.side.network in ("atdsr", "spandrel")
     # the floor is that of float32
     multiples = [f"{row.cpu / each:.2f}" if is_atd and not bf16 else "" for each in floors]
     name = row.side.name
@@ -201,6 +213,7 @@ def main() -> None:
     parser.add_argument("--case", action="append", choices=CASES, help="may be repeated")
     parser.add_argument("--dat", type=Path, metavar="FILE", help="weights of DAT-light x2")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--fused", action="store_true", help="only the paths with fused kernels")
     parser.add_argument("--quick", action="store_true", help="a tiny network, for a trial")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there")
@@ -210,6 +223,8 @@ def main() -> None:
     cases = QUICK if wanted.quick else CASES
     names = wanted.case or list(cases)
     rounds = 2 if wanted.quick else wanted.rounds
+    if wanted.fused:
+        cases = {name: case.only_fused() for name, case in cases.items()}
     done = [measure(cases[name], rounds, wanted.quick, wanted.dat) for name in names]
     head = f"{machine()}; {rounds} rounds in turns, medians; {datetime.now(UTC):%Y-%m-%d}"
     text = "\n\n".join([head, "\n".join(map(spoken, done)), table(done)])
