@@ -66,7 +66,8 @@ def main() -> None:
     if not files:
         parser.error(f"there is no picture in {wanted.data}")
     pictures = [imaging.read(path).samples for path in files[: wanted.limit]]
-    upscalers = {model.config.scale: atdsr.load(model.name) for model in models.BUNDLED}
+    bundled = models.by_scale("clean pictures")
+    upscalers = {scale: atdsr.load(model.name) for scale, model in bundled.items()}
     print(f"{len(pictures)} pictures of {wanted.data}\n\n| factor | networks | PSNR-Y (dB) |")
     print("|---|---|---|")
     for factor in wanted.factors:

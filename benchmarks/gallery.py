@@ -1,11 +1,12 @@
-"""Draw the pictures of docs/gallery.md into docs/figures, and print PSNR on Y.
+"""Draw the pictures of docs/gallery.md and docs/choosing.md into docs/figures, and print PSNR on Y.
 
     pip install scikit-image scikit-learn matplotlib    # photos and the font come with them
     python benchmarks/gallery.py [docs/figures]
 
 Everything is enlarged by `atdsr upscale` with its default settings, that is, by the bundled
-weights. The face is `astronaut` of scikit-image (NASA, public domain), the facade `china.jpg` of
-scikit-learn (danielbuechele, CC BY 2.0), the cup the sample photo of atdsr (Rachel Michetti, CC0).
+weights for clean pictures, and by those for everyday photos where a column says so. The face is
+`astronaut` of scikit-image (NASA, public domain), the facade `china.jpg` of scikit-learn
+(danielbuechele, CC BY 2.0), the cup the sample photo of atdsr (Rachel Michetti, CC0).
 """
 
 import sys
@@ -15,10 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from atdsr.imaging import resample
-from readme_picture import COLUMNS, compared, enlarge, photo, sheet
+from readme_picture import COLUMNS, compared, enlarge, photo, sheet, timetable
 
 QUALITY = 50
 """Of the JPEG file in between: low enough that its blocks are seen."""
+
+PHOTO = "atd-light-photo-x2"
+WITH_PHOTO = (*COLUMNS[:2], PHOTO, COLUMNS[2])
 
 
 def scales(face: np.ndarray, folder: Path) -> None:
@@ -30,10 +34,24 @@ def scales(face: np.ndarray, folder: Path) -> None:
 def jpeg(facade: np.ndarray, folder: Path) -> None:
     """The facade from a clean reduced picture, and from one that was a JPEG file."""
     rows = {
-        "clean": (compared("facade, clean", facade), (176, 108)),
-        "JPEG": (compared(f"facade, JPEG {QUALITY}", facade, quality=QUALITY), (176, 108)),
+        name: (compared(f"facade, {name}", facade, quality=quality, others=[PHOTO]), (176, 108))
+        for name, quality in (("clean", None), (f"JPEG {QUALITY}", QUALITY))
     }
-    sheet(COLUMNS, rows).save(folder / "gallery-jpeg.webp", lossless=True, method=6)
+    picture = sheet(WITH_PHOTO, rows)
+    picture.save(folder / "gallery-jpeg.webp", lossless=True, method=6)
+
+
+def choosing(face: np.ndarray, folder: Path) -> None:
+    """A face and small text, from a clean reduced picture and from a usual JPEG file."""
+    rows = {
+        f"{name}, {kind}": (
+            compared(f"{name}, {kind}", picture, quality=quality, others=[PHOTO]),
+            corner,
+        )
+        for name, picture, corner in (("face", face, (148, 52)), ("text", timetable(), (0, 0)))
+        for kind, quality in (("clean", None), ("JPEG 75", 75))
+    }
+    sheet(WITH_PHOTO, rows).save(folder / "choosing.webp", lossless=True, method=6)
 
 
 def cup(folder: Path) -> None:
@@ -53,7 +71,9 @@ def cup(folder: Path) -> None:
 def main() -> None:
     """Write the pictures."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/figures")
-    scales(photo("skimage", "data/astronaut.png"), folder)
+    face = photo("skimage", "data/astronaut.png")
+    scales(face, folder)
+    choosing(face, folder)
     jpeg(photo("sklearn", "datasets/images/china.jpg"), folder)
     cup(folder)
 

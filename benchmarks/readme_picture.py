@@ -63,11 +63,14 @@ def timetable() -> np.ndarray:
     return np.asarray(sheet)
 
 
-def enlarge(small: np.ndarray, folder: Path, scale: int = SCALE) -> np.ndarray:
-    """Return what `atdsr upscale` makes of a picture."""
+def enlarge(
+    small: np.ndarray, folder: Path, scale: int = SCALE, model: str | None = None
+) -> np.ndarray:
+    """Return what `atdsr upscale` makes of a picture, by its default model or another one."""
     imaging.write(Picture(small), folder / "small.png", overwrite=True)
     command = [sys.executable, "-m", "atdsr", "upscale", "small.png", "-o", "large.png"]
     command += ["--scale", str(scale), "--overwrite", "--quiet"]
+    command += ["--model", model] if model else []
     subprocess.run(command, cwd=folder, check=True)
     return imaging.read(folder / "large.png").samples
 
@@ -102,7 +105,11 @@ def sheet(
 
 
 def compared(
-    name: str, photograph: np.ndarray, scale: int = SCALE, quality: int | None = None
+    name: str,
+    photograph: np.ndarray,
+    scale: int = SCALE,
+    quality: int | None = None,
+    others: Sequence[str] = (),
 ) -> list[np.ndarray]:
     """Return a photo reduced and enlarged by bicubic and by atdsr, and the photo; print PSNR-Y.
 
@@ -111,6 +118,7 @@ def compared(
         photograph: Samples `h w 3`, cropped here to a multiple of the scale.
         scale: By how much the photo is reduced.
         quality: Quality of a JPEG file that the reduced photo is saved as in between, if any.
+        others: Models whose results come before the photo.
     """
     original = resample.crop_to_multiple(photograph, scale)
     small = resample.downscale(original, scale)
@@ -119,10 +127,11 @@ def compared(
             path = Path(folder) / "small.jpg"
             Image.fromarray(small).save(path, quality=quality)
             small = imaging.read(path).samples
-        results = [resample.upscale(small, scale), enlarge(small, Path(folder), scale), original]
-    for label, samples in zip(COLUMNS[:2], results, strict=False):
+        results = [resample.upscale(small, scale)]
+        results += [enlarge(small, Path(folder), scale, model) for model in (None, *others)]
+    for label, samples in zip((*COLUMNS[:2], *others), results, strict=True):
         print(f"{name}: {label} {metrics.psnr_y(original, samples, scale):.2f} dB")
-    return results
+    return [*results, original]
 
 
 def main() -> None:
