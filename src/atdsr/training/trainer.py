@@ -150,12 +150,9 @@ class Trainer:
 
     def _restore(self, state: dict[str, Any]) -> None:
         try:
-            before, now = state["settings"], self._config.model_dump(mode="json")
-            if (
-                # earlier versions did not write all fields
-                {**dict.fromkeys(now["network"]), **before["network"]} != now["network"]
-                or before["optim"]["name"] != now["optim"]["name"]
-            ):
+            # as a configuration, since earlier versions did not write all fields
+            before, now = TrainConfig.model_validate(state["settings"]), self._config
+            if (before.network, before.optim.name) != (now.network, now.optim.name):
                 raise KeyError
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
@@ -173,7 +170,7 @@ class Trainer:
             ) from None
         if (self._config.output / WEIGHTS).is_file():  # else everything is written once more
             self._saved = self.step
-        for change in _changes(before, now):
+        for change in _changes(*(each.model_dump(mode="json") for each in (before, now))):
             self._reporter.notice(f"going on with other settings than before: {change}.")
 
     # ----------------------------------------------------------------------------------- a step

@@ -204,6 +204,19 @@ def test_a_restart_says_what_was_changed(settings: TrainConfig) -> None:
     assert state_of(settings)["step"] == 6
 
 
+def test_a_state_of_an_earlier_version_lacks_settings(settings: TrainConfig) -> None:
+    """Which were what the defaults are now."""
+    fit(changed(settings, iterations=1))
+    state = state_of(settings)
+    for section, key in (("optim", "eps"), ("data", "mixup"), ("network", "code_width")):
+        del state["settings"][section][key]
+    said: list[str] = []
+    Trainer(settings, ALONE, Reporter(notice=said.append))._restore(state)
+    assert [text for text in said if "other settings" in text] == [
+        "going on with other settings than before: iterations is 4, was 1."
+    ]
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_restart_goes_by_the_new_settings_of_the_optimizer(
     settings: TrainConfig, optimizer: str
