@@ -79,11 +79,6 @@ class Score:
     metrics: Mapping[str, float] = field(default_factory=dict)
     psnr_b: float | None = None
 
-    @property
-    def psnr_y(self) -> float:
-        """`psnr` of a picture that was enlarged, by its full name."""
-        return self.psnr
-
 
 @dataclass(frozen=True)
 class Row:
@@ -134,16 +129,6 @@ class Row:
         """Mean PSNR-B in dB where traces of JPEG were removed, else None."""
         known = [score.psnr_b for score in self.pictures if score.psnr_b is not None]
         return float(np.mean(known)) if known else None
-
-    @property
-    def psnr_y(self) -> float:
-        """`psnr` of pictures that were enlarged, by its full name."""
-        return self.psnr
-
-    @property
-    def ssim_y(self) -> float:
-        """`ssim` of pictures that were enlarged, by its full name."""
-        return self.ssim
 
     @property
     def seconds(self) -> float:

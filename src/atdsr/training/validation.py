@@ -87,14 +87,14 @@ class Validator:
         finally:
             average.train(was_training)
         if self._bicubic is None:
-            self._bicubic = {r.dataset: r.psnr_y for r in results.rows if r.model == _BICUBIC}
+            self._bicubic = {r.dataset: r.psnr for r in results.rows if r.model == _BICUBIC}
         rows = [row for row in results.rows if row.model == _ATD]
-        psnr = {row.dataset: row.psnr_y for row in rows}
+        psnr = {row.dataset: row.psnr for row in rows}
         self._label_images(results)
         validated = Validated(
             step=step,
             psnr=psnr,
-            ssim={row.dataset: row.ssim_y for row in rows},
+            ssim={row.dataset: row.ssim for row in rows},
             bicubic=dict(self._bicubic),
             best=False,
             strips=self._write_sheet(step, psnr),
@@ -147,9 +147,9 @@ class Validator:
                     continue
                 bicubic, network = image.psnr_y
                 if row.model == _BICUBIC:
-                    bicubic = score.psnr_y
+                    bicubic = score.psnr
                 else:
-                    network = score.psnr_y
+                    network = score.psnr
                 self._images[row.dataset, score.name] = replace(image, psnr_y=(bicubic, network))
 
     def _write_sheet(self, step: int, psnr: dict[str, float]) -> Path | None:
