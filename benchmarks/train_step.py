@@ -34,7 +34,7 @@ from torch import Tensor
 from atdsr import datasets
 from atdsr.base import memory
 from atdsr.datasets import Crops, PackedSet
-from atdsr.network.config import atd_light
+from atdsr.network.config import ATDConfig, atd_light
 from atdsr.network.model import ATD
 from atdsr.training import TrainConfig
 from atdsr.training.crop_loader import CropLoader
@@ -74,6 +74,7 @@ class ByHand:
 
     def __init__(self, settings: TrainConfig, pictures: PackedSet, device: torch.device) -> None:
         torch.manual_seed(settings.seed)
+        assert isinstance(settings.network, ATDConfig)
         self._network = official(ATD(settings.network)).to(device).train()
         self._average = [p.detach().clone() for p in self._network.parameters()]
         self._optimizer = torch.optim.AdamW(

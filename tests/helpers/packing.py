@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from PIL import Image
 
@@ -64,8 +65,8 @@ def pack_to_be_killed(folder: Path, out: Path, at_most: int) -> None:
         if next(added) == at_most:
             time.sleep(600)
 
-    pack_writer.PackWriter.add = add_or_hang
-    datasets.pack(folder, out)
+    with mock.patch.object(pack_writer.PackWriter, "add", add_or_hang):
+        datasets.pack(folder, out)
 
 
 def pack_with_limit(folder: Path, out: Path, limit: int) -> None:

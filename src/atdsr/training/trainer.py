@@ -170,7 +170,7 @@ class Trainer:
             ) from None
         if (self._config.output / WEIGHTS).is_file():  # else everything is written once more
             self._saved = self.step
-        for change in _changes(*(each.model_dump(mode="json") for each in (before, now))):
+        for change in _changes(before.model_dump(mode="json"), now.model_dump(mode="json")):
             self._reporter.notice(f"going on with other settings than before: {change}.")
 
     # ----------------------------------------------------------------------------------- a step

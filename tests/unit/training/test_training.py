@@ -22,6 +22,7 @@ from atdsr.base.reporter import Reporter
 from atdsr.datasets import Crops, PackedSet
 from atdsr.network.kernels import gpu
 from atdsr.network.model import ATD
+from atdsr.network.unet import Network
 from atdsr.training import (
     Event,
     LogEntry,
@@ -99,7 +100,7 @@ def losses(settings: TrainConfig, device: str = "cpu") -> list[float]:
     return found
 
 
-def save_start(path: Path, model: ATD | None = None) -> ATD:
+def save_start(path: Path, model: Network | None = None) -> Network:
     model = model or lively(TINY)
     write_weights(Weights(model.config, model.state_dict()), path)
     return model

@@ -55,6 +55,7 @@ def test_what_the_list_says_of_official_models(model: OfficialModel) -> None:
         for row in published.rows(int(scale), ["Set5"])
         if row.model.lower().replace(" ", "-") == kind  # as papers call it
     )
+    assert row.parameters is not None
     assert abs(model.parameters / row.parameters - 1) < 0.01
     assert models.find(model.name) is model
     assert not models.is_file(model.name)
