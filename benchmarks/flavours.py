@@ -64,7 +64,7 @@ class Bicubic(Upscaler):
     """An upscaler of scale 2 with bicubic, rounded to 16 bits, in the place of a network."""
 
     def __init__(self) -> None:
-        self.scale = 2
+        self.scale, self.restorer = 2, None
 
     def _bands(
         self, read: Read, batch: int, height: int, width: int, reporter: Reporter

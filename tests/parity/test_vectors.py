@@ -102,10 +102,14 @@ def test_the_official_names_are_written(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_kernels_layer_by_layer(name: str, tmp_path: Path) -> None:
-    """Each layer gets the same tokens, so that no category flips before it."""
+    """Each layer gets the same tokens, so that no category flips before it.
+
+    A layer with a token between two categories, which float32 may send to either, tells nothing.
+    """
     _, image, _, _ = vector(name)
     model, exact = (weights_of(name, tmp_path).build() for _ in range(2))
     exact.double()
+    compared = 0
     entered: list[tuple[Tensor, Tensor]] = []
     hooks = [
         layer.register_forward_pre_hook(lambda _, args: entered.append(args[:2]))
@@ -119,7 +123,12 @@ def test_kernels_layer_by_layer(name: str, tmp_path: Path) -> None:
         for layer, reference, (x, dictionary) in zip(
             model.layers, exact.layers, entered, strict=True
         ):
+            shares = reference.dictionary(reference.norm_attention(x), dictionary)[1].topk(2).values
+            if (1 - shares[..., 1] / shares[..., 0]).min() < 1e-6:
+                continue
+            compared += 1
             out, same = layer(x.float(), dictionary.float(), CPUBackend())
             expected, _ = reference(x, dictionary)
             assert (out - expected).abs().max() <= 1e-5 * expected.abs().max()
             assert torch.equal(same, dictionary.float())
+    assert compared >= len(entered) - 1

@@ -60,6 +60,8 @@ def models(context: typer.Context) -> None:
 
     for purpose in get_args(models.Purpose):
         group = [model for model in models.named() if model.purpose == purpose]
+        if not group:
+            continue
         restores = group[-1].config.scale == RESTORING
         does, sets = ("removes", _SETS[-1:]) if restores else ("scale", _SETS)
         rows = [_row(model, sets) for model in group]

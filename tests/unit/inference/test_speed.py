@@ -11,7 +11,7 @@ from atdsr.inference import Upscaler, speed
 class Paced(Upscaler):
     """Takes a fixed time for a pixel, by a clock of its own."""
 
-    scale = 2
+    scale, restorer = 2, None
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
         self.seconds, self.now = seconds, 0.0
