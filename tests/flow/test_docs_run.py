@@ -80,7 +80,14 @@ def save(path: Path, height: int = 14, width: int = 20, seed: int = 0) -> None:
 def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small file for every name in the documentation."""
     folder = tmp_path_factory.mktemp("stand-ins")
-    for name in ("photo.jpg", "screenshot.png", "a.png", "holiday/beach.jpg", "holiday/sea/a.jpg"):
+    for name in (
+        "photo.jpg",
+        "old.jpg",
+        "screenshot.png",
+        "a.png",
+        "holiday/beach.jpg",
+        "holiday/sea/a.jpg",
+    ):
         save(folder / name)
     for name in ("photos/a.jpg", "photos/b.png", "uploads/a.png", "uploads/b.jpg"):
         save(folder / name)

@@ -1,6 +1,5 @@
 """What `atdsr upscale` says of a JPEG that another bundled model was made for."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,11 +23,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def photo(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bundled model for photos, whose weights are those of the clean one."""
-    model = models.for_scale(2)
-    photo = replace(model, name="atd-light-photo-x2", purpose="everyday photos")
-    monkeypatch.setattr(models, "BUNDLED", (*models.BUNDLED, photo))
+def without_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if only models for clean pictures came with atdsr."""
+    clean = tuple(model for model in models.BUNDLED if model.purpose == "clean pictures")
+    monkeypatch.setattr(models, "BUNDLED", clean)
 
 
 def said(*arguments: str) -> str:
@@ -37,7 +35,6 @@ def said(*arguments: str) -> str:
     return result.stderr
 
 
-@pytest.mark.usefixtures("photo")
 def test_a_jpeg_of_low_quality_is_told_of_once() -> None:
     assert f"bad.jpg: {ADVICE}\n" in said("bad.jpg")
     both = said("a.png", "good.jpg", "bad.jpg", "worse.jpg")
@@ -45,7 +42,6 @@ def test_a_jpeg_of_low_quality_is_told_of_once() -> None:
     assert ADVICE in both
 
 
-@pytest.mark.usefixtures("photo")
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -64,6 +60,7 @@ def test_all_else_is_not(arguments: tuple[str, ...]) -> None:
 RESTORE = "--restore official/atd-u-jpeg-q30 removes traces of JPEG first"
 
 
+@pytest.mark.usefixtures("without_photo")
 def test_a_jpeg_of_very_low_quality_is_told_what_restores_it() -> None:
     assert f"worse.jpg: JPEG of quality 30; {RESTORE}\n" in said("bad.jpg", "worse.jpg")
     assert "--restore" not in said("bad.jpg", "good.jpg", "a.png")
@@ -71,7 +68,6 @@ def test_a_jpeg_of_very_low_quality_is_told_what_restores_it() -> None:
     assert "--restore" not in said("worse.jpg", "--quiet")
 
 
-@pytest.mark.usefixtures("photo")
 def test_both_kinds_of_models_are_told_in_one_line() -> None:
     both = f"-m atd-light-photo-x2 was made for such photos, and {RESTORE}"
     assert f"worse.jpg: JPEG of quality 30; {both}\n" in said("worse.jpg", "bad.jpg")
@@ -83,6 +79,10 @@ def test_the_nearest_quality_is_named(quality: int, named: int) -> None:
     assert f"--restore official/atd-u-jpeg-q{named} removes" in said("c.jpg")
 
 
+@pytest.mark.usefixtures("without_photo")
 def test_no_model_is_named_that_is_not_there() -> None:
-    is_there = "everyday photos" in [model.purpose for model in models.BUNDLED]
-    assert ("was made for" in said("bad.jpg")) == is_there
+    assert "was made for" not in said("bad.jpg")
+
+
+def test_the_model_has_the_scale_that_is_asked_for() -> None:
+    assert "-m atd-light-photo-x4 was made for" in said("bad.jpg", "-s", "4")

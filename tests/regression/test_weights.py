@@ -10,6 +10,7 @@ import pytest
 import atdsr
 from atdsr import evaluation
 from atdsr.evaluation import methods, testsets
+from atdsr.evaluation.damage import Damage
 from atdsr.inference.config import InferenceConfig
 from atdsr.reports import demo
 from atdsr.weights import models
@@ -27,7 +28,16 @@ REFERENCE = {
 
 
 # the bundled weights on the sample photo, reduced and enlarged again: PSNR-Y in dB
-SAMPLE = {"atd-light-x2": 34.36, "atd-light-x3": 30.60, "atd-light-x4": 29.25}
+SAMPLE = {
+    "atd-light-x2": 34.36,
+    "atd-light-x3": 30.60,
+    "atd-light-x4": 29.25,
+    "atd-light-photo-x2": 33.95,
+    "atd-light-photo-x4": 29.01,
+}
+
+# models for everyday photos on Set5 whose LR is JPEG of quality 75: PSNR-Y in dB
+JPEG = {"atd-light-photo-x2": 33.23, "atd-light-photo-x4": 28.82}
 
 # DAT-light (Chen et al. 2023) on Set5 as its authors publish it: PSNR-Y in dB by scale
 PEER = {2: 38.24, 3: 34.76, 4: 32.57}
@@ -62,6 +72,17 @@ def test_bundled_weights_give_the_figures_they_are_listed_with(
     assert atd.psnr == pytest.approx(model.psnr_y["Set5"], abs=0.01)
     assert atd.psnr > bicubic.psnr + 1
     assert atd.ssim > bicubic.ssim
+
+
+@pytest.mark.parametrize(("name", "psnr_y"), JPEG.items())
+def test_models_for_photos_remove_jpeg(name: str, psnr_y: float, benchmarks: Path) -> None:
+    scale = models.find(name).config.scale
+    names = [f"atd-light-x{scale}", name]
+    compared = methods.named(names, config=InferenceConfig(device="cpu", tile="off"))
+    sets = [each.damaged(Damage(quality=75)) for each in testsets.find(benchmarks / "Set5", scale)]
+    bicubic, clean, photo = evaluation.evaluate(compared, sets).rows
+    assert photo.psnr == pytest.approx(psnr_y, abs=0.01)
+    assert photo.psnr > max(bicubic.psnr + 0.5, clean.psnr + 0.6)
 
 
 @pytest.mark.parametrize("model", models.BUNDLED, ids=lambda model: model.name)

@@ -61,7 +61,8 @@ class BundledModel:
         file: Name of the weight file in the package's `weights` folder.
         sha256: SHA-256 of that file, in hexadecimal.
         parameters: Number of learned values.
-        psnr_y: PSNR in dB on Y by name of the test set, measured as in `docs/protocol.md`.
+        psnr_y: PSNR in dB on Y by name of the test set, measured as in `docs/protocol.md`, that is,
+            on clean pictures.
         data: Training data.
         hours: Hours of training, including those of the model that it started from.
         hardware: Hardware that took those hours.
@@ -137,6 +138,32 @@ BUNDLED = (
         hours=12.1,
         hardware=_HARDWARE,
         licence="Apache-2.0",
+    ),
+    BundledModel(
+        name="atd-light-photo-x2",
+        config=atd_light(2),
+        file="atd-light-photo-x2.safetensors",
+        sha256="f9e7e90afcbbd20b942b3c301f458f2cba1e6efcfdbb307b3a17af77eb231cf5",
+        parameters=753_204,
+        psnr_y={"Set5": 37.14, "Set14": 33.00, "B100": 31.68},
+        data=_DATA,
+        hours=13.0,
+        hardware=_HARDWARE,
+        licence="Apache-2.0",
+        purpose="everyday photos",
+    ),
+    BundledModel(
+        name="atd-light-photo-x4",
+        config=atd_light(4),
+        file="atd-light-photo-x4.safetensors",
+        sha256="f131362605b5857d8f9e65612ab75b40ed0fce2440270a2b51b0bbf72e226861",
+        parameters=768_792,
+        psnr_y={"Set5": 31.45, "Set14": 28.10, "B100": 27.22},
+        data=_DATA,
+        hours=12.5,
+        hardware=_HARDWARE,
+        licence="Apache-2.0",
+        purpose="everyday photos",
     ),
 )
 """Every model that comes with atdsr, one per line of `atdsr models`."""

@@ -159,11 +159,11 @@ def test_the_figures_of_what_restores_are_those_of_its_tables() -> None:
 
 
 def test_models_are_listed_with_the_figures_of_the_results() -> None:
-    measured_here = {
-        (row.model, row.dataset): row.psnr for row in expected.read(DOCS / "results.json").rows
-    }
+    files = (DOCS / "results.json", DOCS / "models" / "atd-light-photo.json")
+    rows = [row for file in files for row in expected.read(file).rows]
+    measured_here = {(row.model, row.dataset): row.psnr for row in rows}
     for model in models.BUNDLED:
-        assert set(model.psnr_y) == set(SETS) - {"Manga109"}
+        assert set(model.psnr_y) <= set(SETS) - {"Manga109"}
         for dataset, psnr_y in model.psnr_y.items():
             exact = measured_here[model.name, dataset]
             assert exact is not None

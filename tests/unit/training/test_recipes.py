@@ -755,13 +755,15 @@ def test_the_runs_behind_the_bundled_weights() -> None:
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_the_runs_on_everyday_photos(scale: int) -> None:
-    settings = recipes.load(ROOT / f"runs/photo_x{scale}/1-web.yaml")
+    folder = ROOT / f"runs/photo_x{scale}"
+    settings = recipes.load(folder / "1-web.yaml")
+    assert last_step(folder / "1-web.jsonl") == settings.iterations
     assert settings.network == atd_light(scale)
     assert settings.data.degradation_at(scale) == degradations.preset("web", scale)
     assert str(settings.init_from) == f"atd-light-x{scale}"
     (degraded_set,) = settings.validation.sets
     assert not isinstance(degraded_set, str)
-    script = (ROOT / f"runs/photo_x{scale}/run.sh").read_text("utf-8")
+    script = (folder / "run.sh").read_text("utf-8")
     assert f"--scale {scale} --degradation web --output {degraded_set.lr}" in script
     assert not schedule_checks.warnings(settings)
 
@@ -777,11 +779,12 @@ def test_the_runs_of_the_larger_scales(scale: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_the_state_to_go_on_from_holds_the_bundled_weights(scale: int) -> None:
-    path = ROOT / f"runs/light_x{scale}/state.pth"
+@pytest.mark.parametrize("model", models.BUNDLED, ids=lambda model: model.name)
+def test_the_state_to_go_on_from_holds_the_bundled_weights(model: models.BundledModel) -> None:
+    run = model.name.removeprefix("atd-light-")
+    path = ROOT / "runs" / (run.replace("-", "_") if "-" in run else f"light_{run}") / "state.pth"
     assert path.stat().st_size < 8_000_000
-    bundled = models.find(f"atd-light-x{scale}").load().state
+    bundled = model.load().state
     average, network = (read_weights(path, prefer=key).state for key in ("params_ema", "params"))
-    assert all(torch.equal(average[name], bundled[name]) for name in bundled)
+    assert all(torch.equal(average[name].to(bundled[name]), bundled[name]) for name in bundled)
     assert not torch.equal(network["conv_first.weight"], average["conv_first.weight"])
