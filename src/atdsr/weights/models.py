@@ -63,8 +63,8 @@ class BundledModel:
         parameters: Number of learned values.
         psnr_y: PSNR in dB on Y by name of the test set, measured as in `docs/protocol.md`, that is,
             on clean pictures.
-        data: Training data.
         hours: Hours of training, including those of the model that it started from.
+        data: Training data.
         hardware: Hardware that took those hours.
         licence: Licence of the weights.
         purpose: What it is for.
@@ -76,10 +76,10 @@ class BundledModel:
     sha256: str
     parameters: int
     psnr_y: dict[str, float]
-    data: str
     hours: float
-    hardware: str
-    licence: str
+    data: str = "420 pictures, 347 megapixels"
+    hardware: str = "2 cores of an Intel Xeon, then of an AMD EPYC"
+    licence: str = "Apache-2.0"
     purpose: Purpose = "clean pictures"
 
     def load(self, prefer: str = "params_ema") -> Weights:
@@ -99,9 +99,6 @@ class BundledModel:
             return read_weights(path, prefer=prefer)
 
 
-_DATA = "420 pictures, 347 megapixels"
-_HARDWARE = "2 cores of an Intel Xeon, then of an AMD EPYC"
-
 BUNDLED = (
     BundledModel(
         name="atd-light-x2",
@@ -110,10 +107,7 @@ BUNDLED = (
         sha256="7a9f09236aa19252a7ac59a7c67a309591207819397ecc8e9398b5c90d063ad0",
         parameters=753_204,
         psnr_y={"Set5": 37.90, "Set14": 33.46, "B100": 32.10, "Urban100": 31.67},
-        data=_DATA,
         hours=12.6,
-        hardware=_HARDWARE,
-        licence="Apache-2.0",
     ),
     BundledModel(
         name="atd-light-x3",
@@ -122,10 +116,7 @@ BUNDLED = (
         sha256="422486185208aee22f314fb3b13fefde5f7c4ef3ebf6cef7f19b7ceb295ccab9",
         parameters=759_699,
         psnr_y={"Set5": 33.87, "Set14": 29.98, "B100": 28.85, "Urban100": 27.30},
-        data=_DATA,
         hours=11.7,
-        hardware=_HARDWARE,
-        licence="Apache-2.0",
     ),
     BundledModel(
         name="atd-light-x4",
@@ -134,10 +125,7 @@ BUNDLED = (
         sha256="b95843a0e8def48629470bebed72af99b4abe2f55f12d38fd84f72bfdbe95396",
         parameters=768_792,
         psnr_y={"Set5": 31.80, "Set14": 28.34, "B100": 27.41, "Urban100": 25.56},
-        data=_DATA,
         hours=12.1,
-        hardware=_HARDWARE,
-        licence="Apache-2.0",
     ),
     BundledModel(
         name="atd-light-photo-x2",
@@ -146,10 +134,7 @@ BUNDLED = (
         sha256="f9e7e90afcbbd20b942b3c301f458f2cba1e6efcfdbb307b3a17af77eb231cf5",
         parameters=753_204,
         psnr_y={"Set5": 37.14, "Set14": 33.00, "B100": 31.68},
-        data=_DATA,
         hours=13.0,
-        hardware=_HARDWARE,
-        licence="Apache-2.0",
         purpose="everyday photos",
     ),
     BundledModel(
@@ -159,10 +144,7 @@ BUNDLED = (
         sha256="f131362605b5857d8f9e65612ab75b40ed0fce2440270a2b51b0bbf72e226861",
         parameters=768_792,
         psnr_y={"Set5": 31.45, "Set14": 28.10, "B100": 27.22, "Urban100": 25.35},
-        data=_DATA,
         hours=12.5,
-        hardware=_HARDWARE,
-        licence="Apache-2.0",
         purpose="everyday photos",
     ),
 )
