@@ -79,17 +79,24 @@ def learned(*tensors: Tensor, dtype: torch.dtype = torch.float32) -> list[Tensor
 
 @pytest.mark.parametrize("shifted", [False, True])
 @pytest.mark.parametrize(
-    ("batch", "height", "width", "heads", "head_width"),
+    ("side", "batch", "height", "width", "heads", "head_width"),
     [
-        (2, 32, 48, 4, 12),
-        (1, 16, 16, 2, 16),
-        (1, 32, 16, 6, 35),
-        (1, 16, 48, 2, 54),
-        (1, 16, 32, 3, 1),
+        (16, 2, 32, 48, 4, 12),
+        (16, 1, 16, 16, 2, 16),
+        (16, 1, 32, 16, 6, 35),
+        (16, 1, 16, 48, 2, 54),
+        (16, 1, 16, 32, 3, 1),
+        # rows that fill vectors in part, or several of them, or both
+        (8, 2, 8, 8, 1, 48),
+        (8, 2, 24, 16, 2, 48),
+        (8, 2, 8, 40, 1, 96),
+        (8, 2, 16, 8, 3, 7),
+        (24, 2, 48, 24, 1, 5),
+        (32, 2, 32, 64, 2, 2),
+        (40, 2, 40, 40, 1, 3),
     ],
 )
-def test_window_attention(batch, height, width, heads, head_width, shifted) -> None:
-    side = 16
+def test_window_attention(side, batch, height, width, heads, head_width, shifted) -> None:
     qkv = torch.randn(batch, height, width, 3 * heads * head_width)
     table = torch.randn((2 * side - 1) ** 2, heads)
     upstream = torch.randn(batch, height, width, heads * head_width)
@@ -105,36 +112,6 @@ def test_window_attention(batch, height, width, heads, head_width, shifted) -> N
         assert difference(ours, theirs) <= BACKWARD
     with torch.no_grad():
         assert torch.equal(operators.window_attention(qkv, table, side, shifted), out)
-
-
-@pytest.mark.parametrize("shifted", [False, True])
-@pytest.mark.parametrize(
-    ("side", "height", "width", "heads", "head_width"),
-    [
-        (8, 8, 8, 1, 48),
-        (8, 24, 16, 2, 48),
-        (8, 8, 40, 1, 96),
-        (8, 16, 8, 3, 7),
-        (24, 48, 24, 1, 5),
-        (32, 32, 64, 2, 2),
-        (40, 40, 40, 1, 3),
-    ],
-)
-def test_windows_of_other_sides(side, height, width, heads, head_width, shifted) -> None:
-    """Rows that fill vectors in part, or several of them, or both."""
-    qkv = torch.randn(2, height, width, 3 * heads * head_width)
-    table = torch.randn((2 * side - 1) ** 2, heads)
-    upstream = torch.randn(2, height, width, heads * head_width)
-    exact = learned(qkv, table, dtype=torch.float64)
-    expected = attention.window_attention_reference(exact[0], exact[1], side, shifted)
-    single = learned(qkv, table)
-    with no_plain_attention():
-        out = operators.window_attention(single[0], single[1], side, shifted)
-    assert difference(out, expected) <= FORWARD
-    for ours, theirs in zip(
-        gradients(out, upstream, *single), gradients(expected, upstream, *exact), strict=True
-    ):
-        assert difference(ours, theirs) <= BACKWARD
 
 
 def test_windows_that_do_not_fill_vectors_take_the_plain_path() -> None:
