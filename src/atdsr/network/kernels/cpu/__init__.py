@@ -273,3 +273,27 @@ def run(name: str, arguments: KernelArguments, max_threads: int) -> None:
         list(_python_threads(torch.get_num_threads()).map(work, [pointer] * threads))
     if arguments.failed:
         raise MemoryError("out of memory in a kernel")
+
+
+class _SumsArguments(KernelArguments):
+    """`struct sums` of `sums.h`."""
+
+    _fields_ = (
+        *pointers("parts", "out"),
+        *integers("groups", "count", "length"),
+        *KernelArguments.SHARED,
+    )
+
+
+def add_parts(parts: Tensor) -> Tensor:
+    """Sum over the second axis, in its order: contiguous float32 `b parts ...` -> `b ...`."""
+    out = parts.new_empty(parts.shape[0], *parts.shape[2:])
+    arguments = _SumsArguments.of(
+        parts=parts,
+        out=out,
+        groups=parts.shape[0],
+        count=parts.shape[1],
+        length=parts[0, 0].numel(),
+    )
+    run("add_parts", arguments, parts.shape[0])
+    return out
