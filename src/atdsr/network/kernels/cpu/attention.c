@@ -2,10 +2,12 @@
 
    A group is a list of tokens: a window of the picture, or a run of tokens sorted by category.
    Rows are gathered through the list and results stored through it, so neither windows nor runs
-   are ever laid out. Queries stand in the lanes of vectors; keys and values are walked one by one
-   and broadcast, so that heads of every width fill the lanes. Scores are in units of log2, for the
-   exponential is one of 2; they live in the cache for one vector of queries at a time, and the
-   backward pass computes them again.
+   are ever laid out. One token of every pair stands in the lanes of vectors; the other ones are
+   walked one by one and broadcast, so that heads of every width fill the lanes. Queries stand in
+   the lanes in the forward pass and keys in the backward pass, where the gradients of keys and of
+   values are sums over queries: sums over what is walked need no sum across lanes. Scores are in
+   units of log2, for the exponential is one of 2; they live in the cache for a block of pairs at a
+   time, and the backward pass computes them again.
 
    Results do not depend on the number of threads: who computes what is fixed, whoever is free
    does it. */
@@ -14,24 +16,26 @@
 
 #include "lanes.h"
 
-/* Keys whose scores are computed side by side: enough to hide the latency of multiplications. */
-#if LANES == 16
-enum { KEYS = 16 };
+/* Vectors of tokens that are worked on side by side, so that what is broadcast serves for several
+   multiplications: a processor loads no more numbers in a cycle than it multiplies. */
+enum { COLUMNS = 2 };
+/* Rows, and features of a head, whose sums for all COLUMNS are kept in registers: enough to hide
+   the latency of multiplications, and together with a factor for each column and a number that is
+   broadcast they fit AVX2's 16 registers, or the 32 of others. */
+#if LANES == 8
+enum { ROWS = 4, ACROSS = 6 };
 #else
-enum { KEYS = 8 };
+enum { ROWS = 8, ACROSS = 12 };
 #endif
-/* Features of a head that are summed side by side, in registers. Together with a share and a value
-   they fit AVX2's 16 registers, and AVX-512's 32. */
-#if LANES == 16
-enum { ACROSS = 16 };
-#else
-enum { ACROSS = 12 };
-#endif
+/* Sums that `spread` keeps in registers. */
+enum { SUMS = 2 * ROWS };
+/* Tokens of COLUMNS vectors. */
+enum { ABREAST = COLUMNS * LANES };
 /* Rows of windows are made of so many tokens, or of several times as many. */
 enum { SIDE_MULTIPLE = 8 };
-/* Keys at a time in the backward pass, about what the first cache holds: their scores are made once
-   and then used in three products. */
-enum { KEYS_CACHED = 64 };
+/* Rows at a time: with ABREAST others, their scores are made once, and lie in the first cache while
+   they are used in up to three products. */
+enum { ROWS_CACHED = 64 };
 
 /* The score of a key that is not there. A finite number, since the difference of two infinities
    would be NaN; its exponential is 0 all the same. */
@@ -63,19 +67,20 @@ INLINE uint16_t to_bf16(float value) {
     return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16; /* to nearest, ties to even */
 }
 
-/* `count` numbers, from `at` on, of an array of floats or bf16. */
-INLINE void read_row(float *to, const void *from, size_t at, int count, bool bf16) {
+#define QUAD(address) (*(quad_anywhere *)(address))
+
+/* `count` numbers, from `at` on, of an array of floats or bf16, times a factor. */
+INLINE void read_row(float *to, const void *from, size_t at, int count, float factor, bool bf16) {
     if (bf16) {
         const uint16_t *row = (const uint16_t *)from + at;
-        for (int i = 0; i < count; i++) to[i] = from_bf16(row[i]);
+        for (int i = 0; i < count; i++) to[i] = factor * from_bf16(row[i]);
         return;
     }
     const float *row = (const float *)from + at;
     int i = 0;
-    /* copies of a known length become moves of vectors; one of an unknown `count` would be a call
-       */
-    for (; i + 4 <= count; i += 4) memcpy(to + i, row + i, 16);
-    for (; i < count; i++) to[i] = row[i];
+    /* in fours, of which most widths are multiples; a copy of an unknown `count` would be a call */
+    for (; i + 4 <= count; i += 4) QUAD(to + i) = factor * QUAD(row + i);
+    for (; i < count; i++) to[i] = factor * row[i];
 }
 
 INLINE void write_row(void *to, size_t at, const float *from, int count, bool bf16) {
@@ -86,87 +91,115 @@ INLINE void write_row(void *to, size_t at, const float *from, int count, bool bf
 }
 
 INLINE void add_row(void *to, size_t at, const float *from, int count, bool bf16) {
-    for (int i = 0; i < count; i++) {
-        float sum;
-        read_row(&sum, to, at + i, 1, bf16);
-        sum += from[i];
-        write_row(to, at + i, &sum, 1, bf16);
+    if (bf16) {
+        uint16_t *row = (uint16_t *)to + at;
+        for (int i = 0; i < count; i++) row[i] = to_bf16(from_bf16(row[i]) + from[i]);
+        return;
     }
+    float *row = (float *)to + at;
+    int i = 0;
+    for (; i + 4 <= count; i += 4) QUAD(row + i) += QUAD(from + i);
+    for (; i < count; i++) row[i] += from[i];
+}
+
+/* Tell the processor that a row will soon be read; tokens sorted by category are a surprise to
+   it. */
+INLINE void prefetch_row(const void *from, size_t at, int count, bool bf16) {
+    const size_t number = bf16 ? 2 : 4;
+    /* its end may be in another cache line than its beginning */
+    for (size_t byte = 0; byte < count * number; byte += 64)
+        __builtin_prefetch((const char *)from + at * number + byte);
+    __builtin_prefetch((const char *)from + (at + count) * number - 1);
+}
+
+INLINE float dot(int count, const float *a, const float *b) {
+    quad sums = {0};
+    int i = 0;
+    for (; i + 4 <= count; i += 4) sums += QUAD(a + i) * QUAD(b + i);
+    float sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    for (; i < count; i++) sum += a[i] * b[i];
+    return sum;
 }
 
 /* -------------------------------------------------------------- the three products of matrices */
 
-/* s[j] += q . k_j, KEYS rows of k side by side. */
-INLINE void add_scores(int d, const lanes *q, const float *k, lanes *s) {
+/* s[j][c] += column_c . row_j, for ROWS rows side by side. */
+INLINE void add_scores(int d, const lanes *columns, const float *rows, lanes s[][COLUMNS]) {
     const int pitch = pitch_of(d);
-    /* KEYS sums in registers; on AVX-512 a key's number is broadcast by the instruction that
-       multiplies it, so no register holds it */
-    for (int i = 0; i < d; i++) {
-        lanes qi = q[i];
-        for (int j = 0; j < KEYS; j++) s[j] += qi * k[j * pitch + i];
-    }
+    for (int i = 0; i < d; i++)
+        for (int j = 0; j < ROWS; j++)
+            for (int c = 0; c < COLUMNS; c++) s[j][c] += columns[c * pitch + i] * rows[j * pitch + i];
 }
 
-/* out[i] += sum over n keys of p_j * v_ji, `width` features side by side; p_j lies every
-   `step` floats. */
-INLINE void mix_some(int width, int n, const float *p, int step, const float *v, int pitch,
+/* out[c][i] += sum over n rows of p_jc * row_ji, `width` features side by side. */
+INLINE void mix_some(int width, int n, const lanes (*p)[COLUMNS], const float *rows, int pitch,
                      lanes *out) {
-    /* All keys pass by while the sums stay in registers; memory is touched once before and after.
+    /* All rows pass by while the sums stay in registers; memory is touched once before and after.
        */
-    lanes sum[ACROSS];
-    for (int i = 0; i < width; i++) sum[i] = out[i];
-    for (int j = 0; j < n; j++, p += step, v += pitch) {
-        lanes pj = load(p);
-        for (int i = 0; i < width; i++) sum[i] += pj * v[i];
-    }
-    for (int i = 0; i < width; i++) out[i] = sum[i];
+    lanes sum[ACROSS][COLUMNS];
+    for (int i = 0; i < width; i++)
+        for (int c = 0; c < COLUMNS; c++) sum[i][c] = out[c * pitch + i];
+    for (int j = 0; j < n; j++, rows += pitch)
+        for (int i = 0; i < width; i++)
+            for (int c = 0; c < COLUMNS; c++) sum[i][c] += p[j][c] * rows[i];
+    for (int i = 0; i < width; i++)
+        for (int c = 0; c < COLUMNS; c++) out[c * pitch + i] = sum[i][c];
 }
 
-INLINE void mix_across(int width, int n, const float *p, int step, const float *v, int pitch,
+INLINE void mix_across(int width, int n, const lanes (*p)[COLUMNS], const float *rows, int pitch,
                        lanes *out) {
     /* A loop of unknown length would keep `sum` in memory, so each length gets code of its own;
        where the width is known, one case is left. */
 #define CASE(w) \
     case w: \
-        mix_some(w, n, p, step, v, pitch, out); \
+        mix_some(w, n, p, rows, pitch, out); \
         break;
     switch (width) {
-        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11)
-        CASE(12)
-#if LANES == 16
-        CASE(13) CASE(14) CASE(15) CASE(16)
+        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
+#if LANES != 8
+        CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
 #endif
     }
 #undef CASE
 }
 
-INLINE void mix(int d, int n, const float *p, int step, const float *v, lanes *out) {
+INLINE void mix(int d, int n, const lanes (*p)[COLUMNS], const float *rows, lanes *out) {
     /* As many rounds as it takes, all of about the same width: the few sums of a short last round
        would wait for each other. */
     const int pitch = pitch_of(d), rounds = (d + ACROSS - 1) / ACROSS;
     const int width = (d + rounds - 1) / rounds, whole = d / width * width;
-    for (int i = 0; i < whole; i += width) mix_across(width, n, p, step, v + i, pitch, out + i);
-    if (whole < d) mix_across(d - whole, n, p, step, v + whole, pitch, out + whole);
+    for (int i = 0; i < whole; i += width) mix_across(width, n, p, rows + i, pitch, out + i);
+    if (whole < d) mix_across(d - whole, n, p, rows + whole, pitch, out + whole);
 }
 
-/* rows_j += sum over the lanes l of p_jl * x_l, for n keys; here the features stand in the lanes,
-   and the rows are of the wide pitch. */
-INLINE void spread(int d, int n, const float *p, int step, const float *x, float *rows) {
-    const int pitch = pitch_of(d), wide = wide_pitch_of(d);
-    /* Sums over queries, which elsewhere stand in the lanes: with features there instead, nothing
-       has to be added across lanes. */
-    for (int i = 0; i < d; i += LANES)
-        for (int j = 0; j < n; j += KEYS) {
-            const float *pj = p + j * step;
-            float *row = rows + j * wide + i;
-            lanes sum[KEYS];
-            for (int key = 0; key < KEYS; key++) sum[key] = load(row + key * wide);
-            for (int lane = 0; lane < LANES; lane++) {
-                lanes xi = load(x + lane * pitch + i);
-                for (int key = 0; key < KEYS; key++) sum[key] += xi * pj[key * step + lane];
-            }
-            for (int key = 0; key < KEYS; key++) store(row + key * wide, sum[key]);
-        }
+/* out_j += sum over the lanes l of p_jl * row_l, for n rows of the wide pitch and `vectors` of
+   their features from `out` on. */
+INLINE void spread_some(int vectors, int d, int n, const lanes (*p)[COLUMNS], const float *rows,
+                        float *out) {
+    const int pitch = pitch_of(d), wide = wide_pitch_of(d), some = SUMS / vectors;
+    /* Sums over what stands in the lanes elsewhere: with features there instead, nothing has to be
+       added across lanes. */
+    for (int j = 0; j < n; j += some, out += some * wide) {
+        const float *pj = (const float *)p[j];
+        lanes sum[SUMS];
+        for (int x = 0; x < some; x++)
+            for (int i = 0; i < vectors; i++)
+                sum[x * vectors + i] = load(out + x * wide + i * LANES);
+        for (int lane = 0; lane < ABREAST; lane++)
+            for (int x = 0; x < some; x++)
+                for (int i = 0; i < vectors; i++)
+                    sum[x * vectors + i] +=
+                        load(rows + lane * pitch + i * LANES) * pj[x * ABREAST + lane];
+        for (int x = 0; x < some; x++)
+            for (int i = 0; i < vectors; i++)
+                store(out + x * wide + i * LANES, sum[x * vectors + i]);
+    }
+}
+
+INLINE void spread(int d, int n, const lanes (*p)[COLUMNS], const float *rows, float *out) {
+    int i = 0;
+    for (; i + LANES < d; i += 2 * LANES) spread_some(2, d, n, p, rows + i, out + i);
+    if (i < d) spread_some(1, d, n, p, rows + i, out + i);
 }
 
 /* -------------------------------------------------------------------------------------- work */
@@ -174,7 +207,7 @@ INLINE void spread(int d, int n, const float *p, int step, const float *x, float
 /* What one thread works with: one head of one group at a time, its rows gathered side by side. */
 struct work {
     const struct attention *a;
-    int keys;  /* of a group, rounded up to KEYS */
+    int padded; /* tokens of a group, rounded up to whole blocks of rows and of columns */
 
     const int64_t *order; /* the group's tokens; a short last group continues before its end */
     size_t row;           /* the picture's first row */
@@ -183,16 +216,20 @@ struct work {
     int queries; /* those of the group that are not borrowed */
     const float *table, *penalties;
 
-    float *q, *k, *v;    /* rows; q is scaled */
-    lanes *q_columns;    /* of LANES queries; in the backward pass of all */
-    lanes *s, *o;        /* forward: scores of all keys, results, for LANES queries */
-    float *rows;         /* LANES results, row by row */
+    float *q, *k, *v; /* rows; q is scaled */
+    lanes (*p)[COLUMNS]; /* shares of ROWS_CACHED rows */
+    lanes *absent;       /* zero, or NEVER for keys that are padding */
 
-    float *grad_out;                       /* backward: rows */
-    lanes *grad_out_columns, *grad_q;      /* of all queries */
-    lanes *log_sum, *delta;                /* of all queries; delta: out . grad_out */
-    float *grad_k, *grad_v;                /* rows of the wide pitch */
-    float *p, *grad_s; /* of the cached keys and LANES queries; grad_s as `grad_score` has it */
+    lanes *q_columns, *o; /* forward: of ABREAST queries, and their results */
+    float *rows;          /* LANES results, row by row */
+
+    float *grad_out, *log_sum, *delta;        /* backward, of all queries; delta: out . grad_out */
+    lanes *k_columns, *v_columns;             /* of ABREAST keys */
+    lanes *grad_k, *grad_v;                   /* of ABREAST keys */
+    float *grad_q;                            /* rows of the wide pitch, of all queries */
+    lanes (*grad_s)[COLUMNS];                 /* gradients of the scores of ROWS_CACHED queries */
+    float *grad_biases;                       /* as `grad_bias_at` has them */
+    float *shifted;                           /* what `add_to_table` works in */
 };
 
 /* Pieces of a block of memory; without the block they are only counted. */
@@ -207,41 +244,34 @@ static void *take(struct pieces *from, size_t floats) {
     return piece;
 }
 
-/* The side of windows whose rows fill vectors; 0 for others, and where there are no windows. */
-INLINE int filling(int side) { return side % LANES ? 0 : side; }
-
-/* The backward pass walks whole rows of a window, where they fill vectors. */
-INLINE int cached_keys(int filling) {
-    if (!filling) return KEYS_CACHED;
-    return filling < KEYS_CACHED ? KEYS_CACHED / filling * filling : filling;
-}
-
 static void lay_out(struct work *w, struct pieces *memory, bool backward) {
     const struct attention *a = w->a;
-    const int d = a->width, side = a->table ? filling(a->side) : 0;
-    const size_t all_queries = round_up(a->group, LANES);
-    w->keys = round_up(a->group, KEYS);
-    const size_t rows = (size_t)round_up(a->group, KEYS > LANES ? KEYS : LANES) * pitch_of(d);
-    w->q = take(memory, rows + LANES); /* whole vectors are read from the last row too */
-    w->k = take(memory, rows);
+    const int d = a->width;
+    const size_t columns = (size_t)pitch_of(d) * ABREAST, side = a->table ? a->side : 0;
+    w->padded = round_up(a->group, ABREAST > SUMS ? ABREAST : SUMS);
+    const size_t rows = (size_t)w->padded * pitch_of(d);
+    w->q = take(memory, rows);
+    w->k = take(memory, rows + LANES); /* whole vectors are read from the last row too */
     w->v = take(memory, rows);
+    w->p = take(memory, ROWS_CACHED * ABREAST);
+    w->absent = take(memory, ABREAST);
     if (!backward) {
-        w->rows = take(memory, (size_t)pitch_of(d) * LANES);
-        w->q_columns = take(memory, (size_t)pitch_of(d) * LANES);
-        w->o = take(memory, (size_t)pitch_of(d) * LANES);
-        w->s = take(memory, (size_t)w->keys * LANES);
+        w->q_columns = take(memory, columns);
+        w->o = take(memory, columns);
+        w->rows = take(memory, columns / COLUMNS);
         return;
     }
-    w->grad_out = take(memory, rows + LANES);
-    w->q_columns = take(memory, all_queries * pitch_of(d));
-    w->grad_out_columns = take(memory, all_queries * pitch_of(d));
-    w->grad_q = take(memory, all_queries * pitch_of(d));
-    w->log_sum = take(memory, all_queries);
-    w->delta = take(memory, all_queries);
-    w->grad_k = take(memory, (size_t)w->keys * wide_pitch_of(d));
-    w->grad_v = take(memory, (size_t)w->keys * wide_pitch_of(d));
-    w->p = take(memory, (size_t)cached_keys(side) * LANES);
-    w->grad_s = take(memory, (size_t)cached_keys(side) * (side + LANES));
+    w->grad_out = take(memory, rows);
+    w->log_sum = take(memory, w->padded);
+    w->delta = take(memory, w->padded);
+    w->k_columns = take(memory, columns);
+    w->v_columns = take(memory, columns);
+    w->grad_k = take(memory, columns);
+    w->grad_v = take(memory, columns);
+    w->grad_q = take(memory, (size_t)w->padded * wide_pitch_of(d));
+    w->grad_s = take(memory, ROWS_CACHED * ABREAST);
+    w->grad_biases = take(memory, (2 * side - (side > 0)) * side * side);
+    w->shifted = take(memory, 2 * side * side);
 }
 
 static void find_group(struct work *w, size_t picture, size_t index, int head) {
@@ -268,106 +298,140 @@ INLINE size_t place_of(const struct work *w, int d, int64_t token) {
     return (w->row + token) * 3 * w->a->heads * d + w->head * d;
 }
 
+/* Tokens whose rows are prefetched before they are needed. */
+enum { AHEAD = 8 };
+
 INLINE void gather(const struct work *w, int d) {
     const struct attention *a = w->a;
-    const size_t c = a->heads * d, number = a->bf16 ? 2 : 4;
+    const size_t c = a->heads * d;
     const int group = a->group, pitch = pitch_of(d);
+    const void *qkv = a->qkv;
     const bool bf16 = a->bf16;
     const float scale = a->scale;
     float *q = w->q, *k = w->k, *v = w->v;
     for (int j = 0; j < group; j++, q += pitch, k += pitch, v += pitch) {
         const size_t at = place_of(w, d, token_of(w, j));
-        if (j + 8 < group) { /* tokens sorted by category are a surprise to the processor */
-            const char *soon = (const char *)a->qkv + place_of(w, d, token_of(w, j + 8)) * number;
-            for (int part = 0; part < 3; part++) __builtin_prefetch(soon + part * c * number);
-        }
-        read_row(q, a->qkv, at, d, bf16);
-        /* once a query here, and not once a score */
-        for (int i = 0; i < pitch; i++) q[i] *= scale;
-        read_row(k, a->qkv, at + c, d, bf16);
-        read_row(v, a->qkv, at + 2 * c, d, bf16);
+        if (j + AHEAD < group)
+            for (int part = 0; part < 3; part++)
+                prefetch_row(qkv, place_of(w, d, token_of(w, j + AHEAD)) + part * c, d, bf16);
+        read_row(q, qkv, at, d, scale, bf16); /* once a query here, and not once a score */
+        read_row(k, qkv, at + c, d, 1, bf16);
+        read_row(v, qkv, at + 2 * c, d, 1, bf16);
     }
 }
 
-/* Where, in a table of a window's biases, that of a query and a key stands. The queries after it in
-   the row of the window have theirs after it, the keys after it have theirs before it. */
-INLINE int bias_at(int side, int query, int key) {
-    return (query / side - key / side + side - 1) * (2 * side - 1) + side - 1 + query % side -
-           key % side;
+/* Where, in a table of a window's biases, that of a token in a lane and of one that is walked
+   stands. The lanes after it in the row of the window have theirs after it, the rows after it have
+   theirs before it. This is the table for queries in the lanes; with its numbers in reverse it is
+   that for keys in the lanes. */
+INLINE int bias_at(int side, int lane, int row) {
+    return (lane / side - row / side + side - 1) * (2 * side - 1) + side - 1 + lane % side -
+           row % side;
 }
 
-/* The biases of the queries from `first` on, for SIDE_MULTIPLE keys of a row of the window. */
-INLINE void load_biases(const struct work *w, int side, int first, int key, lanes *s) {
-    const float *bias = w->table + bias_at(side, first, key);
+/* The biases of the lanes from `first` on, for ROWS rows, which are in one row of the window. */
+INLINE void load_biases(const struct work *w, int side, int first, int row, int c,
+                        lanes s[][COLUMNS]) {
+    const float *bias = w->table + bias_at(side, first, row);
 #if LANES == 16
-    if (!filling(side)) { /* the vector holds queries of two rows */
-        const float *below = w->table + bias_at(side, first + SIDE_MULTIPLE, key);
-        for (int i = 0; i < SIDE_MULTIPLE; i++)
-            s[i] = (lanes)_mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(bias - i)),
-                                             _mm256_loadu_ps(below - i), 1);
+    if (side % LANES) { /* the vector holds tokens of two rows of the window */
+        const float *below = w->table + bias_at(side, first + SIDE_MULTIPLE, row);
+        for (int i = 0; i < ROWS; i++)
+            s[i][c] = (lanes)_mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(bias - i)),
+                                                _mm256_loadu_ps(below - i), 1);
         return;
     }
 #endif
-    for (int i = 0; i < SIDE_MULTIPLE; i++) s[i] = load(bias - i);
+    for (int i = 0; i < ROWS; i++) s[i][c] = load(bias - i);
 }
 
-/* The scores of KEYS keys from j on, for the queries from `first` on. */
-INLINE void score(const struct work *w, int d, int side, const lanes *q, int first, int j,
-                  lanes *s) {
-    const struct attention *a = w->a;
-    if (side) {
-        for (int key = 0; key < KEYS; key += SIDE_MULTIPLE)
-            load_biases(w, side, first, j + key, s + key);
-    } else {
-        for (int key = 0; key < KEYS; key++) s[key] = all(0);
+/* The scores of COLUMNS vectors of tokens from `first` on, with ROWS tokens from `row` on. */
+INLINE void score(const struct work *w, int d, int side, const lanes *columns, int first,
+                  const float *rows, int row, lanes s[][COLUMNS]) {
+    for (int c = 0; c < COLUMNS; c++) {
+        if (side)
+            load_biases(w, side, first + c * LANES, row, c, s);
+        else
+            for (int j = 0; j < ROWS; j++) s[j][c] = w->absent[c];
     }
     if (side && w->penalties)
-        for (int key = 0; key < KEYS; key++)
-            s[key] += load(w->penalties + (size_t)(j + key) * side * side + first);
-    add_scores(d, q, w->k + j * pitch_of(d), s);
-    if (!side)
-        for (int key = a->group - j; key < KEYS; key++) s[key] = all(NEVER);
+        for (int j = 0; j < ROWS; j++)
+            for (int c = 0; c < COLUMNS; c++) /* which are the same for query and key */
+                s[j][c] += load(w->penalties + (size_t)(row + j) * side * side + first + c * LANES);
+    add_scores(d, columns, rows + row * pitch_of(d), s);
 }
 
 /* ----------------------------------------------------------------------------------- forward */
 
 INLINE void forward_width(const struct work *w, int d, int side) {
     const struct attention *a = w->a;
-    const int pitch = pitch_of(d), keys = w->keys;
-    lanes *s = w->s, *o = w->o, *q = w->q_columns;
+    const int pitch = pitch_of(d);
+    lanes *o = w->o, *q = w->q_columns;
     gather(w, d);
-    for (int first = 0; first < w->queries; first += LANES) {
-        /* four running maxima, since one would have each comparison wait for the one before it */
-        lanes most[4] = {all(NEVER), all(NEVER), all(NEVER), all(NEVER)}, sum = all(0);
-        to_columns(d, w->q + first * pitch, pitch, q);
-        for (int j = 0; j < keys; j += KEYS) {
-            lanes some[KEYS];
-            score(w, d, side, q, first, j, some);
-            for (int key = 0; key < KEYS; key++) {
-                s[j + key] = some[key];
-                most[key % 4] = larger(most[key % 4], some[key]);
+    for (int first = 0; first < w->queries; first += ABREAST) {
+        lanes largest[COLUMNS], sum[COLUMNS];
+        for (int c = 0; c < COLUMNS; c++) {
+            to_columns(d, w->q + (first + c * LANES) * pitch, pitch, q + c * pitch);
+            largest[c] = all(NEVER);
+            sum[c] = all(0);
+            for (int i = 0; i < d; i++) o[c * pitch + i] = all(0);
+        }
+        for (int key = 0; key < a->group; key += ROWS_CACHED) {
+            const int left = round_up(a->group - key, ROWS);
+            const int n = left < ROWS_CACHED ? left : ROWS_CACHED;
+            /* two running maxima a column, since one would have each comparison wait for the one
+               before it */
+            lanes most[2][COLUMNS];
+            for (int c = 0; c < COLUMNS; c++) most[0][c] = most[1][c] = largest[c];
+            for (int j = 0; j < n; j += ROWS) {
+                lanes s[ROWS][COLUMNS];
+                score(w, d, side, q, first, w->k, key + j, s);
+                if (!side && key + j + ROWS > a->group)
+                    for (int x = 0; x < ROWS; x++)
+                        for (int c = 0; c < COLUMNS; c++)
+                            if (key + j + x >= a->group) s[x][c] = all(NEVER);
+                for (int x = 0; x < ROWS; x++)
+                    for (int c = 0; c < COLUMNS; c++) {
+                        w->p[j + x][c] = s[x][c];
+                        most[x % 2][c] = larger(most[x % 2][c], s[x][c]);
+                    }
             }
+            /* The scores of a block are in the cache, so its largest is known before the first
+               exponential, and sums are scaled again once a block and not once a key. */
+            for (int c = 0; c < COLUMNS; c++) {
+                lanes before = largest[c];
+                largest[c] = larger(most[0][c], most[1][c]);
+                lanes less = exp2_lanes(before - largest[c]);
+                sum[c] *= less;
+                for (int i = 0; i < d; i++) o[c * pitch + i] *= less;
+            }
+            lanes more[COLUMNS] = {0}; /* in registers, unlike the sum of all blocks */
+            for (int j = 0; j < n; j++)
+                for (int c = 0; c < COLUMNS; c++) {
+                    lanes share = exp2_lanes(w->p[j][c] - largest[c]);
+                    w->p[j][c] = share;
+                    more[c] += share;
+                }
+            for (int c = 0; c < COLUMNS; c++) sum[c] += more[c];
+            mix(d, n, w->p, w->v + key * pitch, o);
         }
-        /* All scores of LANES queries are in the cache, so the largest is known before the first
-           exponential, and sums need not be scaled again on the way. */
-        lanes largest = larger(larger(most[0], most[1]), larger(most[2], most[3]));
-        for (int j = 0; j < keys; j++) {
-            s[j] = exp2_lanes(s[j] - largest);
-            sum += s[j];
+        for (int c = 0; c < COLUMNS; c++) {
+            /* the result is divided and not the shares: d numbers a query and not one a key */
+            lanes part = 1.0f / sum[c], most = largest[c];
+            for (int i = 0; i < d; i++) o[c * pitch + i] *= part;
+            to_rows(d, o + c * pitch, w->rows, pitch);
+            const int left = w->queries - first - c * LANES;
+            const int64_t *order = w->order + first + c * LANES;
+            for (int lane = 0; lane < LANES && lane < left; lane++) {
+                const size_t row = w->row + order[lane];
+                write_row(a->out, (row * a->heads + w->head) * d, w->rows + lane * pitch, d,
+                          a->bf16);
+            }
+            if (a->log_sums)
+                for (int lane = 0; lane < LANES && lane < left; lane++)
+                    a->log_sums[w->position + first + c * LANES + lane] =
+                        most[lane] - log2f(part[lane]);
         }
-        for (int i = 0; i < d; i++) o[i] = all(0);
-        mix(d, keys, (const float *)s, LANES, w->v, o);
-        /* the result is divided and not the shares: d numbers a query and not one a key */
-        sum = 1.0f / sum;
-        for (int i = 0; i < d; i++) o[i] *= sum;
-        to_rows(d, o, w->rows, pitch);
-        for (int lane = 0; lane < LANES && first + lane < w->queries; lane++) {
-            const size_t row = w->row + w->order[first + lane];
-            write_row(a->out, (row * a->heads + w->head) * d, w->rows + lane * pitch, d, a->bf16);
-        }
-        if (a->log_sums)
-            for (int lane = 0; lane < LANES && first + lane < w->queries; lane++)
-                a->log_sums[w->position + first + lane] = largest[lane] - log2f(sum[lane]);
     }
 }
 
@@ -379,150 +443,162 @@ INLINE void gather_grad_out(const struct work *w, int d) {
     const int pitch = pitch_of(d);
     /* The sum over keys of share times gradient, which a softmax's backward pass subtracts, equals
        out . grad_out: one product a query and no pass over the scores. */
-    float *out = (float *)w->grad_q; /* free until it is summed */
-    for (int j = 0; j < round_up(a->group, LANES); j++) {
-        /* queries that are padding or borrowed get shares of 2^(-1e30) = 0, and so no gradients */
-        float *grad = w->grad_out + j * pitch, delta = 0, log_sum = -NEVER;
-        if (j < w->queries) {
-            const size_t at = ((w->row + w->order[j]) * a->heads + w->head) * d;
-            read_row(grad, a->grad_out, at, d, a->bf16);
-            read_row(out, a->out, at, d, a->bf16);
-            for (int i = 0; i < d; i++) delta += grad[i] * out[i];
-            log_sum = a->log_sums[w->position + j];
-        } else {
-            memset(grad, 0, 4 * pitch);
+    float *out = w->grad_q; /* free until it is summed */
+    const bool bf16 = a->bf16;
+    for (int j = 0; j < w->queries; j++) {
+        const size_t at = ((w->row + w->order[j]) * a->heads + w->head) * d;
+        float *grad = w->grad_out + j * pitch;
+        if (j + AHEAD < w->queries) {
+            const size_t soon = ((w->row + w->order[j + AHEAD]) * a->heads + w->head) * d;
+            prefetch_row(a->grad_out, soon, d, bf16);
+            prefetch_row(a->out, soon, d, bf16);
         }
-        ((float *)w->delta)[j] = delta;
-        ((float *)w->log_sum)[j] = log_sum;
+        read_row(grad, a->grad_out, at, d, 1, bf16);
+        read_row(out, a->out, at, d, 1, bf16);
+        w->delta[j] = dot(d, grad, out);
+        w->log_sum[j] = a->log_sums[w->position + j];
+    }
+    for (int j = w->queries; j < w->padded; j++) {
+        /* queries that are padding or borrowed get shares of 2^(-1e30) = 0, and so no gradients */
+        memset(w->grad_out + j * pitch, 0, 4 * pitch);
+        w->delta[j] = 0;
+        w->log_sum[j] = -NEVER;
     }
 }
 
-/* Floats from the gradients of the scores of one cached key to those of the next.
-
-   Where a window's rows fill vectors, each key of a row begins one float earlier in its row of
-   memory, side + LANES floats, than the key before it, as in the table of biases, so that sums
-   of columns are the table's gradient; the gaps stay zero. */
-INLINE int step_of(int filling) { return filling ? filling + LANES - 1 : LANES; }
-
-/* Where those of the first key of a row of the window, or of any key elsewhere, begin. */
-INLINE float *grad_scores(const struct work *w, int filling, int j) {
-    return filling ? w->grad_s + j * (filling + LANES) + filling - 1 : w->grad_s + j * LANES;
+/* Where the gradient of the bias of a token in a lane and of one that is walked is summed, apart
+   for each column of the window in which the latter stands, so that the lanes of a vector are
+   neighbours here at the beginning of a cache line. */
+INLINE int grad_bias_at(int side, int lane, int row) {
+    return ((lane / side - row / side + side - 1) * side + row % side) * side + lane % side;
 }
 
-INLINE void add_to_table(const struct work *w, int side, int first, int key, int n, float *table) {
+/* Add the gradients of the scores of the lanes from `first` on, for ROWS rows. */
+INLINE void add_grad_biases(const struct work *w, int side, int first, int row, int c,
+                            lanes grad_s[][COLUMNS]) {
+    float *to = w->grad_biases + grad_bias_at(side, first, row);
 #if LANES == 16
-    if (!filling(side)) { /* either half of a vector belongs to another row of the table */
-        for (int j = 0; j < n; j += SIDE_MULTIPLE)
-            for (int half = 0; half < LANES; half += SIDE_MULTIPLE) {
-                const float *grad_s = w->grad_s + j * LANES + half;
-                float *row = table + bias_at(side, first + half, key + j) - (SIDE_MULTIPLE - 1);
-                lanes sum = load(row);
-                for (int x = 0; x < SIDE_MULTIPLE; x++) {
-                    const int gap = SIDE_MULTIPLE - 1 - x;
-                    sum += (lanes)_mm512_maskz_loadu_ps(0xff << gap, grad_s + x * LANES - gap);
-                }
-                store(row, sum);
-            }
+    if (side % LANES) { /* as in `load_biases` */
+        float *below = w->grad_biases + grad_bias_at(side, first + SIDE_MULTIPLE, row);
+        for (int i = 0; i < ROWS; i++, to += side, below += side) {
+            __m256 low = _mm512_castps512_ps256((__m512)grad_s[i][c]);
+            __m256 high = _mm512_extractf32x8_ps((__m512)grad_s[i][c], 1);
+            _mm256_storeu_ps(to, _mm256_loadu_ps(to) + low);
+            _mm256_storeu_ps(below, _mm256_loadu_ps(below) + high);
+        }
         return;
     }
 #endif
-    for (int j = 0; j < n; j += side) {
-        float *row = table + bias_at(side, first, key + j) - (side - 1);
-        const float *grad_s = w->grad_s + j * (side + LANES);
-        for (int i = 0; i < side + LANES; i += LANES) {
-            lanes sum = load(row + i);
-            for (int x = 0; x < side; x++) sum += load(grad_s + x * (side + LANES) + i);
-            store(row + i, sum);
+    for (int i = 0; i < ROWS; i++, to += side) store(to, load(to) + grad_s[i][c]);
+}
+
+/* Sum, over the columns of the window, the gradients of the biases into those of the table. */
+INLINE void add_to_table(const struct work *w, int side, float *table) {
+    const int width = 2 * side;
+    const float *grad = w->grad_biases;
+    for (int i = 0; i < width - 1; i++, table += width - 1) {
+        /* Each column begins one float earlier in its row of memory than the column before it, as
+           in the table, so that sums down the rows are the table's; the gaps stay zero. */
+        for (int x = 0; x < side; x++, grad += side)
+            memcpy(w->shifted + x * width + side - 1 - x, grad, 4 * side);
+        for (int t = 0; t < width; t += LANES) {
+            lanes sum = load(table + t);
+            for (int x = 0; x < side; x++) sum += load(w->shifted + x * width + t);
+            store(table + t, sum);
         }
     }
 }
 
-/* LANES queries against the cached keys from `key` on. */
-INLINE void backward_tile(const struct work *w, int d, int side, int first, int key,
-                          float *grad_table) {
-    const int rows = filling(side), run = rows ? rows : KEYS, step = step_of(rows);
-    const int pitch = pitch_of(d), column = first / LANES;
-    const int left = w->keys - key, n = left < cached_keys(rows) ? left : cached_keys(rows);
-    const lanes *q = w->q_columns + column * pitch;
-    const lanes *grad_out = w->grad_out_columns + column * pitch;
-    const lanes log_sum = w->log_sum[column], delta = w->delta[column];
-    for (int j = 0; j < n; j += run) {
-        float *grad_s = grad_scores(w, rows, j), *p = w->p + j * LANES;
-        for (int i = 0; i < run; i += KEYS) {
-            lanes s[KEYS], grad_p[KEYS];
-            score(w, d, side, q, first, key + j + i, s);
-            /* to memory and back: s and grad_p together do not fit in registers */
-            for (int x = 0; x < KEYS; x++) store(p + (i + x) * LANES, s[x]);
-            for (int x = 0; x < KEYS; x++) grad_p[x] = -delta;
-            add_scores(d, grad_out, w->v + (key + j + i) * pitch, grad_p);
-            for (int x = 0; x < KEYS; x++) {
+/* COLUMNS vectors of keys from `first` on against the cached queries from `query` on. */
+INLINE void backward_tile(const struct work *w, int d, int side, int first, int query) {
+    const int pitch = pitch_of(d), left = round_up(w->queries, SUMS) - query;
+    const int n = left < ROWS_CACHED ? left : ROWS_CACHED;
+    for (int j = 0; j < n; j += ROWS) {
+        const float *log_sum = w->log_sum + query + j, *delta = w->delta + query + j;
+        lanes (*p)[COLUMNS] = w->p + j, (*grad_s)[COLUMNS] = w->grad_s + j;
+        lanes s[ROWS][COLUMNS], grad_p[ROWS][COLUMNS];
+        score(w, d, side, w->k_columns, first, w->q, query + j, s);
+        for (int x = 0; x < ROWS; x++)
+            for (int c = 0; c < COLUMNS; c++)
                 /* made again from the scores: to keep it would take n x n numbers a head */
-                lanes share = exp2_lanes(load(p + (i + x) * LANES) - log_sum);
-                store(p + (i + x) * LANES, share);
-                store(grad_s + (i + x) * step, share * grad_p[x]);
-            }
-        }
+                p[x][c] = exp2_lanes(s[x][c] - log_sum[x]);
+        for (int x = 0; x < ROWS; x++)
+            for (int c = 0; c < COLUMNS; c++) grad_p[x][c] = all(-delta[x]);
+        add_scores(d, w->v_columns, w->grad_out + (query + j) * pitch, grad_p);
+        for (int x = 0; x < ROWS; x++)
+            for (int c = 0; c < COLUMNS; c++) grad_s[x][c] = grad_p[x][c] *= p[x][c];
+        if (side)
+            for (int c = 0; c < COLUMNS; c++)
+                add_grad_biases(w, side, first + c * LANES, query + j, c, grad_p);
     }
-    for (int j = 0; j < n; j += run) {
-        const float *grad_s = grad_scores(w, rows, j);
-        const size_t wide = (size_t)(key + j) * wide_pitch_of(d);
-        mix(d, run, grad_s, step, w->k + (key + j) * pitch, w->grad_q + column * pitch);
-        spread(d, run, grad_s, step, w->q + first * pitch, w->grad_k + wide);
-        spread(d, run, w->p + j * LANES, LANES, w->grad_out + first * pitch, w->grad_v + wide);
-    }
-    if (side) add_to_table(w, side, first, key, n, grad_table);
+    mix(d, n, w->grad_s, w->q + query * pitch, w->grad_k);
+    mix(d, n, w->p, w->grad_out + query * pitch, w->grad_v);
+    spread(d, n, w->grad_s, w->k + first * pitch, w->grad_q + query * wide_pitch_of(d));
 }
 
-/* Gradients of borrowed keys and values come on top of those that their own group wrote. */
-INLINE void write_grad_qkv(const struct work *w, int d) {
+/* Put a row where the gradient of qkv has it; `adds`: to what is there. */
+INLINE void put_row(const struct work *w, size_t at, const float *from, int d, bool adds) {
     const struct attention *a = w->a;
-    const size_t c = a->heads * d;
+    if (adds || a->adds)
+        add_row(a->grad_qkv, at, from, d, a->bf16);
+    else
+        write_row(a->grad_qkv, at, from, d, a->bf16);
+}
+
+/* The gradients of ABREAST keys and values. Those of borrowed ones come on top of those that their
+   own group wrote. */
+INLINE void put_grad_columns(const struct work *w, int d, int first) {
+    const struct attention *a = w->a;
     const int pitch = pitch_of(d);
-    for (int first = 0; first < w->queries; first += LANES)
-        to_rows(d, w->grad_q + first / LANES * pitch, w->q + first * pitch, pitch);
-    for (int j = 0; j < a->group; j++) {
-        const size_t at = place_of(w, d, token_of(w, j));
-        float *k = w->grad_k + j * wide_pitch_of(d), *v = w->grad_v + j * wide_pitch_of(d);
-        for (int i = 0; i < d; i++) k[i] *= LN_2; /* q holds a factor of log2(e), as the scores do
-        */
-        if (j < w->queries) {
-            write_row(a->grad_qkv, at, w->q + j * pitch, d, a->bf16);
-            write_row(a->grad_qkv, at + c, k, d, a->bf16);
-            write_row(a->grad_qkv, at + 2 * c, v, d, a->bf16);
-        } else {
-            add_row(a->grad_qkv, at + c, k, d, a->bf16);
-            add_row(a->grad_qkv, at + 2 * c, v, d, a->bf16);
-        }
+    const size_t c = a->heads * d;
+    float *k = (float *)w->k_columns, *v = (float *)w->v_columns; /* no more used */
+    for (int i = 0; i < COLUMNS * pitch; i++)
+        w->grad_k[i] *= LN_2; /* q holds a factor of log2(e), as the scores do */
+    for (int column = 0; column < COLUMNS; column++) {
+        to_rows(d, w->grad_k + column * pitch, k + column * LANES * pitch, pitch);
+        to_rows(d, w->grad_v + column * pitch, v + column * LANES * pitch, pitch);
+    }
+    for (int lane = 0; lane < ABREAST && first + lane < a->group; lane++) {
+        const size_t at = place_of(w, d, token_of(w, first + lane));
+        const bool adds = first + lane >= w->queries;
+        put_row(w, at + c, k + lane * pitch, d, adds);
+        put_row(w, at + 2 * c, v + lane * pitch, d, adds);
     }
 }
 
 /* Returns d loss / d log(scale) of the group. */
 INLINE double backward_width(const struct work *w, int d, int side, float *grad_table) {
     const struct attention *a = w->a;
-    const int columns = round_up(a->group, LANES) / LANES, pitch = pitch_of(d);
+    const int pitch = pitch_of(d), wide = wide_pitch_of(d);
     double grad_scale = 0;
     gather(w, d);
     gather_grad_out(w, d);
-    memset(w->grad_k, 0, 4 * (size_t)w->keys * wide_pitch_of(d));
-    memset(w->grad_v, 0, 4 * (size_t)w->keys * wide_pitch_of(d));
-    memset(w->grad_q, 0, sizeof(lanes) * columns * pitch);
-    for (int i = 0; i < columns; i++) {
-        const size_t rows = (size_t)i * LANES * pitch;
-        to_columns(d, w->q + rows, pitch, w->q_columns + i * pitch);
-        to_columns(d, w->grad_out + rows, pitch, w->grad_out_columns + i * pitch);
+    memset(w->grad_q, 0, 4 * (size_t)w->padded * wide);
+    if (side) memset(w->grad_biases, 0, 4 * (size_t)(2 * side - 1) * side * side);
+    for (int first = 0; first < a->group; first += ABREAST) {
+        for (int c = 0; c < COLUMNS; c++) {
+            const int rows = (first + c * LANES) * pitch;
+            to_columns(d, w->k + rows, pitch, w->k_columns + c * pitch);
+            to_columns(d, w->v + rows, pitch, w->v_columns + c * pitch);
+        }
+        for (int lane = 0; lane < ABREAST; lane++)
+            ((float *)w->absent)[lane] = first + lane < a->group ? 0 : NEVER;
+        memset(w->grad_k, 0, sizeof(lanes) * COLUMNS * pitch);
+        memset(w->grad_v, 0, sizeof(lanes) * COLUMNS * pitch);
+        for (int query = 0; query < w->queries; query += ROWS_CACHED)
+            backward_tile(w, d, side, first, query);
+        put_grad_columns(w, d, first);
     }
-    /* keys outside, so that a block of them and its gradients stay in the cache for all queries */
-    for (int key = 0; key < w->keys; key += cached_keys(filling(side)))
-        for (int first = 0; first < w->queries; first += LANES)
-            backward_tile(w, d, side, first, key, grad_table);
-    for (int i = 0; i < columns * pitch; i++) {
+    if (side) add_to_table(w, side, grad_table);
+    const float scale = a->scale * LN_2;
+    for (int j = 0; j < w->queries; j++) {
+        float *grad_q = w->grad_q + j * wide;
         /* d loss / d log(scale) is the sum of scores times their gradients, which is that of
            queries times theirs; in double, since its terms cancel */
-        lanes product = w->grad_q[i] * w->q_columns[i] * LN_2;
-        for (int lane = 0; lane < LANES; lane++) grad_scale += product[lane];
-        w->grad_q[i] *= a->scale * LN_2;
+        if (a->grad_scale) grad_scale += dot(d, grad_q, w->q + j * pitch) * LN_2;
+        for (int i = 0; i < wide; i += LANES) store(grad_q + i, load(grad_q + i) * scale);
+        put_row(w, place_of(w, d, w->order[j]), grad_q, d, false);
     }
-    write_grad_qkv(w, d);
     return grad_scale;
 }
 

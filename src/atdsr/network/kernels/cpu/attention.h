@@ -13,8 +13,9 @@ struct attention {
     /* given */
     const void *qkv;        /* pictures x tokens rows */
     const int64_t *order;   /* pictures x tokens, or tokens for all pictures: group by group */
-    const float *table;     /* heads x (2 side - 1)^2, times log2 e; NULL: no bias */
-    const float *penalties; /* kinds x group x group (key, query), times log2 e */
+    const float *table;     /* heads x (2 side - 1)^2, times log2 e, in reverse for the backward
+                               pass; NULL: no bias */
+    const float *penalties; /* kinds x group x group, symmetric, times log2 e */
     const uint8_t *kinds;   /* for each group of a picture, its penalties, 0: none; or NULL */
 
     /* made by the forward pass, given to the backward pass */
@@ -24,7 +25,8 @@ struct attention {
     /* of the backward pass */
     const void *grad_out;
     void *grad_qkv;
-    float *grad_table;  /* chunks x heads x ((2 side - 1)^2 + 1), zeros: to sum over the chunks */
+    float *grad_table;  /* chunks x heads x ((2 side - 1)^2 + 1), zeros: to sum over the chunks; in
+                           reverse like the table */
     double *grad_scale; /* pictures x groups x heads, zeros: d loss / d log(scale); or NULL */
 
     int64_t pictures, tokens, heads, width;
@@ -33,6 +35,7 @@ struct attention {
     int64_t order_pitch; /* numbers from a picture's order to the next one's; 0: one for all */
     int64_t chunks;      /* pieces of work, each done by one thread */
     int32_t bf16;
+    int32_t adds;        /* whether `grad_qkv` is added to what is there */
     float scale;         /* of the scores, times log2 e */
 
     /* among the threads that call at the same time with the same struct, 0 at first */

@@ -1,13 +1,13 @@
 """Attention inside groups of tokens on CPUs, forward and backward, by `attention.c`.
 
 The functions have the signatures of the operators in `atdsr.network.operators`. In addition, `out`
-may say where the result goes.
+may say where the result goes, and `into` to what the gradient of qkv is added.
 """
 
 import ctypes
 import math
 from dataclasses import dataclass
-from functools import cache, lru_cache, reduce
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ class _AttentionArguments(cpu.KernelArguments):
         *cpu.integers("pictures", "tokens", "heads", "width", "group", "side", "order_pitch"),
         *cpu.integers("chunks"),
         ("bf16", ctypes.c_int32),
+        ("adds", ctypes.c_int32),
         ("scale", ctypes.c_float),
         *cpu.KernelArguments.SHARED,
     )
@@ -69,7 +70,7 @@ class _Groups:
         b, n, _ = self.qkv.shape
         return b * math.ceil(n / self.group) * self.heads
 
-    def run(self, name: str, chunks: int, **tensors: Tensor | None) -> None:
+    def run(self, name: str, chunks: int, *, adds: bool = False, **tensors: Tensor | None) -> None:
         """Run a pass, its tasks cut into so many chunks."""
         b, n, c3 = self.qkv.shape
         arguments = _AttentionArguments.of(
@@ -88,6 +89,7 @@ class _Groups:
             order_pitch=n if self.order.dim() == 2 else 0,
             chunks=chunks,
             bf16=self.qkv.dtype == torch.bfloat16,
+            adds=adds,
             scale=self.scale * _LOG2_E,
         )
         cpu.run(name, arguments, chunks)
@@ -106,14 +108,19 @@ def _forward(groups: _Groups, keep: bool, out: Tensor | None) -> tuple[Tensor, T
 
 
 def _backward(
-    groups: _Groups, grad_out: Tensor, out: Tensor, log_sums: Tensor, scale_is_learned: bool
+    groups: _Groups,
+    grad_out: Tensor,
+    out: Tensor,
+    log_sums: Tensor,
+    scale_is_learned: bool,
+    into: Tensor | None,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Return the gradients of qkv, of the biases and of the scale's logarithm.
 
     The scores are computed again. Each chunk sums the gradient of the biases on its own.
     """
     chunks = min(groups.tasks, _BACKWARD_CHUNKS)
-    grad_qkv = torch.empty_like(groups.qkv)
+    grad_qkv = torch.empty_like(groups.qkv) if into is None else into
     grad_biases = grad_scales = None
     if groups.biases is not None:
         heads, size = groups.biases.shape
@@ -123,6 +130,7 @@ def _backward(
     groups.run(
         "attention_backward",
         chunks,
+        adds=into is not None,
         out=out,
         log_sums=log_sums,
         grad_out=grad_out,
@@ -131,8 +139,7 @@ def _backward(
         grad_scale=grad_scales,
     )
     if grad_biases is not None:
-        # one after the other: the order of a parallel sum would depend on the threads
-        grad_biases = reduce(torch.add, grad_biases.unbind())[:, :-1]
+        grad_biases = cpu.add_parts(grad_biases[None])[0, :, :-1]
     return grad_qkv, grad_biases, grad_scales
 
 
@@ -157,12 +164,17 @@ def window_attention_backward(
     side: int,
     shifted: bool,
     learned: bool,
+    into: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Run the operator `atdsr::window_attention_backward`."""
-    groups = _windows(qkv, table, side, shifted)
-    grad_qkv, grad_biases, _ = _backward(groups, grad_out, out, log_sums, False)
+    """Run the operator `atdsr::window_attention_backward`.
+
+    The gradient of qkv is added to `into`, contiguous `b h w 3c`, where it is given.
+    """
+    # the kernel walks queries, not keys, and so finds biases in the order of the reversed table
+    groups = _windows(qkv, table.flip(0), side, shifted)
+    grad_qkv, grad_biases, _ = _backward(groups, grad_out, out, log_sums, False, into)
     assert grad_biases is not None, "windows have biases"
-    grad_table = grad_biases.T.contiguous() if learned else table.new_empty(0)
+    grad_table = grad_biases.flip(1).T.contiguous() if learned else table.new_empty(0)
     return grad_qkv.view(qkv.shape), grad_table
 
 
@@ -227,10 +239,14 @@ def category_attention_backward(
     heads: int,
     group: int,
     learned: bool,
+    into: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Run the operator `atdsr::category_attention_backward`."""
+    """Run the operator `atdsr::category_attention_backward`.
+
+    The gradient of qkv is added to `into`, contiguous `b n 3c`, where it is given.
+    """
     groups = _runs(qkv, order, log_scale, heads, group)
-    grad_qkv, _, grad_scales = _backward(groups, grad_out, out, log_sums, learned)
+    grad_qkv, _, grad_scales = _backward(groups, grad_out, out, log_sums, learned, into)
     if grad_scales is None:
         return grad_qkv, log_scale.new_empty(0)
     return grad_qkv, log_scale.new_tensor(math.fsum(grad_scales.tolist()))
