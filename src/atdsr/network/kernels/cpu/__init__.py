@@ -6,6 +6,7 @@ computes the same; `status` says why. The results have the same bits whatever th
 """
 
 import ctypes
+import math
 import os
 import platform
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from atdsr.network import kernels
@@ -275,6 +277,26 @@ def run(name: str, arguments: KernelArguments, max_threads: int) -> None:
         raise MemoryError("out of memory in a kernel")
 
 
+_MAX_CHUNKS = 32  # sums over chunks are small, and do not depend on the number of threads
+_MIN_CHUNK = 512  # tokens
+
+
+def chunks(tokens: int) -> tuple[int, int]:
+    """Return the tokens in a piece of work that sums over tokens, and the number of pieces."""
+    chunk = max(_MIN_CHUNK, math.ceil(tokens / _MAX_CHUNKS))
+    return chunk, math.ceil(tokens / chunk)
+
+
+WIDTH_MULTIPLE = 16
+"""Numbers in the longest vector of all variants; rows of matrices are padded to a multiple."""
+
+
+def padded(rows: Tensor) -> Tensor:
+    """Return contiguous rows with zeros up to a whole number of vectors."""
+    padding = -rows.shape[-1] % WIDTH_MULTIPLE
+    return F.pad(rows, (0, padding)) if padding else rows.contiguous()
+
+
 class _SumsArguments(KernelArguments):
     """`struct sums` of `sums.h`."""
 
@@ -287,6 +309,8 @@ class _SumsArguments(KernelArguments):
 
 def add_parts(parts: Tensor) -> Tensor:
     """Sum over the second axis, in its order: contiguous float32 `b parts ...` -> `b ...`."""
+    if parts.shape[1] == 1:
+        return parts[:, 0]
     out = parts.new_empty(parts.shape[0], *parts.shape[2:])
     arguments = _SumsArguments.of(
         parts=parts,

@@ -6,11 +6,17 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+enum { TILE_HEIGHT = 32, TILE_WIDTH = 128 }; /* with its border it fits the second cache */
+
 struct depthwise {
     const float *x;      /* pictures x height x width x channels */
     const float *weight; /* kernel x kernel x channels */
     const float *bias;   /* channels */
-    float *out;          /* as x */
+    const float *grad;   /* as x; not for `depthwise_gelu` */
+    float *out;          /* as x, may be `grad` */
+    float *sums;         /* pictures x tiles x (kernel x kernel + 1) x channels: each tile's part of
+                            the gradients of the weight and the bias, for
+                            `depthwise_gelu_backward` */
     int64_t pictures, height, width, channels;
     int64_t kernel; /* odd */
 
@@ -19,7 +25,16 @@ struct depthwise {
     atomic_int failed; /* set where there was no memory */
 };
 
-/* Do tiles until none is left. */
+/* Each function does tiles until none is left. */
+
+/* out = x + gelu(convolution of x). */
 void depthwise_gelu(struct depthwise *a);
+
+/* The gradients of the convolution, out = grad gelu'(convolution of x), and `sums`; `grad` is with
+   respect to what `depthwise_gelu` returned. */
+void depthwise_gelu_backward(struct depthwise *a);
+
+/* out = grad + convolution of x. */
+void depthwise_add(struct depthwise *a);
 
 #endif

@@ -216,9 +216,9 @@ INLINE lanes exp2_lanes(lanes x) {
 #endif
 }
 
-/* x / 2 (1 + erf(x / sqrt 2)); the rational function is minimax for erf up to 3.95, after which
-   erf is 1 to within 2.3e-8. */
-INLINE lanes gelu_lanes(lanes x) {
+/* The share of a normal distribution that is less than x, (1 + erf(x / sqrt 2)) / 2; the rational
+   function is minimax for erf up to 3.95, after which erf is 1 to within 2.3e-8. */
+INLINE lanes normal_share(lanes x) {
     static const float p[] = {1.128379f,     0.1940374f,    0.05320724f,
                               0.003917379f, 2.8759998e-4f, 2.0117027e-6f};
     static const float q[] = {1.0f,          0.50529265f,   0.115591414f,
@@ -230,7 +230,15 @@ INLINE lanes gelu_lanes(lanes x) {
         above = above * t + p[i];
         below = below * t + q[i];
     }
-    return 0.5f * x * (1.0f + z * above / below);
+    return 0.5f * (1.0f + z * above / below);
+}
+
+INLINE lanes gelu_lanes(lanes x) { return x * normal_share(x); }
+
+/* The derivative of GELU: the share plus x times the density, exp(-x^2 / 2) / sqrt(2 pi). */
+INLINE lanes gelu_gradient_lanes(lanes x) {
+    const float half_log2_e = 0.72134752f, density = 0.39894228f;
+    return normal_share(x) + x * density * exp2_lanes(-half_log2_e * x * x);
 }
 
 /* --------------------------------------------------------------------------------------- memory */

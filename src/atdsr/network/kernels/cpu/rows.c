@@ -6,17 +6,8 @@
 
 #include "rows.h"
 
-#include "lanes.h"
+#include "products.h"
 
-#if LANES == 8
-enum { ROWS = 4 }; /* AVX2 has half as many registers */
-#else
-enum { ROWS = 8 };
-#endif
-/* ROWS * ACROSS sums, ACROSS weights and a feature fill the registers: 24 + 4 of AVX-512's 32, and
-   12 + 4 of AVX2's 16. Each weight that is loaded serves ROWS multiplications, each feature
-   ACROSS. */
-enum { ACROSS = 3 };
 /* Rows that a thread takes at a time: enough to make the counter that threads share cheap, few
    enough for all threads to end at about the same time. */
 enum { PIECE = 256 };
@@ -28,19 +19,6 @@ struct tile {
     int count;    /* that are wanted */
     const float *weight;
 };
-
-/* sum[row][v] += the rows' features times `vectors` vectors of weights. */
-INLINE void multiply(const float *const *rows, int width, const float *weight, int wide,
-                     int vectors, lanes sum[ROWS][ACROSS]) {
-    /* Features outside, so that sums never leave their registers. `vectors` is known where this is
-       inlined, and the inner loops are unrolled. */
-    for (int i = 0; i < width; i++, weight += wide) {
-        lanes w[ACROSS];
-        for (int v = 0; v < vectors; v++) w[v] = load(weight + v * LANES);
-        for (int row = 0; row < ROWS; row++)
-            for (int v = 0; v < vectors; v++) sum[row][v] += rows[row][i] * w[v];
-    }
-}
 
 INLINE void do_columns(const struct rows *a, const struct tile *t, int column, int vectors) {
     /* beginning with the bias saves a pass over the sums */
@@ -105,15 +83,7 @@ static void do_tile(const struct rows *a, struct tile *t, float *scratch) {
             t->rows[0][row] = to;
         }
     }
-    /* the last columns take fewer vectors: computing all three would cost up to three times as much
-       where rows are narrow */
-    int column = 0;
-    for (; column + (ACROSS - 1) * LANES < a->out_width; column += ACROSS * LANES)
-        do_columns(a, t, column, ACROSS);
-    if (column + LANES < a->out_width)
-        do_columns(a, t, column, 2);
-    else if (column < a->out_width)
-        do_columns(a, t, column, 1);
+    FOR_COLUMNS(a->out_width, do_columns, a, t);
 }
 
 void rows_linear(struct rows *a) {
