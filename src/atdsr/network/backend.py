@@ -15,6 +15,7 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from atdsr.network.fused_cpu import CPUBackend
 from atdsr.network.kernels import cpu, gpu
+from atdsr.network.kernels.cpu.attention import SIDE_MULTIPLE
 
 if TYPE_CHECKING:
     from atdsr.network.model import Layer
@@ -50,7 +51,7 @@ def select_backend(x: Tensor, layers: Iterable["Layer"]) -> Backend | None:
         from atdsr.network.fused_gpu import GPUBackend  # which imports Triton
 
         return GPUBackend()
-    if _runs_on_cpu(x) and _are_closed(layers):
+    if _runs_on_cpu(x) and _are_closed(layers) and _has_gradients(layers):
         return CPUBackend()
     return None
 
@@ -60,11 +61,17 @@ def _have_gpu_kernels(layers: Sequence["Layer"]) -> bool:
     return all(layer.qkv.in_features <= _GPU_WIDTH for layer in layers)
 
 
+def _has_gradients(layers: Sequence["Layer"]) -> bool:
+    """Tell whether the CPU backend computes the gradients of these layers, if there are any."""
+    return not torch.is_grad_enabled() or all(
+        layer.window.side % SIDE_MULTIPLE == 0 for layer in layers
+    )
+
+
 def _runs_on_cpu(x: Tensor) -> bool:
     return (
         x.dtype == torch.float32
         and cpu.supports_device(x.device)
-        and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and type(x) is Tensor  # a subclass need not hold numbers

@@ -1,21 +1,21 @@
-"""Whole layers in inference on CPUs, in float32, by the kernels in C."""
+"""Whole layers on CPUs, in float32, by the kernels in C: in inference, and in training."""
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from atdsr.network import operators
 from atdsr.network.attention import refine_dictionary, scaled_keys
-from atdsr.network.kernels.cpu.attention import (
-    SIDE_MULTIPLE,
-    category_attention,
-    window_attention,
-)
-from atdsr.network.kernels.cpu.dictionary import gather_tokens, look_up
-from atdsr.network.kernels.cpu.tokenwise import depthwise_gelu, linear
+from atdsr.network.kernels import needs_gradients
+from atdsr.network.kernels.cpu import attention, dictionary, tokenwise
+from atdsr.network.kernels.cpu.attention import SIDE_MULTIPLE
+from atdsr.network.kernels.cpu.dictionary import CPUStatistics
+from atdsr.network.kernels.cpu.tokenwise import Norm, linear, linear_backward
 
 if TYPE_CHECKING:
     from atdsr.network.model import Layer
@@ -47,72 +47,370 @@ class CPUBackend:
         self._workspace = Workspace()
 
     def run_layer(self, layer: "Layer", x: Tensor, dictionary: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute `model.Layer.forward`; the result has memory of its own.
-
-        Two buffers serve twice: "wide" holds queries, keys and values, then the hidden channels of
-        the feed-forward part; "narrow" what category attention returns, then what the depthwise
-        convolution does. The result's own memory first holds what window attention returns.
-        """
-        (b, h, w, c), n = x.shape, x.shape[1] * x.shape[2]
-        buffer = self._workspace.buffer
-        tokens, norm = x.flatten(1, 2), layer.norm_attention
-        out = torch.empty(b, n, c, dtype=torch.float32, device="cpu")
-
-        # dictionary attention, without its values
+        """Compute `model.Layer.forward`; the result has memory of its own."""
         entries = layer.dictionary
-        q = buffer("query", b, n, entries.query.out_features)
-        linear((tokens,), entries.query.weight.T, entries.query.bias, norm=norm, out=q)
         keys = scaled_keys(_map(entries.key, dictionary), entries.scale, entries.largest_scale)
-        keys = keys.expand(b, -1, -1)
-        shares = buffer("shares", b, n, dictionary.shape[1])
-        refines = layer.refinement is not None
-        attention, categories, statistics = look_up(q, keys, shares, refines=refines)
-
-        # window and category attention
-        qkv = buffer("wide", b, n, 3 * c)
-        linear((tokens,), layer.qkv.weight.T, layer.qkv.bias, norm=norm, out=qkv)
-        window, category = layer.window, layer.category
-        grid = qkv.view(b, h, w, 3 * c), window.bias_table, window.side, window.shifted
-        if window.side % SIDE_MULTIPLE == 0:
-            window_attention(*grid, keep=False, out=out.view(b, h, w, c))
+        keys = keys.expand(len(x), -1, -1)
+        values = _map(entries.value, dictionary).expand(len(x), -1, -1)
+        codes = None if layer.code is None else _map(layer.code, dictionary)[0]
+        weights = _weights_of(layer)
+        if needs_gradients(x, dictionary, *(tensor for tensor in weights if tensor is not None)):
+            run = cast(Callable[..., tuple[Tensor, Tensor | None]], _LayerFunction.apply)
+            out, gathered = run(layer, x, keys, values, codes, *weights)
         else:
-            out.view(b, h, w, c).copy_(operators.window_attention(*grid))
-        order_by, count = category.sort_keys(categories, x)
-        order = operators.sort_by_category(order_by, count)
-        runs = qkv, order, category.log_scale(), category.heads, min(n, category.group)
-        from_category = buffer("narrow", b, n, c)
-        category_attention(*runs, keep=False, out=from_category)
+            memory = self._workspace.buffer
+            out, _, refined = _run(layer, weights, x, keys, values, codes, memory)
+            gathered = None if refined is None else refined.gathered
+        if layer.refinement is not None and gathered is not None:
+            dictionary = refine_dictionary(dictionary, gathered, layer.refinement.sigma)
+        return out, dictionary
 
-        # the sum of the three and x: projections and the dictionary's values are one linear map
-        projections = torch.cat([window.proj.weight.T, category.proj.weight.T])
-        values = _map(entries.value, dictionary).expand(b, -1, -1)
-        weight = torch.cat([projections.expand(b, -1, -1), values], dim=1)
-        bias = None
-        if window.proj.bias is not None:
-            bias = torch.stack([window.proj.bias, category.proj.bias]).sum(0)
-        linear((out, from_category, attention), weight, bias, residual=tokens, out=out)
+
+class _Weights(NamedTuple):
+    """What is learned in a layer, without the maps of the dictionary; None for what it lacks."""
+
+    norm_attention: Tensor
+    norm_attention_bias: Tensor
+    qkv: Tensor
+    qkv_bias: Tensor | None
+    query: Tensor
+    query_bias: Tensor | None
+    window_biases: Tensor
+    window: Tensor
+    window_bias: Tensor | None
+    log_scale: Tensor
+    category: Tensor
+    category_bias: Tensor | None
+    norm_ffn: Tensor
+    norm_ffn_bias: Tensor
+    fc1: Tensor
+    fc1_bias: Tensor | None
+    depthwise: Tensor
+    depthwise_bias: Tensor | None
+    fc2: Tensor
+    fc2_bias: Tensor | None
+    refinement: Tensor | None
+
+
+def _weights_of(layer: "Layer") -> _Weights:
+    window, category, ffn = layer.window, layer.category, layer.ffn
+    return _Weights(
+        layer.norm_attention.weight,
+        layer.norm_attention.bias,
+        layer.qkv.weight,
+        layer.qkv.bias,
+        layer.dictionary.query.weight,
+        layer.dictionary.query.bias,
+        window.bias_table,
+        window.proj.weight,
+        window.proj.bias,
+        category.log_scale().reshape(()),
+        category.proj.weight,
+        category.proj.bias,
+        layer.norm_ffn.weight,
+        layer.norm_ffn.bias,
+        ffn.fc1.weight,
+        ffn.fc1.bias,
+        ffn.depthwise.weight,
+        ffn.depthwise.bias,
+        ffn.fc2.weight,
+        ffn.fc2.bias,
+        None if layer.refinement is None else layer.refinement.weight,
+    )
+
+
+class _Activations(NamedTuple):
+    """What the backward pass of a layer takes from its forward pass."""
+
+    x: Tensor
+    query: Tensor
+    shares: Tensor
+    categories: Tensor
+    qkv: Tensor
+    order: Tensor
+    from_window: Tensor
+    window_sums: Tensor
+    from_category: Tensor
+    category_sums: Tensor
+    attended: Tensor
+    hidden: Tensor
+    mixed: Tensor
+    out: Tensor
+
+
+class _Refined(NamedTuple):
+    """What it takes from the refinement of the dictionary: statistics, and what was gathered."""
+
+    mean: Tensor
+    variance: Tensor
+    smallest: Tensor
+    largest: Tensor
+    totals: Tensor
+    gathered: Tensor
+
+
+def _run(
+    layer: "Layer",
+    weights: _Weights,
+    x: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    codes: Tensor | None,
+    memory: Callable[..., Tensor],
+    *,
+    keep: bool = False,
+) -> tuple[Tensor, _Activations, _Refined | None]:
+    """Compute a layer, all but what becomes of its dictionary.
+
+    Args:
+        layer: Tells the shapes.
+        weights: Those of the layer.
+        x: Tokens, `b h w c`.
+        keys: Of the dictionary, with their temperatures, `b m d`.
+        values: Of the dictionary, `b m c`.
+        codes: Codes of the categories, `m e`.
+        memory: Returns memory for an intermediate result, by name and shape. A name that comes
+            again may get the same memory: "wide" holds queries, keys and values, then the hidden
+            channels of the feed-forward part; "narrow" what category attention returns, then what
+            the depthwise convolution does.
+        keep: Whether a backward pass follows, for which intermediate results are kept.
+
+    Returns:
+        The tokens `b h w c`, and what the backward pass needs; the second part with what the
+        entries of the dictionary gather, `b m c`, if it is refined.
+    """
+    (b, h, w, c), n = x.shape, x.shape[1] * x.shape[2]
+    tokens, norm = x.flatten(1, 2), _norm_attention(layer, weights)
+    out = torch.empty(b, n, c, dtype=torch.float32, device="cpu")
+    # the result's own memory holds what comes before it, unless that is needed later
+    from_window, attended = (torch.empty_like(out) if keep else out for _ in range(2))
+
+    # dictionary attention, without its values
+    query = memory("query", b, n, keys.shape[2])
+    linear((tokens,), weights.query.T, weights.query_bias, norm=norm, out=query)
+    shares = memory("shares", b, n, keys.shape[1])
+    refines = weights.refinement is not None
+    shares, categories, statistics = dictionary.look_up(query, keys, shares, refines=refines)
+
+    # window and category attention
+    qkv = memory("wide", b, n, 3 * c)
+    linear((tokens,), weights.qkv.T, weights.qkv_bias, norm=norm, out=qkv)
+    window, category = layer.window, layer.category
+    grid = qkv.view(b, h, w, 3 * c), weights.window_biases, window.side, window.shifted
+    if window.side % SIDE_MULTIPLE == 0:
+        _, window_sums = attention.window_attention(
+            *grid, keep=keep, out=from_window.view(b, h, w, c)
+        )
+    else:
+        assert not keep, "the caller knows which windows have a kernel"
+        from_window.view(b, h, w, c).copy_(operators.window_attention(*grid))
+        window_sums = from_window.new_empty(0)
+    order_by, count = category.sort_keys(categories, x)
+    order = operators.sort_by_category(order_by, count)
+    runs = qkv, order, weights.log_scale, category.heads, min(n, category.group)
+    from_category = memory("narrow", b, n, c)
+    _, category_sums = attention.category_attention(*runs, keep=keep, out=from_category)
+
+    # the sum of the three and x: projections and the dictionary's values are one linear map
+    projections = torch.cat([weights.window.T, weights.category.T])
+    weight = torch.cat([projections.expand(b, -1, -1), values], dim=1)
+    bias = None
+    if weights.window_bias is not None and weights.category_bias is not None:
+        bias = weights.window_bias + weights.category_bias
+    linear((from_window, from_category, shares), weight, bias, residual=tokens, out=attended)
+
+    # feed-forward part
+    hidden = memory("wide", b, n, weights.fc2.shape[1])
+    weight, bias = weights.fc1.T, weights.fc1_bias
+    if room := hidden.shape[-1] - weight.shape[-1]:  # for the codes: columns of zeros
+        weight = F.pad(weight, (0, room))
+        bias = None if bias is None else F.pad(bias, (0, room))
+    linear((attended,), weight, bias, norm=_norm_ffn(layer, weights), gelu=True, out=hidden)
+    hidden = hidden.view(b, h, w, -1)
+    if codes is not None:
+        hidden[..., -codes.shape[-1] :] = F.embedding(categories.view(b, h, w), codes)
+    convolution = weights.depthwise, weights.depthwise_bias
+    mixed = tokenwise.depthwise_gelu(hidden, *convolution, memory("narrow", *hidden.shape))
+    mixed = mixed.flatten(1, 2)
+    linear((mixed,), weights.fc2.T, weights.fc2_bias, residual=attended, out=out)
+
+    kept = _Activations(
+        tokens,
+        query,
+        shares,
+        categories,
+        qkv,
+        order,
+        from_window,
+        window_sums,
+        from_category,
+        category_sums,
+        attended,
+        hidden,
+        mixed,
+        out,
+    )
+    refined = None
+    if weights.refinement is not None and statistics is not None:
+        gathered, totals = dictionary.gather_tokens(shares, out, weights.refinement, statistics)
+        refined = _Refined(*statistics, totals, gathered)
+    return out.view(b, h, w, c), kept, refined
+
+
+class _LayerFunction(torch.autograd.Function):
+    """A layer with its gradient, all but what becomes of its dictionary."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        layer: "Layer",
+        x: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        codes: Tensor | None,
+        *weights: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run the layer, whose results are those of `_run`."""
+        given, memory = _Weights(*weights), lambda _, *shape: x.new_empty(shape)
+        out, kept, refined = _run(layer, given, x, keys, values, codes, memory, keep=True)
+        ctx.save_for_backward(keys, values, codes, *given, *kept, *(refined or ()))
+        ctx.layer, ctx.shape = layer, x.shape
+        return out, None if refined is None else refined.gathered
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, grad_gathered: Tensor | None) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Compute the gradients of all tensors that `forward` takes."""
+        keys, values, codes, *rest = ctx.saved_tensors  # once, or a checkpoint recomputes again
+        count, end = len(_Weights._fields), len(_Weights._fields) + len(_Activations._fields)
+        weights, kept = _Weights(*rest[:count]), _Activations(*rest[count:end])
+        layer: Layer = ctx.layer
+        (b, h, w, c), grad = ctx.shape, grad.flatten(1, 2).contiguous()
+        grads: dict[str, Tensor | None] = {}
+
+        # the refinement, which reads the result
+        statistics = grad_shares = grad_variance = None
+        if weights.refinement is not None and grad_gathered is not None:
+            *of_shares, totals, gathered = _Refined(*rest[end:])
+            statistics = CPUStatistics(*of_shares)
+            grad_shares, grad, grads["refinement"], grad_variance = (
+                dictionary.gather_tokens_backward(
+                    grad_gathered,
+                    kept.shares,
+                    kept.out,
+                    weights.refinement,
+                    statistics,
+                    totals,
+                    gathered,
+                    through=grad,
+                )
+            )
 
         # feed-forward part
-        ffn, norm = layer.ffn, layer.norm_ffn
-        hidden = buffer("wide", b, n, ffn.fc2.in_features)
-        weight, bias = ffn.fc1.weight.T, ffn.fc1.bias
-        if room := hidden.shape[-1] - ffn.fc1.out_features:  # for the codes: columns of zeros
-            weight = F.pad(weight, (0, room))
-            bias = None if bias is None else F.pad(bias, (0, room))
-        linear((out,), weight, bias, norm=norm, gelu=True, out=hidden)
-        hidden = hidden.view(b, h, w, -1)
-        if layer.code is not None:
-            codes = _map(layer.code, dictionary)[0]
-            hidden[..., -codes.shape[-1] :] = F.embedding(categories.view(b, h, w), codes)
-        mixed = depthwise_gelu(hidden, ffn.depthwise, buffer("narrow", *hidden.shape))
-        linear((mixed.flatten(1, 2),), ffn.fc2.weight.T, ffn.fc2.bias, residual=out, out=out)
+        fc2 = linear_backward((grad,), weights.fc2, kept.mixed)
+        grad_hidden, grads["depthwise"], grads["depthwise_bias"] = (
+            tokenwise.depthwise_gelu_backward(
+                fc2.x.view(kept.hidden.shape),
+                kept.hidden,
+                weights.depthwise,
+                weights.depthwise_bias,
+            )
+        )
+        grad_codes = None
+        if codes is not None:
+            grad_hidden, of_codes = grad_hidden.split([len(weights.fc1), codes.shape[1]], dim=-1)
+            grad_codes = torch.ops.aten.embedding_dense_backward(
+                of_codes.flatten(0, 2), kept.categories.flatten(), len(codes), -1, False
+            )
+        fc1_bias = weights.fc1_bias
+        fc1 = linear_backward(
+            (grad_hidden.flatten(1, 2),),
+            weights.fc1,
+            kept.attended,
+            norm=_norm_ffn(layer, weights),
+            gelu_bias=weights.fc1.new_zeros(len(weights.fc1)) if fc1_bias is None else fc1_bias,
+            through=grad,
+        )
 
-        if layer.refinement is not None and statistics is not None:
-            gathered = gather_tokens(attention, out, layer.refinement.weight, statistics)
-            dictionary = refine_dictionary(dictionary, gathered, layer.refinement.sigma)
-        return out.view(b, h, w, c), dictionary
+        # the sum of the three attentions and x
+        grad = fc1.x
+        window = linear_backward((grad,), weights.window, kept.from_window)
+        category = linear_backward((grad,), weights.category, kept.from_category)
+        looked_up = linear_backward((grad,), values.mT, kept.shares, through=grad_shares)
+        grad_qkv, of_table = attention.window_attention_backward(
+            window.x.view(b, h, w, c),
+            kept.qkv.view(b, h, w, -1),
+            weights.window_biases,
+            kept.from_window.view(b, h, w, c),
+            kept.window_sums,
+            layer.window.side,
+            layer.window.shifted,
+            learned=True,
+        )
+        grad_qkv, grads["log_scale"] = attention.category_attention_backward(
+            category.x,
+            kept.qkv,
+            kept.order,
+            weights.log_scale,
+            kept.from_category,
+            kept.category_sums,
+            layer.category.heads,
+            min(h * w, layer.category.group),
+            learned=True,
+            into=grad_qkv.flatten(1, 2),
+        )
+        grad_query, grad_keys = dictionary.look_up_backward(
+            looked_up.x, kept.query, keys, kept.shares, statistics, grad_variance
+        )
+        both = torch.cat([weights.qkv, weights.query])
+        norm = _norm_attention(layer, weights)
+        first = linear_backward((grad_qkv, grad_query), both, kept.x, norm=norm, through=grad)
+
+        sizes = [len(weights.qkv), len(weights.query)]
+        grads["norm_attention"], grads["norm_attention_bias"] = first.norm
+        grads["qkv"], grads["query"] = first.weight.split(sizes)
+        grads["qkv_bias"], grads["query_bias"] = first.bias.split(sizes)
+        grads["window_biases"] = of_table
+        grads["norm_ffn"], grads["norm_ffn_bias"] = fc1.norm
+        for name, found in ("window", window), ("category", category), ("fc1", fc1), ("fc2", fc2):
+            grads[name], grads[name + "_bias"] = found.weight, found.bias
+        of_weights = (
+            None if weight is None else grads[name] for name, weight in weights._asdict().items()
+        )
+        grad_values = looked_up.weight.mT
+        return None, first.x.view(ctx.shape), grad_keys, grad_values, grad_codes, *of_weights
+
+
+class _MapFunction(torch.autograd.Function):
+    """A linear map by kernels, with its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Map `b m k` by an `nn.Linear`'s weight and bias."""
+        ctx.save_for_backward(x, weight)
+        ctx.has_bias = bias is not None
+        return linear((x,), weight.T, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Compute the gradients of all three."""
+        x, weight = ctx.saved_tensors
+        found = linear_backward((grad,), weight, x)
+        return found.x, found.weight, found.bias if ctx.has_bias else None
 
 
 def _map(linear_map: nn.Linear, dictionary: Tensor) -> Tensor:
     """Map a dictionary, `b m c`; PyTorch's bits depend on the number of threads."""
+    inputs = dictionary, linear_map.weight, linear_map.bias
+    if needs_gradients(*inputs[:2]):
+        return cast(Tensor, _MapFunction.apply(*inputs))
     return linear((dictionary,), linear_map.weight.T, linear_map.bias)
+
+
+def _norm_attention(layer: "Layer", weights: _Weights) -> Norm:
+    return Norm(weights.norm_attention, weights.norm_attention_bias, layer.norm_attention.eps)
+
+
+def _norm_ffn(layer: "Layer", weights: _Weights) -> Norm:
+    return Norm(weights.norm_ffn, weights.norm_ffn_bias, layer.norm_ffn.eps)
