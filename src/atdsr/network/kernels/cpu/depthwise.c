@@ -21,12 +21,15 @@ enum { TAPS = LANES == 8 ? 14 : 28 };
     default: function(k, __VA_ARGS__); \
     }
 
-/* Sums of ACROSS neighbours. `pitch` vectors from a row of the tile to the next. */
-INLINE void convolve(int k, const lanes *tile, int pitch, const lanes *weight, lanes *sum) {
+/* Vectors from a row of the tile to the next, known to the compiler where k is. */
+INLINE int pitch_of(int k) { return TILE_WIDTH + k - 1 + ACROSS; }
+
+/* Sums of ACROSS neighbours. */
+INLINE void convolve(int k, const lanes *tile, const lanes *weight, lanes *sum) {
     /* Each weight that is loaded serves ACROSS neighbours, whose sums do not wait for each other:
        that hides the latency of a multiplication. */
     for (int y = 0; y < k; y++) {
-        const lanes *row = tile + y * pitch;
+        const lanes *row = tile + y * pitch_of(k);
         for (int x = 0; x < k; x++) {
             lanes w = weight[y * k + x];
             for (int i = 0; i < ACROSS; i++) sum[i] += w * row[x + i];
@@ -39,7 +42,6 @@ struct tile {
     size_t picture;               /* where the picture begins */
     int top, left, rows, columns; /* in the picture */
     int channel, channels;        /* the first one, and how many */
-    int pitch;
     lanes *numbers; /* of the tile and its border */
     lanes *weight;  /* of each tap */
     lanes bias;
@@ -50,8 +52,7 @@ struct tile {
 /* False where there is no memory. */
 static bool make_room(struct depthwise *a, struct tile *t) {
     const int k = a->kernel, taps = k * k;
-    t->pitch = TILE_WIDTH + k - 1 + ACROSS;
-    const size_t numbers = (size_t)(TILE_HEIGHT + k - 1) * t->pitch;
+    const size_t numbers = (size_t)(TILE_HEIGHT + k - 1) * pitch_of(k);
     t->numbers = aligned_block((numbers + TILE_WIDTH + 2 * taps + 1) * sizeof(lanes), &a->failed);
     if (!t->numbers) return false;
     t->weight = t->numbers + numbers;
@@ -60,12 +61,12 @@ static bool make_room(struct depthwise *a, struct tile *t) {
     return true;
 }
 
-static void fill(const struct depthwise *a, struct tile *t) {
-    const int border = a->kernel / 2;
+INLINE void fill(const struct depthwise *a, struct tile *t) {
+    const int border = a->kernel / 2, pitch = pitch_of(a->kernel);
     const float *picture = a->x + t->picture;
     for (int y = -border; y < t->rows + border; y++)
         for (int x = -border; x < t->columns + border; x++) {
-            lanes *to = t->numbers + (y + border) * t->pitch + x + border;
+            lanes *to = t->numbers + (y + border) * pitch + x + border;
             const int row = t->top + y, column = t->left + x;
             /* all tests for the picture's border are here, once a pixel and not once a tap */
             const int inside = row >= 0 && row < a->height && column >= 0 && column < a->width;
@@ -79,7 +80,7 @@ static void fill(const struct depthwise *a, struct tile *t) {
 }
 
 /* The next tile's place and numbers; false where none is left. */
-static bool next_tile(struct depthwise *a, struct tile *t) {
+INLINE bool next_tile(struct depthwise *a, struct tile *t) {
     const size_t down = (a->height + TILE_HEIGHT - 1) / TILE_HEIGHT;
     const size_t across = (a->width + TILE_WIDTH - 1) / TILE_WIDTH;
     const size_t groups = (a->channels + LANES - 1) / LANES, tiles = down * across;
@@ -109,7 +110,7 @@ INLINE size_t place_of(const struct depthwise *a, const struct tile *t, int y, i
    caller drops them. */
 INLINE void convolve_at(int k, const struct tile *t, int y, int x, lanes sum[ACROSS]) {
     for (int i = 0; i < ACROSS; i++) sum[i] = t->bias;
-    convolve(k, t->numbers + y * t->pitch + x, t->pitch, t->weight, sum);
+    convolve(k, t->numbers + y * pitch_of(k) + x, t->weight, sum);
 }
 
 /* ------------------------------------------------------------------------------------- forward */
@@ -122,7 +123,7 @@ INLINE void finish(int k, const struct depthwise *a, const struct tile *t) {
             convolve_at(k, t, y, x, sum);
             /* the GELU and the addition happen while the sums are in registers */
             for (int i = 0; i < ACROSS && x + i < t->columns; i++) {
-                lanes middle = t->numbers[(y + border) * t->pitch + x + i + border];
+                lanes middle = t->numbers[(y + border) * pitch_of(k) + x + i + border];
                 store_some(a->out + place_of(a, t, y, x + i), middle + gelu_lanes(sum[i]),
                            t->channels);
             }
@@ -140,7 +141,7 @@ void depthwise_gelu(struct depthwise *a) {
 
 /* Adds a row of the tile to the gradients of `down` rows of `across` taps, which follow each other
    in `sums`. `numbers` is where the first tap is for the row's first pixel. */
-INLINE void add_taps(int down, int across, const struct tile *t, const lanes *numbers,
+INLINE void add_taps(int down, int across, const struct tile *t, const lanes *numbers, int pitch,
                      lanes *sums) {
     lanes sum[TAPS];
     for (int i = 0; i < down * across; i++) sum[i] = sums[i];
@@ -152,27 +153,29 @@ INLINE void add_taps(int down, int across, const struct tile *t, const lanes *nu
         __asm__("" : "+r"(from));
         for (int y = 0; y < down; y++)
             for (int x = 0; x < across; x++)
-                sum[y * across + x] += grad * from[y * t->pitch + x];
+                sum[y * across + x] += grad * from[y * pitch + x];
     }
     for (int i = 0; i < down * across; i++) sums[i] = sum[i];
 }
 
 /* The same for all taps, as many of their rows at a time as registers hold. */
 INLINE void add_all_taps(int k, const struct tile *t, const lanes *numbers) {
-    const int down = TAPS / k;
+    const int down = TAPS / k, pitch = pitch_of(k);
     int y = 0;
-    for (; y + down <= k; y += down) add_taps(down, k, t, numbers + y * t->pitch, t->sums + y * k);
-    if (k % down) add_taps(k % down, k, t, numbers + y * t->pitch, t->sums + y * k);
+    for (; y + down <= k; y += down)
+        add_taps(down, k, t, numbers + y * pitch, pitch, t->sums + y * k);
+    if (k % down) add_taps(k % down, k, t, numbers + y * pitch, pitch, t->sums + y * k);
 }
 
 static void add_row(int k, const struct tile *t, int row) {
-    const lanes *numbers = t->numbers + row * t->pitch;
+    const int pitch = pitch_of(k);
+    const lanes *numbers = t->numbers + row * pitch;
     switch (k) {
     case 5: add_all_taps(5, t, numbers); break;
     case 7: add_all_taps(7, t, numbers); break;
     default: /* sums stay in registers only where their number is known */
         for (int i = 0; i < k * k; i++)
-            add_taps(1, 1, t, numbers + i / k * t->pitch + i % k, t->sums + i);
+            add_taps(1, 1, t, numbers + i / k * pitch + i % k, pitch, t->sums + i);
     }
 }
 
