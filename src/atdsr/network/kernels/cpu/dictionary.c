@@ -2,7 +2,7 @@
 
 #include "dictionary.h"
 
-#include "lanes.h"
+#include "products.h"
 
 /* Entries side by side in registers: as many independent sums hide the latency of multiplications.
    */
@@ -161,39 +161,21 @@ void look_up(struct dictionary *a) {
 
 /* -------------------------------------------------------------------------------------- refine */
 
-/* mixed[j] += sum over the tokens of e_j x, ENTRIES entries and a vector of features at a time. */
-INLINE void mix_in(const struct dictionary *a, const float *e, int pitch, const float *x,
-                   int tokens, float *mixed) {
-    /* Tokens are innermost: ENTRIES sums stay in registers over GATHERED tokens, and each vector
-       of x that is loaded serves all of them. */
-    for (int first = 0; first < a->entries; first += ENTRIES)
-        for (int i = 0; i < a->width; i += LANES) {
-            const int features = a->width - i, entries = least(ENTRIES, a->entries - first);
-            lanes sum[ENTRIES];
-            for (int j = 0; j < ENTRIES; j++) sum[j] = all(0);
-            for (int t = 0; t < tokens; t++) {
-                lanes xi = load_some(x + t * a->width + i, features);
-                for (int j = 0; j < ENTRIES; j++) sum[j] += xi * e[t * pitch + first + j];
-            }
-            for (int j = 0; j < entries; j++) {
-                float *row = mixed + (first + j) * a->width + i;
-                store_some(row, load_some(row, features) + sum[j], features);
-            }
-        }
-}
-
 void gather_shares(struct dictionary *a) {
     const size_t chunks = (a->tokens + a->chunk - 1) / a->chunk, m = a->entries;
-    const int pitch = round_up(m, LANES > ENTRIES ? LANES : ENTRIES);
-    float *e = aligned_block(4 * GATHERED * pitch, &a->failed);
+    const int pitch = round_up(m, LANES > ROWS ? LANES : ROWS), wide = round_up(a->width, LANES);
+    const size_t sums = (size_t)pitch * wide;
+    float *e = aligned_block(4 * (GATHERED * (size_t)(pitch + wide) + sums), &a->failed);
     if (!e) return;
+    float *x = e + GATHERED * pitch, *mixed = x + GATHERED * wide;
     for (size_t t; (t = atomic_fetch_add(&a->next, 1)) < a->pictures * chunks;) {
         const size_t picture = t / chunks, begin = t % chunks * a->chunk;
         const int tokens = least(a->chunk, a->tokens - begin);
         const float *factor = a->factor + picture * m, *reference = a->reference + picture * m;
         /* Each chunk has sums of its own, which the caller adds in order. Their number depends on
            the picture and not on the threads, and so do the bits of the result. */
-        float *totals = a->totals + t * m, *mixed = a->mixed + t * m * a->width;
+        float *totals = a->totals + t * m;
+        memset(mixed, 0, 4 * sums);
         for (int first = 0; first < tokens; first += GATHERED) {
             const int here = least(GATHERED, tokens - first);
             const size_t row = picture * a->tokens + begin + first;
@@ -211,8 +193,12 @@ void gather_shares(struct dictionary *a) {
                 }
                 store_some(totals + j, total, count);
             }
-            mix_in(a, e, pitch, a->x + row * a->width, here, mixed);
+            for (int i = 0; i < here; i++)
+                memcpy(x + i * wide, a->x + (row + i) * a->width, 4 * a->width);
+            add_outer(e, pitch, x, wide, here, mixed);
         }
+        for (size_t j = 0; j < m; j++)
+            memcpy(a->mixed + (t * m + j) * a->width, mixed + j * wide, 4 * a->width);
     }
     free_block(e);
 }

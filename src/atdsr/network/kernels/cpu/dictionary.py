@@ -153,7 +153,7 @@ def gather_tokens(
     chunk, chunks = cpu.chunks(n)
     factor, reference = _factor_and_reference(weight, statistics)
     x = x.contiguous()
-    totals, mixed = x.new_zeros(b, chunks, m), x.new_zeros(b, chunks, m, c)
+    totals, mixed = x.new_zeros(b, chunks, m), x.new_empty(b, chunks, m, c)
     arguments = _DictionaryArguments.on(
         attention,
         chunk,
