@@ -42,7 +42,7 @@ INLINE int_lanes share(const struct looking *l, const float *q, int here) {
     /* Tokens stand in the lanes, entries are walked: the softmax and the search for the largest
        share need no work across lanes. Missing tokens repeat the first one, and are not stored. */
     for (int lane = 0; lane < LANES; lane++)
-        memcpy(l->rows + lane * d, q + (lane < here ? lane : 0) * a->reduced, 4 * a->reduced);
+        copy_some(l->rows + lane * d, q + (lane < here ? lane : 0) * given, given);
     to_columns(d, l->rows, d, l->q);
     lanes norm = all(0), total = all(0), best = all(-1);
     int_lanes category = {0};
@@ -128,8 +128,7 @@ INLINE void look_up_chunk(const struct looking *l, size_t picture, size_t chunk,
         memcpy(a->categories + begin + first, &category, 4 * here);
         to_rows(m, l->shares, l->rows, round_up(m, 4));
         for (int lane = 0; lane < here; lane++)
-            memcpy(a->attention + (begin + first + lane) * m, l->rows + lane * round_up(m, 4),
-                   4 * m);
+            copy_some(a->attention + (begin + first + lane) * m, l->rows + lane * round_up(m, 4), m);
     }
     if (a->statistics)
         write_statistics(l, tokens, a->statistics + (picture * chunks + chunk) * 4 * m);
@@ -194,7 +193,7 @@ void gather_shares(struct dictionary *a) {
                 store_some(totals + j, total, count);
             }
             for (int i = 0; i < here; i++)
-                memcpy(x + i * wide, a->x + (row + i) * a->width, 4 * a->width);
+                copy_some(x + i * wide, a->x + (row + i) * a->width, a->width);
             add_outer(e, pitch, x, wide, here, mixed);
         }
         for (size_t j = 0; j < m; j++)

@@ -64,7 +64,17 @@ INLINE void store_some(float *to, lanes value, int count) {
     if (count >= LANES)
         store(to, value);
     else
+#if LANES == 16
+        /* a copy of unknown length would be a call */
+        _mm512_mask_storeu_ps(to, (__mmask16)((1u << count) - 1), (__m512)value);
+#else
         memcpy(to, &value, 4 * count);
+#endif
+}
+
+/* A copy of some numbers, which as a `memcpy` would be a call. */
+INLINE void copy_some(float *to, const float *from, int count) {
+    for (int i = 0; i < count; i += LANES) store_some(to + i, load_some(from + i, count - i), count - i);
 }
 
 INLINE lanes larger(lanes a, lanes b) {

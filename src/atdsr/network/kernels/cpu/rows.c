@@ -74,7 +74,7 @@ static void do_tile(const struct rows *a, struct tile *t, float *scratch) {
             if (a->inputs[i] != a->out) continue;
             /* the first columns are written before the last ones are computed from these rows */
             float *to = scratch + row * a->out_width;
-            memcpy(to, t->rows[i][row], a->out_width * sizeof(float));
+            copy_some(to, t->rows[i][row], a->out_width);
             t->rows[i][row] = to;
         }
         if (a->norm_weight) {

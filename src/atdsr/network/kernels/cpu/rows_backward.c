@@ -56,14 +56,14 @@ static void copy_rows(const struct work *w, size_t first, int count) {
             continue;
         }
         for (int i = 0; i < GRADIENTS; i++) {
-            memcpy(grads, a->grads[i] + (first + row) * a->heights[i], 4 * a->heights[i]);
+            copy_some(grads, a->grads[i] + (first + row) * a->heights[i], a->heights[i]);
             grads += a->heights[i];
         }
         const float *x = a->x + (first + row) * a->width;
         if (a->norm_weight)
             norm_row(w, row, x);
         else
-            memcpy(w->rows + row * w->wide, x, 4 * a->width);
+            copy_some(w->rows + row * w->wide, x, a->width);
     }
 }
 
