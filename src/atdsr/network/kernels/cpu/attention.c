@@ -128,7 +128,8 @@ INLINE void add_scores(int d, const lanes *columns, const float *rows, lanes s[]
     const int pitch = pitch_of(d);
     for (int i = 0; i < d; i++)
         for (int j = 0; j < ROWS; j++)
-            for (int c = 0; c < COLUMNS; c++) s[j][c] += columns[c * pitch + i] * rows[j * pitch + i];
+            for (int c = 0; c < COLUMNS; c++)
+                s[j][c] += columns[c * pitch + i] * rows[j * pitch + i];
 }
 
 /* out[c][i] += sum over n rows of p_jc * row_ji, `width` features side by side. */
@@ -216,20 +217,20 @@ struct work {
     int queries; /* those of the group that are not borrowed */
     const float *table, *penalties;
 
-    float *q, *k, *v; /* rows; q is scaled */
+    float *q, *k, *v;    /* rows; q is scaled */
     lanes (*p)[COLUMNS]; /* shares of ROWS_CACHED rows */
     lanes *absent;       /* zero, or NEVER for keys that are padding */
 
     lanes *q_columns, *o; /* forward: of ABREAST queries, and their results */
     float *rows;          /* LANES results, row by row */
 
-    float *grad_out, *log_sum, *delta;        /* backward, of all queries; delta: out . grad_out */
-    lanes *k_columns, *v_columns;             /* of ABREAST keys */
-    lanes *grad_k, *grad_v;                   /* of ABREAST keys */
-    float *grad_q;                            /* rows of the wide pitch, of all queries */
-    lanes (*grad_s)[COLUMNS];                 /* gradients of the scores of ROWS_CACHED queries */
-    float *grad_biases;                       /* as `grad_bias_at` has them */
-    float *shifted;                           /* what `add_to_table` works in */
+    float *grad_out, *log_sum, *less; /* backward: of all queries; less: -out . grad_out */
+    float *grad_q;                    /* rows of the wide pitch, of all queries */
+    lanes *k_columns, *v_columns;     /* of ABREAST keys */
+    lanes *grad_k, *grad_v;           /* of ABREAST keys */
+    lanes (*grad_s)[COLUMNS];         /* gradients of the scores of ROWS_CACHED queries */
+    float *grad_biases;               /* as `grad_bias_at` has them */
+    float *shifted;                   /* what `add_to_table` works in */
 };
 
 /* Pieces of a block of memory; without the block they are only counted. */
@@ -263,7 +264,7 @@ static void lay_out(struct work *w, struct pieces *memory, bool backward) {
     }
     w->grad_out = take(memory, rows);
     w->log_sum = take(memory, w->padded);
-    w->delta = take(memory, w->padded);
+    w->less = take(memory, w->padded);
     w->k_columns = take(memory, columns);
     w->v_columns = take(memory, columns);
     w->grad_k = take(memory, columns);
@@ -299,7 +300,7 @@ INLINE size_t place_of(const struct work *w, int d, int64_t token) {
 }
 
 /* Tokens whose rows are prefetched before they are needed. */
-enum { AHEAD = 8 };
+enum { AHEAD = 16 };
 
 INLINE void gather(const struct work *w, int d) {
     const struct attention *a = w->a;
@@ -444,6 +445,7 @@ INLINE void gather_grad_out(const struct work *w, int d) {
     /* The sum over keys of share times gradient, which a softmax's backward pass subtracts, equals
        out . grad_out: one product a query and no pass over the scores. */
     float *out = w->grad_q; /* free until it is summed */
+    const size_t c = a->heads * d;
     const bool bf16 = a->bf16;
     for (int j = 0; j < w->queries; j++) {
         const size_t at = ((w->row + w->order[j]) * a->heads + w->head) * d;
@@ -453,15 +455,18 @@ INLINE void gather_grad_out(const struct work *w, int d) {
             prefetch_row(a->grad_out, soon, d, bf16);
             prefetch_row(a->out, soon, d, bf16);
         }
+        /* what is written at the end: stores to lines that are not in the cache would queue up */
+        for (int part = 0; part < 3; part++)
+            prefetch_row(a->grad_qkv, place_of(w, d, w->order[j]) + part * c, d, bf16);
         read_row(grad, a->grad_out, at, d, 1, bf16);
         read_row(out, a->out, at, d, 1, bf16);
-        w->delta[j] = dot(d, grad, out);
+        w->less[j] = -dot(d, grad, out);
         w->log_sum[j] = a->log_sums[w->position + j];
     }
     for (int j = w->queries; j < w->padded; j++) {
         /* queries that are padding or borrowed get shares of 2^(-1e30) = 0, and so no gradients */
         memset(w->grad_out + j * pitch, 0, 4 * pitch);
-        w->delta[j] = 0;
+        w->less[j] = 0;
         w->log_sum[j] = -NEVER;
     }
 }
@@ -514,7 +519,7 @@ INLINE void backward_tile(const struct work *w, int d, int side, int first, int 
     const int pitch = pitch_of(d), left = round_up(w->queries, SUMS) - query;
     const int n = left < ROWS_CACHED ? left : ROWS_CACHED;
     for (int j = 0; j < n; j += ROWS) {
-        const float *log_sum = w->log_sum + query + j, *delta = w->delta + query + j;
+        const float *log_sum = w->log_sum + query + j, *less = w->less + query + j;
         lanes (*p)[COLUMNS] = w->p + j, (*grad_s)[COLUMNS] = w->grad_s + j;
         lanes s[ROWS][COLUMNS], grad_p[ROWS][COLUMNS];
         score(w, d, side, w->k_columns, first, w->q, query + j, s);
@@ -523,7 +528,7 @@ INLINE void backward_tile(const struct work *w, int d, int side, int first, int 
                 /* made again from the scores: to keep it would take n x n numbers a head */
                 p[x][c] = exp2_lanes(s[x][c] - log_sum[x]);
         for (int x = 0; x < ROWS; x++)
-            for (int c = 0; c < COLUMNS; c++) grad_p[x][c] = all(-delta[x]);
+            for (int c = 0; c < COLUMNS; c++) grad_p[x][c] = all(less[x]);
         add_scores(d, w->v_columns, w->grad_out + (query + j) * pitch, grad_p);
         for (int x = 0; x < ROWS; x++)
             for (int c = 0; c < COLUMNS; c++) grad_s[x][c] = grad_p[x][c] *= p[x][c];
