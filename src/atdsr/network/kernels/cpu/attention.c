@@ -27,8 +27,13 @@ enum { ROWS = 4, ACROSS = 6 };
 #else
 enum { ROWS = 8, ACROSS = 12 };
 #endif
-/* Sums that `spread` keeps in registers. */
-enum { SUMS = 2 * ROWS };
+/* Sums that `spread` keeps in registers, for so many vectors of features. Two of them share what is
+   broadcast, but with AVX2 they are slower. */
+#if LANES == 8
+enum { SUMS = 2 * ROWS, VECTORS = 1 };
+#else
+enum { SUMS = 2 * ROWS, VECTORS = 2 };
+#endif
 /* Tokens of COLUMNS vectors. */
 enum { ABREAST = COLUMNS * LANES };
 /* Rows of windows are made of so many tokens, or of several times as many. */
@@ -199,7 +204,8 @@ INLINE void spread_some(int vectors, int d, int n, const lanes (*p)[COLUMNS], co
 
 INLINE void spread(int d, int n, const lanes (*p)[COLUMNS], const float *rows, float *out) {
     int i = 0;
-    for (; i + LANES < d; i += 2 * LANES) spread_some(2, d, n, p, rows + i, out + i);
+    for (; i + (VECTORS - 1) * LANES < d; i += VECTORS * LANES)
+        spread_some(VECTORS, d, n, p, rows + i, out + i);
     if (i < d) spread_some(1, d, n, p, rows + i, out + i);
 }
 
