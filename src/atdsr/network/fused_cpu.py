@@ -171,8 +171,8 @@ def _run(
         codes: Codes of the categories, `m e`.
         memory: Returns memory for an intermediate result, by name and shape. A name that comes
             again may get the same memory: "wide" holds queries, keys and values, then the hidden
-            channels of the feed-forward part; "narrow" what category attention returns, then what
-            the depthwise convolution does.
+            channels of the feed-forward part; "narrow" the queries of the dictionary, then what
+            category attention returns, then a part of what the depthwise convolution does.
         keep: Whether a backward pass follows, for which intermediate results are kept.
 
     Returns:
@@ -186,7 +186,8 @@ def _run(
     from_window, attended = (torch.empty_like(out) if keep else out for _ in range(2))
 
     # dictionary attention, without its values
-    query = memory("query", b, n, keys.shape[2])
+    from_category = memory("narrow", b, n, c)  # first of its name: the largest
+    query = memory("narrow", b, n, keys.shape[2])
     linear((tokens,), weights.query.T, weights.query_bias, norm=norm, out=query)
     shares = memory("shares", b, n, keys.shape[1])
     refines = weights.refinement is not None
@@ -208,7 +209,6 @@ def _run(
     order_by, count = category.sort_keys(categories, x)
     order = operators.sort_by_category(order_by, count)
     runs = qkv, order, weights.log_scale, category.heads, min(n, category.group)
-    from_category = memory("narrow", b, n, c)
     _, category_sums = attention.category_attention(*runs, keep=keep, out=from_category)
 
     # the sum of the three and x: projections and the dictionary's values are one linear map
@@ -229,10 +229,7 @@ def _run(
     hidden = hidden.view(b, h, w, -1)
     if codes is not None:
         hidden[..., -codes.shape[-1] :] = F.embedding(categories.view(b, h, w), codes)
-    convolution = weights.depthwise, weights.depthwise_bias
-    mixed = tokenwise.depthwise_gelu(hidden, *convolution, memory("narrow", *hidden.shape))
-    mixed = mixed.flatten(1, 2)
-    linear((mixed,), weights.fc2.T, weights.fc2_bias, residual=attended, out=out)
+    mixed = _mix(weights, hidden, attended, out, memory, whole=keep or n <= _BAND)
 
     kept = _Activations(
         tokens,
@@ -255,6 +252,56 @@ def _run(
         gathered, totals = dictionary.gather_tokens(shares, out, weights.refinement, statistics)
         refined = _Refined(*statistics, totals, gathered)
     return out.view(b, h, w, c), kept, refined
+
+
+_BAND = 2**16
+"""Tokens from which on the depthwise convolution is computed in bands of so many tokens."""
+
+
+def _mix(
+    weights: _Weights,
+    hidden: Tensor,
+    attended: Tensor,
+    out: Tensor,
+    memory: Callable[..., Tensor],
+    *,
+    whole: bool,
+) -> Tensor:
+    """Compute the end of the feed-forward part, and add it to what was attended.
+
+    Args:
+        weights: Those of the layer.
+        hidden: `b h w c`.
+        attended: `b n k`.
+        out: Where the sum goes, `b n k`; it may be `attended`.
+        memory: See `_run`.
+        whole: Whether to compute the convolution of all tokens at once; otherwise in bands of
+            rows, so that its result takes less memory than anything else in a layer.
+
+    Returns:
+        What the convolution returned, of the last band unless it was whole: `b n c`.
+    """
+    (b, h, w, c), border = hidden.shape, weights.depthwise.shape[-1] // 2
+    convolution = weights.depthwise, weights.depthwise_bias
+    end = weights.fc2.T, weights.fc2_bias
+    if whole:
+        mixed = tokenwise.depthwise_gelu(hidden, *convolution, memory("narrow", b, h, w, c))
+        mixed = mixed.flatten(1, 2)
+        linear((mixed,), *end, residual=attended, out=out)
+        return mixed
+    mixed, rows = hidden, max(1, _BAND // w)
+    for picture in range(b):
+        for top in range(0, h, rows):
+            bottom = min(top + rows, h)
+            first, last = max(0, top - border), min(bottom + border, h)
+            around = hidden[picture : picture + 1, first:last]
+            mixed = tokenwise.depthwise_gelu(around, *convolution, memory("narrow", *around.shape))[
+                :, top - first : bottom - first
+            ].flatten(1, 2)
+            band = slice(top * w, bottom * w)
+            residual, to = (x[picture : picture + 1, band] for x in (attended, out))
+            linear((mixed,), *end, residual=residual, out=to)
+    return mixed
 
 
 class _LayerFunction(torch.autograd.Function):

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from atdsr.base.errors import AtdsrError
-from atdsr.network import attention, kernels, model, operators
+from atdsr.network import attention, fused_cpu, kernels, model, operators
 from atdsr.network.backend import select_backend
 from atdsr.network.config import NetworkConfig
 from atdsr.network.fused_cpu import CPUBackend
@@ -621,6 +621,17 @@ def test_a_layer_is_the_plain_one(config: NetworkConfig) -> None:
             expected = same(x.double(), dictionary.double())
             assert difference(out[0], expected[0]) <= FORWARD
             assert difference(out[1], expected[1]) <= FORWARD
+
+
+@pytest.mark.parametrize("tokens", [1, 48, 100])
+def test_bands_of_rows_give_the_same_bits(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = lively(TINY).layers[1]
+    x, dictionary = _layer_inputs(layer)
+    with torch.no_grad():
+        whole = layer(x, dictionary, CPUBackend())
+        monkeypatch.setattr(fused_cpu, "_BAND", tokens)
+        in_bands = layer(x, dictionary, CPUBackend())
+    assert all(torch.equal(a, b) for a, b in zip(whole, in_bands, strict=True))
 
 
 @LAYERS
