@@ -7,7 +7,8 @@
 SET is a packed set; without it one is made of the sample photo. The other side is what one would
 write in an afternoon: spandrel's ATD, AdamW, an EMA, the same crops already in memory. All take
 turns; the table has medians of a step (on a CPU in seconds of user and system time, which other
-work disturbs less), their ratio, and the share of the time in which steps of ours waited for crops.
+work disturbs less), their ratio, how many forward passes without gradients a step takes, and the
+share of the time in which steps of ours waited for crops.
 
 On a CPU each side has a process of its own, ours as its command line runs, spandrel's with malloc
 as it is and tuned; memory is what a process has at the peak of its steps above what it has with
@@ -64,7 +65,13 @@ class Ours:
 
     def step(self, number: int) -> None:
         """One step, counted from 1."""
-        self._run.advance(self._loader.batch(number))
+        self._batch = self._loader.batch(number)
+        self._run.advance(self._batch)
+
+    def forward(self) -> None:
+        """A forward pass without gradients on the crops of the last step."""
+        with torch.inference_mode():
+            self._run.model(self._batch[0] / 255)
 
 
 class ByHand:
@@ -105,6 +112,11 @@ class ByHand:
             for mean, value in zip(self._average, self._network.parameters(), strict=True):
                 mean.mul_(0.999).add_(value, alpha=0.001)
 
+    def forward(self) -> None:
+        """A forward pass without gradients on some crops."""
+        with torch.inference_mode():
+            self._network(self._batches[0][0])
+
 
 @dataclass(frozen=True)
 class Took:
@@ -112,11 +124,13 @@ class Took:
 
     Attributes:
         seconds: of wall time on CUDA, of the processor on a CPU.
+        forward: those of a forward pass without gradients.
         waited: seconds of wall time for crops.
         bytes: memory at its peak; None where the system does not tell.
     """
 
     seconds: float
+    forward: float
     waited: float
     bytes: int | None
 
@@ -135,7 +149,8 @@ class OnCPU:
         with memory.peak() as peak:
             seconds = timed(partial(self._trainer.step, number)).cpu
         above = None if peak.bytes is None else peak.bytes - self._before
-        return Took(seconds, self._trainer.waited - waited, above)
+        forward = timed(self._trainer.forward).cpu
+        return Took(seconds, forward, self._trainer.waited - waited, above)
 
 
 class OnCUDA:
@@ -154,8 +169,11 @@ class OnCUDA:
         self._trainer.step(number)
         torch.cuda.synchronize(self._device)
         seconds = time.perf_counter() - start
-        most = torch.cuda.max_memory_allocated(self._device)
-        return Took(seconds, self._trainer.waited - waited, most)
+        most, start = torch.cuda.max_memory_allocated(self._device), time.perf_counter()
+        self._trainer.forward()
+        torch.cuda.synchronize(self._device)
+        forward = time.perf_counter() - start
+        return Took(seconds, forward, self._trainer.waited - waited, most)
 
 
 def trainer(
@@ -177,16 +195,21 @@ def taking_turns(steps: dict[Side, Callable[[int], Took]], count: int) -> dict[S
 
 def table(took: dict[Side, list[Took]]) -> str:
     """The sides in Markdown; the first round counts for memory only."""
-    lines = ["| side | s a step | it/s | as is / it | peak MiB | of as is | waited for crops |"]
-    lines.append("|---|---|---|---|---|---|---|")
+    lines = [
+        "| side | s a step | it/s | as is / it | forward passes | peak MiB | of as is "
+        "| waited for crops |"
+    ]
+    lines.append("|---|---|---|---|---|---|---|---|")
     seconds = {side: median(each.seconds for each in all_[1:]) for side, all_ in took.items()}
     peaks = {side: max((each.bytes or 0) for each in all_) for side, all_ in took.items()}
     for side, each in took.items():
         waited = sum(t.waited for t in each[1:]) / sum(t.seconds for t in each[1:])
+        forward = median(t.forward for t in each[1:])
         of_as_is = f"{peaks[side] / peaks[AS_IS]:.2f}" if peaks[AS_IS] else ""
         lines.append(
             f"| {side.name} | {seconds[side]:.3f} | {1 / seconds[side]:.2f} | "
-            f"{seconds[AS_IS] / seconds[side]:.2f} | {peaks[side] / 2**20:,.0f} | {of_as_is} | "
+            f"{seconds[AS_IS] / seconds[side]:.2f} | {seconds[side] / forward:.2f} | "
+            f"{peaks[side] / 2**20:,.0f} | {of_as_is} | "
             f"{waited:.2%} |"
         )
     return "\n".join(lines)
