@@ -6,7 +6,7 @@
 # PICTURES  folder of training pictures: 420 photographs, 347 megapixels (docs/models/atd-light-x2.md)
 #
 # Hardware: two cores of an AMD EPYC (AVX-512), no GPU, shared with other work
-# Time:     0.4 hours (`seconds` in the log beside this file)
+# Time:     1.4 hours (`seconds` in the logs beside this file)
 # Result:   docs/models/atd-light-photo.md
 set -eu
 cd "$(dirname "$0")/../.."
@@ -17,4 +17,4 @@ test -d work/photo/set ||
 # what weights are chosen by: the middles of the pictures kept out, degraded once
 test -d work/photo_x4/validate ||
     atdsr data degrade work/light_x2/split/validate --scale 4 --degradation web --output work/photo_x4/validate
-runs/train.sh photo_x4 1-web
+runs/train.sh photo_x4 1-web 2-web2

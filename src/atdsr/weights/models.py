@@ -141,10 +141,10 @@ BUNDLED = (
         name="atd-light-photo-x4",
         config=atd_light(4),
         file="atd-light-photo-x4.safetensors",
-        sha256="f131362605b5857d8f9e65612ab75b40ed0fce2440270a2b51b0bbf72e226861",
+        sha256="68325a754efd09a65b9e72be9ca249bd0f34238346559bb0950bc8f345ae92fe",
         parameters=768_792,
-        psnr_y={"Set5": 31.45, "Set14": 28.10, "B100": 27.22, "Urban100": 25.35},
-        hours=12.5,
+        psnr_y={"Set5": 31.68, "Set14": 28.24, "B100": 27.33, "Urban100": 25.45},
+        hours=13.5,
         purpose="everyday photos",
     ),
 )
