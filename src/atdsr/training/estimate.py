@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from atdsr.base import memory, units
-from atdsr.network.model import ATD, Layer
+from atdsr.network.backend import select_backend
+from atdsr.network.model import ATD, Block, Layer
 from atdsr.network.unet import Network, build
 from atdsr.training.config import StageConfig, TrainConfig
 from atdsr.training.distributed import describe
@@ -156,9 +157,16 @@ class _Part:
     input: Tensor
     count: int
 
+    @property
+    def layers(self) -> list[Layer]:
+        """All layers of the part."""
+        return [module for module in self.module.modules() if isinstance(module, Layer)]
+
     def __call__(self, step_config: StepConfig) -> Tensor:
         """Run the part in the precision of a step."""
         with step_config.autocast(self.input.device):
+            if isinstance(self.module, Block):  # in a network, it is given what computes its layers
+                return self.module(self.input, select_backend(self.input, self.layers))
             return self.module(self.input)
 
 
@@ -203,8 +211,7 @@ def _activation_bytes(part: _Part, config: TrainConfig) -> int:
     def note(_: nn.Module, given: tuple[Tensor, ...]) -> None:
         entering.append(given[0].nbytes)
 
-    layers = [module for module in part.module.modules() if isinstance(module, Layer)]
-    hooks = [layer.register_forward_pre_hook(note) for layer in layers]
+    hooks = [layer.register_forward_pre_hook(note) for layer in part.layers]
     with saved_tensors_hooks(count, lambda tensor: tensor):
         out = part(StepConfig.from_train_config(config))  # noqa: F841  # keeps what is counted
     for hook in hooks:
