@@ -54,9 +54,10 @@ class CPUBackend:
         values = _map(entries.value, dictionary).expand(len(x), -1, -1)
         codes = None if layer.code is None else _map(layer.code, dictionary)[0]
         weights = _weights_of(layer)
-        if needs_gradients(x, dictionary, *(tensor for tensor in weights if tensor is not None)):
+        inputs = x, keys, values, codes, *weights
+        if needs_gradients(*(tensor for tensor in inputs if tensor is not None)):
             run = cast(Callable[..., tuple[Tensor, Tensor | None]], _LayerFunction.apply)
-            out, gathered = run(layer, x, keys, values, codes, *weights)
+            out, gathered = run(layer, *inputs)
         else:
             memory = self._workspace.buffer
             out, _, refined = _run(layer, weights, x, keys, values, codes, memory)
@@ -450,7 +451,7 @@ class _MapFunction(torch.autograd.Function):
 def _map(linear_map: nn.Linear, dictionary: Tensor) -> Tensor:
     """Map a dictionary, `b m c`; PyTorch's bits depend on the number of threads."""
     inputs = dictionary, linear_map.weight, linear_map.bias
-    if needs_gradients(*inputs[:2]):
+    if needs_gradients(*(tensor for tensor in inputs if tensor is not None)):
         return cast(Tensor, _MapFunction.apply(*inputs))
     return linear((dictionary,), linear_map.weight.T, linear_map.bias)
 

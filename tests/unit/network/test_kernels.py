@@ -679,6 +679,28 @@ def test_gradients_of_a_layer_of_which_a_part_learns() -> None:
     ]
 
 
+@LAYERS
+def test_gradients_of_a_layer_of_which_one_parameter_learns(config: NetworkConfig) -> None:
+    """Those of the dictionary's maps too, which come before what the layer's function takes."""
+    layer = lively(config).layers[0]
+    x, dictionary = _layer_inputs(layer)
+
+    def gradients_of(names: set[str]) -> dict[str, Tensor]:
+        for name, parameter in layer.named_parameters():
+            parameter.grad = None
+            parameter.requires_grad_(name in names)
+        layer(x, dictionary, CPUBackend())[0].sin().sum().backward()
+        return {name: p.grad for name, p in layer.named_parameters() if p.grad is not None}
+
+    names = {name for name, _ in layer.named_parameters()} - {"refinement.bias", "refinement.sigma"}
+    expected = gradients_of(names)
+    assert {"dictionary.key.weight", "dictionary.value.weight", "dictionary.scale"} <= set(expected)
+    for name, gradient in expected.items():
+        found = gradients_of({name})
+        assert list(found) == [name]
+        assert torch.equal(found[name], gradient), name
+
+
 def test_a_layer_can_be_differentiated_once() -> None:
     layer = lively(TINY).layers[1]
     x, dictionary = learned(*_layer_inputs(layer))
