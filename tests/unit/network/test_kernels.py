@@ -320,6 +320,18 @@ def test_gradients_of_linear_with_a_weight_for_each_picture() -> None:
     assert difference(found.bias, upstream.double().sum(1)) <= BACKWARD
 
 
+@pytest.mark.usefixtures("threads")
+def test_rows_that_are_no_numbers_do_not_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last tile of a chunk is not full, and lies where those of another chunk were."""
+    x, weight, parts = torch.randn(1, 520, 20), torch.randn(7, 20), []
+    x[0, 500] = math.nan
+    add_parts = cpu.add_parts
+    monkeypatch.setattr(cpu, "add_parts", lambda given: parts.append(given) or add_parts(given))
+    torch.set_num_threads(1)
+    tokenwise.linear_backward((torch.randn(1, 520, 7),), weight, x)
+    assert parts[0].isfinite().all(-1).tolist() == [[False, True]]
+
+
 def test_gelu_from_end_to_end() -> None:
     x = torch.linspace(-12, 12, 4001)[None, :, None]
     out = tokenwise.linear((x,), torch.ones(1, 1), torch.zeros(1), gelu=True)

@@ -51,8 +51,11 @@ static void copy_rows(const struct work *w, size_t first, int count) {
     const struct rows_backward *a = w->a;
     for (int row = 0; row < TILE; row++) {
         float *grads = w->grads + row * w->height;
-        if (row >= count) { /* rows that are missing add nothing to any sum */
+        if (row >= count) {
+            /* Rows that are missing add nothing to any sum. Both factors are zeros: an earlier
+               tile's row may hold a NaN, of another picture even. */
             memset(grads, 0, 4 * w->height);
+            memset(w->rows + row * w->wide, 0, 4 * w->wide);
             continue;
         }
         for (int i = 0; i < GRADIENTS; i++) {
