@@ -136,11 +136,13 @@ class _Activations(NamedTuple):
     attended: Tensor
     hidden: Tensor
     mixed: Tensor
-    out: Tensor
 
 
 class _Refined(NamedTuple):
-    """What it takes from the refinement of the dictionary: statistics, and what was gathered."""
+    """What it takes from the refinement of the dictionary: statistics, and what was gathered.
+
+    Among them is the layer's result, of which nobody else reads anything in the backward pass.
+    """
 
     mean: Tensor
     variance: Tensor
@@ -148,6 +150,7 @@ class _Refined(NamedTuple):
     largest: Tensor
     totals: Tensor
     gathered: Tensor
+    out: Tensor
 
 
 def _run(
@@ -182,7 +185,8 @@ def _run(
     """
     (b, h, w, c), n = x.shape, x.shape[1] * x.shape[2]
     tokens, norm = x.flatten(1, 2), _norm_attention(layer, weights)
-    out = torch.empty(b, n, c, dtype=torch.float32, device="cpu")
+    result = torch.empty(b, h, w, c, dtype=torch.float32, device="cpu")  # no view: see `forward`
+    out = result.flatten(1, 2)
     # the result's own memory holds what comes before it, unless that is needed later
     from_window, attended = (torch.empty_like(out) if keep else out for _ in range(2))
 
@@ -246,13 +250,12 @@ def _run(
         attended,
         hidden,
         mixed,
-        out,
     )
     refined = None
     if weights.refinement is not None and statistics is not None:
         gathered, totals = dictionary.gather_tokens(shares, out, weights.refinement, statistics)
-        refined = _Refined(*statistics, totals, gathered)
-    return out.view(b, h, w, c), kept, refined
+        refined = _Refined(*statistics, totals, gathered, result)
+    return result, kept, refined
 
 
 _BAND = 2**16
@@ -318,7 +321,10 @@ class _LayerFunction(torch.autograd.Function):
         codes: Tensor | None,
         *weights: Any,
     ) -> tuple[Tensor, Tensor | None]:
-        """Run the layer, whose results are those of `_run`."""
+        """Run the layer, whose results are those of `_run`.
+
+        They must be no views, which could not be changed in their place afterwards.
+        """
         given, memory = _Weights(*weights), lambda _, *shape: x.new_empty(shape)
         out, kept, refined = _run(layer, given, x, keys, values, codes, memory, keep=True)
         ctx.save_for_backward(keys, values, codes, *given, *kept, *(refined or ()))
@@ -339,13 +345,13 @@ class _LayerFunction(torch.autograd.Function):
         # the refinement, which reads the result
         statistics = grad_shares = grad_variance = None
         if weights.refinement is not None and grad_gathered is not None:
-            *of_shares, totals, gathered = _Refined(*rest[end:])
+            *of_shares, totals, gathered, out = _Refined(*rest[end:])
             statistics = CPUStatistics(*of_shares)
             grad_shares, grad, grads["refinement"], grad_variance = (
                 dictionary.gather_tokens_backward(
                     grad_gathered,
                     kept.shares,
-                    kept.out,
+                    out.flatten(1, 2),
                     weights.refinement,
                     statistics,
                     totals,

@@ -713,6 +713,20 @@ def test_gradients_of_a_layer_of_which_one_parameter_learns(config: NetworkConfi
         assert torch.equal(found[name], gradient), name
 
 
+def test_a_result_that_is_changed_in_its_place() -> None:
+    """Allowed where no refinement reads it later, as by a hook of the layer."""
+    layer = lively(TINY_V2).layers[0]
+    given = _layer_inputs(layer)
+    found = []
+    for backend in (CPUBackend(), None):
+        inputs = learned(*(tensor.clone() for tensor in given))
+        out = layer(*inputs, backend)[0]
+        out.mul_(out.detach().sin())
+        found.append(gradients(out, torch.ones_like(out), *inputs))
+    for ours, theirs in zip(*found, strict=True):
+        assert difference(ours, theirs.double()) <= BACKWARD
+
+
 def test_a_layer_can_be_differentiated_once() -> None:
     layer = lively(TINY).layers[1]
     x, dictionary = learned(*_layer_inputs(layer))
