@@ -1,5 +1,6 @@
 """Whole layers on CPUs, in float32, by the kernels in C: in inference, and in training."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -7,11 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from atdsr.network import operators
 from atdsr.network.attention import refine_dictionary, scaled_keys
-from atdsr.network.kernels import needs_gradients
+from atdsr.network.kernels import DIFFERENTIATED_ONCE, needs_gradients
 from atdsr.network.kernels.cpu import attention, dictionary, tokenwise
 from atdsr.network.kernels.cpu.attention import SIDE_MULTIPLE
 from atdsr.network.kernels.cpu.dictionary import CPUStatistics
@@ -308,6 +308,41 @@ def _mix(
     return mixed
 
 
+_Gradients = tuple[Tensor | None, ...]
+
+
+class _Refusal(torch.autograd.Function):
+    """Returns gradients as they are, and refuses to be differentiated."""
+
+    @staticmethod
+    def forward(ctx: Any, learned: Tensor, *gradients: Tensor | None) -> _Gradients:
+        """Return the gradients; `learned` is any tensor that requires a gradient."""
+        return gradients
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        """Tell what to do instead."""
+        raise RuntimeError(f"the kernels of whole layers {DIFFERENTIATED_ONCE}")
+
+
+def _once(backward: Callable[..., _Gradients]) -> Callable[..., _Gradients]:
+    """Let a backward pass refuse to be differentiated.
+
+    PyTorch's `once_differentiable` does so only where the gradients that come in depend on
+    something, and otherwise returns constants: but the inputs of the forward pass do as well.
+    """
+
+    @functools.wraps(backward)
+    def refusing(ctx: Any, *grads: Any) -> _Gradients:
+        with torch.no_grad():
+            found = backward(ctx, *grads)
+        if not torch.is_grad_enabled():  # nobody asked for a graph of the gradients
+            return found
+        return cast(_Gradients, _Refusal.apply(torch.empty(0, requires_grad=True), *found))
+
+    return refusing
+
+
 class _LayerFunction(torch.autograd.Function):
     """A layer with its gradient, all but what becomes of its dictionary."""
 
@@ -332,8 +367,8 @@ class _LayerFunction(torch.autograd.Function):
         return out, None if refined is None else refined.gathered
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor, grad_gathered: Tensor | None) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    @_once
+    def backward(ctx: Any, grad: Tensor, grad_gathered: Tensor | None) -> tuple[Any, ...]:
         """Compute the gradients of all tensors that `forward` takes."""
         keys, values, codes, *rest = ctx.saved_tensors  # once, or a checkpoint recomputes again
         count, end = len(_Weights._fields), len(_Weights._fields) + len(_Activations._fields)
@@ -446,8 +481,8 @@ class _MapFunction(torch.autograd.Function):
         return linear((x,), weight.T, bias)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    @_once
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Compute the gradients of all three."""
         x, weight = ctx.saved_tensors
         found = linear_backward((grad,), weight, x)

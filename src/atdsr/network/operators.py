@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from atdsr.network import attention
-from atdsr.network.kernels import cpu, gpu, needs_gradients
+from atdsr.network.kernels import DIFFERENTIATED_ONCE, cpu, gpu, needs_gradients
 from atdsr.network.kernels.cpu import attention as cpu_attention
 from atdsr.network.kernels.cpu import dictionary as cpu_dictionary
 
@@ -240,10 +240,7 @@ def _refuse_gradients(keep: bool) -> None:
 
 
 def _refuse_second_derivative(_ctx: Any, *_gradients: Any) -> None:
-    raise RuntimeError(
-        "the attention kernels can be differentiated once, not twice; inside "
-        "`atdsr.network.kernels.plain()` the network runs without them."
-    )
+    raise RuntimeError(f"the attention kernels {DIFFERENTIATED_ONCE}")
 
 
 for _name in ("window_attention_backward", "category_attention_backward"):

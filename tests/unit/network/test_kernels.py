@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -727,13 +727,21 @@ def test_a_result_that_is_changed_in_its_place() -> None:
         assert difference(ours, theirs.double()) <= BACKWARD
 
 
-def test_a_layer_can_be_differentiated_once() -> None:
-    layer = lively(TINY).layers[1]
+@pytest.mark.parametrize("function", [Tensor.sum, lambda out: out.sin().sum()])
+def test_a_layer_can_be_differentiated_once(function: Callable[[Tensor], Tensor]) -> None:
+    """Also where the gradient that comes in is a constant, and the one that goes out is not."""
+    layer = lively(TINY).layers[0].requires_grad_(False)
     x, dictionary = learned(*_layer_inputs(layer))
-    out = layer(x, dictionary, CPUBackend())[0]
-    (of_x,) = torch.autograd.grad(out.sin().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        of_x.sum().backward()
+    out, refined = layer(x, dictionary, CPUBackend())
+    for result in (out, refined):
+        (of_x,) = torch.autograd.grad(function(result), x, create_graph=True)
+        with pytest.raises(RuntimeError, match=r"once, not twice; inside `.*\.plain\(\)`"):
+            of_x.square().sum().backward()
+    key = layer.dictionary.key
+    mapped = fused_cpu._map(key, dictionary)
+    (of_dictionary,) = torch.autograd.grad(function(mapped), dictionary, create_graph=True)
+    with pytest.raises(RuntimeError, match="once, not twice"):
+        of_dictionary.sum().backward()
 
 
 @pytest.mark.parametrize("config", NETWORKS.values(), ids=NETWORKS)

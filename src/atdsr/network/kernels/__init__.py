@@ -21,6 +21,12 @@ UNCHECKED = "unchecked"
 CPU_VARIANTS = ("avx512", "avx2", "neon")
 """The instruction sets that there are kernels in C for, fastest first."""
 
+DIFFERENTIATED_ONCE = (
+    "can be differentiated once, not twice; inside `atdsr.network.kernels.plain()` the network "
+    "runs without them."
+)
+"""What is wrong where somebody differentiates the gradients of kernels, after their name."""
+
 _enabled = True
 
 
