@@ -1,7 +1,7 @@
 """The choice, once a forward pass, of what computes the layers.
 
-A backend computes a whole layer from its parameters, faster than the layer's modules would. There
-is one for CPUs, for inference in float32, and one for GPUs, also for training and in bfloat16.
+A backend computes a whole layer from its parameters, faster than the layer's modules would, in
+inference and in training. There is one for CPUs, in float32, and one for GPUs, also in bfloat16.
 Without one the layers run as they are written in `model.py`, and only window and category attention
 have kernels (`operators.py`).
 """
