@@ -133,7 +133,7 @@ BUNDLED = (
         file="atd-light-photo-x2.safetensors",
         sha256="f9e7e90afcbbd20b942b3c301f458f2cba1e6efcfdbb307b3a17af77eb231cf5",
         parameters=753_204,
-        psnr_y={"Set5": 37.14, "Set14": 33.00, "B100": 31.68},
+        psnr_y={"Set5": 37.14, "Set14": 33.00, "B100": 31.68, "Urban100": 31.08},
         hours=13.0,
         purpose="everyday photos",
     ),
