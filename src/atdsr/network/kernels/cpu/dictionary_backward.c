@@ -12,25 +12,6 @@ static const float SHORTEST = 1e-12f; /* what queries are divided by at least */
 
 INLINE int least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* out = the rows, `width` numbers each, times a matrix, for all columns of the matrix. */
-INLINE void product_columns(const float *const *rows, int width, const float *matrix, int wide,
-                            float *out, int column, int vectors) {
-    for (int first = 0; first < TILE; first += ROWS) {
-        lanes sum[ROWS][ACROSS];
-        for (int row = 0; row < ROWS; row++)
-            for (int v = 0; v < vectors; v++) sum[row][v] = all(0);
-        multiply(rows + first, width, matrix + column, wide, vectors, sum);
-        for (int row = 0; row < ROWS; row++)
-            for (int v = 0; v < vectors; v++)
-                store(out + (first + row) * wide + column + v * LANES, sum[row][v]);
-    }
-}
-
-INLINE void product(const float *const *rows, int width, const float *matrix, int wide,
-                    float *out) {
-    FOR_COLUMNS(wide, product_columns, rows, width, matrix, wide, out);
-}
-
 /* Rows of a tile that begins at `first`; those that are missing repeat its first one, so that loops
    keep their known lengths. */
 INLINE void point_at(const float **rows, const float *first, int pitch, int count) {
@@ -64,11 +45,11 @@ static void gathering_tile(const struct dictionary_backward *a, size_t picture, 
     const int m = a->entries, c = a->width;
     const float *rows[TILE];
     point_at(rows, a->x + first * c, c, count);
-    product(rows, c, a->grad_columns + picture * c * a->wide_entries, a->wide_entries, shares);
+    product(rows, TILE, c, a->grad_columns + picture * c * a->wide_entries, a->wide_entries, shares);
     for (int row = 0; row < count; row++)
         gathering_token(a, picture, first + row, shares + row * a->wide_entries, sums);
     point_at(rows, shares, a->wide_entries, TILE);
-    product(rows, m, a->grad + picture * m * a->wide, a->wide, grad_x);
+    product(rows, TILE, m, a->grad + picture * m * a->wide, a->wide, grad_x);
     for (int row = 0; row < count; row++) {
         const size_t place = (first + row) * c;
         for (int i = 0; i < c; i += LANES) {
@@ -160,7 +141,7 @@ static void looking_tile(const struct dictionary_backward *a, size_t picture, si
         scales[row] = normalise(a->q + (first + row) * d, d, l->normed + row * wide);
     }
     point_at(rows, l->grad_scores, a->wide_entries, count);
-    product(rows, m, a->keys + picture * m * wide, wide, l->grad_normed);
+    product(rows, TILE, m, a->keys + picture * m * wide, wide, l->grad_normed);
     add_outer(l->grad_scores, a->wide_entries, l->normed, wide, count, l->sums);
     for (int row = 0; row < count; row++)
         normalise_backward(l->normed + row * wide, scales[row], d, l->grad_normed + row * wide,

@@ -43,6 +43,28 @@ INLINE void multiply(const float *const *rows, int width, const float *weight, i
     }
 }
 
+/* out = rows of `width` numbers times a matrix, for `count` rows, a multiple of ROWS, and the columns
+   of `vectors` vectors from `column` on. Rows of `out` and of the matrix are of the same `wide`
+   pitch. */
+INLINE void product_columns(const float *const *rows, int count, int width, const float *matrix,
+                            int wide, float *out, int column, int vectors) {
+    for (int first = 0; first < count; first += ROWS) {
+        lanes sum[ROWS][ACROSS];
+        for (int row = 0; row < ROWS; row++)
+            for (int v = 0; v < vectors; v++) sum[row][v] = all(0);
+        multiply(rows + first, width, matrix + column, wide, vectors, sum);
+        for (int row = 0; row < ROWS; row++)
+            for (int v = 0; v < vectors; v++)
+                store(out + (first + row) * wide + column + v * LANES, sum[row][v]);
+    }
+}
+
+/* The same for all columns. */
+INLINE void product(const float *const *rows, int count, int width, const float *matrix, int wide,
+                    float *out) {
+    FOR_COLUMNS(wide, product_columns, rows, count, width, matrix, wide, out);
+}
+
 /* sums[m][n] += a[row][m] * b[row][n], summed over `count` rows, for `height` m, a multiple of
    ROWS, and the n of `vectors` vectors from `column` on. Rows of `sums` and of b are of the same
    `wide` pitch. */

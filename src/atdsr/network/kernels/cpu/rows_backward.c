@@ -92,23 +92,6 @@ INLINE void gelu_columns(const struct work *w, int column, int vectors) {
     }
 }
 
-/* The gradients of the rows that were mapped. */
-INLINE void rows_columns(const struct work *w, const float *weight, int column, int vectors) {
-    const int height = w->a->heights[0] + w->a->heights[1];
-    for (int first = 0; first < TILE; first += ROWS) {
-        lanes sum[ROWS][ACROSS];
-        const float *rows[ROWS];
-        for (int row = 0; row < ROWS; row++) {
-            rows[row] = w->grads + (first + row) * w->height;
-            for (int v = 0; v < vectors; v++) sum[row][v] = all(0);
-        }
-        multiply(rows, height, weight + column, w->wide, vectors, sum);
-        for (int row = 0; row < ROWS; row++)
-            for (int v = 0; v < vectors; v++)
-                store(w->grad_rows + (first + row) * w->wide + column + v * LANES, sum[row][v]);
-    }
-}
-
 /* From the gradient of a normed row to that of the row. */
 INLINE void norm_backward(const struct work *w, int row) {
     const int n = w->a->width;
@@ -132,9 +115,12 @@ INLINE void norm_backward(const struct work *w, int row) {
 static void do_tile(const struct work *w, size_t picture, size_t first, int count) {
     const struct rows_backward *a = w->a;
     const int n = a->width;
+    const float *grads[TILE];
     copy_rows(w, first, count);
     if (a->forward_weight) FOR_COLUMNS(a->heights[0], gelu_columns, w);
-    FOR_COLUMNS(n, rows_columns, w, a->weight + picture * a->weight_pitch);
+    for (int row = 0; row < TILE; row++) grads[row] = w->grads + row * w->height;
+    product(grads, TILE, a->heights[0] + a->heights[1], a->weight + picture * a->weight_pitch,
+            w->wide, w->grad_rows);
     add_outer(w->grads, w->height, w->rows, w->wide, TILE, w->weight_sums);
     for (int i = 0; i < w->height; i += LANES) {
         lanes sum = load(w->bias_sums + i);
