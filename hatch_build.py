@@ -38,8 +38,10 @@ KERNELS = "src/atdsr/network/kernels/cpu"
 RELEASED = ("x86_64-linux", "aarch64-linux", "aarch64-macos", "x86_64-macos", "x86_64-windows")
 ZIG = "ziglang>=0.13"  # pip takes the newest that the system can run
 
+# AVX512-BF16 is for intrinsics that run only where the processor has it; compilers use it for
+# nothing else.
 INSTRUCTION_SETS = {
-    "x86_64": {"avx512": "x86-64-v4", "avx2": "x86-64-v3"},
+    "x86_64": {"avx512": "x86-64-v4+avx512bf16", "avx2": "x86-64-v3"},
     "aarch64": {"neon": None},  # what every such machine has
 }
 SUFFIXES = {"linux": ".so", "macos": ".dylib", "windows": ".dll"}
@@ -127,8 +129,11 @@ class Compiler(NamedTuple):
         cc = [*self.command, *self._target_flags(target)]
         level = INSTRUCTION_SETS[target.machine][instruction_set]
         flags = list(FLAGS)
-        if level is not None:
-            flags.append(f"-mcpu={level.replace('-', '_')}" if self.zig else f"-march={level}")
+        if level is not None and self.zig:
+            flags.append(f"-mcpu={level.replace('-', '_')}")
+        elif level is not None:
+            base, *extensions = level.split("+")
+            flags += [f"-march={base}", *(f"-m{extension}" for extension in extensions)]
         if instruction_set == "avx512":
             flags.append("-mprefer-vector-width=512")
         compiled = {source: source.removesuffix(".c") + ".o" for source in sources}

@@ -186,6 +186,66 @@ INLINE void to_rows(int d, const lanes *columns, float *rows, int pitch) {
     }
 }
 
+/* ---------------------------------------------------------------------------------- pairs of bf16 */
+
+/* In each lane two numbers of bf16: those of an even index in the lower half, of the odd one after
+   it in the upper. A product of pairs is two multiplications and additions at the price of one. */
+typedef uint32_t pairs __attribute__((vector_size(4 * LANES)));
+typedef uint32_t pairs_anywhere __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
+typedef uint16_t halves_anywhere __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+
+/* Whether the processor multiplies pairs itself; elsewhere they are only there to be tested. */
+#if LANES == 16 && defined(__AVX512BF16__)
+#define MULTIPLIES_PAIRS 1
+#else
+#define MULTIPLIES_PAIRS 0
+#endif
+
+INLINE pairs all_pairs(uint32_t pair) { return pair - (pairs){0}; }
+
+INLINE pairs load_pairs(const uint32_t *from) { return *(const pairs_anywhere *)from; }
+
+INLINE void store_pairs(uint32_t *to, pairs value) { *(pairs_anywhere *)to = value; }
+
+/* Rounded to the nearest bf16, ties to even; a NaN stays one. In the upper half of each lane, and
+   anything in the lower. */
+INLINE bit_lanes rounded_up(lanes value) {
+    bit_lanes bits = (bit_lanes)value, nan = (bit_lanes)(value != value);
+    return (bits + 0x7fff + ((bits >> 16) & 1)) | (nan & 0x7fc00000);
+}
+
+/* The numbers of `even` and of `odd` as pairs, lane by lane. */
+INLINE pairs to_pairs(lanes even, lanes odd) {
+#if MULTIPLIES_PAIRS
+    static const uint16_t interleave[] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                          8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)odd, (__m512)even);
+    return (pairs)_mm512_permutexvar_epi16(_mm512_loadu_si512(interleave), both);
+#else
+    return (pairs)(rounded_up(even) >> 16 | (rounded_up(odd) & 0xffff0000u));
+#endif
+}
+
+/* Neighbours as pairs: the numbers of a vector rounded, in half the memory. */
+INLINE void store_halves(uint16_t *to, lanes value) {
+#if MULTIPLIES_PAIRS
+    _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh((__m512)value));
+#else
+    *(halves_anywhere *)to = __builtin_convertvector(rounded_up(value) >> 16, halves);
+#endif
+}
+
+/* sum + the products of both numbers of each lane. */
+INLINE lanes add_products(lanes sum, pairs a, pairs b) {
+#if MULTIPLIES_PAIRS
+    return (lanes)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+#else
+    sum += (lanes)(a << 16) * (lanes)(b << 16);
+    return sum + (lanes)(a & 0xffff0000u) * (lanes)(b & 0xffff0000u);
+#endif
+}
+
 /* --------------------------------------------------------------------------------- exponentials */
 
 /* 2^x with a relative error of 1e-7, and 0 for all that is less than 2^-64: beside the largest term
