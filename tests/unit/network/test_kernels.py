@@ -39,6 +39,8 @@ pytestmark = pytest.mark.skipif(not ABLE, reason=f"{cpu.status().why_not}")
 VARIANTS = [name for name in ("avx512", "avx2", "neon") if name in cpu._variants()]
 
 FORWARD, BACKWARD = 1e-5, 1e-4
+# of products whose factors are rounded to bf16, numbers of 8 bits
+ROUNDED_FORWARD, ROUNDED_BACKWARD = 2**-6, 2**-5
 
 
 @pytest.fixture(autouse=True, params=VARIANTS)
@@ -79,8 +81,8 @@ def learned(*tensors: Tensor, dtype: torch.dtype = torch.float32) -> list[Tensor
 # -------------------------------------------------------------------------------------- windows
 
 
-@pytest.mark.parametrize("shifted", [False, True])
-@pytest.mark.parametrize(
+SHIFTED = pytest.mark.parametrize("shifted", [False, True])
+WINDOWS = pytest.mark.parametrize(
     ("side", "batch", "height", "width", "heads", "head_width"),
     [
         (16, 2, 32, 48, 4, 12),
@@ -98,6 +100,10 @@ def learned(*tensors: Tensor, dtype: torch.dtype = torch.float32) -> list[Tensor
         (40, 2, 40, 40, 1, 3),
     ],
 )
+
+
+@SHIFTED
+@WINDOWS
 def test_window_attention(side, batch, height, width, heads, head_width, shifted) -> None:
     qkv = torch.randn(batch, height, width, 3 * heads * head_width)
     table = torch.randn((2 * side - 1) ** 2, heads)
@@ -126,10 +132,16 @@ def test_windows_that_do_not_fill_vectors_take_the_plain_path() -> None:
 # ----------------------------------------------------------------------------------- categories
 
 
-@pytest.mark.parametrize(("heads", "head_width"), [(4, 12), (1, 16), (6, 35), (2, 54), (3, 7)])
-@pytest.mark.parametrize(
+HEADS = pytest.mark.parametrize(
+    ("heads", "head_width"), [(4, 12), (1, 16), (6, 35), (2, 54), (3, 7)]
+)
+GROUPS = pytest.mark.parametrize(
     ("n", "group"), [(1, 128), (7, 8), (37, 16), (100, 33), (130, 128), (255, 128), (512, 256)]
 )
+
+
+@HEADS
+@GROUPS
 def test_category_attention(n: int, group: int, heads: int, head_width: int) -> None:
     """Groups not full, among them one that borrows from the group before it, and one token."""
     qkv = torch.randn(2, n, 3 * heads * head_width) * 0.5
@@ -226,6 +238,140 @@ def test_bfloat16_is_float32_inside() -> None:
     upstream = torch.randn(1, 50, 12)
     ours = gradients(out, upstream, flat)[0]
     assert difference(ours, gradients(expected, upstream, exact)[0]) <= 0.02
+
+
+# ------------------------------------------------- attention whose factors are rounded to bf16
+
+
+@pytest.fixture
+def _pairs() -> None:
+    """Only where the library finds the instructions that multiply pairs of bf16."""
+    able = torch.cpu._is_avx512_bf16_supported()
+    if cpu.status().variant == "avx512" and not able:
+        pytest.skip("this processor has no AVX512-BF16")
+
+
+def rounded(x: Tensor, factor: float = 1.0) -> Tensor:
+    """Numbers that are in bf16 after they are multiplied, in float64."""
+    return (x.float() * factor).bfloat16().double() / factor
+
+
+def rounded_parts(qkv: Tensor, scale: float) -> Tensor:
+    """Queries, keys and values as the kernel has them, which rounds queries after the scale."""
+    q, k, v = qkv.chunk(3, -1)
+    return torch.cat([rounded(q, scale * math.log2(math.e)), rounded(k), rounded(v)], -1)
+
+
+@SHIFTED
+@WINDOWS
+@pytest.mark.usefixtures("_pairs")
+def test_rounded_window_attention(side, batch, height, width, heads, head_width, shifted) -> None:
+    qkv = torch.randn(batch, height, width, 3 * heads * head_width)
+    table = torch.randn((2 * side - 1) ** 2, heads)
+    upstream = torch.randn(batch, height, width, heads * head_width)
+    run, run_backward = (
+        attention_kernels.window_attention,
+        attention_kernels.window_attention_backward,
+    )
+    out, sums = run(qkv, table, side, shifted, True, rounded=True)
+    found = run_backward(upstream, qkv, table, out, sums, side, shifted, True, rounded=True)
+    exact = learned(qkv, table, dtype=torch.float64)
+    # the same but for the shares and the gradients of scores, whose errors are independent
+    close = learned(rounded_parts(qkv, head_width**-0.5), table, dtype=torch.float64)
+    for inputs, of_out, part in ((exact, upstream, 1.0), (close, rounded(upstream), 0.5)):
+        expected = attention.window_attention_reference(inputs[0], inputs[1], side, shifted)
+        assert difference(out, expected) <= part * ROUNDED_FORWARD
+        for ours, theirs in zip(found, gradients(expected, of_out, *inputs), strict=True):
+            assert difference(ours, theirs) <= part * ROUNDED_BACKWARD
+
+
+@HEADS
+@GROUPS
+@pytest.mark.usefixtures("_pairs")
+def test_rounded_category_attention(n: int, group: int, heads: int, head_width: int) -> None:
+    qkv = torch.randn(2, n, 3 * heads * head_width) * 0.5
+    categories, scale = torch.randint(0, 5, (2, n)), torch.tensor(0.3)
+    upstream = torch.randn(2, n, heads * head_width)
+    order, shape = operators.sort_by_category(categories, 5), (heads, min(group, n), True)
+    run = attention_kernels.category_attention
+    out, sums = run(qkv, order, scale, *shape, rounded=True)
+    found = attention_kernels.category_attention_backward(
+        upstream, qkv, order, scale, out, sums, *shape, rounded=True
+    )
+    exact = learned(qkv, scale, dtype=torch.float64)
+    close = learned(rounded_parts(qkv, math.exp(scale)), scale, dtype=torch.float64)
+    for inputs, of_out, part in ((exact, upstream, 1.0), (close, rounded(upstream), 0.5)):
+        expected = operators.category_attention(inputs[0], categories, inputs[1], heads, group, 5)
+        assert difference(out, expected) <= part * ROUNDED_FORWARD
+        theirs = gradients(expected, of_out, *inputs)
+        assert difference(found[0], theirs[0]) <= part * ROUNDED_BACKWARD
+        terms = (inputs[0] * theirs[0])[..., : heads * head_width].abs().sum()
+        assert (found[1] - theirs[1]).abs() <= part * ROUNDED_BACKWARD * terms + 1e-5
+
+
+@pytest.mark.usefixtures("_pairs")
+def test_rounded_attention_of_bfloat16() -> None:
+    """What lies in memory as bf16 is not rounded a second time before it is multiplied."""
+    qkv, table = torch.randn(1, 16, 32, 36).bfloat16(), torch.randn(31**2, 1)
+    upstream = torch.randn(1, 16, 32, 12).bfloat16()
+    run, run_backward = (
+        attention_kernels.window_attention,
+        attention_kernels.window_attention_backward,
+    )
+    out, sums = run(qkv, table, 16, True, True, rounded=True)
+    expected, same_sums = run(qkv.float(), table, 16, True, True, rounded=True)
+    assert torch.equal(out, expected.bfloat16())
+    assert torch.equal(sums, same_sums)
+    ours = run_backward(upstream, qkv, table, out, sums, 16, True, True, rounded=True)
+    single = (upstream.float(), qkv.float(), table, out.float(), sums, 16, True, True)
+    theirs = run_backward(*single, rounded=True)
+    assert torch.equal(ours[0], theirs[0].bfloat16())
+    assert torch.equal(ours[1], theirs[1])
+
+
+@pytest.mark.usefixtures("_pairs")
+def test_what_all_values_have_in_common_is_not_rounded() -> None:
+    """Rounded shares sum to 1, and gradients of scores to 0."""
+    value = torch.randn(14).bfloat16().float()
+    qkv = torch.cat([torch.randn(1, 300, 28), value.expand(1, 300, 14)], -1)
+    order, scale, upstream = torch.randperm(300)[None], torch.tensor(0.3), torch.randn(1, 300, 14)
+    inputs = (qkv, order, scale)
+    out, sums = attention_kernels.category_attention(*inputs, 2, 128, True, rounded=True)
+    assert difference(out, value.double().expand_as(out)) <= FORWARD
+    grad_qkv, grad_scale = attention_kernels.category_attention_backward(
+        upstream, *inputs, out, sums, 2, 128, True, rounded=True
+    )
+    assert grad_qkv[..., :28].abs().max() <= 1e-4  # it would be 0.05
+    assert grad_scale.abs() <= 1e-3
+
+
+@pytest.mark.usefixtures("_pairs", "threads")
+def test_rounded_attention_by_several_threads() -> None:
+    qkv, table, upstream = (
+        torch.randn(2, 32, 48, 36),
+        torch.randn(31**2, 2),
+        torch.randn(2, 32, 48, 12),
+    )
+    order, scale = torch.stack([torch.randperm(32 * 48) for _ in range(2)]), torch.tensor(0.3)
+    flat, flat_upstream = qkv.flatten(1, 2), upstream.flatten(1, 2)
+
+    def everything() -> list[Tensor]:
+        of_windows, of_runs = (table, 16, True), (order, scale)
+        out, sums = attention_kernels.window_attention(qkv, *of_windows, True, rounded=True)
+        grads = attention_kernels.window_attention_backward(
+            upstream, qkv, table, out, sums, 16, True, True, rounded=True
+        )
+        run, sums = attention_kernels.category_attention(flat, *of_runs, 2, 100, True, rounded=True)
+        more = attention_kernels.category_attention_backward(
+            flat_upstream, flat, *of_runs, run, sums, 2, 100, True, rounded=True
+        )
+        return [out, *grads, run, *more]
+
+    torch.set_num_threads(1)
+    alone = everything()
+    for count in (2, 3):
+        torch.set_num_threads(count)
+        assert all(torch.equal(a, b) for a, b in zip(alone, everything(), strict=True))
 
 
 # --------------------------------------------------------------------- what stands in between

@@ -46,6 +46,9 @@ enum { ROWS_CACHED = 64 };
    would be NaN; its exponential is 0 all the same. */
 #define NEVER (-1e30f)
 
+/* A pair of bf16. */
+#define ONES 0x3f803f80u
+
 static const float LN_2 = 0.69314718f;
 
 INLINE int round_up(int count, int unit) { return (count + unit - 1) / unit * unit; }
@@ -55,6 +58,20 @@ INLINE int round_up(int count, int unit) { return (count + unit - 1) / unit * un
 /* A multiple of 4 for `load_fours`; not of LANES, which would add a third to rows of 12. */
 INLINE int pitch_of(int d) { return round_up(d, 4); }
 INLINE int wide_pitch_of(int d) { return round_up(d, LANES); }
+
+/* Factors of products are floats or, where they are rounded, pairs of bf16, each in the place of a
+   float. Whether they are is known to the compiler, as the shapes are. */
+
+/* Floats that take the place of so many factors. */
+INLINE int places_of(int factors, bool rounded) { return rounded ? (factors + 1) / 2 : factors; }
+
+/* sum + a * b, or the products of both numbers of each pair. */
+INLINE lanes add_product(lanes sum, lanes a, const float *b, bool rounded) {
+    if (!rounded) return sum + a * *b;
+    uint32_t pair;
+    memcpy(&pair, b, 4);
+    return add_products(sum, (pairs)a, all_pairs(pair));
+}
 
 /* ------------------------------------------------------------------------------------ rows */
 
@@ -128,18 +145,21 @@ INLINE float dot(int count, const float *a, const float *b) {
 
 /* -------------------------------------------------------------- the three products of matrices */
 
-/* s[j][c] += column_c . row_j, for ROWS rows side by side. */
-INLINE void add_scores(int d, const lanes *columns, const float *rows, lanes s[][COLUMNS]) {
-    const int pitch = pitch_of(d);
-    for (int i = 0; i < d; i++)
+/* s[j][c] += column_c . row_j, for ROWS rows side by side. Pairs are of two features. */
+INLINE void add_scores(int d, const lanes *columns, const float *rows, lanes s[][COLUMNS],
+                       bool rounded) {
+    const int pitch = pitch_of(d), places = places_of(pitch, rounded);
+    for (int i = 0; i < places_of(d, rounded); i++)
         for (int j = 0; j < ROWS; j++)
             for (int c = 0; c < COLUMNS; c++)
-                s[j][c] += columns[c * pitch + i] * rows[j * pitch + i];
+                s[j][c] = add_product(s[j][c], columns[c * pitch + i], rows + j * places + i,
+                                      rounded);
 }
 
-/* out[c][i] += sum over n rows of p_jc * row_ji, `width` features side by side. */
+/* out[c][i] += sum over n rows of p_jc * row_ji, `width` features side by side. Pairs are of two
+   rows, and n of pairs. */
 INLINE void mix_some(int width, int n, const lanes (*p)[COLUMNS], const float *rows, int pitch,
-                     lanes *out) {
+                     lanes *out, bool rounded) {
     /* All rows pass by while the sums stay in registers; memory is touched once before and after.
        */
     lanes sum[ACROSS][COLUMNS];
@@ -147,18 +167,19 @@ INLINE void mix_some(int width, int n, const lanes (*p)[COLUMNS], const float *r
         for (int c = 0; c < COLUMNS; c++) sum[i][c] = out[c * pitch + i];
     for (int j = 0; j < n; j++, rows += pitch)
         for (int i = 0; i < width; i++)
-            for (int c = 0; c < COLUMNS; c++) sum[i][c] += p[j][c] * rows[i];
+            for (int c = 0; c < COLUMNS; c++)
+                sum[i][c] = add_product(sum[i][c], p[j][c], rows + i, rounded);
     for (int i = 0; i < width; i++)
         for (int c = 0; c < COLUMNS; c++) out[c * pitch + i] = sum[i][c];
 }
 
 INLINE void mix_across(int width, int n, const lanes (*p)[COLUMNS], const float *rows, int pitch,
-                       lanes *out) {
+                       lanes *out, bool rounded) {
     /* A loop of unknown length would keep `sum` in memory, so each length gets code of its own;
        where the width is known, one case is left. */
 #define CASE(w) \
     case w: \
-        mix_some(w, n, p, rows, pitch, out); \
+        mix_some(w, n, p, rows, pitch, out, rounded); \
         break;
     switch (width) {
         CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
@@ -169,47 +190,57 @@ INLINE void mix_across(int width, int n, const lanes (*p)[COLUMNS], const float 
 #undef CASE
 }
 
-INLINE void mix(int d, int n, const lanes (*p)[COLUMNS], const float *rows, lanes *out) {
+INLINE void mix(int d, int n, const lanes (*p)[COLUMNS], const float *rows, lanes *out,
+                bool rounded) {
     /* As many rounds as it takes, all of about the same width: the few sums of a short last round
        would wait for each other. */
     const int pitch = pitch_of(d), rounds = (d + ACROSS - 1) / ACROSS;
     const int width = (d + rounds - 1) / rounds, whole = d / width * width;
-    for (int i = 0; i < whole; i += width) mix_across(width, n, p, rows + i, pitch, out + i);
-    if (whole < d) mix_across(d - whole, n, p, rows + whole, pitch, out + whole);
+    for (int i = 0; i < whole; i += width)
+        mix_across(width, n, p, rows + i, pitch, out + i, rounded);
+    if (whole < d) mix_across(d - whole, n, p, rows + whole, pitch, out + whole, rounded);
 }
 
-/* out_j += sum over the lanes l of p_jl * row_l, for n rows of the wide pitch and `vectors` of
-   their features from `out` on. */
-INLINE void spread_some(int vectors, int d, int n, const lanes (*p)[COLUMNS], const float *rows,
-                        float *out) {
+/* out_j += sum over ABREAST l of p_jl * row_l, for n rows of the wide pitch and `vectors` of their
+   features from `out` on. Pairs are of two l. */
+INLINE void spread_some(int vectors, int d, int n, const float *p, const float *rows, float *out,
+                        bool rounded) {
     const int pitch = pitch_of(d), wide = wide_pitch_of(d), some = SUMS / vectors;
+    const int abreast = places_of(ABREAST, rounded);
     /* Sums over what stands in the lanes elsewhere: with features there instead, nothing has to be
        added across lanes. */
     for (int j = 0; j < n; j += some, out += some * wide) {
-        const float *pj = (const float *)p[j];
+        const float *pj = p + j * abreast;
         lanes sum[SUMS];
         for (int x = 0; x < some; x++)
             for (int i = 0; i < vectors; i++)
                 sum[x * vectors + i] = load(out + x * wide + i * LANES);
-        for (int lane = 0; lane < ABREAST; lane++)
+        for (int l = 0; l < abreast; l++)
             for (int x = 0; x < some; x++)
                 for (int i = 0; i < vectors; i++)
-                    sum[x * vectors + i] +=
-                        load(rows + lane * pitch + i * LANES) * pj[x * ABREAST + lane];
+                    sum[x * vectors + i] =
+                        add_product(sum[x * vectors + i], load(rows + l * pitch + i * LANES),
+                                    pj + x * abreast + l, rounded);
         for (int x = 0; x < some; x++)
             for (int i = 0; i < vectors; i++)
                 store(out + x * wide + i * LANES, sum[x * vectors + i]);
     }
 }
 
-INLINE void spread(int d, int n, const lanes (*p)[COLUMNS], const float *rows, float *out) {
+INLINE void spread(int d, int n, const float *p, const float *rows, float *out, bool rounded) {
     int i = 0;
     for (; i + (VECTORS - 1) * LANES < d; i += VECTORS * LANES)
-        spread_some(VECTORS, d, n, p, rows + i, out + i);
-    if (i < d) spread_some(1, d, n, p, rows + i, out + i);
+        spread_some(VECTORS, d, n, p, rows + i, out + i, rounded);
+    if (i < d) spread_some(1, d, n, p, rows + i, out + i, rounded);
 }
 
 /* -------------------------------------------------------------------------------------- work */
+
+/* Rows of all tokens of a group, as they are gathered, and as factors: in pairs of two features, or
+   of two rows. Where factors are not rounded, all three are the same. */
+struct rows {
+    float *exact, *by_feature, *by_row;
+};
 
 /* What one thread works with: one head of one group at a time, its rows gathered side by side. */
 struct work {
@@ -223,20 +254,22 @@ struct work {
     int queries; /* those of the group that are not borrowed */
     const float *table, *penalties;
 
-    float *q, *k, *v;    /* rows; q is scaled */
-    lanes (*p)[COLUMNS]; /* shares of ROWS_CACHED rows */
+    struct rows q, k, v; /* q is scaled */
+    lanes (*p)[COLUMNS]; /* shares of ROWS_CACHED rows; pairs are of two rows */
     lanes *absent;       /* zero, or NEVER for keys that are padding */
 
     lanes *q_columns, *o; /* forward: of ABREAST queries, and their results */
     float *rows;          /* LANES results, row by row */
 
-    float *grad_out, *log_sum, *less; /* backward: of all queries; less: -out . grad_out */
-    float *grad_q;                    /* rows of the wide pitch, of all queries */
-    lanes *k_columns, *v_columns;     /* of ABREAST keys */
-    lanes *grad_k, *grad_v;           /* of ABREAST keys */
-    lanes (*grad_s)[COLUMNS];         /* gradients of the scores of ROWS_CACHED queries */
-    float *grad_biases;               /* as `grad_bias_at` has them */
-    float *shifted;                   /* what `add_to_table` works in */
+    struct rows grad_out;         /* backward: of all queries, as the next three */
+    float *log_sum, *less;        /* less: -out . grad_out */
+    float *grad_q;                /* rows of the wide pitch */
+    lanes *k_columns, *v_columns; /* of ABREAST keys */
+    lanes *grad_k, *grad_v;       /* of ABREAST keys */
+    lanes (*grad_s)[COLUMNS];     /* gradients of the scores of ROWS_CACHED queries, like p */
+    float *grad_s_by_key;         /* the same; pairs are of two keys */
+    float *grad_biases;           /* as `grad_bias_at` has them */
+    float *shifted;               /* what `add_to_table` works in */
 };
 
 /* Pieces of a block of memory; without the block they are only counted. */
@@ -251,15 +284,23 @@ static void *take(struct pieces *from, size_t floats) {
     return piece;
 }
 
+static struct rows take_rows(const struct work *w, struct pieces *memory) {
+    /* whole vectors are read from the last row too, and written behind the last pairs */
+    const size_t count = (size_t)w->padded * pitch_of(w->a->width) + LANES;
+    float *exact = take(memory, count);
+    if (!w->a->rounds) return (struct rows){exact, exact, exact};
+    float *by_feature = take(memory, count / 2 + LANES);
+    return (struct rows){exact, by_feature, take(memory, count / 2 + LANES)};
+}
+
 static void lay_out(struct work *w, struct pieces *memory, bool backward) {
     const struct attention *a = w->a;
     const int d = a->width;
-    const size_t columns = (size_t)pitch_of(d) * ABREAST, side = a->table ? a->side : 0;
+    const size_t columns = (size_t)pitch_of(d) * ABREAST, side = a->side;
     w->padded = round_up(a->group, ABREAST > SUMS ? ABREAST : SUMS);
-    const size_t rows = (size_t)w->padded * pitch_of(d);
-    w->q = take(memory, rows);
-    w->k = take(memory, rows + LANES); /* whole vectors are read from the last row too */
-    w->v = take(memory, rows);
+    w->q = take_rows(w, memory);
+    w->k = take_rows(w, memory);
+    w->v = take_rows(w, memory);
     w->p = take(memory, ROWS_CACHED * ABREAST);
     w->absent = take(memory, ABREAST);
     if (!backward) {
@@ -268,7 +309,7 @@ static void lay_out(struct work *w, struct pieces *memory, bool backward) {
         w->rows = take(memory, columns / COLUMNS);
         return;
     }
-    w->grad_out = take(memory, rows);
+    w->grad_out = take_rows(w, memory);
     w->log_sum = take(memory, w->padded);
     w->less = take(memory, w->padded);
     w->k_columns = take(memory, columns);
@@ -277,6 +318,7 @@ static void lay_out(struct work *w, struct pieces *memory, bool backward) {
     w->grad_v = take(memory, columns);
     w->grad_q = take(memory, (size_t)w->padded * wide_pitch_of(d));
     w->grad_s = take(memory, ROWS_CACHED * ABREAST);
+    w->grad_s_by_key = a->rounds ? take(memory, ROWS_CACHED * ABREAST / 2) : (float *)w->grad_s;
     w->grad_biases = take(memory, (2 * side - (side > 0)) * side * side);
     w->shifted = take(memory, 2 * side * side);
 }
@@ -315,7 +357,7 @@ INLINE void gather(const struct work *w, int d) {
     const void *qkv = a->qkv;
     const bool bf16 = a->bf16;
     const float scale = a->scale;
-    float *q = w->q, *k = w->k, *v = w->v;
+    float *q = w->q.exact, *k = w->k.exact, *v = w->v.exact;
     for (int j = 0; j < group; j++, q += pitch, k += pitch, v += pitch) {
         const size_t at = place_of(w, d, token_of(w, j));
         if (j + AHEAD < group)
@@ -325,6 +367,29 @@ INLINE void gather(const struct work *w, int d) {
         read_row(k, qkv, at + c, d, 1, bf16);
         read_row(v, qkv, at + 2 * c, d, 1, bf16);
     }
+}
+
+/* Round rows to pairs of features, all of them, since the last ones may be padding. */
+INLINE void pair_features(const struct work *w, int d, struct rows rows) {
+    const int count = w->padded * pitch_of(d);
+    for (int i = 0; i < count; i += LANES)
+        store_halves((uint16_t *)rows.by_feature + i, load(rows.exact + i));
+}
+
+/* Round them to pairs of rows. */
+INLINE void pair_rows(const struct work *w, int d, struct rows rows) {
+    const int pitch = pitch_of(d);
+    float *to = rows.by_row;
+    /* what the last vector writes behind a row is written again by the next one */
+    for (int j = 0; j < w->padded; j += 2, to += pitch, rows.exact += 2 * pitch)
+        for (int i = 0; i < pitch; i += LANES)
+            store(to + i, (lanes)to_pairs(load(rows.exact + i), load(rows.exact + pitch + i)));
+}
+
+/* The rows of LANES tokens from `first` on as columns of factors. */
+INLINE void columns_of(int d, struct rows rows, int first, lanes *columns, bool rounded) {
+    const int pitch = places_of(pitch_of(d), rounded);
+    to_columns(places_of(d, rounded), rows.by_feature + first * pitch, pitch, columns);
 }
 
 /* Where, in a table of a window's biases, that of a token in a lane and of one that is walked
@@ -354,7 +419,7 @@ INLINE void load_biases(const struct work *w, int side, int first, int row, int 
 
 /* The scores of COLUMNS vectors of tokens from `first` on, with ROWS tokens from `row` on. */
 INLINE void score(const struct work *w, int d, int side, const lanes *columns, int first,
-                  const float *rows, int row, lanes s[][COLUMNS]) {
+                  struct rows rows, int row, lanes s[][COLUMNS], bool rounded) {
     for (int c = 0; c < COLUMNS; c++) {
         if (side)
             load_biases(w, side, first + c * LANES, row, c, s);
@@ -365,20 +430,25 @@ INLINE void score(const struct work *w, int d, int side, const lanes *columns, i
         for (int j = 0; j < ROWS; j++)
             for (int c = 0; c < COLUMNS; c++) /* which are the same for query and key */
                 s[j][c] += load(w->penalties + (size_t)(row + j) * side * side + first + c * LANES);
-    add_scores(d, columns, rows + row * pitch_of(d), s);
+    add_scores(d, columns, rows.by_feature + row * places_of(pitch_of(d), rounded), s, rounded);
 }
 
 /* ----------------------------------------------------------------------------------- forward */
 
-INLINE void forward_width(const struct work *w, int d, int side) {
+INLINE void forward_width(const struct work *w, int d, int side, bool rounded) {
     const struct attention *a = w->a;
     const int pitch = pitch_of(d);
     lanes *o = w->o, *q = w->q_columns;
     gather(w, d);
+    if (rounded) {
+        pair_features(w, d, w->q);
+        pair_features(w, d, w->k);
+        pair_rows(w, d, w->v);
+    }
     for (int first = 0; first < w->queries; first += ABREAST) {
         lanes largest[COLUMNS], sum[COLUMNS];
         for (int c = 0; c < COLUMNS; c++) {
-            to_columns(d, w->q + (first + c * LANES) * pitch, pitch, q + c * pitch);
+            columns_of(d, w->q, first + c * LANES, q + c * pitch, rounded);
             largest[c] = all(NEVER);
             sum[c] = all(0);
             for (int i = 0; i < d; i++) o[c * pitch + i] = all(0);
@@ -392,7 +462,7 @@ INLINE void forward_width(const struct work *w, int d, int side) {
             for (int c = 0; c < COLUMNS; c++) most[0][c] = most[1][c] = largest[c];
             for (int j = 0; j < n; j += ROWS) {
                 lanes s[ROWS][COLUMNS];
-                score(w, d, side, q, first, w->k, key + j, s);
+                score(w, d, side, q, first, w->k, key + j, s, rounded);
                 if (!side && key + j + ROWS > a->group)
                     for (int x = 0; x < ROWS; x++)
                         for (int c = 0; c < COLUMNS; c++)
@@ -413,14 +483,23 @@ INLINE void forward_width(const struct work *w, int d, int side) {
                 for (int i = 0; i < d; i++) o[c * pitch + i] *= less;
             }
             lanes more[COLUMNS] = {0}; /* in registers, unlike the sum of all blocks */
-            for (int j = 0; j < n; j++)
+            for (int j = 0; j < n; j += rounded ? 2 : 1)
                 for (int c = 0; c < COLUMNS; c++) {
                     lanes share = exp2_lanes(w->p[j][c] - largest[c]);
-                    w->p[j][c] = share;
-                    more[c] += share;
+                    if (rounded) {
+                        pairs both = to_pairs(share, exp2_lanes(w->p[j + 1][c] - largest[c]));
+                        w->p[j / 2][c] = (lanes)both;
+                        /* The sum of what values are multiplied by: weights then sum to 1, and
+                           what all values have in common is not rounded. */
+                        more[c] = add_products(more[c], both, all_pairs(ONES));
+                    } else {
+                        w->p[j][c] = share;
+                        more[c] += share;
+                    }
                 }
             for (int c = 0; c < COLUMNS; c++) sum[c] += more[c];
-            mix(d, n, w->p, w->v + key * pitch, o);
+            mix(d, places_of(n, rounded), w->p, w->v.by_row + places_of(key, rounded) * pitch, o,
+                rounded);
         }
         for (int c = 0; c < COLUMNS; c++) {
             /* the result is divided and not the shares: d numbers a query and not one a key */
@@ -445,7 +524,7 @@ INLINE void forward_width(const struct work *w, int d, int side) {
 /* ---------------------------------------------------------------------------------- backward */
 
 /* What the queries bring: the gradient of their results, and how their softmax went. */
-INLINE void gather_grad_out(const struct work *w, int d) {
+INLINE void gather_grad_out(const struct work *w, int d, bool rounded) {
     const struct attention *a = w->a;
     const int pitch = pitch_of(d);
     /* The sum over keys of share times gradient, which a softmax's backward pass subtracts, equals
@@ -455,7 +534,7 @@ INLINE void gather_grad_out(const struct work *w, int d) {
     const bool bf16 = a->bf16;
     for (int j = 0; j < w->queries; j++) {
         const size_t at = ((w->row + w->order[j]) * a->heads + w->head) * d;
-        float *grad = w->grad_out + j * pitch;
+        float *grad = w->grad_out.exact + j * pitch;
         if (j + AHEAD < w->queries) {
             const size_t soon = ((w->row + w->order[j + AHEAD]) * a->heads + w->head) * d;
             prefetch_row(a->grad_out, soon, d, bf16);
@@ -466,12 +545,16 @@ INLINE void gather_grad_out(const struct work *w, int d) {
             prefetch_row(a->grad_qkv, place_of(w, d, w->order[j]) + part * c, d, bf16);
         read_row(grad, a->grad_out, at, d, 1, bf16);
         read_row(out, a->out, at, d, 1, bf16);
+        /* Rounded before the product with the result too: what all values of a group have in
+           common is in all these products, and cancels only if they have the same factors. */
+        if (rounded)
+            for (int i = 0; i < d; i++) grad[i] = from_bf16(to_bf16(grad[i]));
         w->less[j] = -dot(d, grad, out);
         w->log_sum[j] = a->log_sums[w->position + j];
     }
     for (int j = w->queries; j < w->padded; j++) {
         /* queries that are padding or borrowed get shares of 2^(-1e30) = 0, and so no gradients */
-        memset(w->grad_out + j * pitch, 0, 4 * pitch);
+        memset(w->grad_out.exact + j * pitch, 0, 4 * pitch);
         w->less[j] = 0;
         w->log_sum[j] = -NEVER;
     }
@@ -520,31 +603,51 @@ INLINE void add_to_table(const struct work *w, int side, float *table) {
     }
 }
 
+/* Round ROWS vectors a column to pairs of rows. */
+INLINE void pair_vectors(lanes s[][COLUMNS], lanes to[][COLUMNS]) {
+    for (int x = 0; x < ROWS; x += 2)
+        for (int c = 0; c < COLUMNS; c++) to[x / 2][c] = (lanes)to_pairs(s[x][c], s[x + 1][c]);
+}
+
 /* COLUMNS vectors of keys from `first` on against the cached queries from `query` on. */
-INLINE void backward_tile(const struct work *w, int d, int side, int first, int query) {
+INLINE void backward_tile(const struct work *w, int d, int side, int first, int query,
+                          bool rounded) {
     const int pitch = pitch_of(d), left = round_up(w->queries, SUMS) - query;
     const int n = left < ROWS_CACHED ? left : ROWS_CACHED;
+    const int places = places_of(pitch, rounded);
     for (int j = 0; j < n; j += ROWS) {
         const float *log_sum = w->log_sum + query + j, *less = w->less + query + j;
-        lanes (*p)[COLUMNS] = w->p + j, (*grad_s)[COLUMNS] = w->grad_s + j;
+        lanes exact[2][ROWS][COLUMNS]; /* shares and gradients before they are rounded */
+        lanes (*p)[COLUMNS] = rounded ? exact[0] : w->p + j;
+        lanes (*grad_s)[COLUMNS] = rounded ? exact[1] : w->grad_s + j;
         lanes s[ROWS][COLUMNS], grad_p[ROWS][COLUMNS];
-        score(w, d, side, w->k_columns, first, w->q, query + j, s);
+        score(w, d, side, w->k_columns, first, w->q, query + j, s, rounded);
         for (int x = 0; x < ROWS; x++)
             for (int c = 0; c < COLUMNS; c++)
                 /* made again from the scores: to keep it would take n x n numbers a head */
                 p[x][c] = exp2_lanes(s[x][c] - log_sum[x]);
         for (int x = 0; x < ROWS; x++)
             for (int c = 0; c < COLUMNS; c++) grad_p[x][c] = all(less[x]);
-        add_scores(d, w->v_columns, w->grad_out + (query + j) * pitch, grad_p);
+        add_scores(d, w->v_columns, w->grad_out.by_feature + (query + j) * places, grad_p, rounded);
         for (int x = 0; x < ROWS; x++)
             for (int c = 0; c < COLUMNS; c++) grad_s[x][c] = grad_p[x][c] *= p[x][c];
         if (side)
             for (int c = 0; c < COLUMNS; c++)
                 add_grad_biases(w, side, first + c * LANES, query + j, c, grad_p);
+        if (rounded) {
+            pair_vectors(p, w->p + j / 2);
+            pair_vectors(grad_s, w->grad_s + j / 2);
+            uint16_t *by_key = (uint16_t *)w->grad_s_by_key + j * ABREAST;
+            for (int x = 0; x < ROWS; x++)
+                for (int c = 0; c < COLUMNS; c++)
+                    store_halves(by_key + x * ABREAST + c * LANES, grad_s[x][c]);
+        }
     }
-    mix(d, n, w->grad_s, w->q + query * pitch, w->grad_k);
-    mix(d, n, w->p, w->grad_out + query * pitch, w->grad_v);
-    spread(d, n, w->grad_s, w->k + first * pitch, w->grad_q + query * wide_pitch_of(d));
+    const int rows = places_of(n, rounded), row = places_of(query, rounded);
+    mix(d, rows, w->grad_s, w->q.by_row + row * pitch, w->grad_k, rounded);
+    mix(d, rows, w->p, w->grad_out.by_row + row * pitch, w->grad_v, rounded);
+    spread(d, n, w->grad_s_by_key, w->k.by_row + places_of(first, rounded) * pitch,
+           w->grad_q + query * wide_pitch_of(d), rounded);
 }
 
 /* Put a row where the gradient of qkv has it; `adds`: to what is there. */
@@ -578,26 +681,31 @@ INLINE void put_grad_columns(const struct work *w, int d, int first) {
 }
 
 /* Returns d loss / d log(scale) of the group. */
-INLINE double backward_width(const struct work *w, int d, int side, float *grad_table) {
+INLINE double backward_width(const struct work *w, int d, int side, bool rounded,
+                             float *grad_table) {
     const struct attention *a = w->a;
     const int pitch = pitch_of(d), wide = wide_pitch_of(d);
     double grad_scale = 0;
     gather(w, d);
-    gather_grad_out(w, d);
+    gather_grad_out(w, d, rounded);
+    if (rounded) {
+        const struct rows rows[] = {w->q, w->k, w->grad_out, w->v};
+        for (int i = 0; i < 4; i++) pair_features(w, d, rows[i]);
+        for (int i = 0; i < 3; i++) pair_rows(w, d, rows[i]); /* but not v */
+    }
     memset(w->grad_q, 0, 4 * (size_t)w->padded * wide);
     if (side) memset(w->grad_biases, 0, 4 * (size_t)(2 * side - 1) * side * side);
     for (int first = 0; first < a->group; first += ABREAST) {
         for (int c = 0; c < COLUMNS; c++) {
-            const int rows = (first + c * LANES) * pitch;
-            to_columns(d, w->k + rows, pitch, w->k_columns + c * pitch);
-            to_columns(d, w->v + rows, pitch, w->v_columns + c * pitch);
+            columns_of(d, w->k, first + c * LANES, w->k_columns + c * pitch, rounded);
+            columns_of(d, w->v, first + c * LANES, w->v_columns + c * pitch, rounded);
         }
         for (int lane = 0; lane < ABREAST; lane++)
             ((float *)w->absent)[lane] = first + lane < a->group ? 0 : NEVER;
         memset(w->grad_k, 0, sizeof(lanes) * COLUMNS * pitch);
         memset(w->grad_v, 0, sizeof(lanes) * COLUMNS * pitch);
         for (int query = 0; query < w->queries; query += ROWS_CACHED)
-            backward_tile(w, d, side, first, query);
+            backward_tile(w, d, side, first, query, rounded);
         put_grad_columns(w, d, first);
     }
     if (side) add_to_table(w, side, grad_table);
@@ -606,37 +714,64 @@ INLINE double backward_width(const struct work *w, int d, int side, float *grad_
         float *grad_q = w->grad_q + j * wide;
         /* d loss / d log(scale) is the sum of scores times their gradients, which is that of
            queries times theirs; in double, since its terms cancel */
-        if (a->grad_scale) grad_scale += dot(d, grad_q, w->q + j * pitch) * LN_2;
+        if (a->grad_scale) grad_scale += dot(d, grad_q, w->q.exact + j * pitch) * LN_2;
         for (int i = 0; i < wide; i += LANES) store(grad_q + i, load(grad_q + i) * scale);
         put_row(w, place_of(w, d, w->order[j]), grad_q, d, false);
     }
     return grad_scale;
 }
 
+/* --------------------------------------------------------------------------------- the shapes */
+
+/* Both directions for one head of one group. */
+struct code {
+    int d, side;
+    bool rounded;
+    void (*forward)(const struct work *w);
+    double (*backward)(const struct work *w, float *grad_table);
+};
+
+/* Each shape has functions of its own, since the time that compilers take grows faster than the
+   length of a function. */
+#define DEFINE(name, d, side, rounded) \
+    static void forward_##name(const struct work *w) { forward_width(w, d, side, rounded); } \
+    static double backward_##name(const struct work *w, float *grad_table) { \
+        return backward_width(w, d, side, rounded, grad_table); \
+    }
+#define DEFINE_SHAPE(d, side, rounded) DEFINE(d##_##side##_##rounded, d, side, rounded)
+#define SHAPE(d, side, rounded) \
+    {d, side, rounded, forward_##d##_##side##_##rounded, backward_##d##_##side##_##rounded},
+
+/* The shapes of the published models, whose loops have known lengths: faster where heads are
+   narrow. */
+#define PUBLISHED(use, rounded) \
+    use(12, 16, rounded) use(16, 16, rounded) use(35, 16, rounded) \
+    use(12, 0, rounded) use(16, 0, rounded) use(35, 0, rounded)
+
+PUBLISHED(DEFINE_SHAPE, 0)
+DEFINE(any_0, w->a->width, w->a->side, 0)
+DEFINE(any_1, w->a->width, w->a->side, 1)
+#if MULTIPLIES_PAIRS /* elsewhere they are only there to be tested */
+PUBLISHED(DEFINE_SHAPE, 1)
+#endif
+
+static struct code code_of(const struct attention *a) {
+    static const struct code published[] = {
+        PUBLISHED(SHAPE, 0)
+#if MULTIPLIES_PAIRS
+        PUBLISHED(SHAPE, 1)
+#endif
+    };
+    for (size_t i = 0; i < sizeof published / sizeof published[0]; i++) {
+        const struct code *code = published + i;
+        if (code->d == a->width && code->side == a->side && code->rounded == !!a->rounds)
+            return *code;
+    }
+    if (a->rounds) return (struct code){.forward = forward_any_1, .backward = backward_any_1};
+    return (struct code){.forward = forward_any_0, .backward = backward_any_0};
+}
+
 /* -------------------------------------------------------------------------------- the threads */
-
-/* Shapes of the published models get code of their own, with loops of known lengths, where that is
-   faster: where heads are narrow. */
-#define FOR_SHAPE(call) \
-    if (side == 16 && d == 12) call(12, 16); \
-    else if (side == 16 && d == 16) call(16, 16); \
-    else if (side == 16 && d == 35) call(35, 16); \
-    else if (side == 0 && d == 12) call(12, 0); \
-    else if (side == 0 && d == 16) call(16, 0); \
-    else if (side == 0 && d == 35) call(35, 0); \
-    else call(d, side)
-
-static void forward_head(const struct work *w) {
-    const int d = w->a->width, side = w->table ? w->a->side : 0;
-#define FORWARD(d, side) forward_width(w, d, side)
-    FOR_SHAPE(FORWARD);
-}
-
-static double backward_head(const struct work *w, float *grad_table) {
-    const int d = w->a->width, side = w->table ? w->a->side : 0;
-#define BACKWARD(d, side) return backward_width(w, d, side, grad_table)
-    FOR_SHAPE(BACKWARD);
-}
 
 static void share_work(struct attention *a, bool backward) {
     const size_t span = 2 * a->side - 1, table = span * span + 1;
@@ -644,6 +779,7 @@ static void share_work(struct attention *a, bool backward) {
     /* a short last group adds to what the one before it has written, so one task does both */
     const size_t tied = backward && a->tokens % a->group ? 1 : 0;
     const size_t tasks = a->pictures * (groups - tied) * a->heads;
+    const struct code code = code_of(a);
     struct work w = {.a = a};
     /* laid out twice, first to count: one list of buffers serves for the size and the addresses */
     struct pieces memory = {NULL, 0};
@@ -661,12 +797,12 @@ static void share_work(struct attention *a, bool backward) {
             for (size_t group = index; group <= last; group++) {
                 find_group(&w, picture, group, head);
                 if (!backward) {
-                    forward_head(&w);
+                    code.forward(&w);
                     continue;
                 }
                 float *grad_table =
                     a->table ? a->grad_table + (chunk * a->heads + head) * table : NULL;
-                double grad_scale = backward_head(&w, grad_table);
+                double grad_scale = code.backward(&w, grad_table);
                 if (a->grad_scale)
                     a->grad_scale[(picture * groups + group) * a->heads + head] = grad_scale;
             }

@@ -1,7 +1,10 @@
 """Attention inside groups of tokens on CPUs, forward and backward, by `attention.c`.
 
 The functions have the signatures of the operators in `atdsr.network.operators`. In addition, `out`
-may say where the result goes, and `into` to what the gradient of qkv is added.
+may say where the result goes, and `into` to what the gradient of qkv is added. `rounded` rounds the
+factors of all products to bf16, whatever the dtype of the tensors; sums, exponentials and what is
+added to scores stay float32. A processor with AVX512-BF16 then multiplies twice as many numbers at
+a time; the library of AVX-512 must not be asked for it on one that has no AVX512-BF16.
 """
 
 import ctypes
@@ -32,6 +35,7 @@ class _AttentionArguments(cpu.KernelArguments):
         *cpu.integers("pictures", "tokens", "heads", "width", "group", "side", "order_pitch"),
         *cpu.integers("chunks"),
         ("bf16", ctypes.c_int32),
+        ("rounds", ctypes.c_int32),
         ("adds", ctypes.c_int32),
         ("scale", ctypes.c_float),
         *cpu.KernelArguments.SHARED,
@@ -52,6 +56,7 @@ class _Groups:
         side: Side of the windows, 0 for runs of sorted tokens.
         penalties: float32 `kinds group group` in units of log2, for windows at the edge.
         kinds: uint8, the penalties that each group of a picture has, 0 for none.
+        rounded: Whether factors of products are rounded to bf16.
     """
 
     qkv: Tensor
@@ -63,6 +68,7 @@ class _Groups:
     side: int = 0
     penalties: Tensor | None = None
     kinds: Tensor | None = None
+    rounded: bool = False
 
     @property
     def tasks(self) -> int:
@@ -89,6 +95,7 @@ class _Groups:
             order_pitch=n if self.order.dim() == 2 else 0,
             chunks=chunks,
             bf16=self.qkv.dtype == torch.bfloat16,
+            rounds=self.rounded,
             adds=adds,
             scale=self.scale * _LOG2_E,
         )
@@ -147,11 +154,18 @@ def _backward(
 
 
 def window_attention(
-    qkv: Tensor, table: Tensor, side: int, shifted: bool, keep: bool, out: Tensor | None = None
+    qkv: Tensor,
+    table: Tensor,
+    side: int,
+    shifted: bool,
+    keep: bool,
+    out: Tensor | None = None,
+    *,
+    rounded: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Run the operator `atdsr::window_attention` on contiguous `b h w 3c`."""
     flat_out = None if out is None else out.flatten(1, 2)
-    result, log_sums = _forward(_windows(qkv, table, side, shifted), keep, flat_out)
+    result, log_sums = _forward(_windows(qkv, table, side, shifted, rounded), keep, flat_out)
     return result.view(*qkv.shape[:3], -1), log_sums
 
 
@@ -165,20 +179,22 @@ def window_attention_backward(
     shifted: bool,
     learned: bool,
     into: Tensor | None = None,
+    *,
+    rounded: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Run the operator `atdsr::window_attention_backward`.
 
     The gradient of qkv is added to `into`, contiguous `b h w 3c`, where it is given.
     """
     # the kernel walks queries, not keys, and so finds biases in the order of the reversed table
-    groups = _windows(qkv, table.flip(0), side, shifted)
+    groups = _windows(qkv, table.flip(0), side, shifted, rounded)
     grad_qkv, grad_biases, _ = _backward(groups, grad_out, out, log_sums, False, into)
     assert grad_biases is not None, "windows have biases"
     grad_table = grad_biases.flip(1).T.contiguous() if learned else table.new_empty(0)
     return grad_qkv.view(qkv.shape), grad_table
 
 
-def _windows(qkv: Tensor, table: Tensor, side: int, shifted: bool) -> _Groups:
+def _windows(qkv: Tensor, table: Tensor, side: int, shifted: bool, rounded: bool) -> _Groups:
     _, h, w, c3 = qkv.shape
     heads = table.shape[1]
     order, kinds = _window_order(h, w, side, shifted)
@@ -192,6 +208,7 @@ def _windows(qkv: Tensor, table: Tensor, side: int, shifted: bool) -> _Groups:
         side=side,
         penalties=_penalties(side) if shifted else None,
         kinds=kinds,
+        rounded=rounded,
     )
 
 
@@ -224,9 +241,11 @@ def category_attention(
     group: int,
     keep: bool,
     out: Tensor | None = None,
+    *,
+    rounded: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Run the operator `atdsr::category_attention` on contiguous `b n 3c`."""
-    return _forward(_runs(qkv, order, log_scale, heads, group), keep, out)
+    return _forward(_runs(qkv, order, log_scale, heads, group, rounded), keep, out)
 
 
 def category_attention_backward(
@@ -240,17 +259,21 @@ def category_attention_backward(
     group: int,
     learned: bool,
     into: Tensor | None = None,
+    *,
+    rounded: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Run the operator `atdsr::category_attention_backward`.
 
     The gradient of qkv is added to `into`, contiguous `b n 3c`, where it is given.
     """
-    groups = _runs(qkv, order, log_scale, heads, group)
+    groups = _runs(qkv, order, log_scale, heads, group, rounded)
     grad_qkv, _, grad_scales = _backward(groups, grad_out, out, log_sums, learned, into)
     if grad_scales is None:
         return grad_qkv, log_scale.new_empty(0)
     return grad_qkv, log_scale.new_tensor(math.fsum(grad_scales.tolist()))
 
 
-def _runs(qkv: Tensor, order: Tensor, log_scale: Tensor, heads: int, group: int) -> _Groups:
-    return _Groups(qkv, order.long(), group, heads, math.exp(log_scale.item()))
+def _runs(
+    qkv: Tensor, order: Tensor, log_scale: Tensor, heads: int, group: int, rounded: bool
+) -> _Groups:
+    return _Groups(qkv, order.long(), group, heads, math.exp(log_scale.item()), rounded=rounded)
