@@ -546,9 +546,11 @@ INLINE void gather_grad_out(const struct work *w, int d, bool rounded) {
         read_row(grad, a->grad_out, at, d, 1, bf16);
         read_row(out, a->out, at, d, 1, bf16);
         /* Rounded before the product with the result too: what all values of a group have in
-           common is in all these products, and cancels only if they have the same factors. */
+           common is in all these products, and cancels only if they have the same factors. What
+           stands behind the row is written later. */
         if (rounded)
-            for (int i = 0; i < d; i++) grad[i] = from_bf16(to_bf16(grad[i]));
+            for (int i = 0; i < d; i += LANES)
+                store(grad + i, (lanes)(rounded_up(load(grad + i)) & 0xffff0000u));
         w->less[j] = -dot(d, grad, out);
         w->log_sum[j] = a->log_sums[w->position + j];
     }
