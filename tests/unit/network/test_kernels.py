@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from atdsr.base.errors import AtdsrError
-from atdsr.network import attention, fused_cpu, kernels, model, operators
-from atdsr.network.backend import select_backend
+from atdsr.network import attention, backend, fused_cpu, kernels, model, operators
+from atdsr.network.backend import products_in_bfloat16, select_backend
 from atdsr.network.config import NetworkConfig
 from atdsr.network.fused_cpu import CPUBackend
 from atdsr.network.kernels import cpu, gpu
@@ -67,6 +67,27 @@ def no_plain_attention() -> Iterator[None]:
         mock.patch.object(attention, "category_attention", None),
     ):
         yield
+
+
+@pytest.fixture
+def _pairs() -> None:
+    """Skip where the library has instructions for pairs of bf16, and the processor has not."""
+    if cpu.status().variant == "avx512" and not cpu.multiplies_bf16():
+        pytest.skip("this processor has no AVX512-BF16")
+
+
+@pytest.fixture(params=[False, True], ids=["exact", "rounded"])
+def rounded(request: pytest.FixtureRequest) -> bool:
+    """Whether factors are rounded to bfloat16."""
+    if request.param:
+        request.getfixturevalue("_pairs")
+    return request.param
+
+
+def numbers(*shape: int, rounded: bool) -> Tensor:
+    """Random numbers, of which rounding to bfloat16 loses nothing if they are to be rounded."""
+    found = torch.randn(*shape)
+    return found.bfloat16().float() if rounded else found
 
 
 def gradients(out: Tensor, upstream: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -242,15 +263,7 @@ def test_bfloat16_is_float32_inside() -> None:
 # ------------------------------------------------- attention whose factors are rounded to bf16
 
 
-@pytest.fixture
-def _pairs() -> None:
-    """Only where the library finds the instructions that multiply pairs of bf16."""
-    able = torch.cpu._is_avx512_bf16_supported()
-    if cpu.status().variant == "avx512" and not able:
-        pytest.skip("this processor has no AVX512-BF16")
-
-
-def rounded(x: Tensor, factor: float = 1.0) -> Tensor:
+def to_bf16(x: Tensor, factor: float = 1.0) -> Tensor:
     """Numbers that are in bf16 after they are multiplied, in float64."""
     return (x.float() * factor).bfloat16().double() / factor
 
@@ -258,7 +271,7 @@ def rounded(x: Tensor, factor: float = 1.0) -> Tensor:
 def rounded_parts(qkv: Tensor, scale: float) -> Tensor:
     """Queries, keys and values as the kernel has them, which rounds queries after the scale."""
     q, k, v = qkv.chunk(3, -1)
-    return torch.cat([rounded(q, scale * math.log2(math.e)), rounded(k), rounded(v)], -1)
+    return torch.cat([to_bf16(q, scale * math.log2(math.e)), to_bf16(k), to_bf16(v)], -1)
 
 
 @SHIFTED
@@ -279,7 +292,7 @@ def test_rounded_window_attention(side, batch, height, width, heads, head_width,
     close = learned(rounded_parts(qkv, head_width**-0.5), table, dtype=torch.float64)
     bounds = (
         (exact, upstream, ROUNDED, ROUNDED),
-        (close, rounded(upstream), ROUNDED / 4, ROUNDED / 2),
+        (close, to_bf16(upstream), ROUNDED / 4, ROUNDED / 2),
     )
     for inputs, of_out, forward, backward in bounds:
         expected = attention.window_attention_reference(inputs[0], inputs[1], side, shifted)
@@ -305,7 +318,7 @@ def test_rounded_category_attention(n: int, group: int, heads: int, head_width: 
     close = learned(rounded_parts(qkv, math.exp(scale)), scale, dtype=torch.float64)
     bounds = (
         (exact, upstream, ROUNDED, ROUNDED),
-        (close, rounded(upstream), ROUNDED / 4, ROUNDED / 2),
+        (close, to_bf16(upstream), ROUNDED / 4, ROUNDED / 2),
     )
     for inputs, of_out, forward, backward in bounds:
         expected = operators.category_attention(inputs[0], categories, inputs[1], heads, group, 5)
@@ -386,26 +399,26 @@ def test_rounded_attention_by_several_threads() -> None:
 
 @pytest.mark.parametrize("widths", [(12,), (48, 7, 64), (35, 1)])
 @pytest.mark.parametrize(("batch", "n", "m"), [(1, 1, 1), (2, 21, 48), (1, 300, 50), (2, 9, 70)])
-def test_linear(widths: tuple[int, ...], batch: int, n: int, m: int) -> None:
-    inputs = tuple(torch.randn(batch, n, width) for width in widths)
-    weight, bias = torch.randn(sum(widths), m), torch.randn(m)
+def test_linear(widths, batch: int, n: int, m: int, rounded: bool) -> None:
+    inputs = tuple(numbers(batch, n, width, rounded=rounded) for width in widths)
+    weight, bias = numbers(sum(widths), m, rounded=rounded), torch.randn(m)
     side_by_side = torch.cat(inputs, -1).double()
     residual = torch.randn(batch, n, m)
     with torch.no_grad():
-        out = tokenwise.linear(inputs, weight, bias, residual=residual)
+        out = tokenwise.linear(inputs, weight, bias, residual=residual, rounded=rounded)
         assert difference(out, side_by_side @ weight.double() + bias + residual) <= FORWARD
-        weights = torch.randn(batch, sum(widths), m)
-        out = tokenwise.linear(inputs, weights, bias, gelu=True)
+        weights = numbers(batch, sum(widths), m, rounded=rounded)
+        out = tokenwise.linear(inputs, weights, bias, gelu=True, rounded=rounded)
         assert difference(out, F.gelu(side_by_side @ weights.double() + bias)) <= FORWARD
 
 
 @pytest.mark.parametrize("width", [1, 12, 48, 210])
-def test_linear_of_normed_rows(width: int) -> None:
+def test_linear_of_normed_rows(width: int, rounded: bool) -> None:
     x, norm = torch.randn(2, 19, width) * 3 + 5, Norm(torch.randn(width), torch.randn(width), 1e-5)
     weight, bias = torch.randn(width, 30), torch.randn(30)
-    out = tokenwise.linear((x,), weight, bias, norm=norm)
+    out = tokenwise.linear((x,), weight, bias, norm=norm, rounded=rounded)
     normed = F.layer_norm(x.double(), (width,), norm.weight.double(), norm.bias.double(), norm.eps)
-    assert difference(out, normed @ weight.double() + bias) <= FORWARD
+    assert difference(out, normed @ weight.double() + bias) <= (ROUNDED if rounded else FORWARD)
 
 
 def test_linear_in_the_place_of_an_input() -> None:
@@ -430,16 +443,15 @@ def test_linear_in_the_place_of_an_input() -> None:
         (1, 33, 210, (96,)),
     ],
 )
-def test_gradients_of_linear(batch, n, width, heights, with_norm, with_gelu) -> None:
+def test_gradients_of_linear(batch, n, width, heights, with_norm, with_gelu, rounded) -> None:
     if with_gelu:
         heights = heights[:1]
-    x, weight, bias = (
-        torch.randn(batch, n, width) * 2 + 1,
-        torch.randn(sum(heights), width),
-        torch.randn(sum(heights)),
+    x, weight = (
+        numbers(*shape, rounded=rounded) for shape in ((batch, n, width), (sum(heights), width))
     )
+    x, bias = x * 2, torch.randn(sum(heights))
     norm, through = Norm(torch.randn(width), torch.randn(width), 1e-5), torch.randn_like(x)
-    upstream = tuple(torch.randn(batch, n, height) for height in heights)
+    upstream = tuple(numbers(batch, n, height, rounded=rounded) for height in heights)
     exact = learned(x, weight, bias, norm.weight, norm.bias, dtype=torch.float64)
     rows = F.layer_norm(exact[0], (width,), exact[3], exact[4], norm.eps) if with_norm else exact[0]
     out = F.linear(rows, *exact[1:3])
@@ -454,21 +466,31 @@ def test_gradients_of_linear(batch, n, width, heights, with_norm, with_gelu) -> 
         norm=norm if with_norm else None,
         gelu_bias=bias if with_gelu else None,
         through=through,
+        rounded=rounded,
     )
-    assert difference(found.x, expected[0] + through) <= BACKWARD
+    most = BACKWARD
+    if rounded and (
+        with_norm or with_gelu
+    ):  # what the GELU takes is of the order of its bend's width
+        most = 2 * ROUNDED
+    assert difference(found.x, expected[0] + through) <= most
     for ours, theirs in zip((found.weight, found.bias, *found.norm), expected[1:], strict=True):
         # a norm over one feature leaves nothing of it
-        assert difference(ours, theirs) <= BACKWARD or theirs.abs().max() < 1e-3
+        assert difference(ours, theirs) <= most or theirs.abs().max() < 1e-3
 
 
-def test_gradients_of_linear_with_a_weight_for_each_picture() -> None:
-    x, weight, upstream = torch.randn(2, 600, 64), torch.randn(2, 12, 64), torch.randn(2, 600, 12)
+def test_gradients_of_linear_with_a_weight_for_each_picture(rounded: bool) -> None:
+    shapes = (2, 600, 64), (2, 12, 64), (2, 600, 12)
+    x, weight, upstream = (numbers(*shape, rounded=rounded) for shape in shapes)
     exact = learned(x, weight, dtype=torch.float64)
     expected = gradients(exact[0] @ exact[1].mT, upstream.double(), *exact)
     through = torch.randn_like(x)
-    found = tokenwise.linear_backward((upstream,), weight, x, through=through, out=through)
+    found = tokenwise.linear_backward(
+        (upstream,), weight, x, through=through, out=through, rounded=rounded
+    )
     assert found.x is through
-    assert difference(tokenwise.linear_backward((upstream,), weight, x).x, expected[0]) <= BACKWARD
+    alone = tokenwise.linear_backward((upstream,), weight, x, rounded=rounded)
+    assert difference(alone.x, expected[0]) <= BACKWARD
     assert difference(found.weight, expected[1]) <= BACKWARD
     assert difference(found.bias, upstream.double().sum(1)) <= BACKWARD
 
@@ -771,21 +793,21 @@ LAYERS = pytest.mark.parametrize(
 
 
 @LAYERS
-def test_a_layer_is_the_plain_one(config: NetworkConfig) -> None:
+def test_a_layer_is_the_plain_one(config: NetworkConfig, rounded: bool) -> None:
     layers, exact = lively(config).layers, lively(config).double().layers
-    backend = CPUBackend()
+    fast, most = CPUBackend(rounded=rounded), ROUNDED if rounded else FORWARD
     with torch.no_grad(), no_plain_attention():
         fused = []
         for layer in layers:
             x, dictionary = _layer_inputs(layer)
             before = x.clone()
-            fused.append((x, dictionary, layer(x, dictionary, backend)))
+            fused.append((x, dictionary, layer(x, dictionary, fast)))
             assert torch.equal(x, before)
     with torch.no_grad():
         for same, (x, dictionary, out) in zip(exact, fused, strict=True):
             expected = same(x.double(), dictionary.double())
-            assert difference(out[0], expected[0]) <= FORWARD
-            assert difference(out[1], expected[1]) <= FORWARD
+            assert difference(out[0], expected[0]) <= most
+            assert difference(out[1], expected[1]) <= most
 
 
 @pytest.mark.parametrize("tokens", [1, 48, 100])
@@ -801,13 +823,16 @@ def test_bands_of_rows_give_the_same_bits(tokens: int, monkeypatch: pytest.Monke
 
 @LAYERS
 @pytest.mark.parametrize("is_fused", [True, False])
-def test_gradients_of_a_layer(config: NetworkConfig, is_fused: bool) -> None:
+def test_gradients_of_a_layer(config: NetworkConfig, is_fused: bool, rounded: bool) -> None:
+    if rounded and not is_fused:
+        pytest.skip("the modules of a layer do not round")
+    most = 4 * ROUNDED if rounded else BACKWARD
     layers, exact = lively(config).layers[:3], lively(config).double().layers[:3]
     for layer, same in zip(layers, exact, strict=True):
         given = _layer_inputs(layer)
         double, single = learned(*given, dtype=torch.float64), learned(*given)
         with no_plain_attention():
-            out = layer(*single, CPUBackend() if is_fused else None)
+            out = layer(*single, CPUBackend(rounded=rounded) if is_fused else None)
         expected = same(*double)
         learns = [i for i in range(2) if expected[i].requires_grad]  # a static dictionary does not
         upstream = [torch.randn_like(out[i]) for i in learns]
@@ -820,7 +845,7 @@ def test_gradients_of_a_layer(config: NetworkConfig, is_fused: bool) -> None:
                 assert ours.grad is theirs.grad, name
             else:
                 # one number for all entries is a sum of many that cancel
-                allowed = 20 * BACKWARD if name == "dictionary.scale" else BACKWARD
+                allowed = 20 * most if name == "dictionary.scale" else most
                 assert difference(ours.grad, theirs.grad) <= allowed, name
 
 
@@ -871,9 +896,9 @@ def test_a_result_that_is_changed_in_its_place() -> None:
     layer = lively(TINY_V2).layers[0]
     given = _layer_inputs(layer)
     found = []
-    for backend in (CPUBackend(), None):
+    for chosen in (CPUBackend(), None):
         inputs = learned(*(tensor.clone() for tensor in given))
-        out = layer(*inputs, backend)[0]
+        out = layer(*inputs, chosen)[0]
         out.mul_(out.detach().sin())
         found.append(gradients(out, torch.ones_like(out), *inputs))
     for ours, theirs in zip(*found, strict=True):
@@ -921,7 +946,7 @@ def threads() -> Iterator[None]:
 
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("pool", ["OpenMP", "Python"])
-def test_the_same_bits_with_any_number_of_threads(pool: str, monkeypatch) -> None:
+def test_the_same_bits_with_any_number_of_threads(pool: str, monkeypatch, rounded: bool) -> None:
     if pool == "Python":
         monkeypatch.setattr(cpu, "_openmp", lambda: None)
     layers = [lively(TINY).layers[1], lively(TINY_V2).layers[1], *lively(TINY_U).layers[2:4]]
@@ -933,14 +958,14 @@ def test_the_same_bits_with_any_number_of_threads(pool: str, monkeypatch) -> Non
         tensors = []
         with torch.no_grad():
             for layer, (x, dictionary) in zip(layers, given, strict=True):
-                tensors += layer(x, dictionary, CPUBackend())
+                tensors += layer(x, dictionary, CPUBackend(rounded=rounded))
         for side, biases in ((16, table), (8, narrow)):
             inputs = learned(qkv, biases)
             out = operators.window_attention(inputs[0], inputs[1], side, shifted=True)
             tensors += [out, *gradients(out, upstream, *inputs)]
         for layer, given_to_layer in zip(layers, given, strict=True):
             inputs = learned(*(tensor.clone() for tensor in given_to_layer))
-            out, _ = layer(*inputs, CPUBackend())
+            out, _ = layer(*inputs, CPUBackend(rounded=rounded))
             learns = [*inputs, *(p for p in layer.parameters() if p.requires_grad)]
             found = torch.autograd.grad(out, learns, torch.sin(out), allow_unused=True)
             tensors += [tensor for tensor in found if tensor is not None]
@@ -1026,6 +1051,22 @@ def test_what_the_kernels_do_not_take() -> None:
         assert select_backend(x.as_subclass(nn.Parameter), layers) is None
         with torch.autocast("cpu", torch.bfloat16):
             assert select_backend(x, layers) is None
+
+
+@pytest.mark.parametrize("multiplies", [True, False])
+def test_products_in_bfloat16(multiplies: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the kernels where the processor multiplies bfloat16, by autocast elsewhere."""
+    monkeypatch.setattr(cpu, "multiplies_bf16", lambda: multiplies)
+    x, layers, device = torch.randn(1, 16, 16, 12), lively(TINY).layers, torch.device("cpu")
+    made = mock.Mock()
+    monkeypatch.setattr(backend, "CPUBackend", made)
+    with torch.no_grad(), products_in_bfloat16(device):
+        assert torch.is_autocast_enabled("cpu") is not multiplies
+        select_backend(x, layers)
+    assert made.call_args_list == ([mock.call(rounded=True)] if multiplies else [])
+    with torch.no_grad():
+        select_backend(x, layers)
+    assert made.call_args == mock.call(rounded=False)
 
 
 def test_layers_with_other_modules_run_as_they_are_written() -> None:

@@ -46,7 +46,7 @@ enum { ROWS_CACHED = 64 };
    would be NaN; its exponential is 0 all the same. */
 #define NEVER (-1e30f)
 
-/* A pair of bf16. */
+/* The pair of bf16 (1, 1). */
 #define ONES 0x3f803f80u
 
 static const float LN_2 = 0.69314718f;
@@ -58,20 +58,6 @@ INLINE int round_up(int count, int unit) { return (count + unit - 1) / unit * un
 /* A multiple of 4 for `load_fours`; not of LANES, which would add a third to rows of 12. */
 INLINE int pitch_of(int d) { return round_up(d, 4); }
 INLINE int wide_pitch_of(int d) { return round_up(d, LANES); }
-
-/* Factors of products are floats or, where they are rounded, pairs of bf16, each in the place of a
-   float. Whether they are is known to the compiler, as the shapes are. */
-
-/* Floats that take the place of so many factors. */
-INLINE int places_of(int factors, bool rounded) { return rounded ? (factors + 1) / 2 : factors; }
-
-/* sum + a * b, or the products of both numbers of each pair. */
-INLINE lanes add_product(lanes sum, lanes a, const float *b, bool rounded) {
-    if (!rounded) return sum + a * *b;
-    uint32_t pair;
-    memcpy(&pair, b, 4);
-    return add_products(sum, (pairs)a, all_pairs(pair));
-}
 
 /* ------------------------------------------------------------------------------------ rows */
 
@@ -369,21 +355,9 @@ INLINE void gather(const struct work *w, int d) {
     }
 }
 
-/* Round rows to pairs of features, all of them, since the last ones may be padding. */
+/* Round all rows to pairs of features; the last ones may be padding. */
 INLINE void pair_features(const struct work *w, int d, struct rows rows) {
-    const int count = w->padded * pitch_of(d);
-    for (int i = 0; i < count; i += LANES)
-        store_halves((uint16_t *)rows.by_feature + i, load(rows.exact + i));
-}
-
-/* Round them to pairs of rows. */
-INLINE void pair_rows(const struct work *w, int d, struct rows rows) {
-    const int pitch = pitch_of(d);
-    float *to = rows.by_row;
-    /* what the last vector writes behind a row is written again by the next one */
-    for (int j = 0; j < w->padded; j += 2, to += pitch, rows.exact += 2 * pitch)
-        for (int i = 0; i < pitch; i += LANES)
-            store(to + i, (lanes)to_pairs(load(rows.exact + i), load(rows.exact + pitch + i)));
+    round_row(rows.exact, w->padded * pitch_of(d), rows.by_feature);
 }
 
 /* The rows of LANES tokens from `first` on as columns of factors. */
@@ -443,7 +417,7 @@ INLINE void forward_width(const struct work *w, int d, int side, bool rounded) {
     if (rounded) {
         pair_features(w, d, w->q);
         pair_features(w, d, w->k);
-        pair_rows(w, d, w->v);
+        pair_rows(w->v.exact, w->padded, pitch, w->v.by_row);
     }
     for (int first = 0; first < w->queries; first += ABREAST) {
         lanes largest[COLUMNS], sum[COLUMNS];
@@ -693,7 +667,8 @@ INLINE double backward_width(const struct work *w, int d, int side, bool rounded
     if (rounded) {
         const struct rows rows[] = {w->q, w->k, w->grad_out, w->v};
         for (int i = 0; i < 4; i++) pair_features(w, d, rows[i]);
-        for (int i = 0; i < 3; i++) pair_rows(w, d, rows[i]); /* but not v */
+        for (int i = 0; i < 3; i++) /* but not v */
+            pair_rows(rows[i].exact, w->padded, pitch, rows[i].by_row);
     }
     memset(w->grad_q, 0, 4 * (size_t)w->padded * wide);
     if (side) memset(w->grad_biases, 0, 4 * (size_t)(2 * side - 1) * side * side);

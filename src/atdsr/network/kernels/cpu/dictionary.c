@@ -194,7 +194,7 @@ void gather_shares(struct dictionary *a) {
             }
             for (int i = 0; i < here; i++)
                 copy_some(x + i * wide, a->x + (row + i) * a->width, a->width);
-            add_outer(e, pitch, x, wide, here, mixed);
+            add_outer(false, e, pitch, x, wide, here, mixed);
         }
         for (size_t j = 0; j < m; j++)
             memcpy(a->mixed + (t * m + j) * a->width, mixed + j * wide, 4 * a->width);

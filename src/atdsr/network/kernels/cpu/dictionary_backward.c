@@ -45,11 +45,11 @@ static void gathering_tile(const struct dictionary_backward *a, size_t picture, 
     const int m = a->entries, c = a->width;
     const float *rows[TILE];
     point_at(rows, a->x + first * c, c, count);
-    product(rows, TILE, c, a->grad_columns + picture * c * a->wide_entries, a->wide_entries, shares);
+    product(false, rows, TILE, c, a->grad_columns + picture * c * a->wide_entries, a->wide_entries, shares);
     for (int row = 0; row < count; row++)
         gathering_token(a, picture, first + row, shares + row * a->wide_entries, sums);
     point_at(rows, shares, a->wide_entries, TILE);
-    product(rows, TILE, m, a->grad + picture * m * a->wide, a->wide, grad_x);
+    product(false, rows, TILE, m, a->grad + picture * m * a->wide, a->wide, grad_x);
     for (int row = 0; row < count; row++) {
         const size_t place = (first + row) * c;
         for (int i = 0; i < c; i += LANES) {
@@ -141,8 +141,8 @@ static void looking_tile(const struct dictionary_backward *a, size_t picture, si
         scales[row] = normalise(a->q + (first + row) * d, d, l->normed + row * wide);
     }
     point_at(rows, l->grad_scores, a->wide_entries, count);
-    product(rows, TILE, m, a->keys + picture * m * wide, wide, l->grad_normed);
-    add_outer(l->grad_scores, a->wide_entries, l->normed, wide, count, l->sums);
+    product(false, rows, TILE, m, a->keys + picture * m * wide, wide, l->grad_normed);
+    add_outer(false, l->grad_scores, a->wide_entries, l->normed, wide, count, l->sums);
     for (int row = 0; row < count; row++)
         normalise_backward(l->normed + row * wide, scales[row], d, l->grad_normed + row * wide,
                            a->grad_q + (first + row) * d);

@@ -188,11 +188,14 @@ INLINE void to_rows(int d, const lanes *columns, float *rows, int pitch) {
 
 /* ---------------------------------------------------------------------------------- pairs of bf16 */
 
+/* A pair lies where a float could, so that code may serve for both. */
+typedef uint32_t word __attribute__((may_alias));
+
 /* In each lane two numbers of bf16: those of an even index in the lower half, of the odd one after
    it in the upper. A product of pairs is two multiplications and additions at the price of one. */
 typedef uint32_t pairs __attribute__((vector_size(4 * LANES)));
-typedef uint32_t pairs_anywhere __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
+typedef uint16_t half __attribute__((may_alias));
 typedef uint16_t halves_anywhere __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
 
 /* Whether the processor multiplies pairs itself; elsewhere they are only there to be tested. */
@@ -203,10 +206,6 @@ typedef uint16_t halves_anywhere __attribute__((vector_size(2 * LANES), aligned(
 #endif
 
 INLINE pairs all_pairs(uint32_t pair) { return pair - (pairs){0}; }
-
-INLINE pairs load_pairs(const uint32_t *from) { return *(const pairs_anywhere *)from; }
-
-INLINE void store_pairs(uint32_t *to, pairs value) { *(pairs_anywhere *)to = value; }
 
 /* Rounded to the nearest bf16, ties to even; a NaN stays one. In the upper half of each lane, and
    anything in the lower. */
@@ -228,7 +227,7 @@ INLINE pairs to_pairs(lanes even, lanes odd) {
 }
 
 /* Neighbours as pairs: the numbers of a vector rounded, in half the memory. */
-INLINE void store_halves(uint16_t *to, lanes value) {
+INLINE void store_halves(half *to, lanes value) {
 #if MULTIPLIES_PAIRS
     _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh((__m512)value));
 #else
@@ -244,6 +243,34 @@ INLINE lanes add_products(lanes sum, pairs a, pairs b) {
     sum += (lanes)(a << 16) * (lanes)(b << 16);
     return sum + (lanes)(a & 0xffff0000u) * (lanes)(b & 0xffff0000u);
 #endif
+}
+
+/* Factors of products are floats or, where they are rounded, pairs of bf16, each in the place of a
+   float. Whether they are is known to the compiler, as shapes are. */
+
+/* Floats that take the place of so many factors. */
+INLINE int places_of(int factors, bool rounded) { return rounded ? (factors + 1) / 2 : factors; }
+
+/* sum + a * b, or the products of both numbers of each pair. */
+INLINE lanes add_product(lanes sum, lanes a, const float *b, bool rounded) {
+    if (rounded) return add_products(sum, (pairs)a, all_pairs(*(const word *)b));
+    return sum + a * *b;
+}
+
+/* `count` numbers as pairs of neighbours, with zeros up to a whole vector of halves. */
+INLINE void round_row(const float *row, int count, float *to) {
+    for (int i = 0; i < count; i += LANES)
+        store_halves((half *)to + i, load_some(row + i, count - i));
+}
+
+/* Pairs of numbers one below the other in rows of the given pitch; below an odd last row are zeros. What
+   the last vector writes behind a row is written again by the next one. */
+INLINE void pair_rows(const float *rows, int count, int pitch, float *to) {
+    for (int row = 0; row < count; row += 2, rows += 2 * pitch, to += pitch)
+        for (int i = 0; i < pitch; i += LANES) {
+            lanes odd = row + 1 < count ? load(rows + pitch + i) : all(0);
+            store(to + i, (lanes)to_pairs(load(rows + i), odd));
+        }
 }
 
 /* --------------------------------------------------------------------------------- exponentials */

@@ -1,5 +1,9 @@
 /* Products of rows with matrices, in blocks of ROWS x ACROSS vectors of sums that stay in
-   registers. */
+   registers.
+
+   Where `rounded` is true, rows and matrices hold pairs of bf16 in the place of floats, and half as
+   many: a row those of neighbours, a matrix those of numbers one below the other. It is a constant
+   in each call. */
 
 #ifndef ATDSR_PRODUCTS_H
 #define ATDSR_PRODUCTS_H
@@ -31,28 +35,29 @@ enum { ACROSS = 3 };
     } while (0)
 
 /* sum[row][v] += the rows' features times `vectors` vectors of weights. */
-INLINE void multiply(const float *const *rows, int width, const float *weight, int wide,
-                     int vectors, lanes sum[ROWS][ACROSS]) {
+INLINE void multiply(bool rounded, const float *const *rows, int width, const float *weight,
+                     int wide, int vectors, lanes sum[ROWS][ACROSS]) {
     /* Features outside, so that sums never leave their registers. `vectors` is known where this is
        inlined, and the inner loops are unrolled. */
     for (int i = 0; i < width; i++, weight += wide) {
         lanes w[ACROSS];
         for (int v = 0; v < vectors; v++) w[v] = load(weight + v * LANES);
         for (int row = 0; row < ROWS; row++)
-            for (int v = 0; v < vectors; v++) sum[row][v] += rows[row][i] * w[v];
+            for (int v = 0; v < vectors; v++)
+                sum[row][v] = add_product(sum[row][v], w[v], rows[row] + i, rounded);
     }
 }
 
 /* out = rows of `width` numbers times a matrix, for `count` rows, a multiple of ROWS, and the columns
    of `vectors` vectors from `column` on. Rows of `out` and of the matrix are of the same `wide`
    pitch. */
-INLINE void product_columns(const float *const *rows, int count, int width, const float *matrix,
-                            int wide, float *out, int column, int vectors) {
+INLINE void product_columns(bool rounded, const float *const *rows, int count, int width,
+                            const float *matrix, int wide, float *out, int column, int vectors) {
     for (int first = 0; first < count; first += ROWS) {
         lanes sum[ROWS][ACROSS];
         for (int row = 0; row < ROWS; row++)
             for (int v = 0; v < vectors; v++) sum[row][v] = all(0);
-        multiply(rows + first, width, matrix + column, wide, vectors, sum);
+        multiply(rounded, rows + first, width, matrix + column, wide, vectors, sum);
         for (int row = 0; row < ROWS; row++)
             for (int v = 0; v < vectors; v++)
                 store(out + (first + row) * wide + column + v * LANES, sum[row][v]);
@@ -60,16 +65,17 @@ INLINE void product_columns(const float *const *rows, int count, int width, cons
 }
 
 /* The same for all columns. */
-INLINE void product(const float *const *rows, int count, int width, const float *matrix, int wide,
-                    float *out) {
-    FOR_COLUMNS(wide, product_columns, rows, count, width, matrix, wide, out);
+INLINE void product(bool rounded, const float *const *rows, int count, int width,
+                    const float *matrix, int wide, float *out) {
+    FOR_COLUMNS(wide, product_columns, rounded, rows, count, width, matrix, wide, out);
 }
 
-/* sums[m][n] += a[row][m] * b[row][n], summed over `count` rows, for `height` m, a multiple of
+/* sums[m][n] += a[row][m] * b[row][n], summed over `count` rows or, where they are rounded, pairs of
+   them, for `height` m, a multiple of
    ROWS, and the n of `vectors` vectors from `column` on. Rows of `sums` and of b are of the same
    `wide` pitch. */
-INLINE void outer_columns(const float *a, int height, const float *b, int wide, int count,
-                          float *sums, int column, int vectors) {
+INLINE void outer_columns(bool rounded, const float *a, int height, const float *b, int wide,
+                          int count, float *sums, int column, int vectors) {
     for (int m = 0; m < height; m += ROWS) {
         lanes sum[ROWS][ACROSS];
         float *to = sums + (size_t)m * wide + column;
@@ -80,7 +86,8 @@ INLINE void outer_columns(const float *a, int height, const float *b, int wide, 
             lanes x[ACROSS];
             for (int v = 0; v < vectors; v++) x[v] = load(right + v * LANES);
             for (int i = 0; i < ROWS; i++)
-                for (int v = 0; v < vectors; v++) sum[i][v] += left[i] * x[v];
+                for (int v = 0; v < vectors; v++)
+                    sum[i][v] = add_product(sum[i][v], x[v], left + i, rounded);
         }
         for (int i = 0; i < ROWS; i++)
             for (int v = 0; v < vectors; v++) store(to + i * wide + v * LANES, sum[i][v]);
@@ -88,9 +95,12 @@ INLINE void outer_columns(const float *a, int height, const float *b, int wide, 
 }
 
 /* The same for all n. */
-INLINE void add_outer(const float *a, int height, const float *b, int wide, int count,
-                      float *sums) {
-    FOR_COLUMNS(wide, outer_columns, a, height, b, wide, count, sums);
+INLINE void add_outer(bool rounded, const float *a, int height, const float *b, int wide,
+                      int count, float *sums) {
+    FOR_COLUMNS(wide, outer_columns, rounded, a, height, b, wide, count, sums);
 }
+
+/* Floats of memory that `round_row` takes. */
+INLINE int rounded_width(int width) { return (width + LANES - 1) / LANES * LANES / 2; }
 
 #endif

@@ -12,15 +12,19 @@
    enough for all threads to end at about the same time. */
 enum { PIECE = 256 };
 
-/* The rows of a tile in each input. */
+/* What one thread works with: the rows of a tile in each input, and the weights. */
 struct tile {
     const float *rows[INPUTS][ROWS];
     size_t first; /* of the tile's rows among all */
     int count;    /* that are wanted */
     const float *weight;
+    float *scratch; /* ROWS rows of the first input, or of one that is `out` */
+    float *rounded; /* ROWS rows of all inputs side by side, as pairs */
+    size_t pitch;   /* floats from one of these rows to the next */
 };
 
-INLINE void do_columns(const struct rows *a, const struct tile *t, int column, int vectors) {
+INLINE void do_columns(const struct rows *a, bool rounded, const struct tile *t, int column,
+                       int vectors) {
     /* beginning with the bias saves a pass over the sums */
     lanes sum[ROWS][ACROSS];
     const float *weight = t->weight + column;
@@ -29,8 +33,9 @@ INLINE void do_columns(const struct rows *a, const struct tile *t, int column, i
     /* Inputs side by side are one product after the other into the same sums, so that nobody has to
        copy them together. */
     for (int i = 0; i < INPUTS; i++) {
-        multiply(t->rows[i], a->widths[i], weight, a->wide, vectors, sum);
-        weight += a->widths[i] * a->wide;
+        const int steps = places_of(a->widths[i], rounded);
+        multiply(rounded, t->rows[i], steps, weight, a->wide, vectors, sum);
+        weight += steps * a->wide;
     }
     for (int row = 0; row < t->count; row++)
         for (int v = 0; v < vectors; v++) {
@@ -63,45 +68,77 @@ INLINE void norm_row(const struct rows *a, const float *x, float *out) {
     }
 }
 
-/* `scratch` has room for the rows of the first input, and for those of an input that is `out`. */
-static void do_tile(const struct rows *a, struct tile *t, float *scratch) {
+INLINE void do_tile(const struct rows *a, bool rounded, struct tile *t) {
     for (int row = 0; row < ROWS; row++) {
         /* rows that are missing repeat the first one: the loops keep their known lengths, and
            `do_columns` stores only `count` rows */
         const size_t place = t->first + (row < t->count ? row : 0);
+        float *to = t->rounded + row * t->pitch;
         for (int i = 0; i < INPUTS; i++) {
-            t->rows[i][row] = a->inputs[i] + place * a->widths[i];
-            if (a->inputs[i] != a->out) continue;
-            /* the first columns are written before the last ones are computed from these rows */
-            float *to = scratch + row * a->out_width;
-            copy_some(to, t->rows[i][row], a->out_width);
+            const float *from = a->inputs[i] + place * a->widths[i];
+            if (a->norm_weight && i == 0) {
+                float *normed = t->scratch + row * a->widths[0];
+                norm_row(a, from, normed);
+                from = normed;
+            } else if (a->inputs[i] == a->out && !rounded) {
+                /* the first columns are written before the last ones are computed from these rows */
+                float *copy = t->scratch + row * a->out_width;
+                copy_some(copy, from, a->out_width);
+                from = copy;
+            }
+            t->rows[i][row] = from;
+            if (!rounded) continue;
+            round_row(from, a->widths[i], to);
             t->rows[i][row] = to;
-        }
-        if (a->norm_weight) {
-            float *to = scratch + row * a->widths[0];
-            norm_row(a, t->rows[0][row], to);
-            t->rows[0][row] = to;
+            to += rounded_width(a->widths[i]);
         }
     }
-    FOR_COLUMNS(a->out_width, do_columns, a, t);
+    FOR_COLUMNS(a->out_width, do_columns, a, rounded, t);
+}
+
+/* The weights of a picture as pairs, those of each input beginning with a pair of its own. */
+static void round_weights(const struct rows *a, const float *weight, float *to) {
+    for (int i = 0; i < INPUTS; i++) {
+        pair_rows(weight, a->widths[i], a->wide, to);
+        weight += a->widths[i] * a->wide;
+        to += places_of(a->widths[i], true) * a->wide;
+    }
 }
 
 void rows_linear(struct rows *a) {
     const size_t pieces = (a->rows + PIECE - 1) / PIECE;
-    const int64_t widest = a->widths[0] > a->out_width ? a->widths[0] : a->out_width;
-    float *scratch = aligned_block(4 * ROWS * widest, &a->failed);
-    if (!scratch) return;
+    const size_t widest = a->widths[0] > a->out_width ? a->widths[0] : a->out_width;
+    size_t pitch = 0, weights = 0; /* floats */
+    for (int i = 0; i < INPUTS && a->rounds; i++) {
+        pitch += rounded_width(a->widths[i]);
+        weights += places_of(a->widths[i], true) * a->wide;
+    }
+    float *block = aligned_block(4 * (ROWS * (widest + pitch) + weights), &a->failed);
+    if (!block) return;
+    struct tile t = {.scratch = block, .rounded = block + ROWS * widest, .pitch = pitch};
+    float *rounded_weights = t.rounded + ROWS * pitch;
+    int64_t prepared = a->pictures; /* the picture whose weights these are: none */
     /* Threads help themselves to the next piece, so that a slower one gets fewer. Pieces do not
        share a sum, so who does which makes no difference to the result. */
     for (size_t task; (task = atomic_fetch_add(&a->next, 1)) < a->pictures * pieces;) {
-        const size_t picture = task / pieces, begin = task % pieces * PIECE;
+        const int64_t picture = task / pieces;
+        const size_t begin = task % pieces * PIECE;
         const size_t end = begin + PIECE < (size_t)a->rows ? begin + PIECE : (size_t)a->rows;
-        struct tile t = {.weight = a->weight + picture * a->weight_pitch};
+        t.weight = a->weight + picture * a->weight_pitch;
+        if (a->rounds) {
+            if (prepared == a->pictures || (a->weight_pitch && prepared != picture))
+                round_weights(a, t.weight, rounded_weights);
+            prepared = picture;
+            t.weight = rounded_weights;
+        }
         for (size_t row = begin; row < end; row += ROWS) {
             t.first = picture * a->rows + row;
             t.count = end - row < ROWS ? end - row : ROWS;
-            do_tile(a, &t, scratch);
+            if (a->rounds)
+                do_tile(a, true, &t);
+            else
+                do_tile(a, false, &t);
         }
     }
-    free_block(scratch);
+    free_block(block);
 }

@@ -20,6 +20,10 @@ struct work {
     float *normed;    /* TILE x wide: x minus its mean, over its deviation */
     float *grad_rows; /* TILE x wide */
     float *scale;     /* TILE: one over the deviation of x */
+    /* as pairs: the weight and that of the forward pass, and a tile of gradients and of rows, each
+       pairs of neighbours for products with a weight and of rows for sums over rows */
+    float *rounded_weight, *rounded_forward_weight;
+    float *rounded_grads, *rounded_rows, *paired_grads, *paired_rows;
     float *weight_sums, *bias_sums;        /* height x wide; height */
     float *norm_weight_sums, *norm_bias_sums; /* wide */
 };
@@ -72,16 +76,20 @@ static void copy_rows(const struct work *w, size_t first, int count) {
 
 /* Gradients of what the GELU took, in place of those of what it returned; it is mapped again, since
    to keep it would take as much memory as the result. */
-INLINE void gelu_columns(const struct work *w, int column, int vectors) {
+INLINE void gelu_columns(const struct work *w, bool rounded, int column, int vectors) {
     const struct rows_backward *a = w->a;
+    const int pitch = rounded ? rounded_width(a->width) : w->wide;
+    const int steps = places_of(a->width, rounded);
+    const float *from = rounded ? w->rounded_rows : w->rows;
+    const float *weight = rounded ? w->rounded_forward_weight : a->forward_weight;
     for (int first = 0; first < TILE; first += ROWS) {
         lanes sum[ROWS][ACROSS];
         const float *rows[ROWS];
         for (int row = 0; row < ROWS; row++) {
-            rows[row] = w->rows + (first + row) * w->wide;
+            rows[row] = from + (first + row) * pitch;
             for (int v = 0; v < vectors; v++) sum[row][v] = load(a->bias + column + v * LANES);
         }
-        multiply(rows, a->width, a->forward_weight + column, a->forward_wide, vectors, sum);
+        multiply(rounded, rows, steps, weight + column, a->forward_wide, vectors, sum);
         for (int row = 0; row < ROWS; row++)
             for (int v = 0; v < vectors; v++) {
                 const int at = column + v * LANES, count = a->heights[0] - at;
@@ -112,16 +120,42 @@ INLINE void norm_backward(const struct work *w, int row) {
         store(grad + i, (load(grad + i) - mean - load(normed + i) * along) * scale);
 }
 
+/* The gradients of a tile's rows, and what they add to those of the weights. */
+INLINE void do_products(const struct work *w, bool rounded, const float *weight) {
+    const struct rows_backward *a = w->a;
+    const int height = a->heights[0] + a->heights[1], count = places_of(TILE, rounded);
+    const float *grads[TILE], *left = w->grads, *right = w->rows;
+    if (a->forward_weight) {
+        for (int row = 0; row < TILE && rounded; row++)
+            round_row(w->rows + row * w->wide, a->width,
+                      w->rounded_rows + row * rounded_width(a->width));
+        FOR_COLUMNS(a->heights[0], gelu_columns, w, rounded);
+    }
+    for (int row = 0; row < TILE; row++) {
+        grads[row] = w->grads + row * w->height;
+        if (!rounded) continue;
+        float *to = w->rounded_grads + row * rounded_width(height);
+        round_row(grads[row], height, to);
+        grads[row] = to;
+    }
+    if (rounded) {
+        left = w->paired_grads;
+        right = w->paired_rows;
+        pair_rows(w->grads, TILE, w->height, w->paired_grads);
+        pair_rows(w->rows, TILE, w->wide, w->paired_rows);
+    }
+    product(rounded, grads, TILE, places_of(height, rounded), weight, w->wide, w->grad_rows);
+    add_outer(rounded, left, w->height, right, w->wide, count, w->weight_sums);
+}
+
 static void do_tile(const struct work *w, size_t picture, size_t first, int count) {
     const struct rows_backward *a = w->a;
     const int n = a->width;
-    const float *grads[TILE];
     copy_rows(w, first, count);
-    if (a->forward_weight) FOR_COLUMNS(a->heights[0], gelu_columns, w);
-    for (int row = 0; row < TILE; row++) grads[row] = w->grads + row * w->height;
-    product(grads, TILE, a->heights[0] + a->heights[1], a->weight + picture * a->weight_pitch,
-            w->wide, w->grad_rows);
-    add_outer(w->grads, w->height, w->rows, w->wide, TILE, w->weight_sums);
+    if (a->rounds)
+        do_products(w, true, w->rounded_weight);
+    else
+        do_products(w, false, a->weight + picture * a->weight_pitch);
     for (int i = 0; i < w->height; i += LANES) {
         lanes sum = load(w->bias_sums + i);
         for (int row = 0; row < count; row++) sum += load(w->grads + row * w->height + i);
@@ -140,14 +174,31 @@ static void do_tile(const struct work *w, size_t picture, size_t first, int coun
 
 /* Where the block of memory has the pieces of `work`; returns the number of floats in all. */
 static size_t lay_out(struct work *w, float *block) {
+    const struct rows_backward *a = w->a;
     const size_t rows = (size_t)TILE * w->wide, vector = LANES;
-    /* the last row of gradients is read as whole vectors */
-    const size_t sizes[] = {TILE * (size_t)w->height + vector, rows, rows, rows, TILE};
-    float **pieces[] = {&w->grads, &w->rows, &w->normed, &w->grad_rows, &w->scale};
+    /* the last row of gradients is read and written as whole vectors */
+    const size_t grads = (size_t)TILE * w->height + vector;
+    const int height = a->heights[0] + a->heights[1], rounds = a->rounds ? 1 : 0;
+    const struct {
+        float **piece;
+        size_t floats;
+    } pieces[] = {
+        {&w->grads, grads},
+        {&w->rows, rows},
+        {&w->normed, rows},
+        {&w->grad_rows, rows},
+        {&w->scale, TILE},
+        {&w->rounded_weight, rounds * places_of(height, true) * (size_t)w->wide},
+        {&w->rounded_forward_weight, rounds * places_of(a->width, true) * (size_t)a->forward_wide},
+        {&w->rounded_grads, rounds * TILE * (size_t)rounded_width(height)},
+        {&w->rounded_rows, rounds * TILE * (size_t)rounded_width(a->width)},
+        {&w->paired_grads, rounds * grads},
+        {&w->paired_rows, rounds * rows},
+    };
     size_t used = 0;
-    for (int i = 0; i < 5; i++) {
-        *pieces[i] = block + used;
-        used += (sizes[i] + 15) / 16 * 16;
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+        *pieces[i].piece = block + used;
+        used += (pieces[i].floats + 15) / 16 * 16;
     }
     w->weight_sums = block + used; /* from here on all are sums, set to zero together */
     w->bias_sums = w->weight_sums + (size_t)w->height * w->wide;
@@ -175,9 +226,17 @@ void rows_backward(struct rows_backward *a) {
     float *block = aligned_block(4 * floats, &a->failed);
     if (!block) return;
     lay_out(&w, block);
+    int64_t prepared = a->pictures; /* the picture whose weights are rounded: none */
     for (size_t task; (task = atomic_fetch_add(&a->next, 1)) < a->pictures * chunks;) {
-        const size_t picture = task / chunks, begin = task % chunks * a->chunk;
-        const size_t left = a->rows - begin, rows = left < (size_t)a->chunk ? left : (size_t)a->chunk;
+        const int64_t picture = task / chunks;
+        const size_t begin = task % chunks * a->chunk, left = a->rows - begin;
+        const size_t rows = left < (size_t)a->chunk ? left : (size_t)a->chunk;
+        if (a->rounds && (prepared == a->pictures || (a->weight_pitch && prepared != picture))) {
+            pair_rows(a->weight + picture * a->weight_pitch, height, a->wide, w.rounded_weight);
+            if (a->forward_weight)
+                pair_rows(a->forward_weight, a->width, a->forward_wide, w.rounded_forward_weight);
+            prepared = picture;
+        }
         memset(w.weight_sums, 0, 4 * (block + floats - w.weight_sums));
         for (size_t row = 0; row < rows; row += TILE)
             do_tile(&w, picture, picture * a->rows + begin + row,

@@ -27,6 +27,7 @@ struct rows_backward {
     int64_t width, wide, forward_wide;     /* `wide`: width rounded up to 16, and so on */
     int64_t pictures, rows, chunk;         /* `rows` of each picture */
     int64_t weight_pitch; /* numbers from a picture's weights to the next one's; 0: one for all */
+    int32_t rounds;       /* whether factors of products are rounded to bf16; their sums are floats */
     float epsilon;        /* of the LayerNorm */
 
     /* among the threads that call at the same time with the same struct, 0 at first */

@@ -1,7 +1,7 @@
 """Linear maps of tokens and the depthwise convolution on CPUs, forward and backward.
 
-By `rows.c`, `rows_backward.c` and `depthwise.c`, in float32; each function makes a pass or two
-over the tokens.
+By `rows.c`, `rows_backward.c` and `depthwise.c`, in float32, on request with the factors of matrix
+products in bfloat16; each function makes a pass or two over the tokens.
 """
 
 import ctypes
@@ -40,6 +40,7 @@ class _LinearArguments(cpu.KernelArguments):
         *cpu.pointers("weight", "bias", "norm_weight", "norm_bias", "residual", "out"),
         *cpu.integers("out_width", "wide", "pictures", "rows", "weight_pitch"),
         ("gelu", ctypes.c_int32),
+        ("rounds", ctypes.c_int32),
         ("epsilon", ctypes.c_float),
         *cpu.KernelArguments.SHARED,
     )
@@ -54,6 +55,7 @@ def linear(
     gelu: bool = False,
     residual: Tensor | None = None,
     out: Tensor | None = None,
+    rounded: bool = False,
 ) -> Tensor:
     """Map up to three inputs side by side, with what comes before and after the map.
 
@@ -65,6 +67,7 @@ def linear(
         gelu: Whether a GELU follows the map.
         residual: `b n m`, added last.
         out: Where the result goes, contiguous; it may be the residual, or an input of its shape.
+        rounded: Whether the map's factors are rounded to bfloat16. Sums are float32 all the same.
 
     Returns:
         `b n m`.
@@ -91,6 +94,7 @@ def linear(
         rows=n,
         weight_pitch=weight[0].numel() if weight.dim() == 3 else 0,
         gelu=gelu,
+        rounds=rounded,
         epsilon=0 if norm is None else norm.eps,
     )
     cpu.run("rows_linear", arguments, b * n)
@@ -108,6 +112,7 @@ class _LinearBackwardArguments(cpu.KernelArguments):
         *cpu.pointers("through", "grad_x", "sums"),
         *cpu.integers("width", "wide", "forward_wide", "pictures", "rows", "chunk"),
         *cpu.integers("weight_pitch"),
+        ("rounds", ctypes.c_int32),
         ("epsilon", ctypes.c_float),
         *cpu.KernelArguments.SHARED,
     )
@@ -138,6 +143,7 @@ def linear_backward(
     gelu_bias: Tensor | None = None,
     through: Tensor | None = None,
     out: Tensor | None = None,
+    rounded: bool = False,
 ) -> LinearGradients:
     """Compute the gradients of one or two linear maps of the same rows.
 
@@ -150,6 +156,7 @@ def linear_backward(
         gelu_bias: The bias `m` of the only map, where a GELU followed.
         through: `b n k`, a gradient with respect to x from elsewhere, which is added.
         out: Where the gradient of x goes, contiguous; it may be `through`.
+        rounded: Whether the factors of products are rounded to bfloat16, as in `linear`.
     """
     (b, n, k), m = x.shape, weight.shape[-2]
     grads = tuple(grad.contiguous() for grad in grads)
@@ -178,6 +185,7 @@ def linear_backward(
         rows=n,
         chunk=chunk,
         weight_pitch=padded[0].numel() if weight.dim() == 3 else 0,
+        rounds=rounded,
         epsilon=0 if norm is None else norm.eps,
     )
     cpu.run("rows_backward", arguments, b * chunks)
