@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import as_file, files
@@ -22,6 +22,7 @@ from atdsr import imaging
 from atdsr.base import memory
 from atdsr.evaluation import other_networks
 from atdsr.network import kernels
+from atdsr.network.backend import products_in_bfloat16
 from atdsr.network.config import NetworkConfig, atd, atd_light, atd_light_v2, atd_u, atd_v2
 from atdsr.network.kernels import cpu
 from atdsr.network.model import ATD, Layer
@@ -173,7 +174,8 @@ class Runner:
 
     def _enlarge(self, image: Tensor) -> Tensor:
         bf16 = self._side.precision == "bf16"
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        precision = products_in_bfloat16(image.device) if bf16 else nullcontext()
+        with torch.inference_mode(), precision:
             return self._network(image)
 
 

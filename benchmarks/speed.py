@@ -42,6 +42,7 @@ from script import run_script
 from turns import Seconds, Worker, machine
 
 OURS = (PLAIN, FUSED)
+WITH_BF16 = (AS_IS, TUNED, *OURS, FUSED.in_bf16())
 GENERATIONS = (*OURS, PLAIN_V2, FUSED_V2)
 
 
@@ -63,12 +64,12 @@ class Case:
 
 
 CASES = {
-    "light-64": Case(Work("light", 4, 64, 64)),
-    "light-128": Case(Work("light", 4, 128, 128)),
-    "light-320": Case(Work("light", 4, 180, 320)),
+    "light-64": Case(Work("light", 4, 64, 64), WITH_BF16),
+    "light-128": Case(Work("light", 4, 128, 128), WITH_BF16),
+    "light-320": Case(Work("light", 4, 180, 320), WITH_BF16),
     "classical": Case(
         Work("classical", 4, 64, 64),
-        (AS_IS, TUNED, *OURS, *(side.in_bf16() for side in OURS)),
+        (*WITH_BF16, PLAIN.in_bf16()),
     ),
     "photo": Case(Work("light", 2, 512, 512), (DAT, *OURS)),
     "generations-128": Case(Work("light", 4, 128, 128), GENERATIONS),

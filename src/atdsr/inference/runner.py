@@ -17,6 +17,7 @@ from atdsr.inference import borders, budget
 from atdsr.inference.borders import Edges
 from atdsr.inference.config import InferenceConfig, UpscaleError
 from atdsr.inference.onnx_network import OnnxNetwork
+from atdsr.network.backend import multiplies_bfloat16, products_in_bfloat16
 from atdsr.network.config import ATDConfig
 from atdsr.network.kernels import cpu, gpu
 from atdsr.network.kernels.gpu.graphs import Graph
@@ -55,7 +56,7 @@ class TileRunner(ABC):
             layer_done: Called after each layer.
         """
         forward = partial(self._forward, layer_done=layer_done)
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), self._in_precision():
             image_here = image.to(self._device, self._dtype)
             taken = self._taken(image_here)
             out = self_ensemble(forward, taken) if self._config.ensemble else forward(taken)
@@ -79,7 +80,7 @@ class TileRunner(ABC):
         """Of the pictures that the network takes."""
         return torch.float32
 
-    def _autocast(self) -> AbstractContextManager[Any]:
+    def _in_precision(self) -> AbstractContextManager[Any]:
         """Return the context in which the network runs."""
         return nullcontext()
 
@@ -129,20 +130,19 @@ class NetworkRunner(TileRunner):
         self._graph_in_use = threading.Lock()  # a graph has one buffer for its input
         self._process = os.getpid()
         self._parameters = sum(parameter.numel() for parameter in model.parameters())
-        self._has_kernels = cpu.supports_device(self._device) and config.precision == "fp32"
+        self._has_kernels = cpu.supports_device(self._device) and (
+            config.precision == "fp32" or multiplies_bfloat16(self._device)
+        )
 
     @property
     def _dtype(self) -> torch.dtype:
         return next(self._model.parameters()).dtype
 
-    def _autocast(self) -> AbstractContextManager[Any]:
+    def _in_precision(self) -> AbstractContextManager[Any]:
+        if self._config.precision == "fp32":
+            return nullcontext()
         # a recorded graph must not read casts of weights that were cached before the recording
-        return torch.autocast(
-            self._device.type,
-            torch.bfloat16,
-            enabled=self._config.precision == "bf16",
-            cache_enabled=self._graph is None,
-        )
+        return products_in_bfloat16(self._device, cache_casts=self._graph is None)
 
     def estimate(self, height: int, width: int) -> int:
         """Return the main memory in bytes that a picture of that size takes as a whole."""
@@ -155,7 +155,7 @@ class NetworkRunner(TileRunner):
         if self._device.type == "cuda":
             name, why_not = gpu.status().gpu, gpu.status().why_not
             kernels = "kernels in Triton" if name else f"plain PyTorch: {why_not}"
-        elif cpu.supports_device(self._device) and self._config.precision == "fp32":
+        elif self._has_kernels:
             kernels = f"kernels in C ({cpu.status().variant})"
         elif self._device.type == "cpu" and (why_not := cpu.status().why_not):
             kernels = f"plain PyTorch: {why_not}"

@@ -1,4 +1,8 @@
-"""Whole layers on CPUs, in float32, by the kernels in C: in inference, and in training."""
+"""Whole layers on CPUs by the kernels in C, in inference and in training.
+
+Tensors are float32. Factors of large products may be rounded to bfloat16, but not those that
+categories come from: a token in another category moves all that follow it in their order.
+"""
 
 import functools
 import math
@@ -41,10 +45,15 @@ class Workspace:
 
 
 class CPUBackend:
-    """Runs whole layers in one forward pass; it belongs to the thread of that pass."""
+    """Runs whole layers in one forward pass; it belongs to the thread of that pass.
 
-    def __init__(self) -> None:
+    Args:
+        rounded: Whether factors of products are rounded to bfloat16.
+    """
+
+    def __init__(self, *, rounded: bool = False) -> None:
         self._workspace = Workspace()
+        self._rounded = rounded
 
     def run_layer(self, layer: "Layer", x: Tensor, dictionary: Tensor) -> tuple[Tensor, Tensor]:
         """Compute `model.Layer.forward`; the result has memory of its own."""
@@ -57,10 +66,12 @@ class CPUBackend:
         inputs = x, keys, values, codes, *weights
         if needs_gradients(*(tensor for tensor in inputs if tensor is not None)):
             run = cast(Callable[..., tuple[Tensor, Tensor | None]], _LayerFunction.apply)
-            out, gathered = run(layer, *inputs)
+            out, gathered = run(layer, self._rounded, *inputs)
         else:
             memory = self._workspace.buffer
-            out, _, refined = _run(layer, weights, x, keys, values, codes, memory)
+            out, _, refined = _run(
+                layer, weights, x, keys, values, codes, memory, rounded=self._rounded
+            )
             gathered = None if refined is None else refined.gathered
         if layer.refinement is not None and gathered is not None:
             dictionary = refine_dictionary(dictionary, gathered, layer.refinement.sigma)
@@ -162,6 +173,7 @@ def _run(
     codes: Tensor | None,
     memory: Callable[..., Tensor],
     *,
+    rounded: bool,
     keep: bool = False,
 ) -> tuple[Tensor, _Activations, _Refined | None]:
     """Compute a layer, all but what becomes of its dictionary.
@@ -177,6 +189,7 @@ def _run(
             again may get the same memory: "wide" holds queries, keys and values, then the hidden
             channels of the feed-forward part; "narrow" the queries of the dictionary, then what
             category attention returns, then a part of what the depthwise convolution does.
+        rounded: Whether factors of products are rounded to bfloat16.
         keep: Whether a backward pass follows, for which intermediate results are kept.
 
     Returns:
@@ -200,12 +213,12 @@ def _run(
 
     # window and category attention
     qkv = memory("wide", b, n, 3 * c)
-    linear((tokens,), weights.qkv.T, weights.qkv_bias, norm=norm, out=qkv)
+    linear((tokens,), weights.qkv.T, weights.qkv_bias, norm=norm, out=qkv, rounded=rounded)
     window, category = layer.window, layer.category
     grid = qkv.view(b, h, w, 3 * c), weights.window_biases, window.side, window.shifted
     if window.side % SIDE_MULTIPLE == 0:
         _, window_sums = attention.window_attention(
-            *grid, keep=keep, out=from_window.view(b, h, w, c)
+            *grid, keep=keep, out=from_window.view(b, h, w, c), rounded=rounded
         )
     else:
         assert not keep, "the caller knows which windows have a kernel"
@@ -214,7 +227,9 @@ def _run(
     order_by, count = category.sort_keys(categories, x)
     order = operators.sort_by_category(order_by, count)
     runs = qkv, order, weights.log_scale, category.heads, min(n, category.group)
-    _, category_sums = attention.category_attention(*runs, keep=keep, out=from_category)
+    _, category_sums = attention.category_attention(
+        *runs, keep=keep, out=from_category, rounded=rounded
+    )
 
     # the sum of the three and x: projections and the dictionary's values are one linear map
     projections = torch.cat([weights.window.T, weights.category.T])
@@ -222,7 +237,8 @@ def _run(
     bias = None
     if weights.window_bias is not None and weights.category_bias is not None:
         bias = weights.window_bias + weights.category_bias
-    linear((from_window, from_category, shares), weight, bias, residual=tokens, out=attended)
+    parts = from_window, from_category, shares
+    linear(parts, weight, bias, residual=tokens, out=attended, rounded=rounded)
 
     # feed-forward part
     hidden = memory("wide", b, n, weights.fc2.shape[1])
@@ -230,11 +246,13 @@ def _run(
     if room := hidden.shape[-1] - weight.shape[-1]:  # for the codes: columns of zeros
         weight = F.pad(weight, (0, room))
         bias = None if bias is None else F.pad(bias, (0, room))
-    linear((attended,), weight, bias, norm=_norm_ffn(layer, weights), gelu=True, out=hidden)
+    norm = _norm_ffn(layer, weights)
+    linear((attended,), weight, bias, norm=norm, gelu=True, out=hidden, rounded=rounded)
     hidden = hidden.view(b, h, w, -1)
     if codes is not None:
         hidden[..., -codes.shape[-1] :] = F.embedding(categories.view(b, h, w), codes)
-    mixed = _mix(weights, hidden, attended, out, memory, whole=keep or n <= _BAND)
+    whole = keep or n <= _BAND
+    mixed = _mix(weights, hidden, attended, out, memory, whole=whole, rounded=rounded)
 
     kept = _Activations(
         tokens,
@@ -270,6 +288,7 @@ def _mix(
     memory: Callable[..., Tensor],
     *,
     whole: bool,
+    rounded: bool,
 ) -> Tensor:
     """Compute the end of the feed-forward part, and add it to what was attended.
 
@@ -281,6 +300,7 @@ def _mix(
         memory: See `_run`.
         whole: Whether to compute the convolution of all tokens at once; otherwise in bands of
             rows, so that its result takes less memory than anything else in a layer.
+        rounded: See `_run`.
 
     Returns:
         What the convolution returned, of the last band unless it was whole: `b n c`.
@@ -291,7 +311,7 @@ def _mix(
     if whole:
         mixed = tokenwise.depthwise_gelu(hidden, *convolution, memory("narrow", b, h, w, c))
         mixed = mixed.flatten(1, 2)
-        linear((mixed,), *end, residual=attended, out=out)
+        linear((mixed,), *end, residual=attended, out=out, rounded=rounded)
         return mixed
     mixed, rows = hidden, max(1, _BAND // w)
     for picture in range(b):
@@ -304,7 +324,7 @@ def _mix(
             ].flatten(1, 2)
             band = slice(top * w, bottom * w)
             residual, to = (x[picture : picture + 1, band] for x in (attended, out))
-            linear((mixed,), *end, residual=residual, out=to)
+            linear((mixed,), *end, residual=residual, out=to, rounded=rounded)
     return mixed
 
 
@@ -350,6 +370,7 @@ class _LayerFunction(torch.autograd.Function):
     def forward(
         ctx: Any,
         layer: "Layer",
+        rounded: bool,
         x: Tensor,
         keys: Tensor,
         values: Tensor,
@@ -361,9 +382,11 @@ class _LayerFunction(torch.autograd.Function):
         They must be no views, which could not be changed in their place afterwards.
         """
         given, memory = _Weights(*weights), lambda _, *shape: x.new_empty(shape)
-        out, kept, refined = _run(layer, given, x, keys, values, codes, memory, keep=True)
+        out, kept, refined = _run(
+            layer, given, x, keys, values, codes, memory, rounded=rounded, keep=True
+        )
         ctx.save_for_backward(keys, values, codes, *given, *kept, *(refined or ()))
-        ctx.layer, ctx.shape = layer, x.shape
+        ctx.layer, ctx.rounded, ctx.shape = layer, rounded, x.shape
         return out, None if refined is None else refined.gathered
 
     @staticmethod
@@ -374,6 +397,7 @@ class _LayerFunction(torch.autograd.Function):
         count, end = len(_Weights._fields), len(_Weights._fields) + len(_Activations._fields)
         weights, kept = _Weights(*rest[:count]), _Activations(*rest[count:end])
         layer: Layer = ctx.layer
+        rounded: bool = ctx.rounded
         (b, h, w, c), grad = ctx.shape, grad.flatten(1, 2).contiguous()
         grads: dict[str, Tensor | None] = {}
 
@@ -396,7 +420,7 @@ class _LayerFunction(torch.autograd.Function):
             )
 
         # feed-forward part
-        fc2 = linear_backward((grad,), weights.fc2, kept.mixed)
+        fc2 = linear_backward((grad,), weights.fc2, kept.mixed, rounded=rounded)
         grad_hidden, grads["depthwise"], grads["depthwise_bias"] = (
             tokenwise.depthwise_gelu_backward(
                 fc2.x.view(kept.hidden.shape),
@@ -419,13 +443,16 @@ class _LayerFunction(torch.autograd.Function):
             norm=_norm_ffn(layer, weights),
             gelu_bias=weights.fc1.new_zeros(len(weights.fc1)) if fc1_bias is None else fc1_bias,
             through=grad,
+            rounded=rounded,
         )
 
         # the sum of the three attentions and x
         grad = fc1.x
-        window = linear_backward((grad,), weights.window, kept.from_window)
-        category = linear_backward((grad,), weights.category, kept.from_category)
-        looked_up = linear_backward((grad,), values.mT, kept.shares, through=grad_shares)
+        window = linear_backward((grad,), weights.window, kept.from_window, rounded=rounded)
+        category = linear_backward((grad,), weights.category, kept.from_category, rounded=rounded)
+        looked_up = linear_backward(
+            (grad,), values.mT, kept.shares, through=grad_shares, rounded=rounded
+        )
         grad_qkv, of_table = attention.window_attention_backward(
             window.x.view(b, h, w, c),
             kept.qkv.view(b, h, w, -1),
@@ -435,6 +462,7 @@ class _LayerFunction(torch.autograd.Function):
             layer.window.side,
             layer.window.shifted,
             learned=True,
+            rounded=rounded,
         )
         grad_qkv, grads["log_scale"] = attention.category_attention_backward(
             category.x,
@@ -447,13 +475,16 @@ class _LayerFunction(torch.autograd.Function):
             min(h * w, layer.category.group),
             learned=True,
             into=grad_qkv.flatten(1, 2),
+            rounded=rounded,
         )
         grad_query, grad_keys = dictionary.look_up_backward(
             looked_up.x, kept.query, keys, kept.shares, statistics, grad_variance
         )
         both = torch.cat([weights.qkv, weights.query])
         norm = _norm_attention(layer, weights)
-        first = linear_backward((grad_qkv, grad_query), both, kept.x, norm=norm, through=grad)
+        first = linear_backward(
+            (grad_qkv, grad_query), both, kept.x, norm=norm, through=grad, rounded=rounded
+        )
 
         sizes = [len(weights.qkv), len(weights.query)]
         grads["norm_attention"], grads["norm_attention_bias"] = first.norm
@@ -467,7 +498,7 @@ class _LayerFunction(torch.autograd.Function):
             None if weight is None else grads[name] for name, weight in weights._asdict().items()
         )
         grad_values = looked_up.weight.mT
-        return None, first.x.view(ctx.shape), grad_keys, grad_values, grad_codes, *of_weights
+        return None, None, first.x.view(ctx.shape), grad_keys, grad_values, grad_codes, *of_weights
 
 
 class _MapFunction(torch.autograd.Function):

@@ -106,7 +106,7 @@ Template = Annotated[str, AfterValidator(_check_template), BeforeValidator(_unqu
 
 
 def dtype_of(precision: Precision) -> torch.dtype:
-    """Return the data type of parameters and crops; bf16 is left to autocast."""
+    """Return the data type of parameters and crops; bf16 is that of products alone."""
     return torch.float64 if precision == "fp64" else torch.float32
 
 
@@ -363,7 +363,8 @@ class TrainConfig(ConfigSection):
             and the average from its `params_ema`; a model of `atdsr models` gives both the same.
         init_strict: Whether the file must have every parameter. Otherwise parameters are taken
             whose name and shape match, and sub-pixels of another scale are interpolated.
-        precision: Precision of matrix products: "fp32", "bf16" by autocast, or "fp64" throughout.
+        precision: Precision of matrix products: "fp32", "bf16" with sums in float32, or "fp64"
+            throughout.
         activation_checkpointing: Recompute layers in the backward pass to save memory.
         compile: Run the network through `torch.compile`.
         cuda_graph: On a GPU, record a step as one CUDA graph, so that none of its kernels waits

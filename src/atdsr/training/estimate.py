@@ -164,7 +164,7 @@ class _Part:
 
     def __call__(self, step_config: StepConfig) -> Tensor:
         """Run the part in the precision of a step."""
-        with step_config.autocast(self.input.device):
+        with step_config.in_precision(self.input.device):
             if isinstance(self.module, Block):  # in a network, it is given what computes its layers
                 return self.module(self.input, select_backend(self.input, self.layers))
             return self.module(self.input)

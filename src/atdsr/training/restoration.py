@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from atdsr.datasets.degradations import Degrader
 from atdsr.datasets.degraded_folder import hr_tensor
 from atdsr.evaluation.testsets import TestSetError
 from atdsr.inference.budget import is_out_of_memory
+from atdsr.network.backend import products_in_bfloat16
 from atdsr.network.unet import Network
 from atdsr.training.config import TrainConfig
 from atdsr.training.events import Validated
@@ -94,8 +96,8 @@ class RestorationValidator:
         """Restore `1 c h w`, in the precision of the run's steps."""
         dtype = average.conv_first.weight.dtype
         is_bf16 = self._config.precision == "bf16"
-        autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=is_bf16)
-        with torch.inference_mode(), autocast:
+        precision = products_in_bfloat16(self._device) if is_bf16 else nullcontext()
+        with torch.inference_mode(), precision:
             return average(lr.to(self._device, dtype)).cpu()
 
 

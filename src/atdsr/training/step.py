@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from atdsr.base.reporter import SILENT, Reporter
 from atdsr.datasets import as_floats
+from atdsr.network.backend import products_in_bfloat16
 from atdsr.network.kernels import gpu
 from atdsr.network.kernels.gpu.graphs import Graph
 from atdsr.network.unet import Network
@@ -31,7 +32,8 @@ class StepConfig:
         loss: The loss function.
         ema: Decay of the exponential moving average of the weights.
         clip: Maximum norm of all gradients together; larger ones are scaled down to it.
-        precision: Precision of matrix products: "fp32", "bf16" by autocast, or "fp64" throughout.
+        precision: Precision of matrix products: "fp32", "bf16" with sums in float32, or "fp64"
+            throughout.
         micro_batch: The most crops at once; their gradients are accumulated.
         compile: Run the network through `torch.compile`.
         cuda_graph: Record the step as a CUDA graph where it runs on one GPU alone.
@@ -64,12 +66,12 @@ class StepConfig:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Data type of parameters and crops; bf16 is left to `autocast`."""
+        """Data type of parameters and crops; bf16 is that of products alone."""
         return dtype_of(self.precision)
 
-    def autocast(self, device: torch.device) -> torch.autocast:
+    def in_precision(self, device: torch.device) -> AbstractContextManager[None]:
         """Return the context in which matrix products have the precision of the run."""
-        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        return products_in_bfloat16(device) if self.precision == "bf16" else nullcontext()
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,7 @@ class TrainStep:
             lr_part, hr_part = (as_floats(x[begin : begin + size], config.dtype) for x in (lr, hr))
             weight = len(lr_part) * self._world_size / self._batch_size
             with self._no_sync(is_last=begin + size >= len(lr)):
-                with config.autocast(lr.device):
+                with config.in_precision(lr.device):
                     sr = self._network(lr_part)
                 loss = config.loss(sr.to(hr_part.dtype), hr_part) * weight
                 # a loss that is not finite spoils all gradients, so that all processes skip

@@ -100,6 +100,15 @@ def supports_device(device: torch.device) -> bool:
     )
 
 
+def multiplies_bf16() -> bool:
+    """Tell whether kernels run, and the processor multiplies bfloat16 faster than float32."""
+    if not _available():
+        return False
+    entry = function("multiplies_pairs")
+    entry.restype = ctypes.c_int
+    return bool(entry())
+
+
 def _available() -> bool:
     return status().variant is not None
 
