@@ -39,6 +39,7 @@ class Precision(StrEnum):
 
     fp32 = "fp32"
     bf16 = "bf16"
+    auto = "auto"
 
 
 class ParameterSet(StrEnum):
@@ -170,8 +171,9 @@ DeviceOption = Annotated[
 PrecisionOption = Annotated[
     Precision,
     typer.Option(
-        metavar="fp32|bf16",
-        help="Precision of matrix products; bf16 is faster only on hardware made for it.",
+        metavar="fp32|bf16|auto",
+        help="Precision of matrix products; auto takes bf16 on CPUs that multiply it, where it is "
+        "faster and as good.",
     ),
 ]
 ProviderOption = Annotated[

@@ -60,7 +60,8 @@ class Upscaler:
         model: The network: `b 3 h w` -> `b 3 h*scale w*scale`, RGB in [0, 1], unclamped; an ATD-U
             for gray pictures has one channel in and out.
         parameters: Number of its learned values; 0 where an ONNX file does not tell it.
-        config: How it runs. The device is a device of this machine, and the overlap a number.
+        config: How it runs. The device is a device of this machine, the precision is not "auto",
+            and the overlap is a number.
         device: Where the network is.
         scale: How many times the sides grow; 1 for an ATD-U, which restores.
         channels: Channels of what the network takes: 3, or 1 for an ATD-U for gray pictures.
@@ -100,9 +101,10 @@ class Upscaler:
             self.parameters = sum(parameter.numel() for parameter in model.parameters())
         else:
             device = "cpu" if config.device == "auto" else config.device
-            self.config = replace(config, device=device, provider=model.provider).for_window(
-                model.window
-            )
+            precision = "fp32" if config.precision == "auto" else config.precision
+            self.config = replace(
+                config, device=device, precision=precision, provider=model.provider
+            ).for_window(model.window)
             self._runner = OnnxRunner(model, self.config)
             self.parameters = model.parameters
         self.device = torch.device(self.config.device)
@@ -527,7 +529,8 @@ def load(
         name_or_path: A name that `atdsr models` lists, a `.safetensors` or official `.pth` file, or
             an `.onnx` file, of `atdsr export` or of another network with the same interface.
         device: "auto" takes CUDA, then MPS, then the CPU. Anything else names a device.
-        precision: "fp32", or "bf16" for matrix products in bfloat16 (sums stay in float32).
+        precision: "fp32", or "bf16" for matrix products in bfloat16 (sums stay in float32). "auto"
+            takes bf16 with the kernels on CPUs that multiply bfloat16.
         category_size: Category size of a file that does not tell it (the published networks do).
         prefer: Which set of parameters to take of a file with two: "params_ema", the moving average
             that official options name, or "params", which the official test of ATD-U reads.

@@ -18,6 +18,7 @@ from atdsr.base.option_values import (
     parse_upscale,
 )
 from atdsr.base.scales import SCALES
+from atdsr.inference.config import PRECISIONS
 from atdsr.web.problems import ProblemError, for_client
 
 FORMAT_NAMES = ("png", "tiff", "jpg", "webp", "avif", "bmp", "gif", "jxl", "jp2", "ppm")
@@ -47,8 +48,8 @@ def _parse_format(text: str) -> str:
 
 
 def _parse_precision(text: str) -> str:
-    if text not in ("fp32", "bf16"):
-        raise OptionError(f"precision is {text!r}; it is 'fp32' or 'bf16'.")
+    if text not in PRECISIONS:
+        raise OptionError(f"precision is {text!r}; it is 'fp32', 'bf16' or 'auto'.")
     return text
 
 
@@ -166,8 +167,8 @@ PARAMETERS = {
     ),
     "precision": Parameter(
         _parse_precision,
-        "Precision of matrix products; bf16 is faster on hardware made for it.",
-        {"type": "string", "enum": ["fp32", "bf16"], "default": "fp32"},
+        "Precision of matrix products; auto takes bf16 on CPUs that multiply it.",
+        {"type": "string", "enum": list(PRECISIONS), "default": "fp32"},
     ),
 }
 """Every query parameter by its name."""

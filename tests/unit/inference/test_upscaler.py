@@ -111,6 +111,13 @@ def test_bf16_is_close(upscaler: Upscaler) -> None:
     assert 0 < (out - upscaler(image)).abs().quantile(0.9) < 0.05
 
 
+@pytest.mark.parametrize("multiplies", [True, False])
+def test_precision_is_chosen_by_the_processor(multiplies: bool, monkeypatch) -> None:
+    monkeypatch.setattr("atdsr.inference.config.multiplies_bfloat16", lambda _: multiplies)
+    chosen = Upscaler(lively(TINY), device="cpu", precision="auto").config.precision
+    assert chosen == ("bf16" if multiplies else "fp32")
+
+
 @pytest.mark.parametrize(
     ("picture", "sentence"),
     [

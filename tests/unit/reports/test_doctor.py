@@ -103,7 +103,7 @@ def test_where_all_is_well_or_unknown_there_is_nothing_to_change():
             {"gpus": Gpus(("Tesla V100",), nvidia_driver=True, plain="it is too old.")},
             "plain path runs on the GPU: it is too old.",
         ),
-        ({"processor": Processor("New", 4, 8, ("AVX-512 BF16", "AMX"))}, "--precision bf16"),
+        ({"processor": Processor("New", 4, 8, ("AVX-512 BF16", "AMX"))}, "--precision auto"),
         (
             {
                 "allocator": Allocator("musl", keeps=False),

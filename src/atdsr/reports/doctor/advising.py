@@ -118,8 +118,6 @@ def _on_gpus(machine: Machine) -> Iterator[str]:
 
 
 def _on_precision(machine: Machine) -> Iterator[str]:
-    if machine.device == "cpu" and machine.processor is not None and machine.processor.bfloat16:
-        yield (
-            "This processor multiplies bfloat16 natively: try --precision bf16, above all with "
-            "large networks."
-        )
+    sets = None if machine.processor is None else machine.processor.instructions
+    if machine.device == "cpu" and sets is not None and "AVX-512 BF16" in sets:
+        yield "This processor multiplies bfloat16: --precision auto makes use of it."
