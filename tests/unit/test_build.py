@@ -132,7 +132,7 @@ def test_without_a_compiler_zig_is_asked_for(
 @pytest.mark.parametrize(
     ("target", "instruction_set", "zig", "compiling", "linking"),
     [
-        ("x86_64-linux", "avx512", False, "-march=x86-64-v4 -mprefer-vector-width=512", "-lm"),
+        ("x86_64-linux", "avx512", False, "-march=x86-64-v4 -mavx512bf16", "-lm"),
         ("x86_64-linux", "avx2", False, "-march=x86-64-v3", "-lm"),
         ("x86_64-linux", "avx2", True, "-mcpu=x86_64_v3 -target x86_64-linux-gnu.2.17", "-s -lm"),
         ("aarch64-linux", "neon", True, "-target aarch64-linux-gnu.2.17", "-lm"),
@@ -142,7 +142,7 @@ def test_without_a_compiler_zig_is_asked_for(
             "x86_64-windows",
             "avx512",
             True,
-            "-mcpu=x86_64_v4 -target x86_64-windows-gnu",
+            "-mcpu=x86_64_v4+avx512bf16 -target x86_64-windows-gnu",
             "-lucrtbase",
         ),
     ],

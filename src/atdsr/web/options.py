@@ -18,7 +18,6 @@ from atdsr.base.option_values import (
     parse_upscale,
 )
 from atdsr.base.scales import SCALES
-from atdsr.inference.config import PRECISIONS
 from atdsr.web.problems import ProblemError, for_client
 
 FORMAT_NAMES = ("png", "tiff", "jpg", "webp", "avif", "bmp", "gif", "jxl", "jp2", "ppm")
@@ -38,6 +37,9 @@ def _parse_flag(text: str) -> bool:
     return values[text]
 
 
+_PRECISIONS = ("fp32", "bf16", "auto")  # of `inference.config`, which imports PyTorch
+
+
 def _parse_format(text: str) -> str:
     name = text.lower().removeprefix(".")
     name = {"jpeg": "jpg", "tif": "tiff"}.get(name, name)
@@ -48,7 +50,7 @@ def _parse_format(text: str) -> str:
 
 
 def _parse_precision(text: str) -> str:
-    if text not in PRECISIONS:
+    if text not in _PRECISIONS:
         raise OptionError(f"precision is {text!r}; it is 'fp32', 'bf16' or 'auto'.")
     return text
 
@@ -168,7 +170,7 @@ PARAMETERS = {
     "precision": Parameter(
         _parse_precision,
         "Precision of matrix products; auto takes bf16 on CPUs that multiply it.",
-        {"type": "string", "enum": list(PRECISIONS), "default": "fp32"},
+        {"type": "string", "enum": list(_PRECISIONS), "default": "fp32"},
     ),
 }
 """Every query parameter by its name."""
