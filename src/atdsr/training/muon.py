@@ -2,11 +2,13 @@
 
 A network like ATD has a few hundred small matrices of a few shapes. PyTorch's own Muon updates them
 one by one, which takes longer than a step's arithmetic where launching an operation is what
-costs. Here the matrices of one shape are stacked.
+costs. Here the matrices of one shape are one tensor.
 """
 
 import math
 from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -14,7 +16,26 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-_copy = torch._foreach_copy_  # pyright: ignore[reportPrivateImportUsage]
+from atdsr.training.flat import Vector, as_vector, gradients_of
+
+
+@dataclass
+class _Stack:
+    """Parameters of one shape.
+
+    Attributes:
+        group: Number of their group.
+        parameters: The parameters.
+        values: All of them as one tensor, `n` and the shape; they are views of it.
+        momentum: Their momenta, likewise; None if not in use yet.
+        gradient: Their gradients, likewise, for the next step.
+    """
+
+    group: int
+    parameters: list[Tensor]
+    values: Tensor
+    momentum: Tensor | None = None
+    gradient: Tensor | None = None
 
 
 class Muon(torch.optim.Muon):
@@ -23,6 +44,8 @@ class Muon(torch.optim.Muon):
     It takes tensors of more than two axes, too, as matrices of the first axis and all others, as in
     Jordan's implementation (https://github.com/KellerJordan/Muon). Float64 is computed in float64
     throughout, and float32 in float32 on a CPU without instructions for products of bfloat16.
+
+    Parameters become views of one tensor for each shape, and must stay so.
 
     It never waits for the device, so a CUDA graph can hold it. The learning rate of a group may be
     a number or a tensor of one element on the parameters' device.
@@ -34,6 +57,8 @@ class Muon(torch.optim.Muon):
     """
 
     found_inf: Tensor | None = None
+    _stacks: list[_Stack] | None = None
+    _gathered: list[_Stack] | None = None
 
     def __init__(
         self,
@@ -60,9 +85,25 @@ class Muon(torch.optim.Muon):
         # past PyTorch's own, which refuses tensors of more than two axes
         torch.optim.Optimizer.__init__(self, params, defaults)
 
+    def flatten(self) -> list[Vector]:
+        """Return all parameters as a vector for each shape, whose views they become."""
+        stacks = self._whole_stacks()
+        return [Vector(stack.parameters, stack.values.flatten()) for stack in stacks]
+
+    def gather_gradients(self) -> list[Tensor]:
+        """Copy the gradients of all parameters for the next step, which reads no others.
+
+        A parameter that has none counts as one whose gradient is zero.
+
+        Returns:
+            The copies, which may be changed in place.
+        """
+        self._gathered = self._whole_stacks()
+        return [_gather(stack) for stack in self._gathered]
+
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """Update the parameters that have a gradient.
+        """Update all parameters after `gather_gradients`, else those that have a gradient.
 
         Args:
             closure: Computes the loss and the gradients again; None if the gradients are there.
@@ -74,21 +115,53 @@ class Muon(torch.optim.Muon):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            by_shape: dict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    key = parameter.shape, parameter.dtype, parameter.device
-                    by_shape[key].append(parameter)
-            for parameters in by_shape.values():
-                self._update(group, parameters)
+        stacks, self._gathered = self._gathered, None
+        if stacks is None:
+            stacks = self._stacks_with_gradients()
+            for stack in stacks:
+                _gather(stack)
+        for stack in stacks:
+            self._update(stack)
         return loss
 
-    def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state of this class or of `torch.optim.Muon`."""
+        super().load_state_dict(state_dict)
+        for stack in self._stacks or ():
+            stack.momentum = None
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters."""
+        super().add_param_group(param_group)
+        self._stacks = None
+
+    def _whole_stacks(self) -> list[_Stack]:
+        """Return the stacks of all parameters."""
+        if self._stacks is None:
+            groups = (group["params"] for group in self.param_groups)
+            self._stacks = _stacked(groups)
+        return self._stacks
+
+    def _stacks_with_gradients(self) -> list[_Stack]:
+        """Return the stacks of the parameters that have a gradient."""
+        groups = [
+            [parameter for parameter in group["params"] if parameter.grad is not None]
+            for group in self.param_groups
+        ]
+        if all(len(x) == len(y["params"]) for x, y in zip(groups, self.param_groups, strict=True)):
+            return self._whole_stacks()
+        self._stacks = None  # some parameters become views of other tensors
+        return _stacked(groups)
+
+    def _update(self, stack: _Stack) -> None:
         """Take one step for parameters of one shape."""
-        grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        momenta = [self._momentum(parameter) for parameter in parameters]
-        grad, old, old_momentum = (torch.stack(x) for x in (grads, parameters, momenta))
+        group = self.param_groups[stack.group]
+        if stack.momentum is None:
+            momenta = as_vector([self._momentum(parameter) for parameter in stack.parameters])
+            stack.momentum = momenta.view_as(stack.values)
+        grad, stack.gradient = stack.gradient, None
+        assert grad is not None, "they were gathered"
+        old, old_momentum = stack.values, stack.momentum
         momentum = old_momentum.lerp(grad, 1 - group["momentum"])
         update = grad.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
         update = _orthogonalized(
@@ -101,14 +174,33 @@ class Muon(torch.optim.Muon):
             skipped = self.found_inf.bool()
             new = torch.where(skipped, old, new)
             momentum = torch.where(skipped, old_momentum, momentum)
-        _copy(parameters, list(new.unbind()))
-        _copy(momenta, list(momentum.unbind()))
+        old.copy_(new)
+        old_momentum.copy_(momentum)
 
     def _momentum(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
         return state["momentum_buffer"]
+
+
+def _stacked(groups: Iterable[list[Tensor]]) -> list[_Stack]:
+    """Stack the parameters of each group by shapes."""
+    by_shape: dict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
+    for number, parameters in enumerate(groups):
+        for parameter in parameters:
+            key = number, parameter.shape, parameter.dtype, parameter.device
+            by_shape[key].append(parameter)
+    return [
+        _Stack(number, parameters, as_vector(parameters).view(len(parameters), *shape))
+        for (number, shape, *_), parameters in by_shape.items()
+    ]
+
+
+def _gather(stack: _Stack) -> Tensor:
+    """Copy the gradients of a stack's parameters into one tensor."""
+    stack.gradient = gradients_of(stack.parameters).view_as(stack.values)
+    return stack.gradient
 
 
 def _orthogonalized(

@@ -133,6 +133,36 @@ def test_a_parameter_without_a_gradient_stays() -> None:
     assert not torch.equal(parameters[4], _matrices(0)[4])
 
 
+def test_gradients_are_gathered_before_the_step() -> None:
+    """They may be changed until then; where there is none, the gradient is zero."""
+    expected, found = _matrices(0), _matrices(0)
+    _give_gradients(expected, 0)
+    expected[1].grad = torch.zeros_like(expected[1])
+    Muon(expected, lr=0.02).step()
+    _give_gradients(found, 0)
+    found[1].grad = None
+    optimizer = Muon(found, lr=0.02)
+    for parameter in found:
+        parameter.grad = None if parameter.grad is None else 4 * parameter.grad
+    for gradient in optimizer.gather_gradients():
+        gradient.mul_(0.25)
+    for parameter in found:
+        parameter.grad = None
+    optimizer.step()
+    assert all(map(torch.equal, found, expected))
+
+
+def test_parameters_are_views_of_a_vector_for_each_shape() -> None:
+    parameters, optimizer = _take_steps(Muon, 1)
+    vectors = optimizer.flatten()
+    assert [len(vector.parameters) for vector in vectors] == [2, 2, 1, 1, 1]
+    for vector in vectors:
+        values = torch.cat([p.detach().flatten() for p in vector.parameters])
+        assert torch.equal(vector.values, values)
+        vector.values.zero_()
+    assert not any(parameter.any() for parameter in parameters)
+
+
 def test_a_closure_is_called_with_gradients() -> None:
     parameter = nn.Parameter(torch.eye(4))
 
