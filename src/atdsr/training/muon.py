@@ -2,18 +2,40 @@
 
 A network like ATD has a few hundred small matrices of a few shapes. PyTorch's own Muon updates them
 one by one, which takes longer than a step's arithmetic where launching an operation is what
-costs. Here the matrices of one shape are stacked.
+costs. Here the matrices of one shape are one tensor.
 """
 
 import math
 from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-_copy = torch._foreach_copy_  # pyright: ignore[reportPrivateImportUsage]
+from atdsr.training.flat import Vector, as_vector, gradients_of
+
+
+@dataclass
+class _Stack:
+    """Parameters of one shape.
+
+    Attributes:
+        group: Number of their group.
+        parameters: The parameters.
+        values: All of them as one tensor, `n` and the shape; they are views of it.
+        momentum: Their momenta, likewise; None if not in use yet.
+        gradient: Their gradients, likewise, for the next step.
+    """
+
+    group: int
+    parameters: list[Tensor]
+    values: Tensor
+    momentum: Tensor | None = None
+    gradient: Tensor | None = None
 
 
 class Muon(torch.optim.Muon):
@@ -21,7 +43,9 @@ class Muon(torch.optim.Muon):
 
     It takes tensors of more than two axes, too, as matrices of the first axis and all others, as in
     Jordan's implementation (https://github.com/KellerJordan/Muon). Float64 is computed in float64
-    throughout.
+    throughout, and float32 in float32 on a CPU without instructions for products of bfloat16.
+
+    Parameters become views of one tensor for each shape, and must stay so.
 
     It never waits for the device, so a CUDA graph can hold it. The learning rate of a group may be
     a number or a tensor of one element on the parameters' device.
@@ -33,6 +57,8 @@ class Muon(torch.optim.Muon):
     """
 
     found_inf: Tensor | None = None
+    _stacks: list[_Stack] | None = None
+    _gathered: list[_Stack] | None = None
 
     def __init__(
         self,
@@ -59,9 +85,25 @@ class Muon(torch.optim.Muon):
         # past PyTorch's own, which refuses tensors of more than two axes
         torch.optim.Optimizer.__init__(self, params, defaults)
 
+    def flatten(self) -> list[Vector]:
+        """Return all parameters as a vector for each shape, whose views they become."""
+        stacks = self._whole_stacks()
+        return [Vector(stack.parameters, stack.values.flatten()) for stack in stacks]
+
+    def gather_gradients(self) -> list[Tensor]:
+        """Copy the gradients of all parameters for the next step, which reads no others.
+
+        A parameter that has none counts as one whose gradient is zero.
+
+        Returns:
+            The copies, which may be changed in place.
+        """
+        self._gathered = self._whole_stacks()
+        return [_gather(stack) for stack in self._gathered]
+
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """Update the parameters that have a gradient.
+        """Update all parameters after `gather_gradients`, else those that have a gradient.
 
         Args:
             closure: Computes the loss and the gradients again; None if the gradients are there.
@@ -73,21 +115,53 @@ class Muon(torch.optim.Muon):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            by_shape: dict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    key = parameter.shape, parameter.dtype, parameter.device
-                    by_shape[key].append(parameter)
-            for parameters in by_shape.values():
-                self._update(group, parameters)
+        stacks, self._gathered = self._gathered, None
+        if stacks is None:
+            stacks = self._stacks_with_gradients()
+            for stack in stacks:
+                _gather(stack)
+        for stack in stacks:
+            self._update(stack)
         return loss
 
-    def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state of this class or of `torch.optim.Muon`."""
+        super().load_state_dict(state_dict)
+        for stack in self._stacks or ():
+            stack.momentum = None
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters."""
+        super().add_param_group(param_group)
+        self._stacks = None
+
+    def _whole_stacks(self) -> list[_Stack]:
+        """Return the stacks of all parameters."""
+        if self._stacks is None:
+            groups = (group["params"] for group in self.param_groups)
+            self._stacks = _stacked(groups)
+        return self._stacks
+
+    def _stacks_with_gradients(self) -> list[_Stack]:
+        """Return the stacks of the parameters that have a gradient."""
+        groups = [
+            [parameter for parameter in group["params"] if parameter.grad is not None]
+            for group in self.param_groups
+        ]
+        if all(len(x) == len(y["params"]) for x, y in zip(groups, self.param_groups, strict=True)):
+            return self._whole_stacks()
+        self._stacks = None  # some parameters become views of other tensors
+        return _stacked(groups)
+
+    def _update(self, stack: _Stack) -> None:
         """Take one step for parameters of one shape."""
-        grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        momenta = [self._momentum(parameter) for parameter in parameters]
-        grad, old, old_momentum = (torch.stack(x) for x in (grads, parameters, momenta))
+        group = self.param_groups[stack.group]
+        if stack.momentum is None:
+            momenta = as_vector([self._momentum(parameter) for parameter in stack.parameters])
+            stack.momentum = momenta.view_as(stack.values)
+        grad, stack.gradient = stack.gradient, None
+        assert grad is not None, "they were gathered"
+        old, old_momentum = stack.values, stack.momentum
         momentum = old_momentum.lerp(grad, 1 - group["momentum"])
         update = grad.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
         update = _orthogonalized(
@@ -100,8 +174,8 @@ class Muon(torch.optim.Muon):
             skipped = self.found_inf.bool()
             new = torch.where(skipped, old, new)
             momentum = torch.where(skipped, old_momentum, momentum)
-        _copy(parameters, list(new.unbind()))
-        _copy(momenta, list(momentum.unbind()))
+        old.copy_(new)
+        old_momentum.copy_(momentum)
 
     def _momentum(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]
@@ -110,19 +184,41 @@ class Muon(torch.optim.Muon):
         return state["momentum_buffer"]
 
 
+def _stacked(groups: Iterable[list[Tensor]]) -> list[_Stack]:
+    """Stack the parameters of each group by shapes."""
+    by_shape: dict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
+    for number, parameters in enumerate(groups):
+        for parameter in parameters:
+            key = number, parameter.shape, parameter.dtype, parameter.device
+            by_shape[key].append(parameter)
+    return [
+        _Stack(number, parameters, as_vector(parameters).view(len(parameters), *shape))
+        for (number, shape, *_), parameters in by_shape.items()
+    ]
+
+
+def _gather(stack: _Stack) -> Tensor:
+    """Copy the gradients of a stack's parameters into one tensor."""
+    stack.gradient = gradients_of(stack.parameters).view_as(stack.values)
+    return stack.gradient
+
+
 def _orthogonalized(
     matrices: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float
 ) -> Tensor:
     """Bring the matrices' singular values near 1, by Newton-Schulz iterations.
 
     Args:
-        matrices: The matrices, `n a b`. Those in float32 are computed in bfloat16.
+        matrices: The matrices, `n a b`.
         coefficients: Coefficients of the polynomial of degree five.
         steps: Number of iterations.
         eps: The least norm that a matrix is divided by.
+
+    Returns:
+        The matrices in the data type of the products, see `_product_dtype`.
     """
     is_tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices if matrices.dtype == torch.float64 else matrices.bfloat16()
+    x = matrices.to(_product_dtype(matrices))
     x = x.mT if is_tall else x
     x = x / torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True).clamp(min=eps)
     a, b, c = coefficients
@@ -130,6 +226,25 @@ def _orthogonalized(
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if is_tall else x
+
+
+def _product_dtype(matrices: Tensor) -> torch.dtype:
+    """Return the data type in which products of matrices are computed.
+
+    It is bfloat16, as in PyTorch's Muon, where that is faster than float32. On a CPU without
+    instructions for it, its products take 2 (AVX-512) to 15 times (AVX2) as long.
+    """
+    if matrices.dtype == torch.float64:
+        return torch.float64
+    if matrices.device.type == "cpu" and not _cpu_multiplies_bf16():
+        return torch.float32
+    return torch.bfloat16
+
+
+@cache
+def _cpu_multiplies_bf16() -> bool:
+    """Return whether the CPU has instructions for products of bfloat16 that oneDNN uses."""
+    return torch.cpu._is_avx512_bf16_supported()
 
 
 def _relative_rate(rule: str | None, shape: torch.Size) -> float:

@@ -16,9 +16,13 @@ from atdsr.network.backend import products_in_bfloat16
 from atdsr.network.kernels import gpu
 from atdsr.network.kernels.gpu.graphs import Graph
 from atdsr.network.unet import Network
+from atdsr.training.adamw import FlatAdamW, as_vector
 from atdsr.training.config import OptimizerConfig, Precision, TrainConfig, dtype_of
 from atdsr.training.losses import Loss, loss_function
 from atdsr.training.muon import Muon
+
+_NORM_BLOCK = 1 << 14
+"""Numbers of a gradient whose norm is taken by one thread, so that its bits are always the same."""
 
 RATE = "rate"
 """What a group of parameters has of the learning rate of a step, under this key."""
@@ -112,9 +116,10 @@ class TrainStep:
     ) -> None:
         self._model, self._optimizers = model, optimizers
         self._config, self._world_size = config, world_size
-        self._averages, self._parameters = list(average.parameters()), list(model.parameters())
+        self._device = next(model.parameters()).device
+        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._averages, self._parameters = self._flattened(average)
         self._network = self._wrap_network()
-        self._device = self._parameters[0].device
         # the counters stay on the device until they are asked for
         self._counters = torch.zeros(5, dtype=config.dtype, device=self._device)
         self._loss, self._counted, self._norm, self._skipped, self._skipped_in_row = (
@@ -125,6 +130,20 @@ class TrainStep:
         is_alone_on_gpu = self._device.type == "cuda" and world_size == 1
         if is_alone_on_gpu and config.cuda_graph and gpu.status().cuda_graphs:
             self._record_graph(reporter)
+
+    def _flattened(self, average: Network) -> tuple[list[Tensor], list[Tensor]]:
+        """Return all parameters of the average and of the network, as few tensors as possible."""
+        average_of: dict[Tensor, Tensor] = dict(
+            zip(self._model.parameters(), average.parameters(), strict=True)
+        )
+        averages: list[Tensor] = []
+        parameters: list[Tensor] = []
+        for optimizer in self._optimizers:
+            if isinstance(optimizer, FlatAdamW | Muon):
+                for vector in optimizer.flatten():
+                    parameters.append(vector.values)
+                    averages.append(as_vector([average_of.pop(p) for p in vector.parameters]))
+        return [*averages, *average_of.values()], [*parameters, *average_of]
 
     def _wrap_network(self) -> nn.Module:
         """Return the network as it is called: distributed and compiled."""
@@ -195,14 +214,16 @@ class TrainStep:
 
     def _update(self, lr: Tensor, hr: Tensor) -> None:
         """Compute the step. The work is the same whatever the numbers are, as a graph needs."""
-        self._model.zero_grad()
+        for parameter in self._trained:
+            parameter.grad = None
         with _deterministic_convolutions():
             loss = self._backward(lr, hr)
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        gradients = self._gradients()
         norm = nn.utils.get_total_norm(gradients)
         is_skipped = (~norm.isfinite()).float()
         if self._config.clip is not None:
-            nn.utils.clip_grads_with_norm_(self._parameters, self._config.clip, norm)
+            shrink = (self._config.clip / (norm + 1e-6)).clamp(max=1)
+            torch._foreach_mul_(gradients, shrink)  # pyright: ignore
         for optimizer in self._optimizers:
             # GradScaler's protocol: an optimizer that finds 1 here does not step
             optimizer.found_inf = is_skipped  # pyright: ignore
@@ -214,6 +235,18 @@ class TrainStep:
             self._norm.copy_(norm)
             self._skipped += is_skipped
             self._skipped_in_row.add_(1).mul_(is_skipped)
+
+    def _gradients(self) -> list[Tensor]:
+        """Return the gradients that the optimizers will take, which may be changed in place."""
+        gradients: list[Tensor] = []
+        for optimizer in self._optimizers:
+            if isinstance(optimizer, FlatAdamW | Muon):
+                for gradient in optimizer.gather_gradients():
+                    gradients += gradient.flatten().split(_NORM_BLOCK)
+            else:
+                parameters = (p for group in optimizer.param_groups for p in group["params"])
+                gradients += [p.grad for p in parameters if p.grad is not None]
+        return gradients
 
     def _backward(self, lr: Tensor, hr: Tensor) -> Tensor:
         """Compute the gradients of the loss in micro-batches.
@@ -288,17 +321,12 @@ def build_optimizers(model: Network, config: OptimizerConfig) -> list[torch.opti
         optimizers.append(Muon(matrices, config.lr, weight_decay=decay, adjust_lr_fn=rule))
     with_muon = {id(matrix) for matrix in matrices}
     others = [p for p in model.parameters() if p.requires_grad and id(p) not in with_muon]
-    optimizers.append(
-        torch.optim.AdamW(
-            others,
-            config.lr,
-            betas=config.betas,
-            eps=config.eps,
-            weight_decay=decay,
-            fused=True,
-            capturable=others[0].is_cuda,
-        )
-    )
+    with_adam = (others, config.lr, config.betas, config.eps, decay)
+    if others[0].device.type == "cpu":
+        optimizers.append(FlatAdamW(*with_adam))
+    else:
+        is_cuda = others[0].is_cuda
+        optimizers.append(torch.optim.AdamW(*with_adam, fused=True, capturable=is_cuda))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group[RATE] = 1.0

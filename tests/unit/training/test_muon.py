@@ -8,11 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from atdsr.training import muon
 from atdsr.training.muon import Muon
 
 Kind = TypeVar("Kind", bound=torch.optim.Muon)
 
 _SHAPES = [(12, 12), (36, 12), (12, 24), (12, 12), (36, 12), (7, 5), (1, 6)]
+
+
+@pytest.fixture(autouse=True)
+def _in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compute as PyTorch's Muon does, also on a CPU on which ours takes float32."""
+    monkeypatch.setattr(muon, "_cpu_multiplies_bf16", lambda: True)
 
 
 def _matrices(seed: int, device: str = "cpu") -> list[nn.Parameter]:
@@ -126,6 +133,36 @@ def test_a_parameter_without_a_gradient_stays() -> None:
     assert not torch.equal(parameters[4], _matrices(0)[4])
 
 
+def test_gradients_are_gathered_before_the_step() -> None:
+    """They may be changed until then; where there is none, the gradient is zero."""
+    expected, found = _matrices(0), _matrices(0)
+    _give_gradients(expected, 0)
+    expected[1].grad = torch.zeros_like(expected[1])
+    Muon(expected, lr=0.02).step()
+    _give_gradients(found, 0)
+    found[1].grad = None
+    optimizer = Muon(found, lr=0.02)
+    for parameter in found:
+        parameter.grad = None if parameter.grad is None else 4 * parameter.grad
+    for gradient in optimizer.gather_gradients():
+        gradient.mul_(0.25)
+    for parameter in found:
+        parameter.grad = None
+    optimizer.step()
+    assert all(map(torch.equal, found, expected))
+
+
+def test_parameters_are_views_of_a_vector_for_each_shape() -> None:
+    parameters, optimizer = _take_steps(Muon, 1)
+    vectors = optimizer.flatten()
+    assert [len(vector.parameters) for vector in vectors] == [2, 2, 1, 1, 1]
+    for vector in vectors:
+        values = torch.cat([p.detach().flatten() for p in vector.parameters])
+        assert torch.equal(vector.values, values)
+        vector.values.zero_()
+    assert not any(parameter.any() for parameter in parameters)
+
+
 def test_a_closure_is_called_with_gradients() -> None:
     parameter = nn.Parameter(torch.eye(4))
 
@@ -210,3 +247,17 @@ def test_float64_is_computed_in_float64() -> None:
         values = 3.4445 * values - 4.775 * values**3 + 2.0315 * values**5
     expected = -0.2 * 7**0.5 * (u * values) @ v
     assert (parameter.detach() - expected).abs().max() < 1e-12
+
+
+def test_float32_where_the_cpu_does_not_multiply_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the result is that of float64 up to the rounding of float32."""
+    generator = torch.Generator().manual_seed(0)
+    matrices = torch.randn((3, 7, 12), generator=generator)
+    found: dict[bool, Tensor] = {}
+    for multiplies in (False, True):
+        monkeypatch.setattr(muon, "_cpu_multiplies_bf16", lambda multiplies=multiplies: multiplies)
+        found[multiplies] = muon._orthogonalized(matrices, (3.4445, -4.775, 2.0315), 5, 1e-7)
+    exact = muon._orthogonalized(matrices.double(), (3.4445, -4.775, 2.0315), 5, 1e-7)
+    assert [found[key].dtype for key in (False, True)] == [torch.float32, torch.bfloat16]
+    assert (found[False] - exact).abs().max() < 1e-5
+    assert 1e-4 < (found[True] - exact).abs().max() < 0.05
