@@ -34,6 +34,10 @@ class Backend(Protocol):
         """Compute `model.Layer.forward`, without running the layer's modules."""
         ...
 
+    def end_stack(self) -> None:
+        """Give back what is kept between the layers of a stack, after the last one."""
+        ...
+
 
 def select_backend(x: Tensor, layers: Iterable["Layer"]) -> Backend | None:
     """Choose what computes the layers in this forward pass.

@@ -2,13 +2,17 @@
 
 import functools
 import math
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from atdsr.base.memory import trim
 from atdsr.network import operators
 from atdsr.network.attention import refine_dictionary, scaled_keys
 from atdsr.network.kernels import DIFFERENTIATED_ONCE, needs_gradients
@@ -21,6 +25,19 @@ if TYPE_CHECKING:
     from atdsr.network.model import Layer
 
 
+def _allocate(size: int) -> NDArray[np.float32]:
+    """Return uninitialised memory for so many floats, which begins at a multiple of 64 bytes.
+
+    NumPy's memory, for two reasons. What PyTorch asks glibc for does not fit into a gap of just
+    its size, since an aligned block is searched for with room to spare; here a block has that room,
+    so blocks of either kind fit. And large ones get huge pages, where the system has some.
+    """
+    unit = 16  # floats in 64 bytes
+    memory = np.empty(size + 4 * unit, np.float32)
+    first = -(memory.ctypes.data // memory.itemsize) % unit
+    return memory[first : first + size]
+
+
 class Workspace:
     """Memory for intermediate results, by name, that all layers of one forward pass use again.
 
@@ -31,20 +48,59 @@ class Workspace:
     def __init__(self) -> None:
         self._buffers: dict[str, Tensor] = {}
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has memory yet."""
+        return not self._buffers
+
     def buffer(self, name: str, *shape: int) -> Tensor:
         """Return an uninitialised float32 tensor in the memory that had this name before."""
         size = math.prod(shape)
         memory = self._buffers.get(name)
         if memory is None or memory.numel() < size:
-            memory = self._buffers[name] = torch.empty(size, dtype=torch.float32, device="cpu")
+            memory = self._buffers[name] = torch.from_numpy(_allocate(size))
         return memory[:size].view(shape)
+
+
+class Results:
+    """Memory for the results of layers, used again once nobody has a result any more.
+
+    The input of a layer and its result take turns in two pieces of memory. While a hook keeps a
+    result, or any view of it, later results have memory of their own.
+    """
+
+    def __init__(self) -> None:
+        # with each piece the array through which a tensor has it, which goes when the tensor does
+        self._pieces: list[tuple[NDArray[np.float32], weakref.ref[Any]]] = []
+
+    def take(self, *shape: int) -> Tensor:
+        """Return an uninitialised float32 tensor in memory that nobody else has."""
+        size = math.prod(shape)
+        taken = [piece for piece in self._pieces if piece[1]() is not None]
+        free = [memory for memory, array in self._pieces if array() is None]
+        if len(taken) == 2:
+            return torch.empty(shape, dtype=torch.float32, device="cpu")
+        memory = next((memory for memory in free if memory.size >= size), None)
+        if memory is None:
+            memory = _allocate(size)
+        array = memory[:size].reshape(shape)
+        self._pieces = [*taken, (memory, weakref.ref(array))]
+        return torch.from_numpy(array)
 
 
 class CPUBackend:
     """Runs whole layers in one forward pass; it belongs to the thread of that pass."""
 
     def __init__(self) -> None:
-        self._workspace = Workspace()
+        self._workspace, self._results = Workspace(), Results()
+        self._is_large = False  # the picture
+
+    def end_stack(self) -> None:
+        """Give back what is kept between layers, that of large pictures to the system."""
+        self._results = Results()
+        if self._is_large:
+            self._workspace = Workspace()
+            trim()  # what comes need not fit into its gaps, and less is alive than in a layer
 
     def run_layer(self, layer: "Layer", x: Tensor, dictionary: Tensor) -> tuple[Tensor, Tensor]:
         """Compute `model.Layer.forward`; the result has memory of its own."""
@@ -59,8 +115,11 @@ class CPUBackend:
             run = cast(Callable[..., tuple[Tensor, Tensor | None]], _LayerFunction.apply)
             out, gathered = run(layer, *inputs)
         else:
-            memory = self._workspace.buffer
-            out, _, refined = _run(layer, weights, x, keys, values, codes, memory)
+            self._is_large = x.shape[1] * x.shape[2] > _BAND
+            if self._is_large and self._workspace.is_empty:
+                trim()  # likewise, what was freed between two stacks
+            result, memory = self._results.take(*x.shape), self._workspace.buffer
+            out, _, refined = _run(layer, weights, x, keys, values, codes, result, memory)
             gathered = None if refined is None else refined.gathered
         if layer.refinement is not None and gathered is not None:
             dictionary = refine_dictionary(dictionary, gathered, layer.refinement.sigma)
@@ -160,6 +219,7 @@ def _run(
     keys: Tensor,
     values: Tensor,
     codes: Tensor | None,
+    result: Tensor,
     memory: Callable[..., Tensor],
     *,
     keep: bool = False,
@@ -173,10 +233,11 @@ def _run(
         keys: Of the dictionary, with their temperatures, `b m d`.
         values: Of the dictionary, `b m c`.
         codes: Codes of the categories, `m e`.
+        result: Where the tokens go, contiguous.
         memory: Returns memory for an intermediate result, by name and shape. A name that comes
             again may get the same memory: "wide" holds queries, keys and values, then the hidden
             channels of the feed-forward part; "narrow" the queries of the dictionary, then what
-            category attention returns, then a part of what the depthwise convolution does.
+            category attention returns, then what the depthwise convolution does.
         keep: Whether a backward pass follows, for which intermediate results are kept.
 
     Returns:
@@ -185,8 +246,7 @@ def _run(
     """
     (b, h, w, c), n = x.shape, x.shape[1] * x.shape[2]
     tokens, norm = x.flatten(1, 2), _norm_attention(layer, weights)
-    result = torch.empty(b, h, w, c, dtype=torch.float32, device="cpu")  # no view: see `forward`
-    out = result.flatten(1, 2)
+    out, is_whole = result.flatten(1, 2), keep or n <= _BAND
     # the result's own memory holds what comes before it, unless that is needed later
     from_window, attended = (torch.empty_like(out) if keep else out for _ in range(2))
 
@@ -199,22 +259,15 @@ def _run(
     shares, categories, statistics = dictionary.look_up(query, keys, shares, refines=refines)
 
     # window and category attention
-    qkv = memory("wide", b, n, 3 * c)
-    linear((tokens,), weights.qkv.T, weights.qkv_bias, norm=norm, out=qkv)
-    window, category = layer.window, layer.category
-    grid = qkv.view(b, h, w, 3 * c), weights.window_biases, window.side, window.shifted
-    if window.side % SIDE_MULTIPLE == 0:
-        _, window_sums = attention.window_attention(
-            *grid, keep=keep, out=from_window.view(b, h, w, c)
-        )
-    else:
-        assert not keep, "the caller knows which windows have a kernel"
-        from_window.view(b, h, w, c).copy_(operators.window_attention(*grid))
-        window_sums = from_window.new_empty(0)
-    order_by, count = category.sort_keys(categories, x)
+    order_by, count = layer.category.sort_keys(categories, x)
     order = operators.sort_by_category(order_by, count)
-    runs = qkv, order, weights.log_scale, category.heads, min(n, category.group)
-    _, category_sums = attention.category_attention(*runs, keep=keep, out=from_category)
+    heads = layer.category.heads
+    half = heads if is_whole else math.ceil(heads / 2)
+    parts = [slice(first, min(first + half, heads)) for first in range(0, heads, half)]
+    outs = from_window, from_category
+    qkv, window_sums, category_sums = [
+        _attend(layer, weights, part, x, order, outs, memory, keep=keep) for part in parts
+    ][-1]  # where a backward pass needs them, there is one part
 
     # the sum of the three and x: projections and the dictionary's values are one linear map
     projections = torch.cat([weights.window.T, weights.category.T])
@@ -224,17 +277,11 @@ def _run(
         bias = weights.window_bias + weights.category_bias
     linear((from_window, from_category, shares), weight, bias, residual=tokens, out=attended)
 
-    # feed-forward part
-    hidden = memory("wide", b, n, weights.fc2.shape[1])
-    weight, bias = weights.fc1.T, weights.fc1_bias
-    if room := hidden.shape[-1] - weight.shape[-1]:  # for the codes: columns of zeros
-        weight = F.pad(weight, (0, room))
-        bias = None if bias is None else F.pad(bias, (0, room))
-    linear((attended,), weight, bias, norm=_norm_ffn(layer, weights), gelu=True, out=hidden)
-    hidden = hidden.view(b, h, w, -1)
-    if codes is not None:
-        hidden[..., -codes.shape[-1] :] = F.embedding(categories.view(b, h, w), codes)
-    mixed = _mix(weights, hidden, attended, out, memory, whole=keep or n <= _BAND)
+    of_categories = None if codes is None else (categories, codes)
+    before = attended.view(b, h, w, c)
+    hidden, mixed = _feed_forward(
+        layer, weights, before, of_categories, result, memory, whole=is_whole
+    )
 
     kept = _Activations(
         tokens,
@@ -259,53 +306,125 @@ def _run(
 
 
 _BAND = 2**16
-"""Tokens from which on the depthwise convolution is computed in bands of so many tokens."""
+"""Tokens above which a picture's layers compute the heads in two halves, and bands of so many
+tokens in their feed-forward part: what is kept between their steps takes less memory."""
 
 
-def _mix(
+def _attend(
+    layer: "Layer",
     weights: _Weights,
-    hidden: Tensor,
+    heads: slice,
+    x: Tensor,
+    order: Tensor,
+    outs: tuple[Tensor, Tensor],
+    memory: Callable[..., Tensor],
+    *,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute window and category attention of some heads.
+
+    Args:
+        layer: Tells the shapes.
+        weights: Those of the layer.
+        heads: Which heads.
+        x: Tokens, `b h w c`.
+        order: The tokens sorted by category, `b n`.
+        outs: Where the results go, first those of the windows, `b n c` each; of these the heads
+            have their own channels.
+        memory: See `_run`.
+        keep: Whether a backward pass follows.
+
+    Returns:
+        Queries, keys and values, `b n 3k`, k the channels of these heads, and the logarithms of
+        softmax's sums of both attentions.
+    """
+    (b, h, w, c), count, n = x.shape, layer.category.heads, order.shape[1]
+    first = heads.start * (c // count)
+    weight, bias = (
+        None if rows is None else rows.unflatten(0, (3, count, -1))[:, heads].flatten(0, 2)
+        for rows in (weights.qkv, weights.qkv_bias)
+    )
+    assert weight is not None, "only a bias may be lacking"
+    qkv = memory("wide", b, n, len(weight))
+    linear((x.flatten(1, 2),), weight.T, bias, norm=_norm_attention(layer, weights), out=qkv)
+
+    from_window, from_category = outs
+    window, from_window = layer.window, from_window.view(b, h, w, c)
+    table = weights.window_biases[:, heads]
+    grid = qkv.view(b, h, w, -1), table, window.side, window.shifted
+    if window.side % SIDE_MULTIPLE == 0:
+        _, window_sums = attention.window_attention(*grid, keep=keep, out=from_window, first=first)
+    else:
+        assert not keep, "the caller knows which windows have a kernel"
+        from_window[..., first : first + len(weight) // 3] = operators.window_attention(*grid)
+        window_sums = qkv.new_empty(0)
+    runs = qkv, order, weights.log_scale, table.shape[1], min(n, layer.category.group)
+    _, category_sums = attention.category_attention(
+        *runs, keep=keep, out=from_category, first=first
+    )
+    return qkv, window_sums, category_sums
+
+
+def _feed_forward(
+    layer: "Layer",
+    weights: _Weights,
     attended: Tensor,
+    codes: tuple[Tensor, Tensor] | None,
     out: Tensor,
     memory: Callable[..., Tensor],
     *,
     whole: bool,
-) -> Tensor:
-    """Compute the end of the feed-forward part, and add it to what was attended.
+) -> tuple[Tensor, Tensor]:
+    """Compute the feed-forward part, and add it to what was attended.
 
     Args:
+        layer: Tells the shapes.
         weights: Those of the layer.
-        hidden: `b h w c`.
-        attended: `b n k`.
-        out: Where the sum goes, `b n k`; it may be `attended`.
+        attended: `b h w k`.
+        codes: The tokens' categories, `b n`, and codes of the categories, `m e`, if there are any.
+        out: Where the sum goes, `b h w k`; it may be `attended`.
         memory: See `_run`.
-        whole: Whether to compute the convolution of all tokens at once; otherwise in bands of
-            rows, so that its result takes less memory than anything else in a layer.
+        whole: Whether to compute all tokens at once; otherwise in bands of rows.
 
     Returns:
-        What the convolution returned, of the last band unless it was whole: `b n c`.
+        The hidden channels, `b h w c`, and the result of the convolution, `b n c`; those of the
+        last band unless all were computed at once.
     """
-    (b, h, w, c), border = hidden.shape, weights.depthwise.shape[-1] // 2
-    convolution = weights.depthwise, weights.depthwise_bias
-    end = weights.fc2.T, weights.fc2_bias
-    if whole:
-        mixed = tokenwise.depthwise_gelu(hidden, *convolution, memory("narrow", b, h, w, c))
-        mixed = mixed.flatten(1, 2)
-        linear((mixed,), *end, residual=attended, out=out)
-        return mixed
-    mixed, rows = hidden, max(1, _BAND // w)
-    for picture in range(b):
+    (b, h, w, _), border = attended.shape, weights.depthwise.shape[-1] // 2
+    rows = h if whole else max(1, _BAND // w)
+    norm, width = _norm_ffn(layer, weights), weights.fc2.shape[1]
+    weight, bias = weights.fc1.T, weights.fc1_bias
+    if room := width - weight.shape[-1]:  # for the codes: columns of zeros
+        weight = F.pad(weight, (0, room))
+        bias = None if bias is None else F.pad(bias, (0, room))
+
+    hidden = mixed = attended
+    for picture in [slice(0, b)] if whole else [slice(i, i + 1) for i in range(b)]:
+        above = attended.new_empty(0)
         for top in range(0, h, rows):
             bottom = min(top + rows, h)
             first, last = max(0, top - border), min(bottom + border, h)
-            around = hidden[picture : picture + 1, first:last]
-            mixed = tokenwise.depthwise_gelu(around, *convolution, memory("narrow", *around.shape))[
-                :, top - first : bottom - first
-            ].flatten(1, 2)
-            band = slice(top * w, bottom * w)
-            residual, to = (x[picture : picture + 1, band] for x in (attended, out))
-            linear((mixed,), *end, residual=residual, out=to)
-    return mixed
+            hidden = memory("wide", len(attended[picture]), last - first, w, width)
+            known = 0
+            if top:  # the band before had these rows, and what they came from is overwritten
+                known = above.shape[1]
+                hidden[:, :known] = above
+            new, rest = slice(first + known, last), hidden[:, known:]
+            tokens = attended[picture, new].flatten(1, 2)
+            linear((tokens,), weight, bias, norm=norm, gelu=True, out=rest.flatten(1, 2))
+            if codes is not None:
+                categories, table = codes
+                of_rows = categories.view(b, h, w)[picture, new]
+                rest[..., -table.shape[1] :] = F.embedding(of_rows, table)
+            if bottom < h:
+                above = hidden[:, max(0, bottom - border) - first :].clone()
+
+            mixed = tokenwise.depthwise_gelu(
+                hidden, weights.depthwise, weights.depthwise_bias, memory("narrow", *hidden.shape)
+            )[:, top - first : bottom - first].flatten(1, 2)
+            residual, to = (x[picture, top:bottom].flatten(1, 2) for x in (attended, out))
+            linear((mixed,), weights.fc2.T, weights.fc2_bias, residual=residual, out=to)
+    return hidden, mixed
 
 
 _Gradients = tuple[Tensor | None, ...]
@@ -361,7 +480,8 @@ class _LayerFunction(torch.autograd.Function):
         They must be no views, which could not be changed in their place afterwards.
         """
         given, memory = _Weights(*weights), lambda _, *shape: x.new_empty(shape)
-        out, kept, refined = _run(layer, given, x, keys, values, codes, memory, keep=True)
+        result = torch.empty(x.shape, dtype=torch.float32, device="cpu")
+        out, kept, refined = _run(layer, given, x, keys, values, codes, result, memory, keep=True)
         ctx.save_for_backward(keys, values, codes, *given, *kept, *(refined or ()))
         ctx.layer, ctx.shape = layer, x.shape
         return out, None if refined is None else refined.gathered

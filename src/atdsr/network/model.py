@@ -124,6 +124,8 @@ class LayerStack(nn.Module):
                 )
             else:
                 x, dictionary = layer(x, dictionary, backend)
+        if backend is not None:
+            backend.end_stack()
         return x
 
 
