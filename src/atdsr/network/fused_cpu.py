@@ -48,11 +48,6 @@ class Workspace:
     def __init__(self) -> None:
         self._buffers: dict[str, Tensor] = {}
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing has memory yet."""
-        return not self._buffers
-
     def buffer(self, name: str, *shape: int) -> Tensor:
         """Return an uninitialised float32 tensor in the memory that had this name before."""
         size = math.prod(shape)
@@ -72,6 +67,11 @@ class Results:
     def __init__(self) -> None:
         # with each piece the array through which a tensor has it, which goes when the tensor does
         self._pieces: list[tuple[NDArray[np.float32], weakref.ref[Any]]] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was taken yet."""
+        return not self._pieces
 
     def take(self, *shape: int) -> Tensor:
         """Return an uninitialised float32 tensor in memory that nobody else has."""
@@ -96,11 +96,15 @@ class CPUBackend:
         self._is_large = False  # the picture
 
     def end_stack(self) -> None:
-        """Give back what is kept between layers, that of large pictures to the system."""
+        """Give back what is kept between layers, that of a large picture to the system.
+
+        What the next operations take need not fit into its gaps, nor what the next layers take
+        into theirs.
+        """
         self._results = Results()
         if self._is_large:
             self._workspace = Workspace()
-            trim()  # what comes need not fit into its gaps, and less is alive than in a layer
+            trim()
 
     def run_layer(self, layer: "Layer", x: Tensor, dictionary: Tensor) -> tuple[Tensor, Tensor]:
         """Compute `model.Layer.forward`; the result has memory of its own."""
@@ -115,9 +119,9 @@ class CPUBackend:
             run = cast(Callable[..., tuple[Tensor, Tensor | None]], _LayerFunction.apply)
             out, gathered = run(layer, *inputs)
         else:
-            self._is_large = x.shape[1] * x.shape[2] > _BAND
-            if self._is_large and self._workspace.is_empty:
-                trim()  # likewise, what was freed between two stacks
+            self._is_large = is_large(*x.shape[1:3])
+            if self._is_large and self._results.is_empty:  # the first layer of a stack
+                trim()
             result, memory = self._results.take(*x.shape), self._workspace.buffer
             out, _, refined = _run(layer, weights, x, keys, values, codes, result, memory)
             gathered = None if refined is None else refined.gathered
@@ -246,7 +250,7 @@ def _run(
     """
     (b, h, w, c), n = x.shape, x.shape[1] * x.shape[2]
     tokens, norm = x.flatten(1, 2), _norm_attention(layer, weights)
-    out, is_whole = result.flatten(1, 2), keep or n <= _BAND
+    out, is_whole = result.flatten(1, 2), keep or not is_large(h, w)
     # the result's own memory holds what comes before it, unless that is needed later
     from_window, attended = (torch.empty_like(out) if keep else out for _ in range(2))
 
@@ -308,6 +312,11 @@ def _run(
 _BAND = 2**16
 """Tokens above which a picture's layers compute the heads in two halves, and bands of so many
 tokens in their feed-forward part: what is kept between their steps takes less memory."""
+
+
+def is_large(height: int, width: int) -> bool:
+    """Tell whether a picture is one of those that are computed in less memory."""
+    return height * width > _BAND
 
 
 def _attend(

@@ -691,6 +691,34 @@ def test_a_hook_may_keep_the_results_of_layers(
     assert all(torch.equal(x, y) for x, y in zip(kept, then, strict=True))
 
 
+def test_the_first_convolution_of_a_large_picture_runs_twice_unless_somebody_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network, image = lively(TINY), torch.rand(1, 3, 40, 56)
+    runs: list[Tensor] = []
+    convolve = nn.Conv2d.forward
+
+    def count(self: nn.Conv2d, x: Tensor) -> Tensor:
+        out = convolve(self, x)
+        if self is network.conv_first:
+            runs.append(out)
+        return out
+
+    monkeypatch.setattr(nn.Conv2d, "forward", count)
+    with torch.inference_mode():
+        small = network(image)
+        assert len(runs) == 1
+        monkeypatch.setattr(fused_cpu, "_BAND", 600)
+        assert torch.equal(network(image), small)
+        assert len(runs) == 3
+        hook = network.conv_first.register_forward_hook(lambda *_: None)
+        assert torch.equal(network(image), small)
+        hook.remove()
+        assert len(runs) == 4
+    network(image)  # with gradients
+    assert len(runs) == 5
+
+
 @LAYERS
 @pytest.mark.parametrize("is_fused", [True, False])
 def test_gradients_of_a_layer(config: NetworkConfig, is_fused: bool) -> None:
