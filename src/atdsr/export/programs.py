@@ -72,6 +72,9 @@ class _GivenWindows:
     def run_layer(self, layer: Layer, x: Tensor, dictionary: Tensor) -> tuple[Tensor, Tensor]:
         return compute_layer(layer, x, dictionary, self._windows)
 
+    def end_stack(self) -> None:
+        """Do nothing: nothing is kept."""
+
 
 def window_tensors(windows: Windows) -> list[Tensor]:
     """Return the tensors of the windows, without regions where there is no shift."""

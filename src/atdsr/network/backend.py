@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
-from atdsr.network.fused_cpu import CPUBackend
+from atdsr.network.fused_cpu import CPUBackend, is_large
 from atdsr.network.kernels import cpu, gpu
 from atdsr.network.kernels.cpu.attention import SIDE_MULTIPLE
 
@@ -68,6 +68,10 @@ class Backend(Protocol):
         """Compute `model.Layer.forward`, without running the layer's modules."""
         ...
 
+    def end_stack(self) -> None:
+        """Give back what is kept between the layers of a stack, after the last one."""
+        ...
+
 
 def select_backend(x: Tensor, layers: Iterable["Layer"]) -> Backend | None:
     """Choose what computes the layers in this forward pass.
@@ -88,6 +92,24 @@ def select_backend(x: Tensor, layers: Iterable["Layer"]) -> Backend | None:
     if _runs_on_cpu(x) and _are_closed(layers) and _has_gradients(layers):
         return CPUBackend(rounded=_products_in_bfloat16.get())
     return None
+
+
+def is_computed_twice(module: nn.Module, image: Tensor) -> bool:
+    """Tell whether the first convolution runs again at the end, so that its result is not kept.
+
+    It takes next to no time, and less memory for a large picture; but a hook would see two runs.
+
+    Args:
+        module: The convolution.
+        image: The pictures that it is given, `b c h w`.
+    """
+    return (
+        not torch.is_grad_enabled()
+        and _runs_on_cpu(image)
+        and not _has_any_global_hook()
+        and not _is_open(module)
+        and is_large(*image.shape[-2:])
+    )
 
 
 def _have_gpu_kernels(layers: Sequence["Layer"]) -> bool:

@@ -51,6 +51,9 @@ class ExportBackend:
         """Compute `model.Layer.forward`."""
         return compute_layer(layer, x, dictionary, self.windows(layer, x))
 
+    def end_stack(self) -> None:
+        """Keep what there is."""
+
     def windows(self, layer: "Layer", x: Tensor) -> Windows:
         """Return the windows in which a layer looks at tokens `b h w c`."""
         shifted = layer.window.shifted

@@ -6,13 +6,17 @@ categories come from: a token in another category moves all that follow it in th
 
 import functools
 import math
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from atdsr.base.memory import trim
 from atdsr.network import operators
 from atdsr.network.attention import refine_dictionary, scaled_keys
 from atdsr.network.kernels import DIFFERENTIATED_ONCE, needs_gradients
@@ -23,6 +27,19 @@ from atdsr.network.kernels.cpu.tokenwise import Norm, linear, linear_backward
 
 if TYPE_CHECKING:
     from atdsr.network.model import Layer
+
+
+def _allocate(size: int) -> NDArray[np.float32]:
+    """Return uninitialised memory for so many floats, which begins at a multiple of 64 bytes.
+
+    NumPy's memory, for two reasons. What PyTorch asks glibc for does not fit into a gap of just
+    its size, since an aligned block is searched for with room to spare; here a block has that room,
+    so blocks of either kind fit. And large ones get huge pages, where the system has some.
+    """
+    unit = 16  # floats in 64 bytes
+    memory = np.empty(size + 4 * unit, np.float32)
+    first = -(memory.ctypes.data // memory.itemsize) % unit
+    return memory[first : first + size]
 
 
 class Workspace:
@@ -40,8 +57,39 @@ class Workspace:
         size = math.prod(shape)
         memory = self._buffers.get(name)
         if memory is None or memory.numel() < size:
-            memory = self._buffers[name] = torch.empty(size, dtype=torch.float32, device="cpu")
+            memory = self._buffers[name] = torch.from_numpy(_allocate(size))
         return memory[:size].view(shape)
+
+
+class Results:
+    """Memory for the results of layers, used again once nobody has a result any more.
+
+    The input of a layer and its result take turns in two pieces of memory. While a hook keeps a
+    result, or any view of it, later results have memory of their own.
+    """
+
+    def __init__(self) -> None:
+        # with each piece the array through which a tensor has it, which goes when the tensor does
+        self._pieces: list[tuple[NDArray[np.float32], weakref.ref[Any]]] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was taken yet."""
+        return not self._pieces
+
+    def take(self, *shape: int) -> Tensor:
+        """Return an uninitialised float32 tensor in memory that nobody else has."""
+        size = math.prod(shape)
+        taken = [piece for piece in self._pieces if piece[1]() is not None]
+        free = [memory for memory, array in self._pieces if array() is None]
+        if len(taken) == 2:
+            return torch.empty(shape, dtype=torch.float32, device="cpu")
+        memory = next((memory for memory in free if memory.size >= size), None)
+        if memory is None:
+            memory = _allocate(size)
+        array = memory[:size].reshape(shape)
+        self._pieces = [*taken, (memory, weakref.ref(array))]
+        return torch.from_numpy(array)
 
 
 class CPUBackend:
@@ -52,8 +100,20 @@ class CPUBackend:
     """
 
     def __init__(self, *, rounded: bool = False) -> None:
-        self._workspace = Workspace()
         self._rounded = rounded
+        self._workspace, self._results = Workspace(), Results()
+        self._is_large = False  # the picture
+
+    def end_stack(self) -> None:
+        """Give back what is kept between layers, that of a large picture to the system.
+
+        What the next operations take need not fit into its gaps, nor what the next layers take
+        into theirs.
+        """
+        self._results = Results()
+        if self._is_large:
+            self._workspace = Workspace()
+            trim()
 
     def run_layer(self, layer: "Layer", x: Tensor, dictionary: Tensor) -> tuple[Tensor, Tensor]:
         """Compute `model.Layer.forward`; the result has memory of its own."""
@@ -68,9 +128,12 @@ class CPUBackend:
             run = cast(Callable[..., tuple[Tensor, Tensor | None]], _LayerFunction.apply)
             out, gathered = run(layer, self._rounded, *inputs)
         else:
-            memory = self._workspace.buffer
+            self._is_large = is_large(*x.shape[1:3])
+            if self._is_large and self._results.is_empty:  # the first layer of a stack
+                trim()
+            result, memory = self._results.take(*x.shape), self._workspace.buffer
             out, _, refined = _run(
-                layer, weights, x, keys, values, codes, memory, rounded=self._rounded
+                layer, weights, x, keys, values, codes, result, memory, rounded=self._rounded
             )
             gathered = None if refined is None else refined.gathered
         if layer.refinement is not None and gathered is not None:
@@ -171,6 +234,7 @@ def _run(
     keys: Tensor,
     values: Tensor,
     codes: Tensor | None,
+    result: Tensor,
     memory: Callable[..., Tensor],
     *,
     rounded: bool,
@@ -185,10 +249,11 @@ def _run(
         keys: Of the dictionary, with their temperatures, `b m d`.
         values: Of the dictionary, `b m c`.
         codes: Codes of the categories, `m e`.
+        result: Where the tokens go, contiguous.
         memory: Returns memory for an intermediate result, by name and shape. A name that comes
             again may get the same memory: "wide" holds queries, keys and values, then the hidden
             channels of the feed-forward part; "narrow" the queries of the dictionary, then what
-            category attention returns, then a part of what the depthwise convolution does.
+            category attention returns, then what the depthwise convolution does.
         rounded: Whether factors of products are rounded to bfloat16.
         keep: Whether a backward pass follows, for which intermediate results are kept.
 
@@ -198,8 +263,7 @@ def _run(
     """
     (b, h, w, c), n = x.shape, x.shape[1] * x.shape[2]
     tokens, norm = x.flatten(1, 2), _norm_attention(layer, weights)
-    result = torch.empty(b, h, w, c, dtype=torch.float32, device="cpu")  # no view: see `forward`
-    out = result.flatten(1, 2)
+    out, is_whole = result.flatten(1, 2), keep or not is_large(h, w)
     # the result's own memory holds what comes before it, unless that is needed later
     from_window, attended = (torch.empty_like(out) if keep else out for _ in range(2))
 
@@ -212,24 +276,16 @@ def _run(
     shares, categories, statistics = dictionary.look_up(query, keys, shares, refines=refines)
 
     # window and category attention
-    qkv = memory("wide", b, n, 3 * c)
-    linear((tokens,), weights.qkv.T, weights.qkv_bias, norm=norm, out=qkv, rounded=rounded)
-    window, category = layer.window, layer.category
-    grid = qkv.view(b, h, w, 3 * c), weights.window_biases, window.side, window.shifted
-    if window.side % SIDE_MULTIPLE == 0:
-        _, window_sums = attention.window_attention(
-            *grid, keep=keep, out=from_window.view(b, h, w, c), rounded=rounded
-        )
-    else:
-        assert not keep, "the caller knows which windows have a kernel"
-        from_window.view(b, h, w, c).copy_(operators.window_attention(*grid))
-        window_sums = from_window.new_empty(0)
-    order_by, count = category.sort_keys(categories, x)
+    order_by, count = layer.category.sort_keys(categories, x)
     order = operators.sort_by_category(order_by, count)
-    runs = qkv, order, weights.log_scale, category.heads, min(n, category.group)
-    _, category_sums = attention.category_attention(
-        *runs, keep=keep, out=from_category, rounded=rounded
-    )
+    heads = layer.category.heads
+    half = heads if is_whole else math.ceil(heads / 2)
+    parts = [slice(first, min(first + half, heads)) for first in range(0, heads, half)]
+    outs = from_window, from_category
+    qkv, window_sums, category_sums = [
+        _attend(layer, weights, part, x, order, outs, memory, rounded=rounded, keep=keep)
+        for part in parts
+    ][-1]  # where a backward pass needs them, there is one part
 
     # the sum of the three and x: projections and the dictionary's values are one linear map
     projections = torch.cat([weights.window.T, weights.category.T])
@@ -237,22 +293,14 @@ def _run(
     bias = None
     if weights.window_bias is not None and weights.category_bias is not None:
         bias = weights.window_bias + weights.category_bias
-    parts = from_window, from_category, shares
-    linear(parts, weight, bias, residual=tokens, out=attended, rounded=rounded)
+    inputs = from_window, from_category, shares
+    linear(inputs, weight, bias, residual=tokens, out=attended, rounded=rounded)
 
-    # feed-forward part
-    hidden = memory("wide", b, n, weights.fc2.shape[1])
-    weight, bias = weights.fc1.T, weights.fc1_bias
-    if room := hidden.shape[-1] - weight.shape[-1]:  # for the codes: columns of zeros
-        weight = F.pad(weight, (0, room))
-        bias = None if bias is None else F.pad(bias, (0, room))
-    norm = _norm_ffn(layer, weights)
-    linear((attended,), weight, bias, norm=norm, gelu=True, out=hidden, rounded=rounded)
-    hidden = hidden.view(b, h, w, -1)
-    if codes is not None:
-        hidden[..., -codes.shape[-1] :] = F.embedding(categories.view(b, h, w), codes)
-    whole = keep or n <= _BAND
-    mixed = _mix(weights, hidden, attended, out, memory, whole=whole, rounded=rounded)
+    of_categories = None if codes is None else (categories, codes)
+    before = attended.view(b, h, w, c)
+    hidden, mixed = _feed_forward(
+        layer, weights, before, of_categories, result, memory, rounded=rounded, whole=is_whole
+    )
 
     kept = _Activations(
         tokens,
@@ -277,55 +325,145 @@ def _run(
 
 
 _BAND = 2**16
-"""Tokens from which on the depthwise convolution is computed in bands of so many tokens."""
+"""Tokens above which a picture's layers compute the heads in two halves, and bands of so many
+tokens in their feed-forward part: what is kept between their steps takes less memory."""
 
 
-def _mix(
+def is_large(height: int, width: int) -> bool:
+    """Tell whether a picture is one of those that are computed in less memory."""
+    return height * width > _BAND
+
+
+def _attend(
+    layer: "Layer",
     weights: _Weights,
-    hidden: Tensor,
+    heads: slice,
+    x: Tensor,
+    order: Tensor,
+    outs: tuple[Tensor, Tensor],
+    memory: Callable[..., Tensor],
+    *,
+    rounded: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute window and category attention of some heads.
+
+    Args:
+        layer: Tells the shapes.
+        weights: Those of the layer.
+        heads: Which heads.
+        x: Tokens, `b h w c`.
+        order: The tokens sorted by category, `b n`.
+        outs: Where the results go, first those of the windows, `b n c` each; of these the heads
+            have their own channels.
+        memory: See `_run`.
+        rounded: See `_run`.
+        keep: Whether a backward pass follows.
+
+    Returns:
+        Queries, keys and values, `b n 3k`, k the channels of these heads, and the logarithms of
+        softmax's sums of both attentions.
+    """
+    (b, h, w, c), count, n = x.shape, layer.category.heads, order.shape[1]
+    first = heads.start * (c // count)
+    weight, bias = (
+        None if rows is None else rows.unflatten(0, (3, count, -1))[:, heads].flatten(0, 2)
+        for rows in (weights.qkv, weights.qkv_bias)
+    )
+    assert weight is not None, "only a bias may be lacking"
+    qkv = memory("wide", b, n, len(weight))
+    norm = _norm_attention(layer, weights)
+    linear((x.flatten(1, 2),), weight.T, bias, norm=norm, out=qkv, rounded=rounded)
+
+    from_window, from_category = outs
+    window, from_window = layer.window, from_window.view(b, h, w, c)
+    table = weights.window_biases[:, heads]
+    grid = qkv.view(b, h, w, -1), table, window.side, window.shifted
+    if window.side % SIDE_MULTIPLE == 0:
+        _, window_sums = attention.window_attention(
+            *grid, keep=keep, out=from_window, first=first, rounded=rounded
+        )
+    else:
+        assert not keep, "the caller knows which windows have a kernel"
+        from_window[..., first : first + len(weight) // 3] = operators.window_attention(*grid)
+        window_sums = qkv.new_empty(0)
+    runs = qkv, order, weights.log_scale, table.shape[1], min(n, layer.category.group)
+    _, category_sums = attention.category_attention(
+        *runs, keep=keep, out=from_category, first=first, rounded=rounded
+    )
+    return qkv, window_sums, category_sums
+
+
+def _feed_forward(
+    layer: "Layer",
+    weights: _Weights,
     attended: Tensor,
+    codes: tuple[Tensor, Tensor] | None,
     out: Tensor,
     memory: Callable[..., Tensor],
     *,
-    whole: bool,
     rounded: bool,
-) -> Tensor:
-    """Compute the end of the feed-forward part, and add it to what was attended.
+    whole: bool,
+) -> tuple[Tensor, Tensor]:
+    """Compute the feed-forward part, and add it to what was attended.
 
     Args:
+        layer: Tells the shapes.
         weights: Those of the layer.
-        hidden: `b h w c`.
-        attended: `b n k`.
-        out: Where the sum goes, `b n k`; it may be `attended`.
+        attended: `b h w k`.
+        codes: The tokens' categories, `b n`, and codes of the categories, `m e`, if there are any.
+        out: Where the sum goes, `b h w k`; it may be `attended`.
         memory: See `_run`.
-        whole: Whether to compute the convolution of all tokens at once; otherwise in bands of
-            rows, so that its result takes less memory than anything else in a layer.
         rounded: See `_run`.
+        whole: Whether to compute all tokens at once; otherwise in bands of rows.
 
     Returns:
-        What the convolution returned, of the last band unless it was whole: `b n c`.
+        The hidden channels, `b h w c`, and the result of the convolution, `b n c`; those of the
+        last band unless all were computed at once.
     """
-    (b, h, w, c), border = hidden.shape, weights.depthwise.shape[-1] // 2
-    convolution = weights.depthwise, weights.depthwise_bias
-    end = weights.fc2.T, weights.fc2_bias
-    if whole:
-        mixed = tokenwise.depthwise_gelu(hidden, *convolution, memory("narrow", b, h, w, c))
-        mixed = mixed.flatten(1, 2)
-        linear((mixed,), *end, residual=attended, out=out, rounded=rounded)
-        return mixed
-    mixed, rows = hidden, max(1, _BAND // w)
-    for picture in range(b):
+    (b, h, w, _), border = attended.shape, weights.depthwise.shape[-1] // 2
+    rows = h if whole else max(1, _BAND // w)
+    norm, width = _norm_ffn(layer, weights), weights.fc2.shape[1]
+    weight, bias = weights.fc1.T, weights.fc1_bias
+    if room := width - weight.shape[-1]:  # for the codes: columns of zeros
+        weight = F.pad(weight, (0, room))
+        bias = None if bias is None else F.pad(bias, (0, room))
+
+    hidden = mixed = attended
+    for picture in [slice(0, b)] if whole else [slice(i, i + 1) for i in range(b)]:
+        above = attended.new_empty(0)
         for top in range(0, h, rows):
             bottom = min(top + rows, h)
             first, last = max(0, top - border), min(bottom + border, h)
-            around = hidden[picture : picture + 1, first:last]
-            mixed = tokenwise.depthwise_gelu(around, *convolution, memory("narrow", *around.shape))[
-                :, top - first : bottom - first
-            ].flatten(1, 2)
-            band = slice(top * w, bottom * w)
-            residual, to = (x[picture : picture + 1, band] for x in (attended, out))
-            linear((mixed,), *end, residual=residual, out=to, rounded=rounded)
-    return mixed
+            hidden = memory("wide", len(attended[picture]), last - first, w, width)
+            known = 0
+            if top:  # the band before had these rows, and what they came from is overwritten
+                known = above.shape[1]
+                hidden[:, :known] = above
+            new, rest = slice(first + known, last), hidden[:, known:]
+            tokens = attended[picture, new].flatten(1, 2)
+            new_hidden = rest.flatten(1, 2)
+            linear((tokens,), weight, bias, norm=norm, gelu=True, out=new_hidden, rounded=rounded)
+            if codes is not None:
+                categories, table = codes
+                of_rows = categories.view(b, h, w)[picture, new]
+                rest[..., -table.shape[1] :] = F.embedding(of_rows, table)
+            if bottom < h:
+                above = hidden[:, max(0, bottom - border) - first :].clone()
+
+            mixed = tokenwise.depthwise_gelu(
+                hidden, weights.depthwise, weights.depthwise_bias, memory("narrow", *hidden.shape)
+            )[:, top - first : bottom - first].flatten(1, 2)
+            residual, to = (x[picture, top:bottom].flatten(1, 2) for x in (attended, out))
+            linear(
+                (mixed,),
+                weights.fc2.T,
+                weights.fc2_bias,
+                residual=residual,
+                out=to,
+                rounded=rounded,
+            )
+    return hidden, mixed
 
 
 _Gradients = tuple[Tensor | None, ...]
@@ -382,9 +520,9 @@ class _LayerFunction(torch.autograd.Function):
         They must be no views, which could not be changed in their place afterwards.
         """
         given, memory = _Weights(*weights), lambda _, *shape: x.new_empty(shape)
-        out, kept, refined = _run(
-            layer, given, x, keys, values, codes, memory, rounded=rounded, keep=True
-        )
+        result = torch.empty(x.shape, dtype=torch.float32, device="cpu")
+        inputs = x, keys, values, codes
+        out, kept, refined = _run(layer, given, *inputs, result, memory, rounded=rounded, keep=True)
         ctx.save_for_backward(keys, values, codes, *given, *kept, *(refined or ()))
         ctx.layer, ctx.rounded, ctx.shape = layer, rounded, x.shape
         return out, None if refined is None else refined.gathered

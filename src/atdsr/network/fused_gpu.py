@@ -64,6 +64,9 @@ class GPUBackend:
             dictionary = refine_dictionary(dictionary, gathered, layer.refinement.sigma)
         return x, dictionary
 
+    def end_stack(self) -> None:
+        """Do nothing: nothing is kept."""
+
 
 def _norm(norm: nn.LayerNorm) -> tuple[Tensor, Tensor, float]:
     return norm.weight, norm.bias, norm.eps

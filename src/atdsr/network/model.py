@@ -13,6 +13,7 @@ may compute whole layers faster from their parameters (`backend.py`).
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from atdsr.network import attention, operators
-from atdsr.network.backend import Backend, select_backend
+from atdsr.network.backend import Backend, is_computed_twice, select_backend
 from atdsr.network.config import ATDConfig, Head, LayerConfig
 
 RGB_MEAN = tuple(float(np.float32(value)) for value in (0.4488, 0.4371, 0.4040))
@@ -77,8 +78,12 @@ class ATD(nn.Module):
         mean = self.mean.to(image.dtype)
         x = (pad_symmetric(image, self.config.window) - mean) * self.config.img_range
         # channels last from the first convolution on, so that no layer has to copy
-        shallow = self.conv_first(x.contiguous(memory_format=torch.channels_last))
-        deep = shallow + self.conv_after_body(nchw(self.features(nhwc(shallow), backend)))
+        first = partial(self.conv_first, x.contiguous(memory_format=torch.channels_last))
+        kept = None if is_computed_twice(self.conv_first, x) else first()
+        # as an argument it is freed as soon as the body has begun
+        body = self.features(nhwc(first() if kept is None else kept), backend)
+        deep = self.conv_after_body(nchw(body))
+        deep = (first() if kept is None else kept) + deep
         out = self.head(deep) / self.config.img_range + mean
         return out[..., : height * scale, : width * scale]
 
@@ -124,6 +129,8 @@ class LayerStack(nn.Module):
                 )
             else:
                 x, dictionary = layer(x, dictionary, backend)
+        if backend is not None:
+            backend.end_stack()
         return x
 
 

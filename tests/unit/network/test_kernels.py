@@ -26,7 +26,7 @@ from atdsr.base.errors import AtdsrError
 from atdsr.network import attention, backend, fused_cpu, kernels, model, operators
 from atdsr.network.backend import products_in_bfloat16, select_backend
 from atdsr.network.config import NetworkConfig
-from atdsr.network.fused_cpu import CPUBackend
+from atdsr.network.fused_cpu import CPUBackend, Results
 from atdsr.network.kernels import cpu, gpu
 from atdsr.network.kernels.cpu import attention as attention_kernels
 from atdsr.network.kernels.cpu import dictionary as dictionary_kernels
@@ -810,15 +810,88 @@ def test_a_layer_is_the_plain_one(config: NetworkConfig, rounded: bool) -> None:
             assert difference(out[1], expected[1]) <= most
 
 
-@pytest.mark.parametrize("tokens", [1, 48, 100])
-def test_bands_of_rows_give_the_same_bits(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    layer = lively(TINY).layers[1]
-    x, dictionary = _layer_inputs(layer)
-    with torch.no_grad():
-        whole = layer(x, dictionary, CPUBackend())
-        monkeypatch.setattr(fused_cpu, "_BAND", tokens)
-        in_bands = layer(x, dictionary, CPUBackend())
-    assert all(torch.equal(a, b) for a, b in zip(whole, in_bands, strict=True))
+@LAYERS
+@pytest.mark.parametrize("tokens", [1, 48, 100, 1535])
+def test_layers_of_large_pictures_give_the_same_bits(
+    config: NetworkConfig, tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for layer in lively(config).layers[:2]:
+        x, dictionary = _layer_inputs(layer)
+        with torch.no_grad(), monkeypatch.context() as patch:
+            whole = layer(x, dictionary, CPUBackend())
+            patch.setattr(fused_cpu, "_BAND", tokens)
+            in_parts = layer(x, dictionary, CPUBackend())
+        assert all(torch.equal(a, b) for a, b in zip(whole, in_parts, strict=True))
+
+
+def test_memory_of_results_is_used_again_when_nobody_has_one() -> None:
+    results = Results()
+    first, second = results.take(2, 3, 4), results.take(2, 3, 4)
+    kept = second[0, 1:].detach()  # any view keeps it
+    addresses = {first.data_ptr(), second.data_ptr()}
+    assert len(addresses) == 2
+    assert results.take(2, 3, 4).data_ptr() not in addresses
+    first_address = first.data_ptr()
+    del first, second
+    again = results.take(3, 4)
+    assert again.data_ptr() == first_address
+    assert again.shape == (3, 4)
+    assert results.take(24).data_ptr() not in addresses
+    del kept
+    assert results.take(24).data_ptr() in addresses - {first_address}
+
+
+@pytest.mark.parametrize("config", NETWORKS.values(), ids=NETWORKS)
+def test_a_hook_may_keep_the_results_of_layers(
+    config: NetworkConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = lively(config)
+    image = torch.rand(1, 3, 40, 56)
+    kept: list[Tensor] = []
+    then: list[Tensor] = []
+
+    def keep(_: nn.Module, __: object, out: tuple[Tensor, Tensor]) -> None:
+        kept.append(out[0])
+        then.append(out[0].clone())
+
+    with torch.inference_mode():
+        monkeypatch.setattr(fused_cpu, "_BAND", 600)
+        alone = network(image)
+        hooks = [layer.register_forward_hook(keep) for layer in network.layers]
+        hooked = network(image)
+        for hook in hooks:
+            hook.remove()
+    assert torch.equal(alone, hooked)
+    assert len({x.data_ptr() for x in kept}) == len(network.layers)
+    assert all(torch.equal(x, y) for x, y in zip(kept, then, strict=True))
+
+
+def test_the_first_convolution_of_a_large_picture_runs_twice_unless_somebody_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network, image = lively(TINY), torch.rand(1, 3, 40, 56)
+    runs: list[Tensor] = []
+    convolve = nn.Conv2d.forward
+
+    def count(self: nn.Conv2d, x: Tensor) -> Tensor:
+        out = convolve(self, x)
+        if self is network.conv_first:
+            runs.append(out)
+        return out
+
+    monkeypatch.setattr(nn.Conv2d, "forward", count)
+    with torch.inference_mode():
+        small = network(image)
+        assert len(runs) == 1
+        monkeypatch.setattr(fused_cpu, "_BAND", 600)
+        assert torch.equal(network(image), small)
+        assert len(runs) == 3
+        hook = network.conv_first.register_forward_hook(lambda *_: None)
+        assert torch.equal(network(image), small)
+        hook.remove()
+        assert len(runs) == 4
+    network(image)  # with gradients
+    assert len(runs) == 5
 
 
 @LAYERS

@@ -484,8 +484,8 @@ INLINE void forward_width(const struct work *w, int d, int side, bool rounded) {
             const int64_t *order = w->order + first + c * LANES;
             for (int lane = 0; lane < LANES && lane < left; lane++) {
                 const size_t row = w->row + order[lane];
-                write_row(a->out, (row * a->heads + w->head) * d, w->rows + lane * pitch, d,
-                          a->bf16);
+                const size_t at = row * a->out_pitch + a->out_first + w->head * d;
+                write_row(a->out, at, w->rows + lane * pitch, d, a->bf16);
             }
             if (a->log_sums)
                 for (int lane = 0; lane < LANES && lane < left; lane++)

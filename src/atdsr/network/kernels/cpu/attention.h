@@ -7,9 +7,9 @@
 #include <stdint.h>
 
 /* Rows of `qkv` hold queries, keys and values one after the other, each heads * width numbers.
-   Rows of `out`, its gradient and that of `qkv` are laid out likewise. Numbers are float32 or
-   bf16; everything else is float32. With `rounds`, the library of AVX-512 needs a processor that has
-   AVX512-BF16. */
+   Rows of `out`, its gradient and that of `qkv` are laid out likewise, but the forward pass may
+   write to a part of longer rows. Numbers are float32 or bf16; everything else is float32. With
+   `rounds`, the library of AVX-512 needs a processor that has AVX512-BF16. */
 struct attention {
     /* given */
     const void *qkv;        /* pictures x tokens rows */
@@ -35,6 +35,8 @@ struct attention {
     int64_t side;        /* of a window, a multiple of 8; 0 where there is no table */
     int64_t order_pitch; /* numbers from a picture's order to the next one's; 0: one for all */
     int64_t chunks;      /* pieces of work, each done by one thread */
+    int64_t out_pitch;   /* forward: numbers from a row of `out` to the next one */
+    int64_t out_first;   /* forward: where in a row of `out` the first head's numbers begin */
     int32_t bf16;
     int32_t rounds;      /* whether factors of products are rounded to bf16; sums are float32 */
     int32_t adds;        /* whether `grad_qkv` is added to what is there */

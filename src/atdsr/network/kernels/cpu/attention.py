@@ -1,10 +1,11 @@
 """Attention inside groups of tokens on CPUs, forward and backward, by `attention.c`.
 
 The functions have the signatures of the operators in `atdsr.network.operators`. In addition, `out`
-may say where the result goes, and `into` to what the gradient of qkv is added. `rounded` rounds the
-factors of all products to bf16, whatever the dtype of the tensors; sums, exponentials and what is
-added to scores stay float32. A processor with AVX512-BF16 then multiplies twice as many numbers at
-a time; the library of AVX-512 must not be asked for it on one that has no AVX512-BF16.
+may say where the result goes, and `into` to what the gradient of qkv is added. `out` may have more
+channels than the result, which then goes to those from `first` on. `rounded` rounds the factors of
+all products to bf16, whatever the dtype of the tensors; sums, exponentials and what is added to
+scores stay float32. A processor with AVX512-BF16 then multiplies twice as many numbers at a time;
+the library of AVX-512 must not be asked for it on one that has no AVX512-BF16.
 """
 
 import ctypes
@@ -33,7 +34,7 @@ class _AttentionArguments(cpu.KernelArguments):
         *cpu.pointers("qkv", "order", "table", "penalties", "kinds", "out", "log_sums"),
         *cpu.pointers("grad_out", "grad_qkv", "grad_table", "grad_scale"),
         *cpu.integers("pictures", "tokens", "heads", "width", "group", "side", "order_pitch"),
-        *cpu.integers("chunks"),
+        *cpu.integers("chunks", "out_pitch", "out_first"),
         ("bf16", ctypes.c_int32),
         ("rounds", ctypes.c_int32),
         ("adds", ctypes.c_int32),
@@ -76,7 +77,16 @@ class _Groups:
         b, n, _ = self.qkv.shape
         return b * math.ceil(n / self.group) * self.heads
 
-    def run(self, name: str, chunks: int, *, adds: bool = False, **tensors: Tensor | None) -> None:
+    def run(
+        self,
+        name: str,
+        chunks: int,
+        *,
+        first: int = 0,
+        adds: bool = False,
+        out: Tensor,
+        **tensors: Tensor | None,
+    ) -> None:
         """Run a pass, its tasks cut into so many chunks."""
         b, n, c3 = self.qkv.shape
         arguments = _AttentionArguments.of(
@@ -85,6 +95,7 @@ class _Groups:
             table=self.biases,
             penalties=self.penalties,
             kinds=self.kinds,
+            out=out,
             **tensors,
             pictures=b,
             tokens=n,
@@ -94,6 +105,8 @@ class _Groups:
             side=self.side,
             order_pitch=n if self.order.dim() == 2 else 0,
             chunks=chunks,
+            out_pitch=out.shape[-1],
+            out_first=first,
             bf16=self.qkv.dtype == torch.bfloat16,
             rounds=self.rounded,
             adds=adds,
@@ -102,7 +115,7 @@ class _Groups:
         cpu.run(name, arguments, chunks)
 
 
-def _forward(groups: _Groups, keep: bool, out: Tensor | None) -> tuple[Tensor, Tensor]:
+def _forward(groups: _Groups, keep: bool, out: Tensor | None, first: int) -> tuple[Tensor, Tensor]:
     """Return the result `b n c` and, if they are to be kept, the logarithms of softmax's sums."""
     b, n, c3 = groups.qkv.shape
     if out is None:
@@ -110,7 +123,8 @@ def _forward(groups: _Groups, keep: bool, out: Tensor | None) -> tuple[Tensor, T
     log_sums = groups.qkv.new_empty((b, groups.heads, n) if keep else 0, dtype=torch.float32)
     # neighbours in the order of tasks share rows, so a thread takes several at a time
     chunks = min(groups.tasks, 8 * torch.get_num_threads())
-    groups.run("attention_forward", chunks, out=out, log_sums=log_sums if keep else None)
+    log_sums_kept = log_sums if keep else None
+    groups.run("attention_forward", chunks, first=first, out=out, log_sums=log_sums_kept)
     return out, log_sums
 
 
@@ -160,12 +174,13 @@ def window_attention(
     shifted: bool,
     keep: bool,
     out: Tensor | None = None,
+    first: int = 0,
     *,
     rounded: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Run the operator `atdsr::window_attention` on contiguous `b h w 3c`."""
-    flat_out = None if out is None else out.flatten(1, 2)
-    result, log_sums = _forward(_windows(qkv, table, side, shifted, rounded), keep, flat_out)
+    groups = _windows(qkv, table, side, shifted, rounded)
+    result, log_sums = _forward(groups, keep, None if out is None else out.flatten(1, 2), first)
     return result.view(*qkv.shape[:3], -1), log_sums
 
 
@@ -241,11 +256,12 @@ def category_attention(
     group: int,
     keep: bool,
     out: Tensor | None = None,
+    first: int = 0,
     *,
     rounded: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Run the operator `atdsr::category_attention` on contiguous `b n 3c`."""
-    return _forward(_runs(qkv, order, log_scale, heads, group, rounded), keep, out)
+    return _forward(_runs(qkv, order, log_scale, heads, group, rounded), keep, out, first)
 
 
 def category_attention_backward(
