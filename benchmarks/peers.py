@@ -8,10 +8,10 @@
 All enlarge the upper left square of the sample photo by 4, each in a process of its own, and take
 turns; CPU time is the median of the rounds after a first one that does not count. All processes
 keep freed memory (`memory.keep_freed_memory`), but for "ATD, as is". ATD-light has the bundled
-weights in atdsr's kernels, in plain PyTorch, under `torch.compile`, in onnxruntime and OpenVINO
-(each left out where it is not installed) and in spandrel; the other networks are spandrel's with
-random weights, which take the same time as trained ones. PSNR is on Urban100, as published (a
-network has it, not a runtime); what no paper has is in the table alone.
+weights in atdsr's kernels, also in bfloat16, in plain PyTorch, under `torch.compile`, in
+onnxruntime and OpenVINO (each left out where it is not installed) and in spandrel; the other
+networks are spandrel's with random weights, which take the same time as trained ones. PSNR is on
+Urban100, as published (a network has it, not a runtime); what no paper has is in the table alone.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from atdsr.base import memory
 from atdsr.evaluation import published
 from atdsr.network import kernels
+from atdsr.network.backend import products_in_bfloat16
 from atdsr.network.kernels import cpu
 from atdsr.reports import plots
 from atdsr.weights import models
@@ -50,7 +51,8 @@ AS_IS, COMPILED, ONNX, OPENVINO = (
     f"{ATD}, OpenVINO",
 )
 ATDSR = f"{ATD}, atdsr"
-OWN = (ATDSR, f"{ATD}, plain PyTorch", COMPILED, ONNX, OPENVINO, f"{ATD}, spandrel", AS_IS)
+IN_BF16 = f"{ATD}, atdsr in bf16"
+OWN = (ATDSR, IN_BF16, f"{ATD}, plain PyTorch", COMPILED, ONNX, OPENVINO, f"{ATD}, spandrel", AS_IS)
 
 MEASURED = {"DAT-light": 26.64, "ATD-light (bundled)": 25.56}
 """On Urban100 by `atdsr eval` (docs/results.md), where a paper has none or weights are ours."""
@@ -114,15 +116,18 @@ class Competitor:
         if name != AS_IS:
             memory.keep_freed_memory()
         self._image = photo(side, side)
-        self._plain = name not in (ATDSR, ONNX, OPENVINO)
+        self._is_plain = name not in (ATDSR, IN_BF16, ONNX, OPENVINO)
+        self._in_bf16 = name == IN_BF16
         self._run = self._runner(name, onnx)
 
     def measure(self) -> Seconds:
         """Enlarge the picture once."""
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
-            if self._plain:
+            if self._is_plain:
                 stack.enter_context(kernels.plain())
+            if self._in_bf16:
+                stack.enter_context(products_in_bfloat16(self._image.device))
             return timed(lambda: self._run(self._image))
 
     def _runner(self, name: str, onnx: Path) -> Callable[[Tensor], object]:
@@ -233,6 +238,7 @@ def main() -> None:
         if (why_not := cpu.status().why_not) is not None:
             parser.error(f"atdsr's kernels do not run here: {why_not}")
         left_out = {OPENVINO} if not has_openvino() else set()
+        left_out |= {IN_BF16} if not cpu.multiplies_bf16() else set()
         if wanted.quick:
             left_out |= {COMPILED, ONNX, OPENVINO}
         names = [name for name in (*OWN, *PEERS) if name not in left_out]
