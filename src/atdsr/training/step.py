@@ -16,8 +16,9 @@ from atdsr.network.backend import products_in_bfloat16
 from atdsr.network.kernels import gpu
 from atdsr.network.kernels.gpu.graphs import Graph
 from atdsr.network.unet import Network
-from atdsr.training.adamw import FlatAdamW, as_vector
+from atdsr.training.adamw import FlatAdamW
 from atdsr.training.config import OptimizerConfig, Precision, TrainConfig, dtype_of
+from atdsr.training.flat import as_vector
 from atdsr.training.losses import Loss, loss_function
 from atdsr.training.muon import Muon
 
