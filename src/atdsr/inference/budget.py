@@ -1,11 +1,13 @@
 """What a picture costs: how often the network runs, and what it takes of main memory."""
 
 import errno
+import math
 from dataclasses import dataclass
 
 import torch
 
 from atdsr.network.config import ATDConfig, NetworkConfig
+from atdsr.network.fused_cpu import is_large
 
 USABLE = 0.85
 """Fraction of the free memory to plan with; the rest is for what the estimate does not know."""
@@ -56,9 +58,9 @@ def estimate(
 
     Fitted to what `benchmarks/memory.py` measured on a CPU in float32: per pixel 2.8 kB for the
     light network and 11 kB for the classical one with the kernels, 6.7 and 24 kB in plain
-    PyTorch; at x4 the end of the classical one takes most, 16 kB. The light network has come to
-    take less (docs/speed.md), so for large pictures the estimate is too high. With the kernels it
-    is 5 to 14% above what ATD v2 and ATD-U took.
+    PyTorch; at x4 the end of the classical one takes most, 16 kB. Of large pictures the kernels
+    take 1.5 kB for the light network. With the kernels it is 5 to 15% above the measured peaks of
+    the process, and 21% where an ATD-U pads much.
 
     Args:
         config: Configuration of the network.
@@ -72,10 +74,12 @@ def estimate(
     head, widest = 0, config.width
     if not isinstance(config, ATDConfig):
         widest *= 2  # the finest level of an ATD-U ends at twice its width
-    elif config.head != "pixelshuffledirect":
+    elif has_kernels and is_large(height, width):
+        features, maps = 6, 1.5
+    if isinstance(config, ATDConfig) and config.head != "pixelshuffledirect":
         head = 4 * 64 * config.scale**2
     body = features * widest + maps * config.dictionary_size
-    per_pixel = 4 * max(body, head)
+    per_pixel = math.ceil(4 * max(body, head))
     return 20 * 2**20 + 2 * parameters + per_pixel * height * width
 
 

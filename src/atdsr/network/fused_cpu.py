@@ -325,8 +325,8 @@ def _run(
 
 
 _BAND = 2**16
-"""Tokens above which a picture's layers compute the heads in two halves, and bands of so many
-tokens in their feed-forward part: what is kept between their steps takes less memory."""
+"""Tokens above which a picture's layers compute the heads in two halves, and bands of at most so
+many tokens in their feed-forward part: what is kept between their steps takes less memory."""
 
 
 def is_large(height: int, width: int) -> bool:
@@ -422,7 +422,8 @@ def _feed_forward(
         last band unless all were computed at once.
     """
     (b, h, w, _), border = attended.shape, weights.depthwise.shape[-1] // 2
-    rows = h if whole else max(1, _BAND // w)
+    # a quarter of the picture at the most, so that bands fit into memory that attention has taken
+    rows = h if whole else max(1, min(_BAND // w, math.ceil(h / 4)))
     norm, width = _norm_ffn(layer, weights), weights.fc2.shape[1]
     weight, bias = weights.fc1.T, weights.fc1_bias
     if room := width - weight.shape[-1]:  # for the codes: columns of zeros
