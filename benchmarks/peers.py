@@ -9,8 +9,8 @@ All enlarge the upper left square of the sample photo by 4, each in a process of
 turns; CPU time is the median of the rounds after a first one that does not count. All processes
 keep freed memory (`memory.keep_freed_memory`), but for "ATD, as is". ATD-light has the bundled
 weights in atdsr's kernels, also in bfloat16, in plain PyTorch, under `torch.compile`, in
-onnxruntime and OpenVINO (each left out where it is not installed) and in spandrel; the other
-networks are spandrel's with random weights, which take the same time as trained ones. PSNR is on
+onnxruntime and OpenVINO and in spandrel; the other networks are spandrel's with random weights,
+which take the same time as trained ones. What is not installed, or fails, is left out. PSNR is on
 Urban100, as published (a network has it, not a runtime); what no paper has is in the table alone.
 """
 
@@ -39,7 +39,7 @@ from atdsr.weights import models
 from exports import OnnxNetwork, exported, has_openvino, openvino, photo
 from networks_compared import official, spandrel
 from script import read_json, run_script
-from turns import Seconds, Worker, machine, timed
+from turns import DiedError, Seconds, Worker, machine, timed
 
 SCALE = 4
 DATASET = "Urban100"
@@ -53,6 +53,8 @@ AS_IS, COMPILED, ONNX, OPENVINO = (
 ATDSR = f"{ATD}, atdsr"
 IN_BF16 = f"{ATD}, atdsr in bf16"
 OWN = (ATDSR, IN_BF16, f"{ATD}, plain PyTorch", COMPILED, ONNX, OPENVINO, f"{ATD}, spandrel", AS_IS)
+DRAWN = (ATDSR, IN_BF16, ONNX, AS_IS)
+"""Of `OWN`, what is in the figure: all have the same PSNR, and more labels would not fit."""
 
 MEASURED = {"DAT-light": 26.64, "ATD-light (bundled)": 25.56}
 """On Urban100 by `atdsr eval` (docs/results.md), where a paper has none or weights are ours."""
@@ -168,13 +170,17 @@ def measure(names: list[str], side: int, rounds: int) -> list[Cost]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         onnx = exported(models.for_scale(SCALE).name, folder) if ONNX in names else folder
         workers = {n: stack.enter_context(Worker(Competitor, n, side, onnx)) for n in names}
-        for number in range(rounds + 1):
+        for name, worker in list(workers.items()):
+            try:
+                worker.ask(Competitor.measure)  # which loads and compiles
+            except DiedError as error:
+                print(f"{name} is left out: {error}", flush=True)
+                del workers[name]
+        for _ in range(rounds):
             for name, worker in workers.items():
-                seconds = worker.ask(Competitor.measure).cpu
-                if number:  # the first round loads and compiles
-                    taken[name].append(seconds)
+                taken[name].append(worker.ask(Competitor.measure).cpu)
     megapixels = (side * SCALE) ** 2 / 1e6
-    return [Cost(name, median(each) / megapixels) for name, each in taken.items()]
+    return [Cost(name, median(taken[name]) / megapixels) for name in workers]
 
 
 def quality() -> dict[str, float]:
@@ -199,12 +205,12 @@ def table(costs: list[Cost]) -> str:
 
 
 def draw(costs: list[Cost], path: Path) -> None:
-    """Draw PSNR against the cost; a network without a figure is not in it."""
+    """Draw PSNR against the cost, of some runtimes; a network without a figure is not in it."""
     psnr = quality()
     points = [
         plots.Point(cost.name, cost.seconds, psnr[cost.network], cost.name == ATDSR, cost.name)
         for cost in costs
-        if cost.network in psnr
+        if cost.network in psnr and (cost.name not in OWN or cost.name in DRAWN)
     ]
     own = next(point for point in points if point.label == ATDSR)
     bundled = f"{ATD} (bundled)"
