@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atdsr.training.flat import Vector, as_vector, gradients_of
+from atdsr.training.flat import FlatOptimizer, Vector, as_vector, gradients_of
 
 _fused_adamw = torch._fused_adamw_  # pyright: ignore[reportPrivateImportUsage]
 
 
-class FlatAdamW(torch.optim.AdamW):
+class FlatAdamW(FlatOptimizer, torch.optim.AdamW):
     """`torch.optim.AdamW` with the same state and the same results.
 
     When `flatten` or `step` is first called, the parameters become views of one vector, and must
@@ -28,13 +28,7 @@ class FlatAdamW(torch.optim.AdamW):
         betas: Decay of the means of gradients and of their squares.
         eps: What is added to the root of the mean of squares.
         weight_decay: The weight decay.
-
-    Attributes:
-        found_inf: A float tensor of one element, or None. If it is 1 when `step` is called, the
-            step changes nothing, whatever the gradients are.
     """
-
-    found_inf: Tensor | None = None
 
     def __init__(
         self,
@@ -57,28 +51,11 @@ class FlatAdamW(torch.optim.AdamW):
         return [Vector(self._parameters, self._values)]
 
     def gather_gradients(self) -> list[Tensor]:
-        """Copy the gradients of all parameters for the next step, which reads no others.
-
-        Returns:
-            The copies as one vector, which may be changed in place.
-        """
+        """See `FlatOptimizer`; there is one copy, a vector."""
         self._gradient = gradients_of(self._parameters)
         return [self._gradient]
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        """Update the parameters.
-
-        Args:
-            closure: Computes the loss and the gradients again; None if the gradients are there.
-
-        Returns:
-            The closure's loss; None without a closure.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def _take_step(self) -> None:
         gradient = self.gather_gradients()[0] if self._gradient is None else self._gradient
         self._gradient = None
         (vector,) = self.flatten()
@@ -105,7 +82,6 @@ class FlatAdamW(torch.optim.AdamW):
         )
         if self.found_inf is not None:
             steps -= self.found_inf
-        return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state of this class or of `torch.optim.AdamW`."""

@@ -1,7 +1,9 @@
 """Many small tensors as one vector, on which an operation costs as much as on one of them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +22,52 @@ class Vector:
 
     parameters: Sequence[Tensor]
     values: Tensor
+
+
+class FlatOptimizer(torch.optim.Optimizer, ABC):
+    """An optimizer whose parameters are views of few vectors, and must stay so.
+
+    Attributes:
+        found_inf: A float tensor of one element on the parameters' device, or None. If it is 1
+            when `step` is called, the step changes nothing, whatever the gradients are.
+    """
+
+    found_inf: Tensor | None = None
+
+    @abstractmethod
+    def flatten(self) -> list[Vector]:
+        """Return all parameters as vectors, whose views they become."""
+
+    @abstractmethod
+    def gather_gradients(self) -> list[Tensor]:
+        """Copy the gradients of all parameters for the next step, which reads no others.
+
+        A parameter that has none counts as one whose gradient is zero.
+
+        Returns:
+            The copies, which may be changed in place.
+        """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Update the parameters.
+
+        Args:
+            closure: Computes the loss and the gradients again; None if the gradients are there.
+
+        Returns:
+            The closure's loss; None without a closure.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self._take_step()
+        return loss
+
+    @abstractmethod
+    def _take_step(self) -> None:
+        """Update the parameters by the gradients that were gathered, or by those that are there."""
 
 
 def as_vector(tensors: Sequence[Tensor]) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from atdsr.training.flat import Vector, as_vector, gradients_of
+from atdsr.training.flat import FlatOptimizer, Vector, as_vector, gradients_of
 
 
 @dataclass
@@ -38,25 +38,20 @@ class _Stack:
     gradient: Tensor | None = None
 
 
-class Muon(torch.optim.Muon):
+class Muon(FlatOptimizer, torch.optim.Muon):
     """`torch.optim.Muon` with the same arguments, state and results up to bfloat16's rounding.
 
     It takes tensors of more than two axes, too, as matrices of the first axis and all others, as in
     Jordan's implementation (https://github.com/KellerJordan/Muon). Float64 is computed in float64
     throughout, and float32 in float32 on a CPU without instructions for products of bfloat16.
 
-    Parameters become views of one tensor for each shape, and must stay so.
+    Parameters become views of one tensor for each shape. A step without gathered gradients leaves
+    parameters that have none as they are.
 
     It never waits for the device, so a CUDA graph can hold it. The learning rate of a group may be
     a number or a tensor of one element on the parameters' device.
-
-    Attributes:
-        found_inf: A float tensor of one element on the parameters' device, or None. If it is 1
-            when `step` is called, the step changes neither parameters nor momentum, whatever the
-            gradients are.
     """
 
-    found_inf: Tensor | None = None
     _stacks: list[_Stack] | None = None
     _gathered: list[_Stack] | None = None
 
@@ -91,30 +86,11 @@ class Muon(torch.optim.Muon):
         return [Vector(stack.parameters, stack.values.flatten()) for stack in stacks]
 
     def gather_gradients(self) -> list[Tensor]:
-        """Copy the gradients of all parameters for the next step, which reads no others.
-
-        A parameter that has none counts as one whose gradient is zero.
-
-        Returns:
-            The copies, which may be changed in place.
-        """
+        """See `FlatOptimizer`; there is a copy for each shape."""
         self._gathered = self._whole_stacks()
         return [_gather(stack) for stack in self._gathered]
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        """Update all parameters after `gather_gradients`, else those that have a gradient.
-
-        Args:
-            closure: Computes the loss and the gradients again; None if the gradients are there.
-
-        Returns:
-            The closure's loss; None without a closure.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def _take_step(self) -> None:
         stacks, self._gathered = self._gathered, None
         if stacks is None:
             stacks = self._stacks_with_gradients()
@@ -122,7 +98,6 @@ class Muon(torch.optim.Muon):
                 _gather(stack)
         for stack in stacks:
             self._update(stack)
-        return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state of this class or of `torch.optim.Muon`."""

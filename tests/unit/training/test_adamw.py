@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from atdsr.training.adamw import FlatAdamW
+from atdsr.training.muon import Muon
 
 _SHAPES = [(12, 12), (36,), (), (3, 2, 5), (1,), (40, 70)]
 _SETTINGS: dict[str, Any] = {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1}
@@ -140,7 +141,8 @@ def test_the_bits_do_not_depend_on_the_number_of_threads() -> None:
     assert torch.equal(trained(1), trained(3))
 
 
-def test_a_closure_is_called_with_gradients() -> None:
+@pytest.mark.parametrize("kind", [FlatAdamW, Muon])
+def test_a_closure_is_called_with_gradients(kind: type[FlatAdamW] | type[Muon]) -> None:
     parameter = nn.Parameter(torch.eye(4))
 
     def closure() -> Tensor:
@@ -148,5 +150,5 @@ def test_a_closure_is_called_with_gradients() -> None:
         loss.backward()
         return loss
 
-    assert FlatAdamW([parameter], lr=0.01).step(closure) == 4
+    assert kind([parameter], lr=0.01).step(closure) == 4
     assert not torch.equal(parameter, torch.eye(4))

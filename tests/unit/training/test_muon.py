@@ -163,18 +163,6 @@ def test_parameters_are_views_of_a_vector_for_each_shape() -> None:
     assert not any(parameter.any() for parameter in parameters)
 
 
-def test_a_closure_is_called_with_gradients() -> None:
-    parameter = nn.Parameter(torch.eye(4))
-
-    def closure() -> Tensor:
-        loss = parameter.square().sum()
-        loss.backward()
-        return loss
-
-    assert Muon([parameter], lr=0.01).step(closure) == 4
-    assert not torch.equal(parameter, torch.eye(4))
-
-
 def _step_without_numbers(kind: type[torch.optim.Muon]) -> None:
     with FakeTensorMode():
         parameters = [nn.Parameter(torch.randn(shape)) for shape in _SHAPES]
