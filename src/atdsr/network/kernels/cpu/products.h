@@ -70,10 +70,9 @@ INLINE void product(bool rounded, const float *const *rows, int count, int width
     FOR_COLUMNS(wide, product_columns, rounded, rows, count, width, matrix, wide, out);
 }
 
-/* sums[m][n] += a[row][m] * b[row][n], summed over `count` rows or, where they are rounded, pairs of
-   them, for `height` m, a multiple of
-   ROWS, and the n of `vectors` vectors from `column` on. Rows of `sums` and of b are of the same
-   `wide` pitch. */
+/* sums[m][n] += a[row][m] * b[row][n], summed over `count` rows or pairs of rows, for `height` m, a
+   multiple of ROWS, and the n of `vectors` vectors from `column` on. Rows of `sums` and of b are of
+   the same `wide` pitch. */
 INLINE void outer_columns(bool rounded, const float *a, int height, const float *b, int wide,
                           int count, float *sums, int column, int vectors) {
     for (int m = 0; m < height; m += ROWS) {

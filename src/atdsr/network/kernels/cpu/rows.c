@@ -117,18 +117,16 @@ void rows_linear(struct rows *a) {
     if (!block) return;
     struct tile t = {.scratch = block, .rounded = block + ROWS * widest, .pitch = pitch};
     float *rounded_weights = t.rounded + ROWS * pitch;
-    int64_t prepared = a->pictures; /* the picture whose weights these are: none */
+    const float *unrounded = NULL; /* what these were made of */
     /* Threads help themselves to the next piece, so that a slower one gets fewer. Pieces do not
        share a sum, so who does which makes no difference to the result. */
     for (size_t task; (task = atomic_fetch_add(&a->next, 1)) < a->pictures * pieces;) {
-        const int64_t picture = task / pieces;
-        const size_t begin = task % pieces * PIECE;
+        const size_t picture = task / pieces, begin = task % pieces * PIECE;
         const size_t end = begin + PIECE < (size_t)a->rows ? begin + PIECE : (size_t)a->rows;
         t.weight = a->weight + picture * a->weight_pitch;
         if (a->rounds) {
-            if (prepared == a->pictures || (a->weight_pitch && prepared != picture))
-                round_weights(a, t.weight, rounded_weights);
-            prepared = picture;
+            if (unrounded != t.weight) round_weights(a, t.weight, rounded_weights);
+            unrounded = t.weight;
             t.weight = rounded_weights;
         }
         for (size_t row = begin; row < end; row += ROWS) {

@@ -226,16 +226,16 @@ void rows_backward(struct rows_backward *a) {
     float *block = aligned_block(4 * floats, &a->failed);
     if (!block) return;
     lay_out(&w, block);
-    int64_t prepared = a->pictures; /* the picture whose weights are rounded: none */
+    const float *unrounded = NULL; /* what `rounded_weight` was made of */
     for (size_t task; (task = atomic_fetch_add(&a->next, 1)) < a->pictures * chunks;) {
-        const int64_t picture = task / chunks;
-        const size_t begin = task % chunks * a->chunk, left = a->rows - begin;
-        const size_t rows = left < (size_t)a->chunk ? left : (size_t)a->chunk;
-        if (a->rounds && (prepared == a->pictures || (a->weight_pitch && prepared != picture))) {
-            pair_rows(a->weight + picture * a->weight_pitch, height, a->wide, w.rounded_weight);
+        const size_t picture = task / chunks, begin = task % chunks * a->chunk;
+        const size_t left = a->rows - begin, rows = left < (size_t)a->chunk ? left : (size_t)a->chunk;
+        const float *weight = a->weight + picture * a->weight_pitch;
+        if (a->rounds && unrounded != weight) {
+            unrounded = weight;
+            pair_rows(weight, height, a->wide, w.rounded_weight);
             if (a->forward_weight)
                 pair_rows(a->forward_weight, a->width, a->forward_wide, w.rounded_forward_weight);
-            prepared = picture;
         }
         memset(w.weight_sums, 0, 4 * (block + floats - w.weight_sums));
         for (size_t row = 0; row < rows; row += TILE)
