@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import as_file, files
@@ -174,8 +174,7 @@ class Runner:
 
     def _enlarge(self, image: Tensor) -> Tensor:
         bf16 = self._side.precision == "bf16"
-        precision = products_in_bfloat16(image.device) if bf16 else nullcontext()
-        with torch.inference_mode(), precision:
+        with torch.inference_mode(), products_in_bfloat16(image.device, enabled=bf16):
             return self._network(image)
 
 

@@ -128,8 +128,7 @@ class Competitor:
             stack.enter_context(torch.inference_mode())
             if self._is_plain:
                 stack.enter_context(kernels.plain())
-            if self._in_bf16:
-                stack.enter_context(products_in_bfloat16(self._image.device))
+            stack.enter_context(products_in_bfloat16(self._image.device, enabled=self._in_bf16))
             return timed(lambda: self._run(self._image))
 
     def _runner(self, name: str, onnx: Path) -> Callable[[Tensor], object]:

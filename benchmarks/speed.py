@@ -67,10 +67,7 @@ CASES = {
     "light-64": Case(Work("light", 4, 64, 64), WITH_BF16),
     "light-128": Case(Work("light", 4, 128, 128), WITH_BF16),
     "light-320": Case(Work("light", 4, 180, 320), WITH_BF16),
-    "classical": Case(
-        Work("classical", 4, 64, 64),
-        (*WITH_BF16, PLAIN.in_bf16()),
-    ),
+    "classical": Case(Work("classical", 4, 64, 64), (*WITH_BF16, PLAIN.in_bf16())),
     "photo": Case(Work("light", 2, 512, 512), (DAT, *OURS)),
     "generations-128": Case(Work("light", 4, 128, 128), GENERATIONS),
     "generations-320": Case(Work("light", 4, 180, 320), GENERATIONS),

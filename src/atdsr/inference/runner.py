@@ -139,10 +139,12 @@ class NetworkRunner(TileRunner):
         return next(self._model.parameters()).dtype
 
     def _in_precision(self) -> AbstractContextManager[Any]:
-        if self._config.precision == "fp32":
-            return nullcontext()
         # a recorded graph must not read casts of weights that were cached before the recording
-        return products_in_bfloat16(self._device, cache_casts=self._graph is None)
+        return products_in_bfloat16(
+            self._device,
+            enabled=self._config.precision == "bf16",
+            cache_casts=self._graph is None,
+        )
 
     def estimate(self, height: int, width: int) -> int:
         """Return the main memory in bytes that a picture of that size takes as a whole."""

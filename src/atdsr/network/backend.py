@@ -2,9 +2,8 @@
 
 A backend computes a whole layer from its parameters, faster than the layer's modules would, in
 inference and in training. There is one for CPUs, in float32, whose products may be in bfloat16, and
-one for GPUs, also in bfloat16.
-Without one the layers run as they are written in `model.py`, and only window and category attention
-have kernels (`operators.py`).
+one for GPUs, also in bfloat16. Without one the layers run as they are written in `model.py`, and
+only window and category attention have kernels (`operators.py`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,7 +28,6 @@ _FUSED_CLASSES = frozenset(
 )
 """Classes of `model.py` that backends compute from their parameters."""
 
-
 _products_in_bfloat16 = ContextVar("products_in_bfloat16", default=False)
 
 
@@ -39,7 +37,9 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 
 @contextmanager
-def products_in_bfloat16(device: torch.device, *, cache_casts: bool = True) -> Iterator[None]:
+def products_in_bfloat16(
+    device: torch.device, *, enabled: bool, cache_casts: bool = True
+) -> Iterator[None]:
     """Let networks on a device compute matrix products in bfloat16, with sums in float32.
 
     On a CPU whose processor multiplies bfloat16 these are the products of the layers' kernels.
@@ -48,13 +48,16 @@ def products_in_bfloat16(device: torch.device, *, cache_casts: bool = True) -> I
 
     Args:
         device: Where the networks are.
+        enabled: Whether to do so at all; products keep the tensors' precision otherwise.
         cache_casts: Whether autocast keeps weights that it has cast.
     """
     if not multiplies_bfloat16(device):
-        with torch.autocast(device.type, torch.bfloat16, cache_enabled=cache_casts):
+        with torch.autocast(
+            device.type, torch.bfloat16, enabled=enabled, cache_enabled=cache_casts
+        ):
             yield
         return
-    token = _products_in_bfloat16.set(True)
+    token = _products_in_bfloat16.set(enabled)
     try:
         yield
     finally:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,8 +95,7 @@ class RestorationValidator:
         """Restore `1 c h w`, in the precision of the run's steps."""
         dtype = average.conv_first.weight.dtype
         is_bf16 = self._config.precision == "bf16"
-        precision = products_in_bfloat16(self._device) if is_bf16 else nullcontext()
-        with torch.inference_mode(), precision:
+        with torch.inference_mode(), products_in_bfloat16(self._device, enabled=is_bf16):
             return average(lr.to(self._device, dtype)).cpu()
 
 

@@ -18,7 +18,7 @@ from atdsr.network.kernels.gpu.graphs import Graph
 from atdsr.network.unet import Network
 from atdsr.training.adamw import FlatAdamW
 from atdsr.training.config import OptimizerConfig, Precision, TrainConfig, dtype_of
-from atdsr.training.flat import as_vector
+from atdsr.training.flat import FlatOptimizer, as_vector
 from atdsr.training.losses import Loss, loss_function
 from atdsr.training.muon import Muon
 
@@ -76,7 +76,7 @@ class StepConfig:
 
     def in_precision(self, device: torch.device) -> AbstractContextManager[None]:
         """Return the context in which matrix products have the precision of the run."""
-        return products_in_bfloat16(device) if self.precision == "bf16" else nullcontext()
+        return products_in_bfloat16(device, enabled=self.precision == "bf16")
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class TrainStep:
         averages: list[Tensor] = []
         parameters: list[Tensor] = []
         for optimizer in self._optimizers:
-            if isinstance(optimizer, FlatAdamW | Muon):
+            if isinstance(optimizer, FlatOptimizer):
                 for vector in optimizer.flatten():
                     parameters.append(vector.values)
                     averages.append(as_vector([average_of.pop(p) for p in vector.parameters]))
@@ -241,7 +241,7 @@ class TrainStep:
         """Return the gradients that the optimizers will take, which may be changed in place."""
         gradients: list[Tensor] = []
         for optimizer in self._optimizers:
-            if isinstance(optimizer, FlatAdamW | Muon):
+            if isinstance(optimizer, FlatOptimizer):
                 for gradient in optimizer.gather_gradients():
                     gradients += gradient.flatten().split(_NORM_BLOCK)
             else:

@@ -27,6 +27,7 @@ GROUP_PATTERN = "^[A-Za-z0-9_-]{16,64}$"
 """What the name of a group of jobs looks like."""
 
 _LONGEST_NAME = 255
+_PRECISIONS = ("fp32", "bf16", "auto")  # of `inference.config`, which imports PyTorch
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}\Z", re.ASCII)
 
 
@@ -35,9 +36,6 @@ def _parse_flag(text: str) -> bool:
     if text not in values:
         raise OptionError(f"{text!r} is neither true nor false.")
     return values[text]
-
-
-_PRECISIONS = ("fp32", "bf16", "auto")  # of `inference.config`, which imports PyTorch
 
 
 def _parse_format(text: str) -> str:

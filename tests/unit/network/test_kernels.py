@@ -1133,7 +1133,7 @@ def test_products_in_bfloat16(multiplies: bool, monkeypatch: pytest.MonkeyPatch)
     x, layers, device = torch.randn(1, 16, 16, 12), lively(TINY).layers, torch.device("cpu")
     made = mock.Mock()
     monkeypatch.setattr(backend, "CPUBackend", made)
-    with torch.no_grad(), products_in_bfloat16(device):
+    with torch.no_grad(), products_in_bfloat16(device, enabled=True):
         assert torch.is_autocast_enabled("cpu") is not multiplies
         select_backend(x, layers)
     assert made.call_args_list == ([mock.call(rounded=True)] if multiplies else [])
